@@ -1,0 +1,35 @@
+# Every target works by itself on a fresh machine: each begins with `setup`.
+SHELL := /bin/bash
+PY := .venv/bin/python
+
+.PHONY: setup demo test lint bench lock clean
+
+setup: .venv/.ready
+
+# System packages, then the virtual environment from the hashed locks.
+.venv/.ready: requirements/boda.txt requirements/dev.txt pyproject.toml scripts/setup.sh
+	@bash scripts/setup.sh
+
+demo: setup
+	@bash examples/demo.sh
+
+test: lint
+	@bash scripts/test.sh
+
+lint: setup
+	@.venv/bin/ruff check .
+	@.venv/bin/ruff format --check .
+	@.venv/bin/mypy
+	@.venv/bin/lint-imports --no-cache
+
+bench: setup
+	@$(PY) -m bench
+
+lock: setup
+	@cd requirements && for name in boda dev; do \
+	  ../.venv/bin/pip-compile -q --generate-hashes --allow-unsafe --strip-extras --no-header \
+	  --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
+	  -o $$name.txt $$name.in; done
+
+clean:
+	@rm -rf .venv .demo .bench .mypy_cache .ruff_cache

@@ -1,0 +1,1 @@
+"""Names, time, identity and errors that every room shares. No I/O here."""

@@ -1,0 +1,64 @@
+"""The errors of boda, one tree.
+
+    BodaError
+    ├── AwsError            an answer AWS would give, with its code and status
+    │     fault "client"      the caller is at fault (4xx)
+    │     fault "server"      the platform is at fault (5xx)
+    └── PlatformError       the platform cannot go on; one clear sentence for the operator
+
+Whoever raises an ``AwsError`` decides code, status and words; the gateway only puts it on the
+wire in the form of the protocol the caller speaks.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class BodaError(Exception):
+    """The root of every error raised on purpose."""
+
+
+class AwsError(BodaError):
+    """An error that reaches the caller as AWS would send it.
+
+    code: the error's code on the wire, for example ``ResourceNotFoundException``.
+    message: the sentence the caller reads.
+    status: the HTTP status; 400 unless told.
+    fields: further members of the error's shape, by their model names (``Type``, ``Reason`` …).
+    headers: further HTTP headers of the answer (``Retry-After`` …).
+    """
+
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        status: int = 400,
+        *,
+        headers: dict[str, str] | None = None,
+        **fields: Any,
+    ) -> None:
+        super().__init__(f"{code}: {message}")
+        self.code = code
+        self.message = message
+        self.status = status
+        self.fields = fields
+        self.headers = headers or {}
+
+    @property
+    def fault(self) -> str:
+        return "server" if self.status >= 500 else "client"
+
+
+def not_implemented(service: str, operation: str, detail: str = "") -> AwsError:
+    """What boda does not do yet says so by name, with status 501."""
+    what = f"{service}:{operation}" + (f" ({detail})" if detail else "")
+    return AwsError("NotImplemented", f"boda does not implement {what} yet.", 501)
+
+
+class PlatformError(BodaError):
+    """The platform cannot do what the operator asked.
+
+    The message is one sentence that says what is wrong and what to do next; the command line
+    prints it as it is, without a traceback.
+    """

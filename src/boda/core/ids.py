@@ -1,0 +1,43 @@
+"""Identifiers that never collide, from chance that is given by constructor."""
+
+from __future__ import annotations
+
+import os
+import random
+import uuid
+
+_ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
+
+
+class Ids:
+    """Makes identifiers. With a seed the same ones come again, for tests and simulation."""
+
+    def __init__(self, seed: int | None = None) -> None:
+        self._random: random.Random | None = random.Random(seed) if seed is not None else None
+        self._pool = b""
+        self._offset = 0
+
+    def bytes(self, count: int) -> bytes:
+        if self._random is not None:
+            return self._random.randbytes(count)
+        if count > 256:
+            return os.urandom(count)
+        # One system call serves many identifiers: request ids are made on the hot path.
+        if self._offset + count > len(self._pool):
+            self._pool = os.urandom(4096)
+            self._offset = 0
+        chunk = self._pool[self._offset : self._offset + count]
+        self._offset += count
+        return chunk
+
+    def uuid(self) -> str:
+        """A version 4 UUID in its usual form."""
+        return str(uuid.UUID(bytes=self.bytes(16), version=4))
+
+    def hex(self, digits: int) -> str:
+        """So many lower-case hexadecimal digits."""
+        return self.bytes((digits + 1) // 2).hex()[:digits]
+
+    def base32(self, length: int) -> str:
+        """So many characters of A-Z and 2-7, as in access key ids and IAM unique ids."""
+        return "".join(_ALPHABET[byte & 31] for byte in self.bytes(length))

@@ -1,0 +1,47 @@
+"""Who is calling."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from boda.core.arn import DEFAULT_ACCOUNT
+
+Kind = Literal["root", "user", "assumed-role", "service", "anonymous"]
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """The identity behind a request.
+
+    arn: as GetCallerIdentity shows it (``arn:aws:iam::ACCOUNT:user/NAME``,
+        ``arn:aws:sts::ACCOUNT:assumed-role/ROLE/SESSION``); a service's is its host name,
+        for example ``s3.amazonaws.com``.
+    unique_id: the UserId of GetCallerIdentity (``AIDA…``, ``AROA…:session``, the account id).
+    policy_source: the ARN whose policies apply: the user's own, or the role's for a session.
+    """
+
+    kind: Kind
+    account: str
+    arn: str
+    unique_id: str
+    policy_source: str = ""
+    access_key_id: str = ""
+    tags: tuple[tuple[str, str], ...] = field(default=())
+
+    @property
+    def is_service(self) -> bool:
+        return self.kind == "service"
+
+
+ANONYMOUS = Principal("anonymous", "anonymous", "*", "anonymous")
+
+
+def root_of(account: str = DEFAULT_ACCOUNT, access_key_id: str = "") -> Principal:
+    arn = f"arn:aws:iam::{account}:root"
+    return Principal("root", account, arn, account, arn, access_key_id)
+
+
+def service_principal(host: str, account: str = DEFAULT_ACCOUNT) -> Principal:
+    """A service acting on its own, for example ``s3.amazonaws.com`` invoking a function."""
+    return Principal("service", account, host, host)

@@ -1,0 +1,1 @@
+"""The post office: durable asynchronous invocation and delivery to targets by ARN."""

@@ -1,0 +1,1 @@
+"""HTTP to an AWS operation call and back. Knows no service."""

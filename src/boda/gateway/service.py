@@ -1,0 +1,197 @@
+"""What a service looks like to the gateway: a name and its operations.
+
+A service is built from groups: plain objects whose coroutine methods carry ``@operation``::
+
+    class Aliases:
+        def __init__(self, core: LambdaCore) -> None: ...
+
+        @operation("ListAliases", authorize=on_function("lambda:ListAliases"))
+        async def list_aliases(self, ctx, *, function_name, marker=None, max_items=50): ...
+
+    Service("lambda", [Functions(core), Aliases(core), ...])
+
+A parameter of the model reaches the method under its botocore snake-case name
+(``FunctionName`` → ``function_name``; ``botocore.xform_name``), already validated against the
+model and with the model's types (timestamps are aware datetimes, blobs are bytes, a streaming
+blob is a ``Body``). A parameter that the caller sent and the method does not name answers
+"not implemented": nothing is accepted and then ignored.
+
+The method returns the output's members by their model names as a dict, ``None`` for an empty
+answer, or an ``Answer`` when status or headers differ from the model's.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+import botocore
+
+from boda.core.principal import Principal
+
+if TYPE_CHECKING:
+    from boda.core.policy import Policy
+
+
+class Body(Protocol):
+    """A request body that is read as it arrives, never held in memory whole.
+
+    Iterating yields chunks and raises AwsError when a checksum, a signature or the length does
+    not hold; a consumer must therefore commit only after the iteration has ended.
+    """
+
+    length: int | None
+    """Decoded length in bytes if the client told it."""
+
+    def __aiter__(self) -> AsyncIterator[bytes]: ...
+
+    async def read(self, limit: int | None = None) -> bytes:
+        """The whole rest; AwsError ``RequestTooLarge`` past ``limit`` bytes."""
+        ...
+
+    def checksums(self) -> Mapping[str, str]:
+        """After the end: checksums sent in trailers, by lower-case header name."""
+        ...
+
+
+@dataclass(slots=True)
+class Stream:
+    """A response body that is sent as it is made.
+
+    chunks: yields bytes; closed (aclose) when the client goes away.
+    length: total bytes when known, for Content-Length; chunked transfer otherwise.
+    """
+
+    chunks: AsyncIterator[bytes]
+    length: int | None = None
+
+
+@dataclass(slots=True)
+class Answer:
+    """An operation's answer when the output's members alone do not say it.
+
+    output: members by model name. status: overrides the model's. headers: added as they are.
+    """
+
+    output: Mapping[str, Any] = field(default_factory=dict)
+    status: int | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """One permission that a call needs, checked by the gateway before the operation runs.
+
+    action: ``lambda:InvokeFunction``. resource: an ARN or ``*``.
+    policy: the resource's own policy, if it has one.
+    context: condition keys beyond the global ones (``aws:SourceIp``, ``aws:PrincipalArn`` …).
+    account: the account that owns the resource; the caller's when empty.
+    """
+
+    action: str
+    resource: str = "*"
+    policy: Policy | None = None
+    context: Mapping[str, str | Sequence[str]] = field(default_factory=dict)
+    account: str = ""
+
+
+@dataclass(slots=True)
+class Context:
+    """What an operation knows about the call besides its parameters.
+
+    authorize: checks a further Need in the middle of an operation (``iam:PassRole`` …);
+        raises AwsError AccessDenied(Exception).
+    headers: the request's HTTP headers, lower-case names; empty for calls in process.
+    endpoint: scheme, host and port under which the caller reached boda, for URLs in answers.
+    environment_id: the execution environment the call came from, or "".
+    """
+
+    service: str
+    operation: str
+    region: str
+    account: str
+    principal: Principal
+    request_id: str
+    authorize: Callable[[Need], None]
+    headers: Mapping[str, str] = field(default_factory=dict)
+    source_ip: str = "127.0.0.1"
+    endpoint: str = ""
+    environment_id: str = ""
+
+
+Handler = Callable[..., Awaitable[Any]]
+Authorize = Callable[[Any, Context, Mapping[str, Any]], Iterable[Need]]
+F = TypeVar("F", bound=Handler)
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One operation of a service, bound to the object that carries it out.
+
+    accepts: the snake-case parameter names the method takes.
+    needs: given context and parameters (model names), the permissions the call needs.
+    """
+
+    name: str
+    run: Handler
+    accepts: frozenset[str]
+    needs: Callable[[Context, Mapping[str, Any]], Iterable[Need]] | None
+
+
+def operation(name: str, *, authorize: Authorize | None = None) -> Callable[[F], F]:
+    """Mark a coroutine method as the AWS operation ``name``.
+
+    authorize: called as ``authorize(self, ctx, params)`` with params by model names; yields the
+        Needs of the call. Without it the call needs ``<iam prefix>:<name>`` on ``*``.
+        An operation that anybody may call returns an empty tuple.
+    """
+
+    def mark(method: F) -> F:
+        method.__boda_operation__ = (name, authorize)  # type: ignore[attr-defined]
+        return method
+
+    return mark
+
+
+class Service:
+    """A named set of operations.
+
+    name: botocore's service name (``lambda``, ``s3``, ``logs``, ``iam``, ``sts``).
+    """
+
+    def __init__(self, name: str, groups: Iterable[object]) -> None:
+        self.name = name
+        self.operations: dict[str, Operation] = {}
+        for group in groups:
+            for found in _operations_of(group):
+                if found.name in self.operations:
+                    raise ValueError(f"{name}:{found.name} is defined twice")
+                self.operations[found.name] = found
+
+
+def snake(member: str) -> str:
+    """``FunctionName`` → ``function_name``, as botocore spells it."""
+    return botocore.xform_name(member)
+
+
+def _operations_of(group: object) -> Iterable[Operation]:
+    for attribute in dir(type(group)):
+        function = getattr(type(group), attribute, None)
+        marked = getattr(function, "__boda_operation__", None)
+        if marked is None:
+            continue
+        name, authorize = marked
+        method = getattr(group, attribute)
+        parameters = list(inspect.signature(method).parameters)[1:]
+        needs = None
+        if authorize is not None:
+            needs = _bind(authorize, group)
+        yield Operation(name, method, frozenset(parameters), needs)
+
+
+def _bind(
+    authorize: Authorize, group: object
+) -> Callable[[Context, Mapping[str, Any]], Iterable[Need]]:
+    return lambda ctx, params: authorize(group, ctx, params)

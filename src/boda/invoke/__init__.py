@@ -1,0 +1,1 @@
+"""The hot path: lease of concurrency, environment, outcome."""

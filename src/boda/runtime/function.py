@@ -1,0 +1,65 @@
+"""A function version as the hot path sees it: immutable, complete, in memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class LogSettings:
+    """Where and how output is logged. Levels are empty in the Text format."""
+
+    group: str
+    format: Literal["Text", "JSON"] = "Text"
+    application_level: str = ""
+    system_level: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionVersion:
+    """One function version in one configuration revision.
+
+    Two objects with the same ``key`` may share environments; any change of code or configuration
+    makes a new ``revision_id`` and so a new key.
+
+    version: ``$LATEST`` or a number. arn: without qualifier.
+    code_dir: the unpacked code on this machine, read-only. layer_dirs: in merge order.
+    environment: the user's variables. timeout_s: seconds. memory_mb, ephemeral_mb: MiB.
+    """
+
+    account: str
+    region: str
+    name: str
+    version: str
+    revision_id: str
+    role_arn: str
+    runtime: str
+    handler: str
+    code_dir: Path
+    code_sha256: str = ""
+    layer_dirs: tuple[Path, ...] = ()
+    memory_mb: int = 128
+    timeout_s: int = 3
+    ephemeral_mb: int = 512
+    environment: tuple[tuple[str, str], ...] = ()
+    log: LogSettings = field(default_factory=lambda: LogSettings("/aws/lambda/unnamed"))
+    tracing: Literal["Active", "PassThrough"] = "PassThrough"
+    dead_letter_arn: str = ""
+    snap_start: bool = False
+    tenant_isolation: bool = False
+    recursive_loop: Literal["Terminate", "Allow"] = "Terminate"
+
+    @property
+    def arn(self) -> str:
+        return f"arn:aws:lambda:{self.region}:{self.account}:function:{self.name}"
+
+    @property
+    def qualified_arn(self) -> str:
+        return f"{self.arn}:{self.version}"
+
+    @property
+    def key(self) -> tuple[str, str, str, str, str]:
+        """What an environment belongs to, all of its life."""
+        return (self.account, self.region, self.name, self.version, self.revision_id)

@@ -1,0 +1,123 @@
+"""What a sandbox is.
+
+A sandbox is a set of namespaces, limits and mounts with an init process (``guest/init.py``) that
+the zygote of its runtime forked. The init starts the runtime process (``guest/bootstrap.py`` or
+``/var/task/bootstrap``), reaps it and reports its end; it can start it again in the same sandbox,
+with ``/tmp`` kept, which is what a reset is.
+
+The platform opens, before the sandbox starts, and hands over:
+  channel   a Unix stream socket pair: framed messages with the bootstrap (``runtime/frames.py``)
+  console   a pipe: everything the runtime process and its children write to fd 1 and 2
+  log       a pipe: framed records of the bootstrap (print and logging, with times)
+and receives from inside the sandbox's own network namespace two listening TCP sockets:
+  runtime_api  127.0.0.1:9001   the Runtime, Extensions and Telemetry APIs over HTTP
+  endpoint     127.0.0.1:4566   the AWS endpoint of functions
+A sandbox is known by the socket a request arrives on, never by a token.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxSpec:
+    """What to build.
+
+    sandbox_id: unique, safe in file names. runtime: an identifier of the catalogue.
+    environment: the variables of the runtime process, complete.
+    processes: processes and threads together. cpu_mb_per_core: 1 vCPU per 1,769 MB.
+    network: outbound internet where the machine permits it.
+    """
+
+    sandbox_id: str
+    runtime: str
+    code_dir: Path
+    layer_dirs: tuple[Path, ...] = ()
+    memory_mb: int = 128
+    ephemeral_mb: int = 512
+    environment: Mapping[str, str] = field(default_factory=dict)
+    processes: int = 1024
+    open_files: int = 1024
+    network: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """How the runtime process ended. One of the two is set.
+
+    status: exit status 0–255. signal: the signal's number. oom: killed for memory.
+    """
+
+    status: int | None
+    signal: int | None
+    oom: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """memory_bytes: now. peak_bytes: the highest since the last reset_peak. cpu_s: seconds."""
+
+    memory_bytes: int
+    peak_bytes: int
+    cpu_s: float
+
+
+class Sandbox(Protocol):
+    """A running sandbox. Every method is safe after its death.
+
+    channel, console and log are the platform's ends for the present runtime process; ``restart``
+    replaces them. All are non-blocking.
+    """
+
+    spec: SandboxSpec
+    channel: socket.socket
+    console: int
+    log: int
+    runtime_api: socket.socket
+    endpoint: socket.socket
+    pid: int
+    """The init process, as the host sees it."""
+
+    async def wait_runtime(self) -> Exit:
+        """Return when the present runtime process has ended."""
+
+    async def restart(self, environment: Mapping[str, str]) -> None:
+        """Kill every process but init and start the runtime again; ``/tmp`` is kept."""
+
+    async def stop_runtime(self, grace_s: float = 0.0) -> None:
+        """SIGTERM, then after the grace SIGKILL, for every process but init."""
+
+    def freeze(self) -> None:
+        """No CPU from now on. Idempotent."""
+
+    def thaw(self) -> None:
+        """Idempotent; returns when processes may run."""
+
+    def usage(self) -> Usage: ...
+
+    def reset_peak(self) -> None: ...
+
+    async def destroy(self) -> None:
+        """Kill everything, remove cgroups, mounts, network; close every descriptor. Idempotent."""
+
+
+class SandboxError(Exception):
+    """A sandbox could not be made; the message says at which step."""
+
+
+class Sandboxes(Protocol):
+    """Makes sandboxes. One per platform."""
+
+    async def start(self, spec: SandboxSpec) -> Sandbox:
+        """Fork one from the runtime's zygote, starting that first if needed. SandboxError."""
+
+    async def warm(self, runtime: str) -> None:
+        """Have the zygote of a runtime ready before it is needed."""
+
+    async def close(self) -> None:
+        """Destroy every sandbox and zygote; leave no process, mount, namespace or cgroup."""

@@ -1,0 +1,1 @@
+"""Rows and blobs: what was acknowledged is on disk."""

@@ -1,0 +1,201 @@
+"""Rows, with group commit.
+
+Law of this file: ``write`` returns only after its transaction is durable. Many writes share one
+commit: a single writer thread takes all that wait, runs each in its own savepoint, commits once
+and then answers them all. A write that raises is rolled back alone.
+
+``read`` runs on a thread pool with connections of its own (SQLite's WAL lets readers and the
+writer work side by side). Nothing here is called on the synchronous invoke path.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from boda.core.errors import PlatformError
+
+T = TypeVar("T")
+
+_GROUP_LIMIT = 512
+
+
+class Database:
+    """The rows of one data folder in SQLite.
+
+    path: the database file; made when absent.
+    metadata: the tables of every room, created when absent.
+    schema_version: refuses a folder written by a newer version (PlatformError).
+    """
+
+    def __init__(
+        self, path: Path, metadata: list[sa.MetaData], *, schema_version: int = 1, readers: int = 4
+    ) -> None:
+        self._path = path
+        self._engine = _engine(path)
+        self._queue: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
+        self._readers = ThreadPoolExecutor(readers, thread_name_prefix="boda-read")
+        self._closed = False
+        with self._engine.connect() as connection:
+            found = connection.exec_driver_sql("PRAGMA user_version").scalar() or 0
+            if found > schema_version:
+                raise PlatformError(
+                    f"The data folder {path.parent} was written by a newer boda (schema {found}, "
+                    f"this one knows {schema_version}); upgrade boda or choose another --data-dir."
+                )
+            for tables in metadata:
+                tables.create_all(connection)
+            connection.exec_driver_sql(f"PRAGMA user_version={schema_version}")
+            connection.commit()
+        self._writer = threading.Thread(target=self._run_writer, name="boda-write", daemon=True)
+        self._writer.start()
+
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        """Run ``work`` on a read connection and return its answer."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._readers, self.read_now, work)
+
+    def read_now(self, work: Callable[[Connection], T]) -> T:
+        """The same in the calling thread; for start-up and worker threads."""
+        with self._engine.connect() as connection:
+            return work(connection)
+
+    async def write(self, work: Callable[[Connection], T]) -> T:
+        """Run ``work`` in a transaction and return its answer once it is durable."""
+        if self._closed:
+            raise PlatformError("The database is closed.")
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Any] = loop.create_future()
+        self._queue.put(_Write(work, lambda value, error: _post(loop, future, value, error)))
+        result: T = await asyncio.shield(future)
+        return result
+
+    def write_now(self, work: Callable[[Connection], T]) -> T:
+        """The same, blocking the calling thread; for start-up and worker threads."""
+        done = threading.Event()
+        box: list[Any] = [None, None]
+
+        def answer(value: Any, error: BaseException | None) -> None:
+            box[:] = [value, error]
+            done.set()
+
+        self._queue.put(_Write(work, answer))
+        done.wait()
+        if box[1] is not None:
+            raise box[1]
+        result: T = box[0]
+        return result
+
+    def close(self) -> None:
+        """Finish what waits, then close. Safe to call twice."""
+        if self._closed:
+            return
+        self._closed = True
+        self._queue.put(None)
+        self._writer.join()
+        self._readers.shutdown()
+        self._engine.dispose()
+
+    def _run_writer(self) -> None:
+        with self._engine.connect() as connection:
+            while True:
+                first = self._queue.get()
+                if first is None:
+                    return
+                group = [first]
+                stop = False
+                while len(group) < _GROUP_LIMIT:
+                    try:
+                        item = self._queue.get_nowait()
+                    except queue.Empty:
+                        break
+                    if item is None:
+                        stop = True
+                        break
+                    group.append(item)
+                self._commit(connection, group)
+                if stop:
+                    return
+
+    @staticmethod
+    def _commit(connection: Connection, group: list[_Write]) -> None:
+        outcomes: list[tuple[_Write, Any, BaseException | None]] = []
+        try:
+            with connection.begin():
+                for write in group:
+                    try:
+                        with connection.begin_nested():
+                            outcomes.append((write, write.work(connection), None))
+                    except Exception as error:
+                        outcomes.append((write, None, error))
+        except Exception as error:
+            # The commit itself failed (disk full, for example): nothing of the group holds.
+            outcomes = [(write, None, error) for write in group]
+        for write, value, failure in outcomes:
+            write.answer(value, failure)
+
+
+class _Write:
+    __slots__ = ("answer", "work")
+
+    def __init__(
+        self,
+        work: Callable[[Connection], Any],
+        answer: Callable[[Any, BaseException | None], None],
+    ) -> None:
+        self.work = work
+        self.answer = answer
+
+
+def _post(
+    loop: asyncio.AbstractEventLoop,
+    future: asyncio.Future[Any],
+    value: Any,
+    error: BaseException | None,
+) -> None:
+    def settle() -> None:
+        if future.done():
+            return
+        if error is not None:
+            future.set_exception(error)
+        else:
+            future.set_result(value)
+
+    try:
+        loop.call_soon_threadsafe(settle)
+    except RuntimeError:
+        # The loop is gone: the platform was stopped while the write was on its way.
+        pass
+
+
+def _engine(path: Path) -> sa.Engine:
+    engine = sa.create_engine(
+        f"sqlite:///{path}", connect_args={"timeout": 30, "check_same_thread": False}
+    )
+
+    @sa.event.listens_for(engine, "connect")
+    def _configure(connection: Any, _record: Any) -> None:
+        # SQLAlchemy begins transactions itself, so that savepoints work as written.
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA journal_mode=WAL")
+        # FULL makes every commit reach the disk before it is answered, power loss included.
+        cursor.execute("PRAGMA synchronous=FULL")
+        cursor.execute("PRAGMA foreign_keys=ON")
+        cursor.execute("PRAGMA cache_size=-8000")
+        cursor.execute("PRAGMA temp_store=MEMORY")
+        cursor.close()
+
+    @sa.event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN")
+
+    return engine

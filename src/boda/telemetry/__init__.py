@@ -1,0 +1,1 @@
+"""Logs, metrics and metering. Appending never waits; writing happens in batches elsewhere."""
