@@ -28,6 +28,4 @@ class Arn:
         return cls(parts[2], parts[3], parts[4], parts[5], parts[1])
 
     def __str__(self) -> str:
-        return (
-            f"arn:{self.partition}:{self.service}:{self.region}:{self.account}:{self.resource}"
-        )
+        return f"arn:{self.partition}:{self.service}:{self.region}:{self.account}:{self.resource}"
