@@ -1,0 +1,105 @@
+"""The functions as the hot path sees them: a table in memory that the Lambda service fills.
+
+The service writes rows first and this table after commit; nothing here touches disk. Aliases are
+entries like versions are: the service puts the version an alias points at under the alias's name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from boda.core.policy import Policy
+from boda.runtime.function import FunctionVersion
+
+LATEST = "$LATEST"
+
+
+class Functions:
+    """Function versions and resource policies by function ARN (without qualifier)."""
+
+    def __init__(self) -> None:
+        self._versions: dict[str, dict[str, FunctionVersion]] = {}
+        self._policies: dict[tuple[str, str], Policy] = {}
+        self._listeners: list[Callable[[FunctionVersion], None]] = []
+
+    def put(self, arn: str, qualifier: str, version: FunctionVersion) -> None:
+        """Name a version. What the qualifier named before is retired unless named otherwise."""
+        entry = self._versions.setdefault(arn, {})
+        before = entry.get(qualifier)
+        entry[qualifier] = version
+        if before is not None and before.key != version.key:
+            self._retire(entry, before)
+
+    def remove(self, arn: str, qualifier: str | None = None) -> None:
+        """Forget one qualifier, or with None the whole function and its policies."""
+        entry = self._versions.get(arn)
+        if entry is None:
+            return
+        if qualifier is None:
+            del self._versions[arn]
+            for key in [key for key in self._policies if key[0] == arn]:
+                del self._policies[key]
+            gone = {version.key: version for version in entry.values()}
+            for version in gone.values():
+                self._retire({}, version)
+            return
+        self._policies.pop((arn, qualifier), None)
+        before = entry.pop(qualifier, None)
+        if not entry:
+            del self._versions[arn]
+        if before is not None:
+            self._retire(entry, before)
+
+    def resolve(self, arn: str, qualifier: str = LATEST) -> FunctionVersion | None:
+        """The version a function's qualifier names now; None where there is none.
+
+        The ARN may carry the qualifier itself (``…:function:NAME:QUALIFIER``), which then wins.
+        """
+        entry = self._versions.get(arn)
+        if entry is None:
+            base, own = split_qualifier(arn)
+            entry = self._versions.get(base)
+            if entry is None:
+                return None
+            qualifier = own or qualifier
+        return entry.get(qualifier)
+
+    def find(
+        self, account: str, region: str, name: str, qualifier: str = LATEST
+    ) -> FunctionVersion | None:
+        """The same by the parts of the ARN."""
+        return self.resolve(function_arn(account, region, name), qualifier)
+
+    def set_policy(self, arn: str, qualifier: str, policy: Policy | None) -> None:
+        """Set or, with None, drop the resource policy. The unqualified function: ``$LATEST``."""
+        if policy is None:
+            self._policies.pop((arn, qualifier), None)
+        else:
+            self._policies[arn, qualifier] = policy
+
+    def policy(self, arn: str, qualifier: str = LATEST) -> Policy | None:
+        """The resource policy of a qualifier, each having its own, as on AWS."""
+        return self._policies.get((arn, qualifier))
+
+    def on_retired(self, listener: Callable[[FunctionVersion], None]) -> None:
+        """Call the listener with each version that no qualifier names any more."""
+        self._listeners.append(listener)
+
+    def _retire(self, entry: dict[str, FunctionVersion], version: FunctionVersion) -> None:
+        if any(other.key == version.key for other in entry.values()):
+            return
+        for listener in self._listeners:
+            listener(version)
+
+
+def function_arn(account: str, region: str, name: str) -> str:
+    """A function's ARN without qualifier."""
+    return f"arn:aws:lambda:{region}:{account}:function:{name}"
+
+
+def split_qualifier(arn: str) -> tuple[str, str]:
+    """A function ARN as (without qualifier, qualifier or "")."""
+    parts = arn.split(":")
+    if len(parts) == 8:
+        return ":".join(parts[:7]), parts[7]
+    return arn, ""
