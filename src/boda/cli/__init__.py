@@ -1,1 +1,57 @@
-def main() -> None: ...
+"""The command line: one file per command, errors as one clear sentence."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError
+
+from boda import __version__
+from boda.cli import cost, deploy, doctor, env, invoke, logs, ps, runtimes, up
+from boda.core.errors import PlatformError
+
+app = typer.Typer(
+    name="boda",
+    help="AWS Lambda for machines you own.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in (up.up, env.env, doctor.doctor, runtimes.runtimes, deploy.deploy, invoke.invoke):
+    app.command()(command)
+for command in (logs.logs, ps.ps, cost.cost):
+    app.command()(command)
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    print(__version__)
+
+
+def main() -> None:
+    """The entry point: every failure is a sentence on stderr and an exit code, no traceback."""
+    try:
+        app()
+    except PlatformError as error:
+        _fail(str(error))
+    except EndpointConnectionError as error:
+        _fail(f"{error} Is boda running? Start it with `boda up`.")
+    except ClientError as error:
+        found = error.response.get("Error", {})
+        _fail(f"{found.get('Code', 'Error')}: {found.get('Message', error)}")
+    except BotoCoreError as error:
+        _fail(str(error))
+    except BrokenPipeError:
+        # The reader of our output went away (`boda logs … | head`).
+        sys.stderr.close()
+        sys.exit(0)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _fail(sentence: str) -> None:
+    print(f"boda: {sentence}", file=sys.stderr)
+    sys.exit(1)

@@ -1,0 +1,43 @@
+"""``boda ps``: the execution environments."""
+
+from __future__ import annotations
+
+from boda.cli.client import connect
+from boda.cli.options import DataDir, Json, data_dir
+from boda.cli.output import print_json, print_table, span
+
+
+def ps(folder: DataDir = None, as_json: Json = False) -> None:
+    """List execution environments: state, memory, age, invocations."""
+    found = connect(data_dir(folder)).client("boda").list_environments()["Environments"]
+    if as_json:
+        print_json(found)
+        return
+    if not found:
+        print("No execution environments: every function sleeps.")
+        return
+    print_table(
+        [
+            ("ENVIRONMENT", False),
+            ("FUNCTION", False),
+            ("VERSION", False),
+            ("STATE", False),
+            ("MEMORY", True),
+            ("LIMIT", True),
+            ("AGE", True),
+            ("INVOCATIONS", True),
+        ],
+        [
+            (
+                row["EnvironmentId"],
+                row["FunctionName"],
+                row["Version"],
+                row["State"],
+                f"{row['MemoryBytes'] / 1048576:.0f} MB",
+                f"{row['MemoryLimitMb']} MB",
+                span(row["AgeSeconds"]),
+                str(row["Invocations"]),
+            )
+            for row in found
+        ],
+    )

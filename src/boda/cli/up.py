@@ -1,0 +1,55 @@
+"""``boda up``: run the platform in the foreground."""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from boda.cli.options import DataDir, data_dir
+
+
+class Auth(StrEnum):
+    sigv4 = "sigv4"
+    open = "open"
+
+
+class Isolation(StrEnum):
+    full = "full"
+    process = "process"
+
+
+def up(
+    port: Annotated[int, typer.Option(envvar="BODA_PORT", min=0, max=65535)] = 4566,
+    host: Annotated[str, typer.Option(envvar="BODA_HOST")] = "127.0.0.1",
+    folder: DataDir = None,
+    auth: Annotated[
+        Auth,
+        typer.Option(envvar="BODA_AUTH", help="`open` accepts any key: for tests only."),
+    ] = Auth.sigv4,
+    isolation: Annotated[
+        Isolation,
+        typer.Option(
+            envvar="BODA_ISOLATION",
+            help="`process` runs functions with whatever isolation this machine allows.",
+        ),
+    ] = Isolation.full,
+    network: Annotated[
+        bool, typer.Option(help="Let functions reach the internet where the machine permits it.")
+    ] = True,
+) -> None:
+    """Run boda until interrupted."""
+    # The platform's imports are heavy; no other command should pay for them.
+    from boda.app import Settings, run
+
+    settings = Settings(
+        data_dir=data_dir(folder),
+        host=host,
+        port=port,
+        auth=auth.value,
+        isolation=isolation.value,
+        network=network,
+    )
+    sys.exit(run(settings))
