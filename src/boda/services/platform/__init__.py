@@ -1,0 +1,105 @@
+"""boda's own operations, for its command line: environments, cost, runtimes.
+
+They have a service model like any AWS service (``model/``), so they are routed, signed and
+authorised as one (``boda:ListEnvironments`` …), and any botocore client can call them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from boda.core.clock import Clock
+from boda.gateway.service import Context, Service, operation
+
+MODELS = Path(__file__).parent / "model"
+
+
+class Snapshot(Protocol):
+    """One execution environment as the fleet describes it."""
+
+    environment_id: str
+    account: str
+    region: str
+    function: str
+    version: str
+    state: str
+    memory_bytes: int
+    memory_mb: int
+    age_s: float
+    idle_s: float
+    invocations: int
+    pid: int
+
+
+class Offered(Protocol):
+    """One runtime of this machine."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def version(self) -> str: ...
+    @property
+    def interpreter(self) -> Path: ...
+
+
+class Platform:
+    """environments, runtimes: callables so that each answer is of the moment.
+
+    usage_report: given account and ``YYYY-MM``, the month's metered usage as GetCost answers it.
+    """
+
+    def __init__(
+        self,
+        environments: Callable[[], Sequence[Snapshot]],
+        usage_report: Callable[[str, str], Any],
+        runtimes: Callable[[], Sequence[Offered]],
+        clock: Clock,
+    ) -> None:
+        self._environments = environments
+        self._usage_report = usage_report
+        self._runtimes = runtimes
+        self._clock = clock
+
+    @operation("ListEnvironments")
+    async def list_environments(
+        self, ctx: Context, *, function_name: str = ""
+    ) -> dict[str, Any]:
+        rows = [
+            {
+                "EnvironmentId": one.environment_id,
+                "FunctionName": one.function,
+                "Version": one.version,
+                "State": one.state,
+                "MemoryBytes": one.memory_bytes,
+                "MemoryLimitMb": one.memory_mb,
+                "AgeSeconds": round(one.age_s, 3),
+                "IdleSeconds": round(one.idle_s, 3),
+                "Invocations": one.invocations,
+                "Pid": one.pid,
+            }
+            for one in self._environments()
+            if one.account == ctx.account and function_name in ("", one.function)
+        ]
+        return {"Environments": rows}
+
+    @operation("GetCost")
+    async def get_cost(self, ctx: Context, *, month: str = "") -> dict[str, Any]:
+        month = month or time.strftime("%Y-%m", time.gmtime(self._clock.now()))
+        report: dict[str, Any] = await self._usage_report(ctx.account, month)
+        return report
+
+    @operation("ListRuntimes")
+    async def list_runtimes(self, ctx: Context) -> dict[str, Any]:
+        return {
+            "Runtimes": [
+                {"Name": one.name, "Version": one.version, "Interpreter": str(one.interpreter)}
+                for one in self._runtimes()
+            ]
+        }
+
+
+def build(platform: Platform) -> Service:
+    return Service("boda", [platform])
