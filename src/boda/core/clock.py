@@ -6,7 +6,14 @@ import asyncio
 import heapq
 import itertools
 import time
-from typing import Protocol
+from collections.abc import Callable
+from typing import Any, Protocol
+
+
+class Timer(Protocol):
+    """Something that will happen unless it is called off."""
+
+    def cancel(self) -> None: ...
 
 
 class Clock(Protocol):
@@ -18,6 +25,9 @@ class Clock(Protocol):
 
     async def sleep(self, seconds: float) -> None:
         """Return when so many seconds have passed on this clock."""
+
+    def call_later(self, seconds: float, callback: Callable[..., None], *args: Any) -> Timer:
+        """Call back from the event loop when so many seconds have passed on this clock."""
 
 
 class SystemClock:
@@ -32,6 +42,30 @@ class SystemClock:
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(max(0.0, seconds))
 
+    def call_later(self, seconds: float, callback: Callable[..., None], *args: Any) -> Timer:
+        return asyncio.get_running_loop().call_later(max(0.0, seconds), callback, *args)
+
+
+class _Appointment:
+    """A callback among the sleepers of a manual clock; speaks as much of Future as they need."""
+
+    __slots__ = ("_args", "_callback", "_done")
+
+    def __init__(self, callback: Callable[..., None], args: tuple[Any, ...]) -> None:
+        self._callback = callback
+        self._args = args
+        self._done = False
+
+    def done(self) -> bool:
+        return self._done
+
+    def set_result(self, _: None) -> None:
+        self._done = True
+        self._callback(*self._args)
+
+    def cancel(self) -> None:
+        self._done = True
+
 
 class ManualClock:
     """A clock that moves only when told; sleepers wake in the order of their deadlines."""
@@ -39,7 +73,7 @@ class ManualClock:
     def __init__(self, start: float = 1_767_225_600.0) -> None:
         self._now = start
         self._start = start
-        self._sleepers: list[tuple[float, int, asyncio.Future[None]]] = []
+        self._sleepers: list[tuple[float, int, asyncio.Future[None] | _Appointment]] = []
         self._order = itertools.count()
 
     def now(self) -> float:
@@ -55,6 +89,13 @@ class ManualClock:
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         heapq.heappush(self._sleepers, (self._now + seconds, next(self._order), future))
         await future
+
+    def call_later(self, seconds: float, callback: Callable[..., None], *args: Any) -> Timer:
+        appointment = _Appointment(callback, args)
+        heapq.heappush(
+            self._sleepers, (self._now + max(0.0, seconds), next(self._order), appointment)
+        )
+        return appointment
 
     async def advance(self, seconds: float) -> None:
         """Move on, waking each sleeper at its own moment and letting it run before the next."""
