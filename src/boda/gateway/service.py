@@ -33,6 +33,7 @@ from boda.core.principal import Principal
 
 if TYPE_CHECKING:
     from boda.core.policy import Policy
+    from boda.gateway.wire import WireRequest, WireResponse
 
 
 class Body(Protocol):
@@ -155,14 +156,32 @@ def operation(name: str, *, authorize: Authorize | None = None) -> Callable[[F],
     return mark
 
 
+Preflight = Callable[["WireRequest", Mapping[str, str]], Awaitable["WireResponse | None"]]
+Decorate = Callable[["WireRequest", Mapping[str, str], "WireResponse"], Awaitable[None]]
+
+
 class Service:
     """A named set of operations.
 
     name: botocore's service name (``lambda``, ``s3``, ``logs``, ``iam``, ``sts``).
+    preflight: answers an unsigned ``OPTIONS`` request that is routed to this service; given the
+        request and the path's labels (``{"Bucket": …, "Key": …}``). May raise AwsError; None
+        means the service has nothing to say.
+    decorate: sees every ordinary answer, errors included, before it is sent, with the same
+        labels, and may add headers to it (CORS). Must not raise.
     """
 
-    def __init__(self, name: str, groups: Iterable[object]) -> None:
+    def __init__(
+        self,
+        name: str,
+        groups: Iterable[object],
+        *,
+        preflight: Preflight | None = None,
+        decorate: Decorate | None = None,
+    ) -> None:
         self.name = name
+        self.preflight = preflight
+        self.decorate = decorate
         self.operations: dict[str, Operation] = {}
         for group in groups:
             for found in _operations_of(group):
