@@ -1,0 +1,88 @@
+"""Warm synchronous Invoke, signed, against uvicorn with FastAPI doing the same work.
+
+Both serve the same handler, JSON in and out, in alternating rounds; medians and ratios.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from bench import peers
+from bench.host import Boda
+from bench.load import write_requests
+from bench.signing import signed
+
+ROUNDS = 5
+SECONDS = 2.0
+
+
+def run(folder: Path) -> dict[str, Any]:
+    peers.install()
+    rows: dict[tuple[str, int], list[dict[str, Any]]] = {}
+    with Boda(folder / "data") as boda, peers.fastapi(folder) as peer_port:
+        boda.function("Hello", peers.HANDLER, MemorySize=1769)
+        key, secret = boda.keys
+        files = {"boda": folder / "boda.requests", "fastapi": folder / "fastapi.requests"}
+        target = f"{boda.url}/2015-03-31/functions/Hello/invocations"
+        bodies = [
+            json.dumps({"name": f"rider {n}", "numbers": [n, 2, 3]}).encode() for n in range(4000)
+        ]
+        write_requests(
+            files["boda"],
+            [
+                signed(target, "POST", body, service="lambda", key=key, secret=secret)
+                for body in bodies
+            ],
+        )
+        write_requests(
+            files["fastapi"],
+            [
+                b"POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+                b"Content-Length: %d\r\n\r\n%s" % (len(body), body)
+                for body in bodies
+            ],
+        )
+        ports = {"boda": boda.port, "fastapi": peer_port}
+        for connections in (1, 16):
+            for name in ports:
+                _load(ports[name], connections, 1.0, files[name])  # warm up
+            for _ in range(ROUNDS):
+                for name in ports:
+                    found = _load(ports[name], connections, SECONDS, files[name])
+                    if found["errors"]:
+                        raise RuntimeError(f"{name} failed: {found['sample_error']}")
+                    rows.setdefault((name, connections), []).append(found)
+    return _report(rows)
+
+
+def _load(port: int, connections: int, seconds: float, file: Path) -> dict[str, Any]:
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "bench.load", "127.0.0.1", str(port)),
+            *(str(connections), str(seconds), str(file)),
+        ],
+        capture_output=True,
+        check=True,
+        cwd=peers.ROOT,
+    )
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer
+
+
+def _report(rows: dict[tuple[str, int], list[dict[str, Any]]]) -> dict[str, Any]:
+    report: dict[str, Any] = {}
+    for (name, connections), rounds in rows.items():
+        report[f"{name} x{connections}"] = {
+            "per_second": round(statistics.median(one["per_second"] for one in rounds)),
+            "p50_ms": round(statistics.median(one["p50_us"] for one in rounds) / 1000, 3),
+            "p99_ms": round(statistics.median(one["p99_us"] for one in rounds) / 1000, 3),
+        }
+    for connections in (1, 16):
+        ours, theirs = report[f"boda x{connections}"], report[f"fastapi x{connections}"]
+        report[f"ratio x{connections}"] = round(ours["per_second"] / theirs["per_second"], 2)
+    return report
