@@ -1,0 +1,113 @@
+"""kill -9 in the middle of four clients posting events and objects: acknowledged n, lost 0.
+
+Clients put objects, and invoke a function with InvocationType Event; each writes down what was
+acknowledged. The platform is killed, started again, and everything acknowledged must be there:
+the objects with their bytes, and for each event the object that the function puts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from bench.host import Boda
+
+SOURCE = """
+import boto3
+
+s3 = boto3.client("s3")
+
+def lambda_handler(event, context):
+    s3.put_object(Bucket="crash", Key="done/" + event["id"], Body=event["id"].encode())
+"""
+
+
+def run(folder: Path, *, kills: int = 3, seconds: float = 2.0) -> dict[str, Any]:
+    boda = Boda(folder / "data")
+    objects: dict[str, str] = {}
+    events: set[str] = set()
+    boda.start()
+    try:
+        boda.client("s3").create_bucket(Bucket="crash")
+        boda.function("Crash", SOURCE, Timeout=30, MemorySize=512)
+        for round_ in range(kills):
+            stop = threading.Event()
+            clients = [
+                threading.Thread(
+                    target=_client, args=(boda, f"{round_}-{n}", stop, objects, events)
+                )
+                for n in range(4)
+            ]
+            for one in clients:
+                one.start()
+            time.sleep(seconds)
+            boda.kill()
+            stop.set()
+            for one in clients:
+                one.join()
+            boda.start()
+        lost_objects = _lost_objects(boda, objects)
+        lost_events = _lost_events(boda, events)
+    finally:
+        boda.stop()
+    return {
+        "kills": kills,
+        "acknowledged_objects": len(objects),
+        "lost_objects": lost_objects,
+        "acknowledged_events": len(events),
+        "lost_events": lost_events,
+    }
+
+
+def _client(
+    boda: Boda, name: str, stop: threading.Event, objects: dict[str, str], events: set[str]
+) -> None:
+    s3, functions = boda.client("s3"), boda.client("lambda")
+    number = 0
+    while not stop.is_set():
+        number += 1
+        key = f"{name}-{number}"
+        body = hashlib.sha256(key.encode()).digest() * (1 + number % 2000)
+        try:
+            s3.put_object(Bucket="crash", Key=f"in/{key}", Body=body)
+            objects[f"in/{key}"] = hashlib.md5(body).hexdigest()
+            functions.invoke(
+                FunctionName="Crash",
+                InvocationType="Event",
+                Payload=json.dumps({"id": key}).encode(),
+            )
+            events.add(key)
+        except Exception:
+            # The platform is gone: what was not acknowledged does not count.
+            return
+
+
+def _lost_objects(boda: Boda, objects: dict[str, str]) -> int:
+    s3, lost = boda.client("s3"), 0
+    for key, digest in objects.items():
+        try:
+            body = s3.get_object(Bucket="crash", Key=key)["Body"].read()
+        except s3.exceptions.NoSuchKey:
+            lost += 1
+            continue
+        lost += hashlib.md5(body).hexdigest() != digest
+    return lost
+
+
+def _lost_events(boda: Boda, events: set[str]) -> int:
+    s3 = boda.client("s3")
+    end = time.monotonic() + 120
+    while True:
+        done = {
+            item["Key"].removeprefix("done/")
+            for page in s3.get_paginator("list_objects_v2").paginate(Bucket="crash", Prefix="done/")
+            for item in page.get("Contents", [])
+        }
+        missing = events - done
+        if not missing or time.monotonic() > end:
+            return len(missing)
+        time.sleep(0.2)
