@@ -1,0 +1,221 @@
+"""Length-prefixed frames over the channel socket: the Runtime API without HTTP. No I/O here.
+
+A frame is ``u32 length`` (of what follows), ``u8 type`` and a body; integers are big-endian.
+
+    type            direction   body
+    INVOKE      1   to guest    invocation id (8 bytes), u32 header length, header (JSON), payload
+    READY       2   to platform empty: init is done
+    RESPONSE    3   to platform invocation id (8 bytes), payload
+    ERROR       4   to platform invocation id (8 bytes), u16 type length, error type, JSON
+    INIT_ERROR  5   to platform u16 type length, error type, JSON
+
+A RESPONSE or an ERROR also says "next": the guest waits for the next INVOKE. The invocation id is
+made of chance anew for each attempt, so that an answer that comes late, or before its question,
+fits nothing.
+
+Law: whatever the guest sends, no more than one answer of the largest allowed size is ever held.
+What is longer is skipped as it comes in and reported as ``TooLarge``; what is no frame raises
+``FrameError`` and the environment dies.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+import orjson
+
+INVOKE, READY, RESPONSE, ERROR, INIT_ERROR = 1, 2, 3, 4, 5
+
+MAX_PAYLOAD = 6_291_556
+"""Bytes of a request's or an answer's payload: 6 MiB and 100 bytes, as AWS enforces it."""
+
+MAX_ERROR_TYPE = 512
+
+_HEAD = struct.Struct(">IB")
+_INVOKE = struct.Struct(">IB8sI")
+_LENGTH = struct.Struct(">H")
+_ID_BYTES = 8
+
+
+class FrameError(Exception):
+    """What the guest sent is no frame."""
+
+
+@dataclass(slots=True)
+class Invocation:
+    """One attempt, as the runtime gets it.
+
+    invocation_id: 8 bytes, unique per attempt. deadline_ms: epoch milliseconds.
+    credentials: variables that changed since the last invocation, by name.
+    """
+
+    invocation_id: bytes
+    request_id: str
+    deadline_ms: int
+    invoked_arn: str
+    payload: bytes
+    trace_id: str = ""
+    client_context: str = ""
+    cognito_identity: str = ""
+    tenant: str = ""
+    credentials: dict[str, str] | None = None
+
+
+@dataclass(slots=True)
+class Ready:
+    """Init is done, or the runtime asks for the next invocation."""
+
+
+@dataclass(slots=True)
+class Response:
+    invocation_id: bytes
+    payload: bytes
+
+
+@dataclass(slots=True)
+class Failure:
+    """The handler failed; body is the error's JSON."""
+
+    invocation_id: bytes
+    error_type: str
+    body: bytes
+
+
+@dataclass(slots=True)
+class InitFailure:
+    error_type: str
+    body: bytes
+
+
+@dataclass(slots=True)
+class TooLarge:
+    """The guest answered more than may be answered; the payload was thrown away."""
+
+    invocation_id: bytes
+
+
+Event = Ready | Response | Failure | InitFailure | TooLarge
+
+
+def encode_invoke(invocation: Invocation) -> bytes:
+    """The INVOKE frame of an invocation."""
+    fields: dict[str, object] = {
+        "id": invocation.request_id,
+        "deadline": invocation.deadline_ms,
+        "arn": invocation.invoked_arn,
+        "trace": invocation.trace_id,
+    }
+    if invocation.client_context:
+        fields["client"] = invocation.client_context
+    if invocation.cognito_identity:
+        fields["cognito"] = invocation.cognito_identity
+    if invocation.tenant:
+        fields["tenant"] = invocation.tenant
+    if invocation.credentials:
+        fields["environ"] = invocation.credentials
+    header = orjson.dumps(fields)
+    payload = invocation.payload
+    head = _INVOKE.pack(
+        13 + len(header) + len(payload), INVOKE, invocation.invocation_id, len(header)
+    )
+    return b"".join((head, header, payload))
+
+
+class FrameReader:
+    """Bytes from the guest to events."""
+
+    __slots__ = ("_buffer", "_skip", "_skipped_id", "_wanted")
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+        self._wanted = 0
+        self._skip = 0
+        self._skipped_id = b""
+
+    def feed(self, data: bytes) -> list[Event]:
+        """Events complete with this data. FrameError: the guest is not to be believed."""
+        if not self._buffer and not self._skip and len(data) >= 5:
+            # The usual case, one small frame in one piece, is parsed in place.
+            length, kind = _HEAD.unpack_from(data)
+            if len(data) == length + 4 and length <= MAX_PAYLOAD:
+                return [_parse(kind, data[5:])]
+        return self._feed_slowly(data)
+
+    def _feed_slowly(self, data: bytes) -> list[Event]:
+        events: list[Event] = []
+        view = memoryview(data)
+        while len(view):
+            if self._skip:
+                taken = min(self._skip, len(view))
+                view = view[taken:]
+                self._skip -= taken
+                if not self._skip:
+                    events.append(TooLarge(self._skipped_id))
+                continue
+            buffer = self._buffer
+            wanted = self._wanted or 5 + _ID_BYTES
+            taken = min(wanted - len(buffer), len(view))
+            buffer += view[:taken]
+            view = view[taken:]
+            self._advance(events)
+        return events
+
+    def _advance(self, events: list[Event]) -> None:
+        """Parse what the buffer holds: it never holds more than one frame and a head."""
+        buffer = self._buffer
+        while len(buffer) >= 5:
+            length, kind = _HEAD.unpack_from(buffer)
+            if length < 1:
+                raise FrameError("a frame without a type")
+            if kind not in (READY, RESPONSE, ERROR, INIT_ERROR):
+                raise FrameError(f"a frame of unknown type {kind}")
+            end = 4 + length
+            if len(buffer) >= end:
+                body = bytes(memoryview(buffer)[5:end])
+                del buffer[:end]
+                self._wanted = 0
+                events.append(_parse(kind, body))
+                continue
+            if kind == READY:
+                raise FrameError("a READY frame with a body")
+            if length > MAX_PAYLOAD + 1 + _ID_BYTES:
+                if kind not in (RESPONSE, ERROR):
+                    raise FrameError("an INIT_ERROR frame that is too long")
+                if len(buffer) < 5 + _ID_BYTES:
+                    return
+                self._skipped_id = bytes(buffer[5 : 5 + _ID_BYTES])
+                self._skip = end - len(buffer)
+                buffer.clear()
+                self._wanted = 0
+                return
+            self._wanted = end
+            return
+
+
+def _parse(kind: int, body: bytes) -> Event:
+    if kind == RESPONSE:
+        if len(body) < _ID_BYTES:
+            raise FrameError("a RESPONSE frame without an invocation id")
+        return Response(body[:_ID_BYTES], body[_ID_BYTES:])
+    if kind == READY:
+        if body:
+            raise FrameError("a READY frame with a body")
+        return Ready()
+    if kind == ERROR:
+        error_type, rest = _error_type(body, _ID_BYTES)
+        return Failure(body[:_ID_BYTES], error_type, rest)
+    if kind == INIT_ERROR:
+        error_type, rest = _error_type(body, 0)
+        return InitFailure(error_type, rest)
+    raise FrameError(f"a frame of unknown type {kind}")
+
+
+def _error_type(body: bytes, start: int) -> tuple[str, bytes]:
+    if len(body) < start + 2:
+        raise FrameError("an error frame without an error type")
+    (length,) = _LENGTH.unpack_from(body, start)
+    end = start + 2 + length
+    if length > MAX_ERROR_TYPE or len(body) < end:
+        raise FrameError("an error frame with a wrong error type")
+    return body[start + 2 : end].decode("utf-8", "replace"), body[end:]

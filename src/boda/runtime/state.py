@@ -1,0 +1,47 @@
+"""The conversation with one runtime process, as a table. Absent means refused.
+
+Both framings, HTTP and frames, go through one machine of this kind per runtime process, so that a
+process that speaks both at once cannot get two answers in, nor answer what was not asked.
+
+    initializing ──next──► ready ──invoke──► invoking ──response/error──► answered ──next──► ready
+         └─init_error──► failed
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+MOVES: Final[dict[tuple[str, str], str]] = {
+    ("initializing", "next"): "ready",
+    ("initializing", "init_error"): "failed",
+    ("ready", "next"): "ready",  # the runtime polls again after its connection broke
+    ("ready", "invoke"): "invoking",
+    ("invoking", "response"): "answered",
+    ("invoking", "error"): "answered",
+    ("answered", "next"): "ready",
+}
+
+
+class Refused(Exception):
+    """The runtime did what it may not do now."""
+
+    def __init__(self, state: str, event: str) -> None:
+        super().__init__(f"{event} is not allowed in state {state}")
+        self.state = state
+        self.event = event
+
+
+class Conversation:
+    """Where one runtime process stands."""
+
+    __slots__ = ("state",)
+
+    def __init__(self) -> None:
+        self.state = "initializing"
+
+    def move(self, event: str) -> None:
+        """Raises Refused, and stays, where the table has no such move."""
+        try:
+            self.state = MOVES[self.state, event]
+        except KeyError:
+            raise Refused(self.state, event) from None
