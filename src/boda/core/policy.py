@@ -1,26 +1,45 @@
-"""The IAM policy language: parsing and evaluation, pure.
+"""The IAM policy language: may this principal do this to that? Pure.
 
-Interface (the evaluation itself is in this file):
-    Policy.parse(document)  -> Policy, raises MalformedPolicy
-    decide(question, permissions…) -> Decision
+    Policy.parse(document)  -> Policy, raises MalformedPolicy (in policy_document.py)
+    decide(question, identity=…, resource=…) -> Decision
+
+Laws of this file:
+  1. An explicit deny anywhere wins.
+  2. Nothing is allowed unless a statement allows it.
+  3. A decision names the condition keys it looked at (``reads``), so that whoever caches it knows
+     what it depends on.
+
+Source: IAM User Guide, "Policy evaluation logic".
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Literal
 
+from boda.core.conditions import Reader
+from boda.core.policy_document import TRUST_ACTIONS, Grant, MalformedPolicy, Policy
 from boda.core.principal import Principal
 
-
-class MalformedPolicy(ValueError):
-    """The document is not a policy; the message is AWS's."""
+__all__ = [
+    "PRINCIPAL_KEY_PREFIXES",
+    "TRUST_ACTIONS",
+    "Decision",
+    "MalformedPolicy",
+    "Policy",
+    "Question",
+    "decide",
+    "principal_keys",
+]
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """May this principal do this to that? context: condition keys and their values."""
+    """May this principal do this to that?
+
+    context: condition keys and their values, by lower-case names.
+    """
 
     principal: Principal
     action: str
@@ -28,12 +47,163 @@ class Question:
     context: Mapping[str, str | Sequence[str]] = field(default_factory=dict)
 
 
+Blocker = Literal["", "identity", "boundary", "session", "resource"]
+
+
 @dataclass(frozen=True, slots=True)
-class Policy:
-    """A parsed policy document."""
+class Decision:
+    """explicit: a deny statement spoke. blocker: the kind of policy that denied, or that did not
+    allow. reads: the condition keys looked at, lower-case.
+    """
 
-    document: Mapping[str, Any]
+    allowed: bool
+    explicit: bool = False
+    blocker: Blocker = ""
+    reads: frozenset[str] = frozenset()
 
-    @classmethod
-    def parse(cls, document: str | Mapping[str, Any]) -> Policy:
-        raise NotImplementedError
+
+def decide(
+    question: Question,
+    *,
+    identity: Sequence[Policy] = (),
+    boundary: Policy | None = None,
+    session: Sequence[Policy] = (),
+    resource: Policy | None = None,
+    account: str = "",
+) -> Decision:
+    """May the principal do it?
+
+    account: the account that owns the resource; the principal's own when empty. Across accounts
+        both the identity side and the resource policy must allow.
+    """
+    reader = Reader(question.context)
+    allowed, explicit, blocker = _decide(
+        question, reader, identity, boundary, session, resource, account
+    )
+    return Decision(allowed, explicit, blocker, frozenset(reader.reads))
+
+
+def _decide(
+    question: Question,
+    reader: Reader,
+    identity: Sequence[Policy],
+    boundary: Policy | None,
+    session: Sequence[Policy],
+    resource: Policy | None,
+    account: str,
+) -> tuple[bool, bool, Blocker]:
+    principal = question.principal
+    action = question.action.lower()
+
+    by_identity = _verdict(identity, action, question.resource, reader)
+    if by_identity is False:
+        return False, True, "identity"
+    grant = _granted(resource, principal, action, question.resource, reader)
+    if grant is None:
+        return False, True, "resource"
+    by_boundary = _verdict([boundary], action, question.resource, reader) if boundary else True
+    if by_boundary is False:
+        return False, True, "boundary"
+    by_session = _verdict(session, action, question.resource, reader) if session else True
+    if by_session is False:
+        return False, True, "session"
+
+    trust = action in TRUST_ACTIONS
+    if principal.kind in ("anonymous", "service"):
+        allowed = grant is not Grant.NONE and not (trust and principal.kind == "anonymous")
+        return allowed, False, "" if allowed else "resource"
+
+    missing: Blocker = ""
+    if not by_identity and principal.kind != "root":
+        missing = "identity"
+    elif not by_boundary:
+        missing = "boundary"
+    elif not by_session:
+        missing = "session"
+
+    if (account or principal.account) != principal.account:
+        if missing == "" and grant is Grant.NONE:
+            missing = "resource"
+        return missing == "", False, missing
+    if trust and grant is Grant.NONE:
+        return False, False, "resource"
+    if missing == "" or grant is Grant.SESSION:
+        return True, False, ""
+    if grant in (Grant.IDENTITY, Grant.EVERYONE):
+        # A grant to a user's ARN stands by itself; one to a role's ARN is bounded by the
+        # boundary, and any grant to who acts through a session by the session's policies.
+        bounded = by_session and (by_boundary or principal.kind == "user")
+        if bounded:
+            return True, False, ""
+        if missing == "identity":
+            missing = "boundary" if by_session else "session"
+    return False, False, missing
+
+
+def _verdict(policies: Iterable[Policy], action: str, resource: str, reader: Reader) -> bool | None:
+    """False: denied. True: allowed. None: nothing said."""
+    verdict = None
+    for policy in policies:
+        for statement in policy.statements:
+            if verdict and statement.allow:
+                continue
+            if statement.applies(action, resource, reader):
+                if not statement.allow:
+                    return False
+                verdict = True
+    return verdict
+
+
+def _granted(
+    policy: Policy | None, principal: Principal, action: str, resource: str, reader: Reader
+) -> Grant | None:
+    """The closest grant of a resource policy; None: denied."""
+    best = Grant.NONE
+    if policy is None:
+        return best
+    for statement in policy.statements:
+        grant = statement.grant(principal)
+        if grant <= best and statement.allow:
+            continue
+        if grant is not Grant.NONE and statement.applies(action, resource, reader):
+            if not statement.allow:
+                return None
+            best = grant
+    return best
+
+
+def principal_keys(principal: Principal) -> dict[str, str]:
+    """The condition keys that follow from the caller alone, by lower-case names.
+
+    Source: IAM User Guide, "AWS global condition context keys".
+    """
+    if principal.kind == "anonymous":
+        return {"aws:principaltype": "Anonymous", "aws:principalisawsservice": "false"}
+    if principal.kind == "service":
+        return {
+            "aws:principalisawsservice": "true",
+            "aws:principalservicename": principal.arn,
+        }
+    keys = {
+        "aws:principalisawsservice": "false",
+        "aws:principalaccount": principal.account,
+        "aws:userid": principal.unique_id,
+        # The role's ARN, not the session's, as on AWS.
+        "aws:principalarn": principal.policy_source or principal.arn,
+        "aws:principaltype": _PRINCIPAL_TYPES[principal.kind],
+    }
+    if principal.kind == "user":
+        keys["aws:username"] = principal.arn.rpartition("/")[2]
+    for key, value in principal.tags:
+        keys[f"aws:principaltag/{key.lower()}"] = value
+    return keys
+
+
+_PRINCIPAL_TYPES: Mapping[str, str] = {
+    "root": "Account",
+    "user": "User",
+    "assumed-role": "AssumedRole",
+}
+
+PRINCIPAL_KEY_PREFIXES = ("aws:principal", "aws:userid", "aws:username")
+"""Keys with these beginnings come from ``principal_keys`` only, never from a request."""

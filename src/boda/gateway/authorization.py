@@ -1,0 +1,148 @@
+"""May they? Decisions from the policies in memory, kept so that a warm one costs a lookup.
+
+Law of this file: a kept decision depends on nothing but its key. A decision that looked at a
+condition key which may differ between two calls (source address, time, tags of the request …) is
+not kept; all are dropped when the directory's generation moves, and a resource's new policy is a
+new object and so a new key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+
+from boda.core.clock import Clock
+from boda.core.errors import AwsError
+from boda.core.policy import (
+    PRINCIPAL_KEY_PREFIXES,
+    TRUST_ACTIONS,
+    Decision,
+    Policy,
+    Question,
+    decide,
+    principal_keys,
+)
+from boda.core.principal import Principal
+from boda.gateway.identity import Directory
+from boda.gateway.service import Need
+
+Keys = Mapping[str, str | Sequence[str]]
+
+_KEPT = 16_384
+
+_FORBIDDEN = {
+    # Code and status by service; all others answer AccessDeniedException.
+    **dict.fromkeys(
+        ("s3", "iam", "sts", "sqs", "cloudformation", "cloudwatch", "autoscaling", "rds"),
+        ("AccessDenied", 403),
+    ),
+    "sns": ("AuthorizationError", 403),
+    "ec2": ("UnauthorizedOperation", 403),
+    **dict.fromkeys(
+        ("lambda", "apigateway", "apigatewayv2", "scheduler", "xray", "kafka", "pipes"),
+        ("AccessDeniedException", 403),
+    ),
+}
+_POLICY_NAMES = {
+    "identity": "identity-based policy",
+    "boundary": "permissions boundary",
+    "session": "session policy",
+    "resource": "resource-based policy",
+}
+
+
+class Authorizer:
+    """Checks Needs.
+
+    open_mode: allows everything; for tests, announced by whoever starts the platform.
+    """
+
+    def __init__(self, directory: Directory, clock: Clock, *, open_mode: bool = False) -> None:
+        self._directory = directory
+        self._clock = clock
+        self._open = open_mode
+        self._generation = directory.generation
+        self._kept: dict[tuple[Principal, str, str, str, Policy | None], Decision] = {}
+
+    def check(self, principal: Principal, need: Need, keys: Keys, *, service: str = "") -> None:
+        """Raises AwsError AccessDenied(Exception) when the principal may not.
+
+        keys: the request's condition keys (``aws:SourceIp`` …).
+        service: the service that answers and so chooses the error's code; the action's own when
+            empty (``iam:PassRole`` is refused by Lambda in Lambda's words).
+        """
+        if self._open:
+            return
+        if self._generation != self._directory.generation:
+            self._kept.clear()
+            self._generation = self._directory.generation
+        key = (principal, need.action, need.resource, need.account, need.policy)
+        decision = self._kept.get(key)
+        if decision is None:
+            decision = self.decide(principal, need, keys)
+            if all(read.startswith(PRINCIPAL_KEY_PREFIXES) for read in decision.reads):
+                if len(self._kept) >= _KEPT:
+                    self._kept.clear()
+                self._kept[key] = decision
+        if not decision.allowed:
+            raise _refusal(principal, need, decision, service)
+
+    def allows(self, principal: Principal, need: Need, keys: Keys) -> bool:
+        """The same as a question, for answers that list only what the caller may see."""
+        try:
+            self.check(principal, need, keys)
+        except AwsError:
+            return False
+        return True
+
+    def decide(self, principal: Principal, need: Need, keys: Keys) -> Decision:
+        """A fresh decision."""
+        permissions = self._directory.permissions(principal)
+        return decide(
+            Question(principal, need.action, need.resource, self._context(principal, need, keys)),
+            identity=permissions.identity,
+            boundary=permissions.boundary,
+            session=permissions.session,
+            resource=need.policy,
+            account=need.account,
+        )
+
+    def _context(
+        self, principal: Principal, need: Need, keys: Keys
+    ) -> dict[str, str | Sequence[str]]:
+        moment = self._clock.now()
+        context: dict[str, str | Sequence[str]] = {
+            "aws:currenttime": datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "aws:epochtime": str(int(moment)),
+        }
+        for source in (keys, need.context):
+            for name, value in source.items():
+                lowered = name.lower()
+                if not lowered.startswith(PRINCIPAL_KEY_PREFIXES):
+                    context[lowered] = value
+        context.update(principal_keys(principal))
+        return context
+
+
+def _refusal(principal: Principal, need: Need, decision: Decision, service: str) -> AwsError:
+    """AWS's sentence. Source: IAM User Guide, "Troubleshoot access denied error messages"."""
+    service = service or need.action.partition(":")[0].lower()
+    code, status = _FORBIDDEN.get(service, ("AccessDeniedException", 400))
+    if service == "s3" and (principal.kind == "anonymous" or need.account not in _own(principal)):
+        # S3 tells strangers nothing about why.
+        return AwsError(code, "Access Denied", status)
+    who = "anonymous" if principal.kind == "anonymous" else principal.arn
+    resource = f'"{need.resource}"' if service == "s3" else need.resource
+    text = f"User: {who} is not authorized to perform: {need.action} on resource: {resource}"
+    if need.action.lower() not in TRUST_ACTIONS:
+        policy = _POLICY_NAMES[decision.blocker]
+        if decision.explicit:
+            article = "an" if policy[0] in "aeiou" else "a"
+            text += f" with an explicit deny in {article} {policy}"
+        else:
+            text += f" because no {policy} allows the {need.action} action"
+    return AwsError(code, text, status)
+
+
+def _own(principal: Principal) -> tuple[str, str]:
+    return ("", principal.account)
