@@ -11,6 +11,7 @@ writer work side by side). Nothing here is called on the synchronous invoke path
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import queue
 import threading
 from collections.abc import Callable
@@ -21,7 +22,7 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from boda.core.errors import PlatformError
+from boda.core.errors import AwsError, PlatformError
 
 T = TypeVar("T")
 
@@ -44,19 +45,30 @@ class Database:
         self._queue: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
         self._readers = ThreadPoolExecutor(readers, thread_name_prefix="boda-read")
         self._closed = False
+        try:
+            self._prepare(metadata, schema_version)
+        except sa.exc.DatabaseError as error:
+            self._engine.dispose()
+            raise PlatformError(
+                f"The database {path} cannot be used ({error.orig}); restore it from a backup or "
+                "choose another --data-dir."
+            ) from None
+        self._writer = threading.Thread(target=self._run_writer, name="boda-write", daemon=True)
+        self._writer.start()
+
+    def _prepare(self, metadata: list[sa.MetaData], schema_version: int) -> None:
         with self._engine.connect() as connection:
             found = connection.exec_driver_sql("PRAGMA user_version").scalar() or 0
             if found > schema_version:
                 raise PlatformError(
-                    f"The data folder {path.parent} was written by a newer boda (schema {found}, "
-                    f"this one knows {schema_version}); upgrade boda or choose another --data-dir."
+                    f"The data folder {self._path.parent} was written by a newer boda (schema "
+                    f"{found}, this one knows {schema_version}); upgrade boda or choose another "
+                    "--data-dir."
                 )
             for tables in metadata:
                 tables.create_all(connection)
             connection.exec_driver_sql(f"PRAGMA user_version={schema_version}")
             connection.commit()
-        self._writer = threading.Thread(target=self._run_writer, name="boda-write", daemon=True)
-        self._writer.start()
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         """Run ``work`` on a read connection and return its answer."""
@@ -135,12 +147,35 @@ class Database:
                         with connection.begin_nested():
                             outcomes.append((write, write.work(connection), None))
                     except Exception as error:
+                        if _disk_failed(error):
+                            raise
                         outcomes.append((write, None, error))
         except Exception as error:
-            # The commit itself failed (disk full, for example): nothing of the group holds.
-            outcomes = [(write, None, error) for write in group]
-        for write, value, failure in outcomes:
-            write.answer(value, failure)
+            # The transaction itself failed (disk full, for example): nothing of the group holds.
+            failure = _unavailable(error) if _disk_failed(error) else error
+            outcomes = [(write, None, failure) for write in group]
+        for write, value, problem in outcomes:
+            write.answer(value, problem)
+
+
+def _disk_failed(error: BaseException | None) -> bool:
+    """SQLITE_FULL and SQLITE_IOERR end the whole transaction, and with it the savepoint.
+
+    Rolling back to that savepoint then fails too, so the cause is looked for along the chain.
+    """
+    while error is not None:
+        if isinstance(error, sa.exc.OperationalError) and "disk" in str(error.orig):
+            return True
+        error = error.__context__
+    return False
+
+
+def _unavailable(error: BaseException) -> AwsError:
+    while error.__context__ is not None:
+        error = error.__context__
+    return AwsError(
+        "ServiceUnavailable", f"The platform cannot write ({error}); nothing was changed.", 503
+    )
 
 
 class _Write:
@@ -169,11 +204,9 @@ def _post(
         else:
             future.set_result(value)
 
-    try:
+    # RuntimeError: the loop is gone, the platform was stopped while the write was on its way.
+    with contextlib.suppress(RuntimeError):
         loop.call_soon_threadsafe(settle)
-    except RuntimeError:
-        # The loop is gone: the platform was stopped while the write was on its way.
-        pass
 
 
 def _engine(path: Path) -> sa.Engine:

@@ -1,0 +1,117 @@
+"""What every store of rows must hold: durable when answered, alone when failing."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from boda.core.errors import AwsError, PlatformError
+from boda.storage.database import Database
+
+METADATA = sa.MetaData()
+THINGS = sa.Table(
+    "things", METADATA, sa.Column("name", sa.Text, primary_key=True), sa.Column("data", sa.Text)
+)
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    database = Database(tmp_path / "rows.db", [METADATA])
+    yield database
+    database.close()
+
+
+def put(name: str, data: str = "") -> object:
+    return lambda c: c.execute(sa.insert(THINGS).values(name=name, data=data)) and name
+
+
+def names(connection: sa.Connection) -> list[str]:
+    return list(connection.execute(sa.select(THINGS.c.name).order_by(THINGS.c.name)).scalars())
+
+
+async def test_what_was_answered_is_seen_by_another_process(
+    database: Database, tmp_path: Path
+) -> None:
+    assert await database.write(put("a")) == "a"
+    with sqlite3.connect(tmp_path / "rows.db") as other:
+        assert other.execute("select name from things").fetchall() == [("a",)]
+    other.close()
+
+
+async def test_writes_share_commits_and_a_failing_one_fails_alone(database: Database) -> None:
+    gate = threading.Event()
+    first = asyncio.ensure_future(database.write(lambda c: gate.wait()))
+    await asyncio.sleep(0)
+    rest = [asyncio.ensure_future(database.write(put(name))) for name in "abca"]
+    await asyncio.sleep(0)
+    gate.set()
+    await first
+    outcomes = await asyncio.gather(*rest, return_exceptions=True)
+    assert outcomes[:3] == ["a", "b", "c"]
+    assert isinstance(outcomes[3], sa.exc.IntegrityError)
+    assert await database.read(names) == ["a", "b", "c"]
+
+
+async def test_a_write_that_raises_leaves_nothing_half_done(database: Database) -> None:
+    def work(connection: sa.Connection) -> None:
+        connection.execute(sa.insert(THINGS).values(name="half"))
+        raise KeyError("no")
+
+    with pytest.raises(KeyError):
+        await database.write(work)
+    assert await database.read(names) == []
+
+
+async def test_a_cancelled_waiter_does_not_undo_the_write(database: Database) -> None:
+    gate = threading.Event()
+    waiting = asyncio.ensure_future(database.write(lambda c: gate.wait()))
+    task = asyncio.ensure_future(database.write(put("kept")))
+    await asyncio.sleep(0)
+    task.cancel()
+    gate.set()
+    await waiting
+    await database.write(lambda c: None)
+    assert await database.read(names) == ["kept"]
+
+
+async def test_a_full_disk_is_told_and_nothing_is_lost(database: Database) -> None:
+    await database.write(put("before"))
+    pages = await database.write(lambda c: c.exec_driver_sql("PRAGMA page_count").scalar())
+    await database.write(lambda c: c.exec_driver_sql(f"PRAGMA max_page_count={pages + 3}").scalar())
+    with pytest.raises(AwsError, match="full") as caught:
+        await database.write(put("large", "x" * 100_000))
+    assert caught.value.status == 503
+    await database.write(lambda c: c.exec_driver_sql("PRAGMA max_page_count=100000").scalar())
+    await database.write(put("after", "x" * 100_000))
+    assert await database.read(names) == ["after", "before"]
+
+
+async def test_close_finishes_what_waits(tmp_path: Path) -> None:
+    database = Database(tmp_path / "rows.db", [METADATA])
+    tasks = [asyncio.ensure_future(database.write(put(str(n)))) for n in range(50)]
+    await asyncio.sleep(0)
+    await asyncio.to_thread(database.close)
+    await asyncio.gather(*tasks)
+    with pytest.raises(PlatformError):
+        await database.write(put("late"))
+    again = Database(tmp_path / "rows.db", [METADATA])
+    assert len(await again.read(names)) == 50
+    again.close()
+
+
+def test_a_newer_folder_is_refused(tmp_path: Path) -> None:
+    Database(tmp_path / "rows.db", [METADATA], schema_version=2).close()
+    with pytest.raises(PlatformError, match="newer boda"):
+        Database(tmp_path / "rows.db", [METADATA], schema_version=1)
+
+
+def test_a_file_that_is_no_database_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "rows.db").write_bytes(b"not a database, " * 200)
+    with pytest.raises(PlatformError, match="cannot be used"):
+        Database(tmp_path / "rows.db", [METADATA])
