@@ -1,0 +1,298 @@
+"""The Python runtime inside an execution environment.
+
+The zygote imports this module before it forks; importing it does nothing but load what every
+function needs. In the fork, after privileges were dropped, ``main`` initialises the function and
+serves invocations until the platform closes the channel or the function ends the process.
+
+Frames over the channel (integers big-endian; the platform's side is ``runtime/frames.py``):
+``u32 length, u8 type, body``, where INVOKE (1) is invocation id (8 bytes), u32 header length,
+header (JSON) and payload, READY (2) is empty, RESPONSE (3) is invocation id and payload, ERROR
+(4) is invocation id, u16 type length, error type and JSON, INIT_ERROR (5) the same without id.
+One receive and one send per invocation.
+"""
+
+import atexit
+import contextlib
+import decimal
+import json
+import os
+import socket
+import struct
+import sys
+import time
+import traceback
+import uuid
+
+if __package__:
+    from . import bootstrap_context, bootstrap_errors, bootstrap_logs
+else:
+    import bootstrap_context  # type: ignore[import-not-found,no-redef]
+    import bootstrap_errors  # type: ignore[import-not-found,no-redef]
+    import bootstrap_logs  # type: ignore[import-not-found,no-redef]
+
+_INVOKE, _READY, _RESPONSE, _ERROR, _INIT_ERROR = 1, 2, 3, 4, 5
+_HEAD = struct.Struct(">IB")
+_ANSWER = struct.Struct(">IB8s")
+_SHORT = struct.Struct(">H")
+_LENGTH = struct.Struct(">I")
+_CHUNK = 65536
+_OWN_FILES = frozenset(
+    (__file__, bootstrap_errors.__file__, bootstrap_context.__file__, bootstrap_logs.__file__)
+)
+
+Fault = bootstrap_errors.Fault
+
+
+def main(channel_fd, log_fd, environ):
+    """Initialise the function and serve it; never returns.
+
+    channel_fd: a connected Unix stream socket. log_fd: the writing end of a pipe.
+    environ: the variables of the process, complete.
+    """
+    code = 1
+    try:
+        runtime = Runtime(channel_fd, log_fd, environ)
+        code = runtime.run()
+    except SystemExit as stop:
+        code = _exit_code(stop.code)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        _leave(code)
+
+
+def _exit_code(code):
+    if code is None:
+        return 0
+    if isinstance(code, int):
+        return code & 0xFF
+    print(code, file=sys.stderr)
+    return 1
+
+
+def _leave(code):
+    """End the process here: a fork must not return into what the zygote was doing."""
+    try:
+        atexit._run_exitfuncs()
+        for stream in (sys.stdout, sys.stderr):
+            finish = getattr(stream, "finish", None)
+            if finish is not None:
+                finish()
+    finally:
+        os._exit(code)
+
+
+class Runtime:
+    """One runtime process."""
+
+    def __init__(self, channel_fd, log_fd, environ):
+        os.environ.clear()
+        os.environ.update(environ)
+        if hasattr(time, "tzset"):
+            time.tzset()
+        for fd in (channel_fd, log_fd):
+            os.set_blocking(fd, True)
+            os.set_inheritable(fd, False)
+        self._channel = socket.socket(fileno=channel_fd)
+        self._current = bootstrap_logs.Current()
+        self._sink = bootstrap_logs.Sink(log_fd)
+        self._json_logs = environ.get("AWS_LAMBDA_LOG_FORMAT", "").upper() == "JSON"
+        self._marshal = Marshaller().encode
+        self._fixed = bootstrap_context.fixed_attributes()
+        self._out, self._err = bootstrap_logs.redirect(self._sink)
+        self._handler = _no_handler
+        self._pid = os.getpid()
+
+    def run(self):
+        """Init, then invocations for as long as the platform has any. Returns an exit status."""
+        try:
+            self._prepare()
+            self._handler = bootstrap_errors.find_handler(os.environ.get("_HANDLER", ""))
+        except Exception as error:
+            result = bootstrap_errors.describe(error, "", _OWN_FILES)
+            self._finish_output()
+            bootstrap_logs.log_error(self._sink, result, self._json_logs)
+            name = result["errorType"].encode()[:512]
+            body = _to_json(result)
+            self._channel.sendall(
+                b"".join(
+                    (
+                        _HEAD.pack(3 + len(name) + len(body), _INIT_ERROR),
+                        _SHORT.pack(len(name)),
+                        name,
+                        body,
+                    )
+                )
+            )
+            return 1
+        self._finish_output()
+        self._channel.sendall(_HEAD.pack(1, _READY))
+        while True:
+            frame = self._receive()
+            if frame is None:
+                return 0
+            self._invoke(frame)
+
+    def _prepare(self):
+        """The working folder, the search path and the logging a function finds."""
+        bootstrap_logs.set_up_logging(
+            self._sink,
+            self._current,
+            os.environ.get("AWS_LAMBDA_LOG_FORMAT", ""),
+            os.environ.get("AWS_LAMBDA_LOG_LEVEL", ""),
+        )
+        task = os.environ.get("LAMBDA_TASK_ROOT", "/var/task")
+        with contextlib.suppress(OSError):  # the import says what is missing in better words
+            os.chdir(task)
+        version = "python{}.{}".format(*sys.version_info[:2])
+        layers = os.environ.get("_BODA_LAYERS_ROOT", "/opt")
+        roots = [
+            task,
+            os.path.join(layers, "python", "lib", version, "site-packages"),
+            os.path.join(layers, "python"),
+        ]
+        extra = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
+        sys.path[:0] = roots + extra
+        sys.argv = [os.path.join(task, "")]
+        bootstrap_errors.make_way(roots)
+
+    def _receive(self):
+        """The next INVOKE frame's body, or None at the end of the channel."""
+        data = self._channel.recv(_CHUNK)
+        if len(data) >= 5:
+            length = _LENGTH.unpack_from(data)[0] + 4
+            if len(data) == length:
+                return memoryview(data)[5:]
+        elif not data:
+            return None
+        while len(data) < 5:
+            more = self._channel.recv(_CHUNK)
+            if not more:
+                return None
+            data += more
+        length = _LENGTH.unpack_from(data)[0] + 4
+        whole = bytearray(length)
+        whole[: len(data)] = data
+        view = memoryview(whole)
+        have = len(data)
+        while have < length:
+            count = self._channel.recv_into(view[have:])
+            if not count:
+                return None
+            have += count
+        return view[5:]
+
+    def _invoke(self, frame):
+        invocation = bytes(frame[:8])
+        split = 12 + _LENGTH.unpack_from(frame, 8)[0]
+        header = json.loads(bytes(frame[12:split]))
+        request_id = header["id"]
+        current = self._current
+        current.request_id = request_id
+        current.tenant = header.get("tenant")
+        if "environ" in header:
+            os.environ.update(header["environ"])
+        trace = header["trace"]
+        if trace:
+            os.environ["_X_AMZN_TRACE_ID"] = trace
+        else:
+            os.environ.pop("_X_AMZN_TRACE_ID", None)
+        try:
+            context = bootstrap_context.LambdaContext(
+                self._fixed,
+                request_id,
+                header["deadline"],
+                header["arn"],
+                bootstrap_context.parse_json_object(header.get("client"), "Client Context", Fault),
+                bootstrap_context.parse_json_object(
+                    header.get("cognito"), "Cognito Identity", Fault
+                ),
+                header.get("tenant"),
+            )
+            try:
+                event = json.loads(bytes(frame[split:]))
+            except Exception as error:
+                raise Fault(
+                    "Runtime.UnmarshalError", "Unable to unmarshal input: {}".format(error)
+                ) from None
+            del frame
+            result = self._marshal(self._handler(event, context))
+        except Exception as error:
+            result = None
+            failure = bootstrap_errors.describe(error, request_id, _OWN_FILES)
+        if os.getpid() != self._pid:
+            os._exit(0)  # a child that the handler forked and that came back from it
+        if self._out._parts or self._err._parts:
+            self._finish_output()
+        if result is not None:
+            self._send(_ANSWER.pack(9 + len(result), _RESPONSE, invocation), result)
+            return
+        bootstrap_logs.log_error(self._sink, failure, self._json_logs)
+        name = failure["errorType"].encode("utf-8", "replace")[:512]
+        body = _to_json(failure)
+        head = _ANSWER.pack(11 + len(name) + len(body), _ERROR, invocation)
+        self._send(head + _SHORT.pack(len(name)) + name, body)
+
+    def _send(self, head, body):
+        if len(body) <= _CHUNK:
+            self._channel.sendall(head + body)
+        else:
+            self._channel.sendall(head)
+            self._channel.sendall(body)
+
+    def _finish_output(self):
+        self._out.finish()
+        self._err.finish()
+
+
+class Marshaller:
+    """A handler's result to bytes, with AWS's treatment of decimals and of text.
+
+    ``Decimal`` becomes a number with all its digits. From Python 3.12 text stays as it is, before
+    it is escaped to ASCII.
+    """
+
+    def __init__(self):
+        self._decimals = []
+        self._mark = "decimal-" + uuid.uuid4().hex
+        self._json = json.JSONEncoder(
+            ensure_ascii=sys.version_info < (3, 12), default=self._default
+        )
+
+    def encode(self, result):
+        """Raises Fault where the result is not JSON serializable."""
+        if isinstance(result, bytes):
+            return result
+        try:
+            text = self._json.encode(result)
+            if self._decimals:
+                text = self._fill_in(text)
+            return text.encode()
+        except Exception as error:
+            raise Fault(
+                "Runtime.MarshalError", "Unable to marshal response: {}".format(error)
+            ) from None
+        finally:
+            if self._decimals:
+                self._decimals = []
+
+    def _default(self, value):
+        if isinstance(value, decimal.Decimal):
+            self._decimals.append("NaN" if value.is_nan() else str(value))
+            return self._mark
+        raise TypeError("Object of type {} is not JSON serializable".format(type(value).__name__))
+
+    def _fill_in(self, text):
+        parts = text.split('"' + self._mark + '"')
+        filled = [parts[0]]
+        for digits, part in zip(self._decimals, parts[1:], strict=True):
+            filled += (digits, part)
+        return "".join(filled)
+
+
+def _no_handler(event, context):
+    raise Fault("Runtime.HandlerNotFound", "The handler is not initialised")
+
+
+def _to_json(error):
+    return json.dumps(error, default=str).encode()
