@@ -1,0 +1,181 @@
+"""Request bodies as they arrive.
+
+Law of this file: a body is pulled, never pushed; the server stops reading from the socket while
+nobody asks. A body that ends early, stalls or does not hold what was promised raises; it never
+hangs and never ends as if it were whole.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+from boda.core.errors import AwsError
+from boda.gateway.checksums import Check
+from boda.gateway.chunked import AwsChunks
+
+Receive = Callable[[], Awaitable[Any]]
+
+
+def incomplete_body() -> AwsError:
+    return AwsError(
+        "IncompleteBody",
+        "You did not provide the number of bytes specified by the Content-Length HTTP header",
+        400,
+    )
+
+
+def stalled_body() -> AwsError:
+    return AwsError(
+        "RequestTimeout",
+        "Your socket connection to the server was not read from or written to within the timeout "
+        "period. Idle connections will be closed.",
+        400,
+        headers={"Connection": "close"},
+    )
+
+
+class Inbound:
+    """The bytes of one request's body on the wire, before any decoding.
+
+    announced: Content-Length, or None for chunked transfer. empty: there is no body at all.
+    begun, ended: whether reading has begun (and with it the ``100 Continue``), and has ended.
+    """
+
+    __slots__ = ("_idle_s", "_receive", "announced", "begun", "empty", "ended")
+
+    def __init__(
+        self, receive: Receive, announced: int | None, *, empty: bool, idle_s: float
+    ) -> None:
+        self._receive = receive
+        self._idle_s = idle_s
+        self.announced = announced
+        self.empty = empty
+        self.begun = False
+        self.ended = empty
+
+    async def next(self) -> bytes:
+        """The next piece; check ``ended`` after it. AwsError when the client went or stalls."""
+        self.begun = True
+        try:
+            async with asyncio.timeout(self._idle_s):
+                message = await self._receive()
+        except TimeoutError:
+            raise stalled_body() from None
+        if message["type"] != "http.request":
+            raise incomplete_body()
+        if not message.get("more_body", False):
+            self.ended = True
+        data: bytes = message.get("body", b"")
+        return data
+
+    async def read(self, limit: int, too_large: Callable[[int], AwsError]) -> bytes:
+        """All of it; ``too_large(size)`` is raised as soon as it is known to exceed the limit."""
+        if self.empty:
+            return b""
+        if self.announced is not None and self.announced > limit:
+            raise too_large(self.announced)
+        data = await self.next()
+        if self.ended:
+            if len(data) > limit:
+                raise too_large(len(data))
+            return data
+        pieces = [data]
+        size = len(data)
+        while not self.ended:
+            data = await self.next()
+            size += len(data)
+            if size > limit:
+                raise too_large(size)
+            pieces.append(data)
+        return b"".join(pieces)
+
+
+class StreamedBody:
+    """A ``Body`` over the wire: decoded, counted and checked while it passes.
+
+    length: decoded length if known. limit: the most bytes it may have.
+    chunks: the ``aws-chunked`` decoder, or None. checks: fed with the decoded content.
+    """
+
+    def __init__(
+        self,
+        inbound: Inbound,
+        *,
+        length: int | None,
+        limit: int,
+        too_large: Callable[[int], AwsError],
+        chunks: AwsChunks | None = None,
+        checks: Sequence[Check] = (),
+    ) -> None:
+        if length is not None and length > limit:
+            raise too_large(length)
+        self.length = length
+        self._inbound = inbound
+        self._limit = limit
+        self._too_large = too_large
+        self._chunks = chunks
+        self._checks = checks
+        self._trailers: Mapping[str, str] = {}
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        inbound, chunks, checks = self._inbound, self._chunks, self._checks
+        size = 0
+        while not inbound.ended:
+            data = await inbound.next()
+            if not data:
+                continue
+            for piece in chunks.feed(data) if chunks is not None else (data,):
+                size += len(piece)
+                if size > self._limit:
+                    raise self._too_large(size)
+                for check in checks:
+                    check.update(piece)
+                yield piece
+        if chunks is not None:
+            self._trailers = chunks.finish()
+        if self.length is not None and size != self.length:
+            raise incomplete_body()
+        for check in checks:
+            check.finish(self._trailers)
+
+    async def read(self, limit: int | None = None) -> bytes:
+        pieces = []
+        size = 0
+        async for piece in self:
+            size += len(piece)
+            if limit is not None and size > limit:
+                raise _too_large_to_read(limit)
+            pieces.append(piece)
+        return b"".join(pieces)
+
+    def checksums(self) -> Mapping[str, str]:
+        return self._trailers
+
+
+class BytesBody:
+    """A ``Body`` over bytes that are here already."""
+
+    def __init__(self, data: bytes, trailers: Mapping[str, str] | None = None) -> None:
+        self.length: int | None = len(data)
+        self._data = data
+        self._trailers = trailers or {}
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        data, self._data = self._data, b""
+        if data:
+            yield data
+
+    async def read(self, limit: int | None = None) -> bytes:
+        data, self._data = self._data, b""
+        if limit is not None and len(data) > limit:
+            raise _too_large_to_read(limit)
+        return data
+
+    def checksums(self) -> Mapping[str, str]:
+        return self._trailers
+
+
+def _too_large_to_read(limit: int) -> AwsError:
+    return AwsError("RequestTooLarge", f"The request body is larger than {limit} bytes.", 413)

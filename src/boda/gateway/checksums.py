@@ -1,0 +1,213 @@
+"""Checks of a body's content, fed as it passes and answered at its end.
+
+Sources: S3 User Guide, "Checking object integrity"; the error texts are S3's.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import zlib
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from awscrt import checksums as crt
+
+from boda.core.errors import AwsError, not_implemented
+
+PREFIX = "x-amz-checksum-"
+_NOT_ALGORITHMS = frozenset(("algorithm", "type", "mode"))
+_MARKS = frozenset("0123456789abcdef")
+
+
+class Check(Protocol):
+    """One thing a body must fulfil."""
+
+    def update(self, data: bytes) -> None: ...
+
+    def finish(self, trailers: Mapping[str, str]) -> None:
+        """At the end of the body; raises AwsError when it does not hold."""
+
+
+class ContentSha256:
+    """``x-amz-content-sha256`` with a literal hash."""
+
+    def __init__(self, expected: str) -> None:
+        self._expected = expected
+        self._hash = hashlib.sha256()
+
+    def update(self, data: bytes) -> None:
+        self._hash.update(data)
+
+    def finish(self, trailers: Mapping[str, str]) -> None:
+        computed = self._hash.hexdigest()
+        if computed != self._expected:
+            raise content_sha256_mismatch(self._expected, computed)
+
+
+class ContentMd5:
+    """The ``Content-MD5`` header; AwsError InvalidDigest when it is not one."""
+
+    def __init__(self, header: str) -> None:
+        digest = _decoded(header)
+        fields: dict[str, Any] = {"Content-MD5": header}
+        if digest is None or len(digest) != 16:
+            raise AwsError(
+                "InvalidDigest",
+                "The Content-MD5 you specified was invalid.",
+                400,
+                **fields,
+            )
+        self._header = header
+        self._expected = digest
+        self._hash = hashlib.md5(usedforsecurity=False)
+
+    def update(self, data: bytes) -> None:
+        self._hash.update(data)
+
+    def finish(self, trailers: Mapping[str, str]) -> None:
+        if self._hash.digest() != self._expected:
+            raise AwsError(
+                "BadDigest",
+                "The Content-MD5 you specified did not match what we received.",
+                400,
+                ExpectedDigest=self._header,
+                CalculatedDigest=base64.b64encode(self._hash.digest()).decode(),
+            )
+
+
+class Checksum:
+    """An ``x-amz-checksum-…``, given in a header or promised in a trailer.
+
+    expected: the header's value; None when a trailer brings it.
+    """
+
+    def __init__(self, algorithm: str, expected: str | None) -> None:
+        maker = _ALGORITHMS.get(algorithm)
+        if maker is None:
+            raise AwsError(
+                "InvalidRequest",
+                "Checksum algorithm provided is unsupported. Please try again with any of the "
+                "valid types: [CRC32, CRC32C, CRC64NVME, SHA1, SHA256]",
+                400,
+            )
+        self._name = algorithm
+        self._running = maker()
+        if expected is not None:
+            self._check_form(expected)
+        self._expected = expected
+
+    def update(self, data: bytes) -> None:
+        self._running.update(data)
+
+    def finish(self, trailers: Mapping[str, str]) -> None:
+        expected = self._expected
+        if expected is None:
+            expected = trailers[PREFIX + self._name]
+            self._check_form(expected)
+        if _decoded(expected) != self._running.digest():
+            raise AwsError(
+                "BadDigest",
+                f"The {self._name.upper()} you specified did not match the calculated checksum.",
+                400,
+            )
+
+    def _check_form(self, value: str) -> None:
+        digest = _decoded(value)
+        if digest is None or len(digest) != self._running.digest_size:
+            raise AwsError(
+                "InvalidRequest", f"Value for {PREFIX}{self._name} header is invalid.", 400
+            )
+
+
+def checks_of(headers: Mapping[str, str], trailer_names: frozenset[str]) -> list[Check]:
+    """The checks that headers and promised trailers ask for; raises AwsError when they are wrong.
+
+    Only for operations whose model has checksums of the body: elsewhere (CompleteMultipartUpload)
+    the same headers speak of something else.
+    """
+    checks: list[Check] = []
+    named: list[tuple[str, str | None]] = []
+    for name, value in headers.items():
+        if name.startswith(PREFIX) and name[len(PREFIX) :] not in _NOT_ALGORITHMS:
+            named.append((name[len(PREFIX) :], value))
+    for name in trailer_names:
+        if name.startswith(PREFIX):
+            named.append((name[len(PREFIX) :], None))
+    if len(named) > 1:
+        raise AwsError(
+            "InvalidRequest",
+            "Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed.",
+            400,
+        )
+    declared = headers.get("x-amz-sdk-checksum-algorithm")
+    if declared and declared.upper() != "MD5":
+        if not named and "content-md5" not in headers:
+            raise AwsError(
+                "InvalidRequest",
+                "x-amz-sdk-checksum-algorithm specified, but no corresponding x-amz-checksum-* "
+                "or x-amz-trailer headers were found.",
+                400,
+            )
+        if named and named[0][0] != declared.lower():
+            raise AwsError(
+                "InvalidRequest",
+                "Value for x-amz-sdk-checksum-algorithm header is invalid.",
+                400,
+            )
+    for algorithm, expected in named:
+        if algorithm.startswith("xxhash"):
+            raise not_implemented("checksum", algorithm.upper())
+        checks.append(Checksum(algorithm, expected))
+    return checks
+
+
+def content_sha256_mismatch(claimed: str, computed: str) -> AwsError:
+    return AwsError(
+        "XAmzContentSHA256Mismatch",
+        "The provided 'x-amz-content-sha256' header does not match what was computed.",
+        400,
+        ClientComputedContentSHA256=claimed,
+        S3ComputedContentSHA256=computed,
+    )
+
+
+def is_sha256(text: str) -> bool:
+    """Whether it is 64 lower-case hexadecimal digits."""
+    return len(text) == 64 and _MARKS.issuperset(text)
+
+
+class _Crc:
+    """A running CRC with the face of a hash."""
+
+    __slots__ = ("_step", "_value", "digest_size")
+
+    def __init__(self, step: Callable[[bytes, int], int], digest_size: int) -> None:
+        self._step = step
+        self._value = 0
+        self.digest_size = digest_size
+
+    def update(self, data: bytes) -> None:
+        self._value = self._step(data, self._value)
+
+    def digest(self) -> bytes:
+        return self._value.to_bytes(self.digest_size, "big")
+
+
+_ALGORITHMS: Mapping[str, Callable[[], Any]] = {
+    "crc32": lambda: _Crc(zlib.crc32, 4),
+    "crc32c": lambda: _Crc(crt.crc32c, 4),
+    "crc64nvme": lambda: _Crc(crt.crc64nvme, 8),
+    "md5": lambda: hashlib.md5(usedforsecurity=False),
+    "sha1": lambda: hashlib.sha1(usedforsecurity=False),
+    "sha256": hashlib.sha256,
+    "sha512": hashlib.sha512,
+}
+
+
+def _decoded(text: str) -> bytes | None:
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        return None

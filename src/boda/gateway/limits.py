@@ -1,0 +1,105 @@
+"""How much a caller may send, and how long it may take.
+
+Sizes of the HTTP envelope follow AWS Lambda's quota of 1 MB for request line and headers;
+sizes of bodies are AWS's where it names one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from boda.core.errors import AwsError
+
+MIB = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """head_bytes: request line and headers together. headers: their number.
+
+    head_timeout_s: from a request's first byte (or the connection's start) to the end of its
+        headers. body_idle_s: between two pieces of a body that is waited for.
+    keep_alive_s: how long an idle connection is kept. drain_s, drain_bytes: how long, and for
+        how much, a body that nobody wants any more is read so that the answer gets through.
+    write_stall_s: how long a client may leave its answer unread. connections: open at once.
+    body_bytes: a body that is held in memory, where ``BODIES`` has no rule of its own.
+    stream_bytes: a body that is streamed (S3's largest single upload).
+    """
+
+    head_bytes: int = MIB
+    headers: int = 512
+    head_timeout_s: float = 30.0
+    body_idle_s: float = 60.0
+    keep_alive_s: float = 75.0
+    drain_s: float = 10.0
+    drain_bytes: int = 128 * MIB
+    write_stall_s: float = 120.0
+    connections: int = 10_000
+    body_bytes: int = 16 * MIB
+    stream_bytes: int = 5 * 1024 * MIB
+
+
+@dataclass(frozen=True, slots=True)
+class BodyRule:
+    """The largest body of an operation, in bytes, and how AWS says that it was larger."""
+
+    limit: int
+    code: str
+    message: str
+    status: int = 413
+
+    def error(self) -> AwsError:
+        return AwsError(self.code, self.message, self.status, Type="User")
+
+
+def _lambda(operation: str, limit: int, code: str, named: str = "") -> tuple[str, BodyRule]:
+    return operation, BodyRule(
+        limit,
+        code,
+        f"Request must be smaller than {limit} bytes for the {named or operation} operation",
+    )
+
+
+_CODE_BYTES = 70_167_211  # 50 MB of zip as base64, and slack
+_PAYLOAD_BYTES = 6 * MIB + 100
+
+BODIES: dict[str, dict[str, BodyRule]] = {
+    "lambda": dict(
+        [
+            _lambda("CreateFunction", _CODE_BYTES, "RequestEntityTooLargeException"),
+            _lambda("UpdateFunctionCode", _CODE_BYTES, "RequestEntityTooLargeException"),
+            _lambda("PublishLayerVersion", _CODE_BYTES, "RequestEntityTooLargeException"),
+            _lambda("Invoke", _PAYLOAD_BYTES, "RequestTooLargeException", "InvokeFunction"),
+            _lambda("InvokeAsync", _PAYLOAD_BYTES, "RequestTooLargeException"),
+            _lambda("InvokeWithResponseStream", _PAYLOAD_BYTES, "RequestTooLargeException"),
+        ]
+    ),
+}
+"""By service and operation; data, so that the gateway itself knows no service."""
+
+
+def body_rule(service: str, operation: str, limits: Limits) -> BodyRule:
+    """The rule for a body that is held in memory."""
+    rule = BODIES.get(service, {}).get(operation)
+    if rule is not None:
+        return rule
+    if service == "s3":
+        return BodyRule(
+            limits.body_bytes, "MaxMessageLengthExceeded", "Your request was too big.", 400
+        )
+    return BodyRule(
+        limits.body_bytes,
+        "RequestEntityTooLargeException",
+        f"Request must be smaller than {limits.body_bytes} bytes for the {operation} operation",
+    )
+
+
+def too_large_upload(size: int, limit: int) -> AwsError:
+    """A streamed body past the limit, as S3 says it."""
+    return AwsError(
+        "EntityTooLarge",
+        "Your proposed upload exceeds the maximum allowed size",
+        400,
+        ProposedSize=str(size),
+        MaxSizeAllowed=str(limit),
+    )

@@ -1,0 +1,167 @@
+"""AWS Signature Version 4, pure: from a request to the bytes that are signed.
+
+Law of this file: it knows no keys and no callers, reads no clock and raises nothing of AWS's.
+What a request means is signed, so whatever is read here is what the rest of the gateway must
+read too: the query is decoded with ``+`` as a space, repeated headers are joined with commas.
+
+Source: AWS, "Create a signed AWS API request"; "Signature calculations … using chunked upload".
+"""
+
+from __future__ import annotations
+
+import calendar
+import hashlib
+import hmac
+from collections.abc import Collection, Mapping
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+from urllib.parse import quote, unquote_to_bytes
+
+ALGORITHM = "AWS4-HMAC-SHA256"
+ALGORITHM_V4A = "AWS4-ECDSA-P256-SHA256"
+TERMINATOR = "aws4_request"
+UNSIGNED = "UNSIGNED-PAYLOAD"
+EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
+
+
+def canonical_request(
+    method: str,
+    uri: str,
+    query: str,
+    headers: Mapping[str, str],
+    signed: Collection[str],
+    payload_hash: str,
+) -> str:
+    """uri and query are canonical already; headers by lower-case name; signed in their order."""
+    lines = [f"{name}:{_trimmed(headers.get(name, ''))}\n" for name in signed]
+    return f"{method}\n{uri}\n{query}\n{''.join(lines)}\n{';'.join(signed)}\n{payload_hash}"
+
+
+def canonical_uri(path: str) -> str:
+    """For every service but S3: dot segments and doubled slashes resolved, then encoded again."""
+    if "//" in path or "/." in path:
+        path = _without_dots(path)
+    return quote(path or "/", safe="/~")
+
+
+def canonical_uri_s3(path: str) -> str:
+    """For S3 the key is taken as it is: decoded once, encoded once, never normalised."""
+    return quote(unquote_to_bytes(path), safe="/~") if path else "/"
+
+
+def canonical_query(query: str, without: str = "") -> str:
+    """Every name and value decoded, encoded and sorted; ``without`` names one to leave out."""
+    if not query:
+        return ""
+    pairs = []
+    for part in query.split("&"):
+        if not part:
+            continue
+        name, _, value = part.partition("=")
+        name = _encoded(name)
+        if without and name == without:
+            continue
+        pairs.append((name, _encoded(value)))
+    pairs.sort()
+    return "&".join([f"{name}={value}" for name, value in pairs])
+
+
+def string_to_sign(timestamp: str, scope: str, canonical: str) -> str:
+    """scope: ``date/region/service/aws4_request``."""
+    digest = hashlib.sha256(canonical.encode("utf-8", "surrogateescape")).hexdigest()
+    return f"{ALGORITHM}\n{timestamp}\n{scope}\n{digest}"
+
+
+def signing_key(secret: str, date: str, region: str, service: str) -> bytes:
+    key = f"AWS4{secret}".encode()
+    for part in (date, region, service, TERMINATOR):
+        key = hmac.digest(key, part.encode(), "sha256")
+    return key
+
+
+def signature(key: bytes, text: str) -> str:
+    return hmac.digest(key, text.encode("utf-8", "surrogateescape"), "sha256").hex()
+
+
+class ChunkSignatures:
+    """The chain of signatures over the chunks of a streamed upload.
+
+    seed: the request's own signature, from which the chain starts.
+    """
+
+    __slots__ = ("_key", "_prefix", "_previous")
+
+    def __init__(self, key: bytes, timestamp: str, scope: str, seed: str) -> None:
+        self._key = key
+        self._prefix = f"{timestamp}\n{scope}\n"
+        self._previous = seed
+
+    def chunk(self, sha256: str, claimed: str) -> bool:
+        """Whether the next chunk, whose data has that hash, is signed as claimed."""
+        return self._next(
+            f"AWS4-HMAC-SHA256-PAYLOAD\n{self._prefix}{self._previous}\n{EMPTY_SHA256}\n{sha256}",
+            claimed,
+        )
+
+    def trailer(self, sha256: str, claimed: str) -> bool:
+        """Whether the trailing headers, whose canonical lines have that hash, are signed so."""
+        return self._next(
+            f"AWS4-HMAC-SHA256-TRAILER\n{self._prefix}{self._previous}\n{sha256}", claimed
+        )
+
+    def _next(self, text: str, claimed: str) -> bool:
+        self._previous = signature(self._key, text)
+        return hmac.compare_digest(self._previous.encode(), claimed.encode("utf-8", "replace"))
+
+
+def seconds(timestamp: str) -> int:
+    """``20150830T123600Z`` as seconds since the epoch; ValueError when it is not such a time."""
+    if len(timestamp) != 16 or timestamp[8] != "T" or timestamp[15] != "Z":
+        raise ValueError(timestamp)
+    digits = timestamp[:8] + timestamp[9:15]
+    if not (digits.isascii() and digits.isdigit()):
+        raise ValueError(timestamp)
+    year, month, day = int(digits[:4]), int(digits[4:6]), int(digits[6:8])
+    hour, minute, second = int(digits[8:10]), int(digits[10:12]), int(digits[12:14])
+    if not (year >= 1970 and 1 <= month <= 12 and 1 <= day <= 31):
+        raise ValueError(timestamp)
+    if hour > 23 or minute > 59 or second > 60:
+        raise ValueError(timestamp)
+    return calendar.timegm((year, month, day, hour, minute, second, 0, 0, 0))
+
+
+def timestamp_of_date(value: str) -> str:
+    """A ``Date`` header, in either form it may have, as a timestamp; ValueError otherwise."""
+    try:
+        seconds(value)
+    except ValueError:
+        moment = parsedate_to_datetime(value)
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)
+        value = moment.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
+        seconds(value)
+    return value
+
+
+def _trimmed(value: str) -> str:
+    if "  " in value or "\t" in value or "\n" in value:
+        return " ".join(value.split())
+    return value.strip()
+
+
+def _encoded(text: str) -> str:
+    if text.isalnum() and text.isascii():
+        return text
+    return quote(unquote_to_bytes(text.replace("+", " ")), safe="")
+
+
+def _without_dots(path: str) -> str:
+    kept: list[str] = []
+    for segment in path.split("/"):
+        if segment == "..":
+            if kept:
+                kept.pop()
+        elif segment and segment != ".":
+            kept.append(segment)
+    tail = "/" if path.endswith("/") and kept else ""
+    return "/" + "/".join(kept) + tail
