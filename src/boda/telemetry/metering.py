@@ -1,0 +1,177 @@
+"""What ran: sums per function version and hour.
+
+Law of this file: sums are integers (microseconds, milliseconds, megabyte-milliseconds), so that
+no addition ever rounds; money is worked out from them in ``cost.py``.
+"""
+
+from __future__ import annotations
+
+import calendar
+import re
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from boda.telemetry.contract import Metered
+from boda.telemetry.tables import metering
+
+FREE_EPHEMERAL_MB = 512
+_MONTH = re.compile(r"(\d{4})-(0[1-9]|1[0-2])")
+
+Key = tuple[str, str, str, str, int]
+
+
+@dataclass(slots=True)
+class Sums:
+    """duration_us, init_us: microseconds. billed_mb_ms: billed ms x memory in MB.
+    ephemeral_mb_ms: billed ms x ephemeral MB above 512."""
+
+    requests: int = 0
+    errors: int = 0
+    duration_us: int = 0
+    init_us: int = 0
+    billed_ms: int = 0
+    billed_mb_ms: int = 0
+    ephemeral_mb_ms: int = 0
+    max_memory_mb: int = 0
+
+    def add(self, other: Sums) -> None:
+        self.requests += other.requests
+        self.errors += other.errors
+        self.duration_us += other.duration_us
+        self.init_us += other.init_us
+        self.billed_ms += other.billed_ms
+        self.billed_mb_ms += other.billed_mb_ms
+        self.ephemeral_mb_ms += other.ephemeral_mb_ms
+        self.max_memory_mb = max(self.max_memory_mb, other.max_memory_mb)
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """A month of one function version."""
+
+    region: str
+    function: str
+    version: str
+    sums: Sums
+
+
+class MeterBuffer:
+    """Sums that wait for the writer; as many as function versions ran since it last came."""
+
+    def __init__(self) -> None:
+        self._sums: dict[Key, Sums] = {}
+
+    def add(self, one: Metered) -> None:
+        hour = int(one.at) // 3600 * 3600
+        key = (one.account, one.region, one.function, one.version, hour)
+        sums = self._sums.get(key)
+        if sums is None:
+            sums = self._sums[key] = Sums()
+        sums.requests += 1
+        sums.errors += one.function_error
+        sums.duration_us += round(one.duration_ms * 1000)
+        sums.init_us += round(one.init_ms * 1000)
+        sums.billed_ms += one.billed_ms
+        sums.billed_mb_ms += one.billed_ms * one.memory_mb
+        sums.ephemeral_mb_ms += one.billed_ms * max(0, one.ephemeral_mb - FREE_EPHEMERAL_MB)
+        if one.max_memory_mb > sums.max_memory_mb:
+            sums.max_memory_mb = one.max_memory_mb
+
+    def take(self) -> dict[Key, Sums]:
+        sums, self._sums = self._sums, {}
+        return sums
+
+    def put_back(self, taken: Mapping[Key, Sums]) -> None:
+        """What could not be written waits again."""
+        for key, sums in taken.items():
+            if (waiting := self._sums.get(key)) is not None:
+                waiting.add(sums)
+            else:
+                self._sums[key] = sums
+
+
+def write_sums(connection: Connection, taken: Mapping[Key, Sums]) -> None:
+    """In a transaction: add to the rows."""
+    columns = metering.c
+    for (account, region, function, version, hour), sums in taken.items():
+        names = {
+            "account": account,
+            "region": region,
+            "function": function,
+            "version": version,
+            "hour_s": hour,
+        }
+        memory = sums.max_memory_mb
+        added = {
+            name: columns[name] + getattr(sums, name)
+            for name in Sums.__slots__
+            if name != "max_memory_mb"
+        }
+        done = connection.execute(
+            sa.update(metering)
+            .where(*(columns[name] == value for name, value in names.items()))
+            .values(
+                **added,
+                max_memory_mb=sa.case(
+                    (columns.max_memory_mb < memory, memory), else_=columns.max_memory_mb
+                ),
+            )
+        ).rowcount
+        if not done:
+            values = {name: getattr(sums, name) for name in Sums.__slots__}
+            connection.execute(sa.insert(metering).values(**names, **values))
+
+
+def read_usage(connection: Connection, account: str, start_s: int, end_s: int) -> list[Usage]:
+    """Sums per region, function and version of the hours in [start_s, end_s)."""
+    columns = metering.c
+    rows = connection.execute(
+        sa.select(
+            columns.region,
+            columns.function,
+            columns.version,
+            *(
+                (sa.func.max if name == "max_memory_mb" else sa.func.sum)(columns[name]).label(name)
+                for name in Sums.__slots__
+            ),
+        )
+        .where(columns.account == account, columns.hour_s >= start_s, columns.hour_s < end_s)
+        .group_by(columns.region, columns.function, columns.version)
+        .order_by(columns.function, columns.region, columns.version)
+    )
+    return [
+        Usage(
+            row.region,
+            row.function,
+            row.version,
+            Sums(**{name: int(row._mapping[name]) for name in Sums.__slots__}),
+        )
+        for row in rows
+    ]
+
+
+def month_bounds(month: str) -> tuple[int, int]:
+    """Seconds since the epoch of a ``YYYY-MM`` month's start and end, UTC. ValueError if none."""
+    found = _MONTH.fullmatch(month)
+    if found is None or not 1970 <= int(found[1]) <= 9998:
+        raise ValueError(f"{month!r} is not a month; write it as YYYY-MM.")
+    year, number = int(found[1]), int(found[2])
+    start = calendar.timegm((year, number, 1, 0, 0, 0))
+    end = calendar.timegm((year + number // 12, number % 12 + 1, 1, 0, 0, 0))
+    return start, end
+
+
+def month_of(now_s: float) -> str:
+    return time.strftime("%Y-%m", time.gmtime(now_s))
+
+
+def by_function(usages: Iterable[Usage]) -> dict[tuple[str, str], Sums]:
+    """(function, region) to the sums of all its versions, in the order given."""
+    totals: dict[tuple[str, str], Sums] = {}
+    for usage in usages:
+        totals.setdefault((usage.function, usage.region), Sums()).add(usage.sums)
+    return totals

@@ -1,0 +1,197 @@
+"""Metrics as CloudWatch keeps them: per minute the count, sum, smallest and largest value.
+
+Law of this file: memory is bounded. A series (name with its dimensions) beyond SERIES_LIMIT in
+one hour is dropped and counted, so that whoever puts a request id into a dimension harms only
+their own metrics.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from boda.telemetry.tables import metric_minutes
+
+SERIES_LIMIT = 20_000
+MAX_DIMENSIONS = 30
+MAX_NAME = 1024
+
+# account, region, namespace, name, sorted dimensions, unit
+Series = tuple[str, str, str, str, tuple[tuple[str, str], ...], str]
+
+
+@dataclass(slots=True)
+class Statistics:
+    samples: int
+    sum: float
+    minimum: float
+    maximum: float
+
+    def add(self, samples: int, total: float, minimum: float, maximum: float) -> None:
+        self.samples += samples
+        self.sum += total
+        self.minimum = min(self.minimum, minimum)
+        self.maximum = max(self.maximum, maximum)
+
+
+@dataclass(frozen=True, slots=True)
+class Datapoint:
+    """start_s: epoch seconds at which the period begins."""
+
+    start_s: int
+    unit: str
+    samples: int
+    sum: float
+    minimum: float
+    maximum: float
+
+    @property
+    def average(self) -> float:
+        return self.sum / self.samples
+
+
+class MetricBuffer:
+    def __init__(self) -> None:
+        self.dropped = 0
+        self._minutes: dict[tuple[Series, int], Statistics] = {}
+        self._seen: set[Series] = set()
+        self._seen_hour = -1
+
+    def add(
+        self,
+        account: str,
+        region: str,
+        namespace: str,
+        name: str,
+        value: float,
+        dimensions: Mapping[str, str] | None,
+        unit: str,
+        now_s: float,
+    ) -> None:
+        dimension = tuple(sorted(dimensions.items())) if dimensions else ()
+        series = (account, region, namespace, name, dimension, unit)
+        if not math.isfinite(value) or not self._admit(series, int(now_s) // 3600):
+            self.dropped += 1
+            return
+        key = (series, int(now_s) // 60 * 60)
+        found = self._minutes.get(key)
+        if found is None:
+            self._minutes[key] = Statistics(1, value, value, value)
+        else:
+            found.add(1, value, value, value)
+
+    def _admit(self, series: Series, hour: int) -> bool:
+        if hour != self._seen_hour:
+            self._seen_hour = hour
+            self._seen = set()
+        if series in self._seen:
+            return True
+        _, _, namespace, name, dimension, _ = series
+        sizes = [len(text) for text in (namespace, name, *(t for pair in dimension for t in pair))]
+        if max(sizes) > MAX_NAME or len(dimension) > MAX_DIMENSIONS:
+            return False
+        if len(self._seen) >= SERIES_LIMIT:
+            return False
+        self._seen.add(series)
+        return True
+
+    def take(self) -> dict[tuple[Series, int], Statistics]:
+        minutes, self._minutes = self._minutes, {}
+        return minutes
+
+    def put_back(self, taken: Mapping[tuple[Series, int], Statistics]) -> None:
+        for key, found in taken.items():
+            if (waiting := self._minutes.get(key)) is not None:
+                waiting.add(found.samples, found.sum, found.minimum, found.maximum)
+            else:
+                self._minutes[key] = found
+
+
+def dimension_text(dimensions: Mapping[str, str] | None) -> str:
+    """One text for one set of dimensions, whatever their order."""
+    if not dimensions:
+        return "{}"
+    return json.dumps(dict(sorted(dimensions.items())), separators=(",", ":"))
+
+
+def write_minutes(connection: Connection, taken: Mapping[tuple[Series, int], Statistics]) -> None:
+    """In a transaction: add to the rows."""
+    columns = metric_minutes.c
+    for (series, minute), found in taken.items():
+        account, region, namespace, name, dimension, unit = series
+        place = {
+            "account": account,
+            "region": region,
+            "namespace": namespace,
+            "name": name,
+            "dimensions": dimension_text(dict(dimension)),
+            "unit": unit,
+            "minute_s": minute,
+        }
+        low, high = found.minimum, found.maximum
+        done = connection.execute(
+            sa.update(metric_minutes)
+            .where(*(columns[column] == value for column, value in place.items()))
+            .values(
+                samples=columns.samples + found.samples,
+                sum=columns.sum + found.sum,
+                minimum=sa.case((columns.minimum > low, low), else_=columns.minimum),
+                maximum=sa.case((columns.maximum < high, high), else_=columns.maximum),
+            )
+        ).rowcount
+        if not done:
+            connection.execute(
+                sa.insert(metric_minutes).values(
+                    **place, samples=found.samples, sum=found.sum, minimum=low, maximum=high
+                )
+            )
+
+
+def read_datapoints(
+    connection: Connection,
+    account: str,
+    region: str,
+    namespace: str,
+    name: str,
+    dimensions: Mapping[str, str] | None,
+    start_s: int,
+    end_s: int,
+    period_s: int,
+) -> list[Datapoint]:
+    """Periods of [start_s, end_s) that hold samples, in order, one per unit.
+
+    period_s: a multiple of 60. Raises ValueError otherwise.
+    """
+    if period_s <= 0 or period_s % 60:
+        raise ValueError("A period is a multiple of 60 seconds.")
+    columns = metric_minutes.c
+    period = (columns.minute_s - columns.minute_s % period_s).label("period_s")
+    rows = connection.execute(
+        sa.select(
+            period,
+            columns.unit,
+            sa.func.sum(columns.samples).label("samples"),
+            sa.func.sum(columns.sum).label("sum"),
+            sa.func.min(columns.minimum).label("minimum"),
+            sa.func.max(columns.maximum).label("maximum"),
+        )
+        .where(
+            columns.account == account,
+            columns.region == region,
+            columns.namespace == namespace,
+            columns.name == name,
+            columns.dimensions == dimension_text(dimensions),
+            columns.minute_s >= start_s,
+            columns.minute_s < end_s,
+        )
+        .group_by(period, columns.unit)
+        .order_by(period, columns.unit)
+    )
+    return [
+        Datapoint(r.period_s, r.unit, int(r.samples), r.sum, r.minimum, r.maximum) for r in rows
+    ]

@@ -1,0 +1,105 @@
+"""What has outlived its time leaves the database, a few rows per transaction.
+
+Whole blocks are deleted: an event past its retention may stay on disk as long as a younger one
+of its block, but readers never see it.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from boda.core.clock import Clock
+from boda.storage.database import Database
+from boda.telemetry.log_store import DAY_MS
+from boda.telemetry.tables import log_blocks, log_groups, log_streams, log_trash, metric_minutes
+
+METRIC_DAYS = 15  # what CloudWatch keeps of one-minute data
+_ROWS_PER_WRITE = 500
+
+
+class Sweeper:
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+
+    async def sweep(self) -> None:
+        """Delete everything that is due now."""
+        now_ms = int(self._clock.now() * 1000)
+        await self._empty_trash()
+        limited = await self._database.read(
+            lambda c: c.execute(
+                sa.select(log_groups.c.id, log_groups.c.retention_days).where(
+                    log_groups.c.retention_days.is_not(None)
+                )
+            ).all()
+        )
+        for group_id, days in limited:
+            oldest = now_ms - days * DAY_MS
+            while await self._database.write(partial(_expire, group_id, oldest)):
+                pass
+        too_old = now_ms // 1000 - METRIC_DAYS * 86_400
+        await self._database.write(
+            lambda c: (
+                c.execute(
+                    sa.delete(metric_minutes).where(metric_minutes.c.minute_s < too_old)
+                ).rowcount
+            )
+        )
+
+    async def _empty_trash(self) -> None:
+        trash = await self._database.read(lambda c: c.execute(sa.select(log_trash)).all())
+        for row in trash:
+            discard = partial(_discard, row.id, row.group_id, row.stream_id)
+            while await self._database.write(discard):
+                pass
+
+
+def _expire(group_id: int, oldest_ms: int, connection: Connection) -> bool:
+    """Delete some expired blocks of a group; True while there may be more."""
+    blocks = log_blocks.c
+    rows = connection.execute(
+        sa.select(blocks.id, blocks.stream_id, blocks.size)
+        .where(blocks.group_id == group_id, blocks.last_ms < oldest_ms)
+        .limit(_ROWS_PER_WRITE)
+    ).all()
+    if not rows:
+        return False
+    connection.execute(sa.delete(log_blocks).where(blocks.id.in_([row.id for row in rows])))
+    sizes: dict[int, int] = {}
+    for row in rows:
+        sizes[row.stream_id] = sizes.get(row.stream_id, 0) + row.size
+    for stream_id, size in sizes.items():
+        connection.execute(
+            sa.update(log_streams)
+            .where(log_streams.c.id == stream_id)
+            .values(stored_bytes=log_streams.c.stored_bytes - size)
+        )
+    connection.execute(
+        sa.update(log_groups)
+        .where(log_groups.c.id == group_id)
+        .values(stored_bytes=log_groups.c.stored_bytes - sum(sizes.values()))
+    )
+    return len(rows) == _ROWS_PER_WRITE
+
+
+def _discard(
+    trash_id: int, group_id: int | None, stream_id: int | None, connection: Connection
+) -> bool:
+    """Delete some rows of a deleted group or stream; True while there may be more."""
+    if group_id is not None:
+        mine = log_blocks.c.group_id == group_id
+    else:
+        mine = log_blocks.c.stream_id == stream_id
+    some = sa.select(log_blocks.c.id).where(mine).limit(_ROWS_PER_WRITE)
+    if connection.execute(sa.delete(log_blocks).where(log_blocks.c.id.in_(some))).rowcount:
+        return True
+    if group_id is not None:
+        streams = log_streams.c
+        few = sa.select(streams.id).where(streams.group_id == group_id).limit(_ROWS_PER_WRITE)
+        if connection.execute(sa.delete(log_streams).where(streams.id.in_(few))).rowcount:
+            return True
+    connection.execute(sa.delete(log_trash).where(log_trash.c.id == trash_id))
+    return False
