@@ -573,17 +573,6 @@ def test_modules_of_the_function_come_before_those_already_loaded(python, start,
     assert other.result({}) == 5
 
 
-def test_credentials_are_renewed_with_a_call(python, start):
-    guest = start(
-        python,
-        "import os\ndef handler(e, c): return os.environ.get('AWS_SESSION_TOKEN')",
-        AWS_SESSION_TOKEN="old",
-    )
-    guest.event()
-    assert guest.result({}) == "old"
-    assert guest.result({}, credentials={"AWS_SESSION_TOKEN": "new"}) == "new"
-
-
 def test_large_payloads_go_both_ways(python, start):
     guest = start(python, "def handler(event, context): return event")
     guest.event()

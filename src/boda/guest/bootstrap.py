@@ -190,8 +190,6 @@ class Runtime:
         current = self._current
         current.request_id = request_id
         current.tenant = header.get("tenant")
-        if "environ" in header:
-            os.environ.update(header["environ"])
         trace = header["trace"]
         if trace:
             os.environ["_X_AMZN_TRACE_ID"] = trace

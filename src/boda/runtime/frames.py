@@ -47,7 +47,6 @@ class Invocation:
     """One attempt, as the runtime gets it.
 
     invocation_id: 8 bytes, unique per attempt. deadline_ms: epoch milliseconds.
-    credentials: variables that changed since the last invocation, by name.
     """
 
     invocation_id: bytes
@@ -59,7 +58,6 @@ class Invocation:
     client_context: str = ""
     cognito_identity: str = ""
     tenant: str = ""
-    credentials: dict[str, str] | None = None
 
 
 @dataclass(slots=True)
@@ -112,8 +110,6 @@ def encode_invoke(invocation: Invocation) -> bytes:
         fields["cognito"] = invocation.cognito_identity
     if invocation.tenant:
         fields["tenant"] = invocation.tenant
-    if invocation.credentials:
-        fields["environ"] = invocation.credentials
     header = orjson.dumps(fields)
     payload = invocation.payload
     head = _INVOKE.pack(

@@ -1,0 +1,322 @@
+"""The Runtime API over HTTP, as official runtime clients and custom runtimes speak it.
+
+One per sandbox, on the listening socket that the platform opened inside it: whoever can connect
+is inside, so no token is needed (Lambda developer guide, "runtimes-api"). The Extensions and
+Telemetry APIs are answered 501.
+
+Law: what a sandbox sends is hostile. Heads are bounded, bodies are bounded, connections are
+counted, and nothing a sandbox sends can reach another sandbox's session.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import socket
+from typing import Any
+
+import httptools
+import orjson
+
+from boda.runtime.frames import MAX_PAYLOAD, Invocation
+from boda.runtime.session import RESPONSE_TOO_LARGE, NotNow, Session, too_large_body
+
+MAX_CONNECTIONS = 32
+MAX_HEAD = 65536
+"""Bytes of target and headers together."""
+
+_ANSWER = re.compile(r"/2018-06-01/runtime/invocation/([^/]{1,128})/(response|error)")
+_ERROR_TYPE = re.compile(r"[A-Za-z][A-Za-z0-9_.:<>-]{0,255}")
+_REASONS = {
+    200: "OK",
+    202: "Accepted",
+    400: "Bad Request",
+    403: "Forbidden",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    413: "Request Entity Too Large",
+    431: "Request Header Fields Too Large",
+    501: "Not Implemented",
+}
+
+
+class RuntimeApi:
+    """Serves the runtime in one sandbox. ``session`` is replaced when the runtime is."""
+
+    def __init__(self, listener: socket.socket, session: Session) -> None:
+        self._listener = listener
+        self._fd = listener.fileno()
+        self._session = session
+        self._loop = asyncio.get_running_loop()
+        self._connections: set[_Connection] = set()
+        self._accepting: set[asyncio.Task[Any]] = set()
+        self._loop.add_reader(self._fd, self._accept)
+        self._open = True
+
+    @property
+    def session(self) -> Session:
+        return self._session
+
+    def renew(self, session: Session) -> None:
+        """Serve a new runtime process; the old one's connections are dropped."""
+        self._drop()
+        self._session = session
+
+    def close(self) -> None:
+        """Idempotent; the listening socket stays the sandbox's."""
+        if self._open:
+            self._open = False
+            self._loop.remove_reader(self._fd)
+        for task in list(self._accepting):
+            task.cancel()
+        self._drop()
+
+    def _drop(self) -> None:
+        for connection in list(self._connections):
+            connection.abort()
+        self._connections.clear()
+
+    def _accept(self) -> None:
+        try:
+            accepted, _ = self._listener.accept()
+        except OSError:
+            return
+        if len(self._connections) + len(self._accepting) >= MAX_CONNECTIONS:
+            accepted.close()
+            return
+        accepted.setblocking(False)
+        task = self._loop.create_task(self._serve(accepted))
+        self._accepting.add(task)
+        task.add_done_callback(self._accepting.discard)
+
+    async def _serve(self, accepted: socket.socket) -> None:
+        connection = _Connection(self._session)
+        try:
+            await self._loop.connect_accepted_socket(lambda: connection, accepted)
+        except OSError:
+            accepted.close()
+            return
+        if not self._open or connection.session is not self._session:
+            connection.abort()
+            return
+        self._connections.add(connection)
+        connection.on_lost = self._connections.discard
+
+
+class _Connection(asyncio.Protocol):
+    """One connection: requests in order, each answered before the next is read."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.on_lost: Any = None
+        self._transport: asyncio.Transport | None = None
+        self._parser = httptools.HttpRequestParser(self)
+        self._target = b""
+        self._headers: dict[str, str] = {}
+        self._head_bytes = 0
+        self._body = bytearray()
+        self._too_large = False
+        self._waiting = False
+        self._pipelined = b""
+
+    def abort(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport  # type: ignore[assignment]
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.session.http_gone(self)
+        if self.on_lost is not None:
+            self.on_lost(self)
+
+    def data_received(self, data: bytes) -> None:
+        if self._waiting:
+            # A client that sends before its answer came: keep little, read no more.
+            self._pipelined += data
+            if len(self._pipelined) > MAX_HEAD:
+                self.abort()
+            return
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._refuse(400, "InvalidRequest", "Upgrades are not supported", close=True)
+        except httptools.HttpParserError:
+            self._refuse(400, "InvalidRequest", "Malformed HTTP request", close=True)
+
+    # httptools
+
+    def on_message_begin(self) -> None:
+        self._target = b""
+        self._headers = {}
+        self._head_bytes = 0
+        self._body = bytearray()
+        self._too_large = False
+
+    def on_url(self, url: bytes) -> None:
+        self._target += url
+        self._count(len(url))
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        # Trailers arrive here as well, after the body.
+        self._count(len(name) + len(value))
+        self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+
+    def on_headers_complete(self) -> None:
+        if self._headers.get("expect", "").lower() == "100-continue" and self._transport:
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def on_body(self, body: bytes) -> None:
+        if self._too_large:
+            return
+        if len(self._body) + len(body) > MAX_PAYLOAD:
+            self._too_large = True
+            self._body.clear()
+        else:
+            self._body += body
+
+    def on_message_complete(self) -> None:
+        try:
+            self._route(self._parser.get_method().decode("latin-1"))
+        except NotNow as refusal:
+            self._refuse(refusal.status, refusal.error_type, str(refusal))
+
+    def _count(self, size: int) -> None:
+        self._head_bytes += size
+        if self._head_bytes > MAX_HEAD:
+            self._refuse(431, "InvalidRequest", "Request head too large", close=True)
+            raise httptools.HttpParserError("too large")
+
+    # Routes
+
+    def _route(self, method: str) -> None:
+        path = self._target.decode("latin-1").partition("?")[0]
+        if path == "/2018-06-01/runtime/invocation/next":
+            self._only("GET", method)
+            self._waiting = True
+            try:
+                self.session.http_next(self)
+            except NotNow:
+                self._waiting = False
+                raise
+            return
+        answer = _ANSWER.fullmatch(path)
+        if answer is not None:
+            self._only("POST", method)
+            self._answer(answer[1], answer[2] == "error")
+        elif path == "/2018-06-01/runtime/init/error":
+            self._only("POST", method)
+            self._fit()
+            self.session.http_init_error(self._error_type(), bytes(self._body))
+            self._accepted()
+        elif path.startswith(("/2018-06-01/runtime/restore/",)):
+            raise NotNow(501, "NotImplemented", "boda does not implement SnapStart yet")
+        elif path.startswith("/2020-01-01/extension/"):
+            raise NotNow(501, "NotImplemented", "boda does not implement the Extensions API yet")
+        elif path.startswith(("/2022-07-01/telemetry", "/2020-08-15/logs")):
+            raise NotNow(501, "NotImplemented", "boda does not implement the Telemetry API yet")
+        else:
+            raise NotNow(404, "NotFound", "No such resource in the Runtime API")
+
+    def _only(self, wanted: str, method: str) -> None:
+        if method != wanted:
+            raise NotNow(405, "MethodNotAllowed", f"Use {wanted}")
+
+    def _answer(self, request_id: str, failed: bool) -> None:
+        attempt = self._headers.get("lambda-runtime-invocation-id")
+        self.session.http_check(request_id, attempt)
+        if self._too_large:
+            # The caller hears why there is no answer; the runtime hears it as a status.
+            self.session.http_error(request_id, attempt, RESPONSE_TOO_LARGE, too_large_body())
+            self._fit()
+        mode = self._headers.get("lambda-runtime-function-response-mode", "")
+        if mode and mode.lower() not in ("streaming", "buffered"):
+            self.session.http_error(
+                request_id,
+                attempt,
+                "Runtime.InvalidResponseModeHeader",
+                orjson.dumps(
+                    {
+                        "errorMessage": f"Invalid response mode: {mode}",
+                        "errorType": "Runtime.InvalidResponseModeHeader",
+                    }
+                ),
+            )
+            raise NotNow(400, "InvalidResponseModeHeader", f"Invalid response mode: {mode}")
+        body = bytes(self._body)
+        # A streamed answer that fails half-way says so in its trailers.
+        if failed or "lambda-runtime-function-error-type" in self._headers:
+            self.session.http_error(request_id, attempt, self._error_type(), body)
+        else:
+            self.session.http_response(request_id, attempt, body)
+        self._accepted()
+
+    def _fit(self) -> None:
+        if self._too_large:
+            raise NotNow(
+                413,
+                "RequestEntityTooLarge",
+                f"Exceeded maximum allowed payload size ({MAX_PAYLOAD} bytes).",
+            )
+
+    def _error_type(self) -> str:
+        given = self._headers.get("lambda-runtime-function-error-type", "")
+        if _ERROR_TYPE.fullmatch(given):
+            return given
+        try:
+            given = orjson.loads(self._body)["errorType"]
+        except (orjson.JSONDecodeError, KeyError, TypeError):
+            return "Runtime.Unknown"
+        if isinstance(given, str) and _ERROR_TYPE.fullmatch(given):
+            return given
+        return "Runtime.Unknown"
+
+    # Answers
+
+    def deliver(self, invocation: Invocation) -> None:
+        """Answer the waiting GET with an invocation."""
+        headers = {
+            "Lambda-Runtime-Aws-Request-Id": invocation.request_id,
+            "Lambda-Runtime-Invocation-Id": invocation.invocation_id.hex(),
+            "Lambda-Runtime-Deadline-Ms": str(invocation.deadline_ms),
+            "Lambda-Runtime-Invoked-Function-Arn": invocation.invoked_arn,
+            "Lambda-Runtime-Trace-Id": invocation.trace_id,
+            "Lambda-Runtime-Client-Context": invocation.client_context,
+            "Lambda-Runtime-Cognito-Identity": invocation.cognito_identity,
+            "Lambda-Runtime-Aws-Tenant-Id": invocation.tenant,
+        }
+        self._write(200, invocation.payload, {k: v for k, v in headers.items() if v})
+        self._waiting = False
+        pipelined, self._pipelined = self._pipelined, b""
+        if pipelined:
+            self.data_received(pipelined)
+
+    def _accepted(self) -> None:
+        self._write(202, b'{"status":"OK"}\n')
+
+    def _refuse(self, status: int, error_type: str, message: str, *, close: bool = False) -> None:
+        body = orjson.dumps({"errorMessage": message, "errorType": error_type})
+        self._write(status, body)
+        if close and self._transport is not None:
+            self._transport.close()
+
+    def _write(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
+        if self._transport is None or self._transport.is_closing():
+            return
+        lines = [
+            f"HTTP/1.1 {status} {_REASONS[status]}",
+            "Content-Type: application/json",
+            f"Content-Length: {len(body)}",
+        ]
+        for name, value in (headers or {}).items():
+            lines.append(f"{name}: {_one_line(value)}")
+        head = "\r\n".join(lines) + "\r\n\r\n"
+        self._transport.write(head.encode("utf-8") + body)
+
+
+def _one_line(value: str) -> str:
+    """A caller's client context may hold line ends; a header may not."""
+    return re.sub(r"[\x00-\x08\x0a-\x1f\x7f]+", " ", value).strip()
