@@ -1,0 +1,194 @@
+"""AWS Lambda's API: functions, their code, their settings, who may invoke them, and Invoke.
+
+One file per group of operations; a further group is a class with ``@operation`` methods that
+``build`` adds to its list. What they share:
+
+    identifiers.py  what a caller calls a function      rules.py    parameters to settings
+    records.py      a function in memory                rows.py     the same on disk
+    core.py         how it changes                      states.py   how it becomes Active
+    package.py      zips, taken as hostile              code.py     unpacked code on disk
+    answers.py      records as AWS answers them         quotas.py   limits, as data
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from boda.core.clock import Clock
+from boda.core.errors import AwsError
+from boda.core.ids import Ids
+from boda.gateway.service import Context, Service
+from boda.invoke.catalogue import Functions
+from boda.services.lambda_ import records, rows
+from boda.services.lambda_.code import CodeStore
+from boda.services.lambda_.concurrency import ConcurrencyOperations
+from boda.services.lambda_.configuration import ConfigurationOperations
+from boda.services.lambda_.core import Core, Reservations
+from boda.services.lambda_.functions import FunctionOperations
+from boda.services.lambda_.invocations import Events, InvocationOperations, Invokes
+from boda.services.lambda_.permissions import PermissionOperations
+from boda.services.lambda_.quotas import Quotas
+from boda.services.lambda_.records import Function, Standing, Version
+from boda.services.lambda_.recursion import RecursionOperations
+from boda.services.lambda_.roles import RoleCheck, Roles
+from boda.services.lambda_.sources import Objects, Sources
+from boda.services.lambda_.states import Transitions, in_motion
+from boda.services.lambda_.tags import TagOperations
+from boda.storage.database import Database
+
+__all__ = [
+    "Events",
+    "Invokes",
+    "Lambda",
+    "Objects",
+    "Options",
+    "Quotas",
+    "Reservations",
+    "Roles",
+    "build",
+    "metadata",
+]
+
+metadata = rows.metadata
+
+_log = logging.getLogger(__name__)
+_SWEEP_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """quotas: the account's limits. update_settle_s: how long an update is seen in progress."""
+
+    quotas: Quotas = Quotas()  # noqa: RUF009 (frozen)
+    update_settle_s: float = 0.2
+
+
+class Lambda:
+    """The service. ``load`` before the first request, ``stop`` after the last."""
+
+    def __init__(self, service: Service, core: Core, transitions: Transitions) -> None:
+        self.service = service
+        self._core = core
+        self._transitions = transitions
+
+    async def load(self) -> None:
+        """Read every function, finish what a crash interrupted, fill the invoke path's tables."""
+        core = self._core
+        found = await core.database.read(rows.load)
+        for function in found:
+            core.remember(function)
+        await asyncio.to_thread(core.code.open)
+        whole = await asyncio.to_thread(self._whole_packages)
+        moved: list[Version] = []
+        for function in found:
+            for version in list(function.versions.values()):
+                after = await self._settled(version, version.code_sha256 in whole)
+                if after is not version:
+                    function.versions[after.version] = after
+                    moved.append(after)
+        if moved:
+            await core.database.write(lambda connection: rows.put_versions(connection, moved))
+        for function in found:
+            self._expose(function)
+        core.later(self._sweep())
+
+    async def stop(self) -> None:
+        """Finish changes that have begun."""
+        await self._core.stop()
+
+    def code_blob(self, sha256: str) -> Path:
+        """The package with this digest (hexadecimal), as it was uploaded."""
+        return self._core.code.archive(sha256)
+
+    def verify_code_url(self, sha256: str, expires: str, signature: str) -> bool:
+        """Whether ``/_boda/code/<sha256>?expires=…&signature=…`` is ours and still holds."""
+        return self._core.code.verify(sha256, expires, signature)
+
+    def _whole_packages(self) -> set[str]:
+        code = self._core.code
+        wanted = {
+            version.code_sha256
+            for function in self._core.all()
+            for version in function.versions.values()
+        }
+        return {sha256 for sha256 in wanted if code.has(sha256)}
+
+    async def _settled(self, version: Version, whole: bool) -> Version:
+        """The version as it should be after a start."""
+        if not whole:
+            try:
+                await self._core.code.restore(version.code_sha256)
+            except (OSError, AwsError) as error:
+                _log.error("The code of %s is lost: %s", version.arn, error)
+                lost = Standing("Failed", "The code package is missing.", "InvalidZipFileException")
+                return dataclasses.replace(version, state=lost)
+        return self._transitions.finished(version) if in_motion(version) else version
+
+    def _expose(self, function: Function) -> None:
+        core = self._core
+        for version in function.versions.values():
+            if version.state.state == "Active":
+                core.expose(function, version)
+        for qualifier, statements in function.policies.items():
+            core.hot.set_policy(function.arn, qualifier, records.policy(statements))
+        if function.reserved is not None:
+            core.reservations.reserve(function.arn, function.reserved)
+
+    async def _sweep(self) -> None:
+        while True:
+            await self._core.clock.sleep(_SWEEP_S)
+            await self._core.code.sweep()
+
+
+def build(
+    database: Database,
+    code_dir: Path,
+    functions: Functions,
+    invoker: Invokes,
+    queue: Events,
+    reservations: Reservations,
+    roles: Roles,
+    objects: Objects,
+    runnable: Callable[[str], bool],
+    clock: Clock,
+    ids: Ids,
+    *,
+    options: Options | None = None,
+    code_location: Callable[[Context, str], str] | None = None,
+) -> Lambda:
+    """Put the service together; touches no disk.
+
+    database: made with ``metadata`` among its tables. code_dir: where packages are kept.
+    functions: the invoke path's table, which this service fills. runnable: whether this machine
+    has a runtime. code_location: makes the address of a package (its digest given) for
+    GetFunction; by default a signed path of the endpoint the caller used, which whoever serves
+    the site answers with ``verify_code_url`` and ``code_blob``.
+    """
+    chosen = options or Options()
+    core = Core(database, functions, reservations, clock, ids, chosen.quotas)
+    core.code = CodeStore(code_dir, chosen.quotas, clock, ids, core.refers)
+    transitions = Transitions(core, chosen.update_settle_s)
+    sources = Sources(core.code, objects)
+    check = RoleCheck(roles)
+
+    def signed(ctx: Context, sha256: str) -> str:
+        return ctx.endpoint + core.code.sign(sha256)
+
+    service = Service(
+        "lambda",
+        [
+            FunctionOperations(core, sources, check, transitions, code_location or signed),
+            ConfigurationOperations(core, sources, check, transitions),
+            InvocationOperations(core, invoker, queue, runnable),
+            PermissionOperations(core),
+            TagOperations(core),
+            ConcurrencyOperations(core),
+            RecursionOperations(core),
+        ],
+    )
+    return Lambda(service, core, transitions)

@@ -1,0 +1,249 @@
+"""Functions' code on disk, by the digest of its package.
+
+    <code>/<sha256>/code.zip   the package as it was uploaded
+    <code>/<sha256>/task/      unpacked, what an environment sees at /var/task
+    <code>/.new-<hex>/         on its way; removed at the next start
+    <code>/.key                signs download addresses, mode 0600
+
+A folder with a digest for a name is complete: it is made under another name, flushed to the disk
+and then renamed. It is removed only a while after the last function stopped referring to it,
+because environments of an older revision may still be running from it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import hashlib
+import hmac
+import os
+import shutil
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from boda.core.clock import Clock
+from boda.core.ids import Ids
+from boda.services.lambda_.errors import entity_too_large, invalid
+from boda.services.lambda_.package import unpack
+from boda.services.lambda_.quotas import Quotas
+
+_GRACE_S = 1200.0
+"""Longer than any invocation of an older revision may still run."""
+
+_LINK_LIFE_S = 600
+_UNPACKERS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """sha256: hexadecimal, of the zip. code_bytes: of the zip. unzipped_bytes: of its files."""
+
+    sha256: str
+    code_bytes: int
+    unzipped_bytes: int
+
+
+class CodeStore:
+    """Keeps packages. ``open`` before use."""
+
+    def __init__(
+        self,
+        root: Path,
+        quotas: Quotas,
+        clock: Clock,
+        ids: Ids,
+        referenced: Callable[[str], bool],
+    ) -> None:
+        self._root = root
+        self._quotas = quotas
+        self._clock = clock
+        self._ids = ids
+        self._referenced = referenced
+        self._slots = asyncio.Semaphore(_UNPACKERS)
+        self._pins: Counter[str] = Counter()
+        self._doubtful: dict[str, float] = {}
+        self._key = b""
+
+    def open(self) -> None:
+        """Make the folder and its key, remove what an interruption or a deletion left. Blocking."""
+        self._root.mkdir(parents=True, exist_ok=True, mode=0o711)
+        self._key = _private_key(self._root / ".key", self._ids)
+        for entry in os.scandir(self._root):
+            digest = len(entry.name) == 64
+            if entry.name.startswith(".new-") or (digest and not self._referenced(entry.name)):
+                if entry.is_dir(follow_symlinks=False):
+                    shutil.rmtree(entry.path, ignore_errors=True)
+                else:
+                    os.unlink(entry.path)
+
+    def task(self, sha256: str) -> Path:
+        """Where the unpacked code of a package is."""
+        return self._root / sha256 / "task"
+
+    def archive(self, sha256: str) -> Path:
+        """Where the package itself is."""
+        return self._root / sha256 / "code.zip"
+
+    def has(self, sha256: str) -> bool:
+        return self.task(sha256).is_dir()
+
+    @asynccontextmanager
+    async def from_bytes(self, content: bytes) -> AsyncIterator[Package]:
+        """Take in a package sent with the request; kept while the context lasts. AwsError."""
+        if len(content) > self._quotas.zipped_bytes:
+            raise entity_too_large(self._quotas.zipped_bytes)
+        with self._folder() as new:
+            await asyncio.to_thread((new / "code.zip").write_bytes, content)
+            async with self._admitted(new) as package:
+                yield package
+
+    @asynccontextmanager
+    async def from_chunks(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[Package]:
+        """The same for a package that comes in pieces, as from S3. AwsError."""
+        with self._folder() as new:
+            total = 0
+            with (new / "code.zip").open("wb") as file:
+                async for chunk in chunks:
+                    total += len(chunk)
+                    if total > self._quotas.unzipped_bytes:
+                        limit = self._quotas.unzipped_bytes
+                        raise invalid(f"Unzipped size must be smaller than {limit} bytes")
+                    await asyncio.to_thread(file.write, chunk)
+            async with self._admitted(new) as package:
+                yield package
+
+    async def restore(self, sha256: str) -> None:
+        """Unpack the kept package again where the code is gone. AwsError, OSError."""
+        with self._folder() as new:
+            await asyncio.to_thread(shutil.copyfile, self.archive(sha256), new / "code.zip")
+            await asyncio.to_thread(shutil.rmtree, self._root / sha256)
+            async with self._admitted(new) as package:
+                if package.sha256 != sha256:
+                    raise OSError(f"the package kept for {sha256} is another one")
+
+    def retire(self, sha256: str) -> None:
+        """Say that a function no longer refers to the package."""
+        if sha256 and not self._referenced(sha256):
+            self._doubtful.setdefault(sha256, self._clock.monotonic())
+
+    async def sweep(self) -> None:
+        """Remove packages that nobody has referred to for long enough."""
+        now = self._clock.monotonic()
+        for sha256, since in list(self._doubtful.items()):
+            if self._referenced(sha256) or self._pins[sha256]:
+                del self._doubtful[sha256]
+            elif now - since >= _GRACE_S:
+                del self._doubtful[sha256]
+                grave = self._root / f".new-{self._ids.hex(16)}"
+                # Renamed at once, so that a package with the same digest can come back meanwhile.
+                with suppress(FileNotFoundError):
+                    (self._root / sha256).rename(grave)
+                    await asyncio.to_thread(shutil.rmtree, grave, ignore_errors=True)
+
+    def sign(self, sha256: str) -> str:
+        """The path under which the package can be fetched for ten minutes, without credentials."""
+        expires = int(self._clock.now()) + _LINK_LIFE_S
+        return f"/_boda/code/{sha256}?expires={expires}&signature={self._mac(sha256, expires)}"
+
+    def verify(self, sha256: str, expires: str, signature: str) -> bool:
+        """Whether such a path is ours and not too old."""
+        if not (expires.isascii() and expires.isdigit() and len(expires) < 16):
+            return False
+        moment = int(expires)
+        good = hmac.compare_digest(self._mac(sha256, moment).encode(), signature.encode())
+        return good and moment >= self._clock.now() and self.archive(sha256).is_file()
+
+    def _mac(self, sha256: str, expires: int) -> str:
+        return hmac.new(self._key, f"{sha256}\n{expires}".encode(), hashlib.sha256).hexdigest()
+
+    @contextmanager
+    def _folder(self) -> Iterator[Path]:
+        new = self._root / f".new-{self._ids.hex(16)}"
+        new.mkdir(mode=0o755)
+        try:
+            yield new
+        finally:
+            shutil.rmtree(new, ignore_errors=True)
+
+    @asynccontextmanager
+    async def _admitted(self, new: Path) -> AsyncIterator[Package]:
+        async with self._slots:
+            sha256 = await asyncio.to_thread(_digest, new / "code.zip")
+            self._pins[sha256] += 1
+            try:
+                package = await asyncio.to_thread(self._settle, new, sha256)
+            except BaseException:
+                self._unpin(sha256)
+                raise
+        try:
+            yield package
+        finally:
+            self._unpin(sha256)
+
+    def _unpin(self, sha256: str) -> None:
+        self._pins[sha256] -= 1
+        if not self._pins[sha256]:
+            del self._pins[sha256]
+        self.retire(sha256)  # in case the request came to nothing
+
+    def _settle(self, new: Path, sha256: str) -> Package:
+        """Check, unpack, flush and name the package in ``new``. Blocking."""
+        archive, task = new / "code.zip", new / "task"
+        task.mkdir(mode=0o755)
+        unzipped = unpack(archive, task, self._quotas)
+        package = Package(sha256, archive.stat().st_size, unzipped)
+        if not self.has(sha256):
+            _flush(new)
+            try:
+                new.rename(self._root / sha256)
+            except OSError:
+                if not self.has(sha256):  # else somebody brought the same package meanwhile
+                    raise
+            _flush_folder(self._root)
+        return package
+
+
+def _digest(archive: Path) -> str:
+    with archive.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _flush(folder: Path) -> None:
+    """Everything of the file system the folder is on reaches the disk.
+
+    One call for a package of thousands of files, where a flush per file would take seconds.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        flush = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
+        if flush is None or flush(descriptor) != 0:
+            os.sync()
+    finally:
+        os.close(descriptor)
+
+
+def _flush_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _private_key(path: Path, ids: Ids) -> bytes:
+    with suppress(FileNotFoundError):
+        key = path.read_bytes()
+        if len(key) == 32:
+            return key
+    key = ids.bytes(32)
+    temporary = path.with_name(f".new-{ids.hex(16)}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(key)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    return key

@@ -1,0 +1,89 @@
+"""The Lambda API's errors, each with AWS's words in one place."""
+
+from __future__ import annotations
+
+from boda.core.errors import AwsError
+
+
+def invalid(message: str) -> AwsError:
+    """InvalidParameterValueException, which Lambda itself answers (unlike the front end's)."""
+    return AwsError("InvalidParameterValueException", message, 400, Type="User")
+
+
+def constraint(value: object, path: str, rule: str) -> AwsError:
+    """The front end's ValidationException; it carries no ``Type``."""
+    return AwsError(
+        "ValidationException",
+        f"1 validation error detected: Value '{value}' at '{path}' failed to satisfy "
+        f"constraint: {rule}",
+        400,
+    )
+
+
+def not_found(arn: str) -> AwsError:
+    return resource_not_found(f"Function not found: {arn}")
+
+
+def resource_not_found(message: str) -> AwsError:
+    return AwsError("ResourceNotFoundException", message, 404, Type="User")
+
+
+def conflict(message: str) -> AwsError:
+    return AwsError("ResourceConflictException", message, 409, Type="User")
+
+
+def update_in_progress(arn: str) -> AwsError:
+    return conflict(
+        "The operation cannot be performed at this time. An update is in progress for "
+        f"resource: {arn}"
+    )
+
+
+def wrong_state(state: str) -> AwsError:
+    return conflict(
+        "The operation cannot be performed at this time. The function is currently in the "
+        f"following state: {state}"
+    )
+
+
+def stale_revision(call: str = "GetFunction/GetAlias") -> AwsError:
+    return AwsError(
+        "PreconditionFailedException",
+        "The Revision Id provided does not match the latest Revision Id. Call the "
+        f"{call} API to retrieve the latest Revision Id",
+        412,
+        Type="User",
+    )
+
+
+def too_large(message: str) -> AwsError:
+    return AwsError("RequestTooLargeException", message, 413, Type="User")
+
+
+def entity_too_large(limit_bytes: int) -> AwsError:
+    """A package over the direct upload limit; recorded without ``Type``."""
+    return AwsError(
+        "RequestEntityTooLargeException",
+        f"Zipped size must be smaller than {limit_bytes} bytes",
+        413,
+    )
+
+
+def bad_content(message: str) -> AwsError:
+    return AwsError("InvalidRequestContentException", message, 400, Type="User")
+
+
+def cannot_unzip(reason: str = "") -> AwsError:
+    """AWS's one sentence for every package it cannot unpack, with our reason where we know it."""
+    words = "Could not unzip uploaded file. Please check your file, then try to upload again."
+    return invalid(f"{words} {reason}" if reason else words)
+
+
+def recursive(arn: str, hops: int) -> AwsError:
+    return AwsError(
+        "RecursiveInvocationException",
+        f"Lambda has detected that {arn} is being invoked in a recursive loop with other AWS "
+        f"resources and stopped the invocation after {hops} invocations in the chain.",
+        400,
+        Type="User",
+    )

@@ -1,0 +1,259 @@
+"""CreateFunction, GetFunction, GetFunctionConfiguration, ListFunctions, DeleteFunction."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from boda.core.errors import AwsError
+from boda.gateway.service import Answer, Context, operation
+from boda.services.lambda_ import answers, rules
+from boda.services.lambda_.access import on_account, on_function, on_new_function
+from boda.services.lambda_.core import Core
+from boda.services.lambda_.errors import conflict, constraint, invalid
+from boda.services.lambda_.identifiers import LATEST, Identifier, is_alias
+from boda.services.lambda_.records import PENDING, Function, Settings, Version
+from boda.services.lambda_.roles import RoleCheck
+from boda.services.lambda_.sources import Sources
+from boda.services.lambda_.states import Transitions
+
+
+class FunctionOperations:
+    """A function's life. location: makes the address a package can be fetched from."""
+
+    def __init__(
+        self,
+        core: Core,
+        sources: Sources,
+        roles: RoleCheck,
+        transitions: Transitions,
+        location: Callable[[Context, str], str],
+    ) -> None:
+        self.core = core
+        self._sources = sources
+        self._roles = roles
+        self._transitions = transitions
+        self._location = location
+
+    @operation("CreateFunction", authorize=on_new_function("lambda:CreateFunction"))
+    async def create_function(
+        self,
+        ctx: Context,
+        *,
+        function_name: str,
+        role: str,
+        code: Mapping[str, Any],
+        runtime: str | None = None,
+        handler: str | None = None,
+        description: str | None = None,
+        timeout: int | None = None,
+        memory_size: int | None = None,
+        publish: bool | None = None,
+        vpc_config: Mapping[str, Any] | None = None,
+        package_type: str | None = None,
+        dead_letter_config: Mapping[str, Any] | None = None,
+        environment: Mapping[str, Any] | None = None,
+        kms_key_arn: str | None = None,
+        tracing_config: Mapping[str, Any] | None = None,
+        tags: Mapping[str, str] | None = None,
+        layers: list[str] | None = None,
+        file_system_configs: list[Mapping[str, Any]] | None = None,
+        image_config: Mapping[str, Any] | None = None,
+        architectures: list[str] | None = None,
+        ephemeral_storage: Mapping[str, Any] | None = None,
+        snap_start: Mapping[str, Any] | None = None,
+        logging_config: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        identifier = self._new_name(ctx, function_name)
+        unsupported = {
+            "Publish": publish,
+            "VpcConfig": vpc_config,
+            "PackageType": package_type,
+            "KMSKeyArn": kms_key_arn,
+            "Layers": layers,
+            "FileSystemConfigs": file_system_configs,
+            "ImageConfig": image_config,
+            "SnapStart": snap_start,
+        }
+        rules.refuse_unsupported("CreateFunction", {**unsupported, **code})
+        params = {
+            "Role": role,
+            "Runtime": runtime,
+            "Handler": handler,
+            "Description": description,
+            "Timeout": timeout,
+            "MemorySize": memory_size,
+            "VpcConfig": vpc_config,
+            "DeadLetterConfig": dead_letter_config,
+            "Environment": environment,
+            "TracingConfig": tracing_config,
+            "Architectures": architectures,
+            "EphemeralStorage": ephemeral_storage,
+            "LoggingConfig": logging_config,
+        }
+        settings = rules.create(params, self.core.quotas)
+        wanted_tags = rules.tags(tags or {}, self.core.quotas)
+        self._refuse_existing(identifier)
+        self._roles.check(ctx, role, identifier.account)
+        return await self.core.whole(self._create(ctx, identifier, settings, code, wanted_tags))
+
+    async def _create(
+        self,
+        ctx: Context,
+        identifier: Identifier,
+        settings: Settings,
+        code: Mapping[str, Any],
+        tags: dict[str, str],
+    ) -> dict[str, Any]:
+        core = self.core
+        async with (
+            self._sources.package(ctx, code) as package,
+            core.lock(identifier.key),
+        ):
+            self._refuse_existing(identifier)
+            core.refuse_over_storage(identifier, package.unzipped_bytes)
+            version = Version(
+                *identifier.key,
+                version=LATEST,
+                settings=settings,
+                code_sha256=package.sha256,
+                code_bytes=package.code_bytes,
+                unzipped_bytes=package.unzipped_bytes,
+                revision_id=core.ids.uuid(),
+                build_id=core.ids.uuid(),
+                modified_at=core.clock.now(),
+                state=PENDING,
+            )
+            function = Function(*identifier.key, versions={LATEST: version}, tags=tags)
+            await core.add(function)
+            self._transitions.begin(version)
+            return answers.configuration(version)
+
+    def _new_name(self, ctx: Context, text: str) -> Identifier:
+        identifier = self.core.identify(ctx, text)
+        longest = self.core.quotas.function_name_length
+        qualifier = identifier.qualifier
+        own = identifier.name if qualifier is None else f"{identifier.name}:{qualifier}"
+        if len(own) > longest:
+            rule = f"Member must have length less than or equal to {longest}"
+            raise invalid(constraint(text, "functionName", rule).message)
+        if qualifier not in (None, LATEST):
+            raise invalid(f"A function cannot be created with the qualifier {qualifier}.")
+        return Identifier(*identifier.key)
+
+    def _refuse_existing(self, identifier: Identifier) -> None:
+        if self.core.find(identifier.key) is not None:
+            raise conflict(f"Function already exist: {identifier.name}")
+
+    @operation("GetFunction", authorize=on_function("lambda:GetFunction"))
+    async def get_function(
+        self, ctx: Context, *, function_name: str, qualifier: str | None = None
+    ) -> dict[str, Any]:
+        identifier = self.core.identify(ctx, function_name, qualifier)
+        version = self.core.version(identifier)
+        function = self.core.function(identifier)
+        answer: dict[str, Any] = {
+            "Configuration": answers.configuration(version, qualifier=identifier.qualifier),
+            "Code": {
+                "RepositoryType": "S3",
+                "Location": self._location(ctx, version.code_sha256),
+            },
+        }
+        if function.tags:
+            answer["Tags"] = dict(function.tags)
+        if function.reserved is not None:
+            answer["Concurrency"] = {"ReservedConcurrentExecutions": function.reserved}
+        return answer
+
+    @operation("GetFunctionConfiguration", authorize=on_function("lambda:GetFunctionConfiguration"))
+    async def get_function_configuration(
+        self, ctx: Context, *, function_name: str, qualifier: str | None = None
+    ) -> dict[str, Any]:
+        identifier = self.core.identify(ctx, function_name, qualifier)
+        version = self.core.version(identifier)
+        return answers.configuration(version, qualifier=identifier.qualifier)
+
+    @operation("ListFunctions", authorize=on_account("lambda:ListFunctions"))
+    async def list_functions(
+        self,
+        ctx: Context,
+        *,
+        master_region: str | None = None,
+        function_version: str | None = None,
+        marker: str | None = None,
+        max_items: int | None = None,
+    ) -> dict[str, Any]:
+        """Pages of at most 50, whatever is asked, as on AWS."""
+        if master_region is not None and function_version != "ALL":
+            raise invalid("FunctionVersion must be set to ALL when MasterRegion is given.")
+        page = min(max_items or self.core.quotas.page, self.core.quotas.page)
+        after = _unmark(marker) if marker else ("", "")
+        found: list[dict[str, Any]] = []
+        if master_region in (None, "ALL", ctx.region):  # functions are masters where they live
+            for version, qualifier in self._listed(ctx, function_version == "ALL"):
+                if (version.name, version.version) <= after:
+                    continue
+                if len(found) == page:
+                    last = found[-1]
+                    return {
+                        "Functions": found,
+                        "NextMarker": _mark(last["FunctionName"], last["Version"]),
+                    }
+                found.append(answers.summary(version, qualifier=qualifier))
+        return {"Functions": found}
+
+    def _listed(self, ctx: Context, everything: bool) -> list[tuple[Version, str | None]]:
+        functions = self.core.functions(ctx.account, ctx.region)
+        if not everything:
+            return [(function.latest, None) for function in functions]
+        return [
+            (function.versions[name], name)
+            for function in functions
+            for name in sorted(function.versions)
+        ]
+
+    @operation("DeleteFunction", authorize=on_function("lambda:DeleteFunction"))
+    async def delete_function(
+        self, ctx: Context, *, function_name: str, qualifier: str | None = None
+    ) -> Answer:
+        """The whole function; with a version's number only that version, if there is one."""
+        identifier = self.core.identify(ctx, function_name, qualifier)
+        named = identifier.qualifier
+        if named is not None and is_alias(named):
+            raise invalid("Deletion of aliases is not currently supported.")
+        if named == LATEST:
+            raise invalid("$LATEST version cannot be deleted without deleting the function.")
+        await self.core.whole(self._delete(Identifier(*identifier.key), named))
+        return Answer(status=204)
+
+    async def _delete(self, identifier: Identifier, version: str | None) -> None:
+        async with self.core.lock(identifier.key):
+            function = self.core.function(identifier)
+            if version is None:
+                await self.core.drop(function)
+            elif version in function.versions:
+                await self.core.drop_version(function, version)
+
+
+def _mark(name: str, version: str) -> str:
+    return base64.urlsafe_b64encode(f"{name}:{version}".encode()).decode("ascii")
+
+
+def _unmark(marker: str) -> tuple[str, str]:
+    try:
+        name, separator, version = (
+            base64.b64decode(marker.encode("ascii"), altchars=b"-_", validate=True)
+            .decode()
+            .partition(":")
+        )
+    except (binascii.Error, UnicodeError):
+        separator = ""
+    if not separator:
+        raise _bad_marker()
+    return name, version
+
+
+def _bad_marker() -> AwsError:
+    return invalid("Invalid pagination token.")

@@ -1,0 +1,96 @@
+"""Which function a caller means: a name, ``name:qualifier``, a partial or a full ARN. Pure.
+
+The shape is the model's pattern of ``NamespacedFunctionName``; the errors are as recorded from
+the service.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from boda.core.errors import AwsError
+from boda.services.lambda_.errors import constraint, invalid, resource_not_found
+
+LATEST = "$LATEST"
+
+PATTERN = (
+    r"(arn:(aws[a-zA-Z-]*)?:lambda:)?"
+    r"((eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\d{1}:)?"
+    r"(\d{12}:)?(function:)?([a-zA-Z0-9-_\.]+)"
+    r"(:(\$LATEST(\.PUBLISHED)?|[a-zA-Z0-9-_]+))?"
+)
+
+_SHAPE = re.compile(
+    r"(?:arn:(?:aws[a-zA-Z-]*)?:lambda:)?"
+    r"(?:(?P<region>(?:eusc-)?[a-z]{2}(?:-gov|-iso[a-z]?)?-[a-z]+-\d):)?"
+    r"(?:(?P<account>\d{12}):)?(?:function:)?(?P<name>[a-zA-Z0-9_.-]+)"
+    r"(?::(?P<qualifier>\$LATEST(?:\.PUBLISHED)?|[a-zA-Z0-9_-]+))?"
+)
+
+_ALIAS = re.compile(r"(?![0-9]+$)[a-zA-Z0-9_-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Identifier:
+    """A function, and the qualifier if the caller gave one."""
+
+    account: str
+    region: str
+    name: str
+    qualifier: str | None = None
+
+    @property
+    def arn(self) -> str:
+        """Without qualifier."""
+        return f"arn:aws:lambda:{self.region}:{self.account}:function:{self.name}"
+
+    @property
+    def named_arn(self) -> str:
+        """As the caller named it: with the qualifier only where there was one."""
+        return self.arn if self.qualifier is None else f"{self.arn}:{self.qualifier}"
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        return (self.account, self.region, self.name)
+
+
+def parse(text: str, qualifier: str | None, account: str, region: str) -> Identifier:
+    """Read ``FunctionName`` and ``Qualifier`` of a caller of this account and region.
+
+    Raises AwsError: ValidationException, InvalidParameterValueException when the two qualifiers
+    differ, ResourceNotFoundException for another region's function.
+    """
+    found = _SHAPE.fullmatch(text)
+    if found is None:
+        rule = f"Member must satisfy regular expression pattern: {PATTERN}"
+        raise constraint(text, "functionName", rule)
+    own = found["qualifier"]
+    if own is not None and qualifier is not None and own != qualifier:
+        raise invalid(
+            "The derived qualifier from the function name does not match the specified qualifier."
+        )
+    elsewhere = found["region"]
+    if elsewhere is not None and elsewhere != region:
+        raise other_region(elsewhere, region)
+    return Identifier(
+        found["account"] or account,
+        region,
+        found["name"],
+        own if own is not None else qualifier,
+    )
+
+
+def other_region(named: str, here: str) -> AwsError:
+    return resource_not_found(
+        f"Functions from '{named}' are not reachable in this region ('{here}')"
+    )
+
+
+def is_alias(qualifier: str) -> bool:
+    """Whether a qualifier has the form of an alias's name."""
+    return _ALIAS.fullmatch(qualifier) is not None
+
+
+def is_version(qualifier: str) -> bool:
+    return qualifier == LATEST or (qualifier.isascii() and qualifier.isdigit())

@@ -1,0 +1,206 @@
+"""Invoke: the way from a request to the invoke path.
+
+Law of this file: a synchronous call touches memory only. The version comes from the table the
+invoke path itself uses; rows are never asked.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Protocol
+
+import orjson
+
+from boda.gateway.service import Answer, Context, Need, operation
+from boda.invoke.call import Call, Outcome
+from boda.runtime import trace
+from boda.runtime.function import FunctionVersion
+from boda.services.lambda_.access import need
+from boda.services.lambda_.core import Core
+from boda.services.lambda_.errors import (
+    bad_content,
+    not_found,
+    recursive,
+    too_large,
+    wrong_state,
+)
+from boda.services.lambda_.identifiers import LATEST, Identifier, parse
+from boda.services.lambda_.runtimes import absent_here
+
+_REMEMBERED = 4096
+_TRACE_HEADER = "x-amzn-trace-id"
+
+
+class Invokes(Protocol):
+    """The invoke path."""
+
+    async def invoke(self, call: Call) -> Outcome: ...
+
+
+class Events(Protocol):
+    """The durable queue of asynchronous events."""
+
+    async def enqueue(
+        self,
+        version: FunctionVersion,
+        payload: bytes,
+        *,
+        request_id: str,
+        qualifier: str,
+        invoked_arn: str,
+        trace_id: str,
+    ) -> None:
+        """Return once the event is durable."""
+
+
+class InvocationOperations:
+    """runnable: whether this machine has a runtime."""
+
+    def __init__(
+        self, core: Core, invoker: Invokes, queue: Events, runnable: Callable[[str], bool]
+    ) -> None:
+        self.core = core
+        self._invoker = invoker
+        self._queue = queue
+        self._runnable = runnable
+        self._names: dict[tuple[str, str | None, str, str], Identifier] = {}
+
+    def _needs(self, ctx: Context, params: Mapping[str, Any]) -> Iterable[Need]:
+        identifier = self._identify(ctx, params["FunctionName"], params.get("Qualifier"))
+        return (need(self.core, "lambda:InvokeFunction", identifier),)
+
+    @operation("Invoke", authorize=_needs)
+    async def invoke(
+        self,
+        ctx: Context,
+        *,
+        function_name: str,
+        invocation_type: str = "RequestResponse",
+        log_type: str = "None",
+        client_context: str | None = None,
+        payload: bytes = b"",
+        qualifier: str | None = None,
+    ) -> Answer:
+        identifier = self._identify(ctx, function_name, qualifier)
+        version = self._version(identifier)
+        content = self._payload(payload, invocation_type)
+        context = self._client_context(client_context) if client_context else ""
+        if invocation_type == "DryRun":
+            return Answer({"ExecutedVersion": version.version}, 204)
+        header = ctx.headers.get(_TRACE_HEADER, "")
+        if invocation_type == "Event":
+            return await self._post(ctx, identifier, version, content, header)
+        if not self._runnable(version.runtime):
+            raise absent_here(version.runtime)
+        run_under, hops = trace.next_hop(
+            header, version.arn, self.core.clock.now(), self.core.ids.hex
+        )
+        if hops >= trace.MAX_HOPS and version.recursive_loop == "Terminate":
+            raise recursive(version.arn, hops)
+        outcome = await self._invoker.invoke(
+            Call(
+                version,
+                content,
+                ctx.request_id,
+                identifier.named_arn,
+                client_context=context,
+                trace_id=run_under,
+                tail=log_type == "Tail",
+            )
+        )
+        return _answer(outcome, run_under, log_type == "Tail")
+
+    async def _post(
+        self,
+        ctx: Context,
+        identifier: Identifier,
+        version: FunctionVersion,
+        content: bytes,
+        header: str,
+    ) -> Answer:
+        """Accept an event: answered once it is on disk. Client context is for synchronous calls."""
+        await self._queue.enqueue(
+            version,
+            content,
+            request_id=ctx.request_id,
+            qualifier=identifier.qualifier or LATEST,
+            invoked_arn=identifier.named_arn,
+            trace_id=header,
+        )
+        return Answer(status=202)
+
+    def _identify(self, ctx: Context, text: str, qualifier: str | None) -> Identifier:
+        """The same few names come again and again; parsing them once is enough."""
+        key = (text, qualifier, ctx.account, ctx.region)
+        known = self._names.get(key)
+        if known is None:
+            known = parse(text, qualifier, ctx.account, ctx.region)
+            if len(self._names) >= _REMEMBERED:
+                self._names.clear()
+            self._names[key] = known
+        return known
+
+    def _version(self, identifier: Identifier) -> FunctionVersion:
+        version = self.core.hot.resolve(identifier.arn, identifier.qualifier or LATEST)
+        if version is not None:
+            return version
+        function = self.core.find(identifier.key)
+        there = function.versions.get(identifier.qualifier or LATEST) if function else None
+        if there is None:
+            raise not_found(identifier.named_arn)
+        raise wrong_state(there.state.state)
+
+    def _payload(self, payload: bytes, invocation_type: str) -> bytes:
+        """The event, checked; nothing at all is an empty object. AwsError."""
+        quotas = self.core.quotas
+        size = len(payload)
+        if invocation_type == "Event" and size > quotas.async_payload_bytes:
+            raise too_large(
+                f"{size} byte payload is too large for the Event invocation type (limit "
+                f"{quotas.async_payload_bytes} bytes)"
+            )
+        if size > quotas.sync_payload_bytes:
+            raise too_large(
+                f"Request must be smaller than {quotas.sync_payload_bytes} bytes for the "
+                "InvokeFunction operation"
+            )
+        if not payload:
+            return b"{}"
+        try:
+            orjson.loads(payload)
+        except orjson.JSONDecodeError as error:
+            raise bad_content(
+                "Could not parse request body into json: Could not parse payload into json: "
+                f"{error}"
+            ) from None
+        return payload
+
+    def _client_context(self, encoded: str) -> str:
+        """The decoded JSON text. AwsError."""
+        words = "Client context must be a valid Base64-encoded JSON object."
+        if len(encoded) > self.core.quotas.client_context_bytes:
+            raise bad_content(
+                f"Client context must be no more than {self.core.quotas.client_context_bytes} "
+                "bytes of base64-encoded data."
+            )
+        try:
+            text = base64.b64decode(encoded, validate=True).decode()
+            if not isinstance(orjson.loads(text), dict):
+                raise bad_content(words)
+        except (binascii.Error, ValueError):
+            raise bad_content(words) from None
+        return text
+
+
+def _answer(outcome: Outcome, run_under: str, tail: bool) -> Answer:
+    output: dict[str, Any] = {
+        "ExecutedVersion": outcome.executed_version,
+        "Payload": outcome.payload,
+    }
+    if outcome.function_error:
+        output["FunctionError"] = outcome.function_error
+    if tail:
+        output["LogResult"] = base64.b64encode(outcome.tail[-4096:]).decode("ascii")
+    return Answer(output, headers={"X-Amzn-Trace-Id": run_under})

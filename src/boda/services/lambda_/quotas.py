@@ -1,0 +1,36 @@
+"""Lambda's limits, as data (Lambda developer guide, "gettingstarted-limits")."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+MIB = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Quotas:
+    """What one account may do in one region. Sizes in bytes unless the name says otherwise."""
+
+    zipped_bytes: int = 50 * MIB
+    unzipped_bytes: int = 250 * MIB
+    code_storage_bytes: int = 300 * 1024 * MIB
+    concurrent_executions: int = 1000
+    unreserved_minimum: int = 100
+    memory_mb: int = 10_240
+    timeout_s: int = 900
+    ephemeral_mb: int = 10_240
+    environment_bytes: int = 4096
+    function_name_length: int = 64
+    tags: int = 50
+    tag_key_length: int = 128
+    tag_value_length: int = 256
+    policy_bytes: int = 20 * 1024
+    client_context_bytes: int = 3583
+    page: int = 50
+    entries: int = 100_000
+    """Files in one package: AWS names no number; this one bounds memory and inodes."""
+
+    sync_payload_bytes: int = 6 * MIB + 100
+    """AWS enforces 100 bytes more than the 6 MB it names."""
+
+    async_payload_bytes: int = MIB

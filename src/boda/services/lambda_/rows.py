@@ -1,0 +1,179 @@
+"""The rows of the Lambda service, one sentence per access.
+
+The settings of a version are one JSON column: they are read and written whole, and never asked
+for one by one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from typing import Any
+
+import orjson
+import sqlalchemy as sa
+from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.engine import Connection
+
+from boda.services.lambda_.records import Function, Key, Settings, Standing, Version
+
+metadata = sa.MetaData()
+
+functions = sa.Table(
+    "lambda_functions",
+    metadata,
+    sa.Column("account", sa.Text, primary_key=True),
+    sa.Column("region", sa.Text, primary_key=True),
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("tags", sa.LargeBinary, nullable=False),
+    sa.Column("reserved", sa.Integer),
+    sa.Column("recursive_loop", sa.Text, nullable=False),
+)
+
+versions = sa.Table(
+    "lambda_versions",
+    metadata,
+    sa.Column("account", sa.Text, primary_key=True),
+    sa.Column("region", sa.Text, primary_key=True),
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("version", sa.Text, primary_key=True),
+    sa.Column("settings", sa.LargeBinary, nullable=False),
+    sa.Column("code_sha256", sa.Text, nullable=False),
+    sa.Column("code_bytes", sa.Integer, nullable=False),
+    sa.Column("unzipped_bytes", sa.Integer, nullable=False),
+    sa.Column("revision_id", sa.Text, nullable=False),
+    sa.Column("build_id", sa.Text, nullable=False),
+    sa.Column("modified_at", sa.Float, nullable=False),
+    sa.Column("state", sa.LargeBinary, nullable=False),
+    sa.Column("update", sa.LargeBinary, nullable=False),
+)
+
+policies = sa.Table(
+    "lambda_policies",
+    metadata,
+    sa.Column("account", sa.Text, primary_key=True),
+    sa.Column("region", sa.Text, primary_key=True),
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("qualifier", sa.Text, primary_key=True),
+    sa.Column("statements", sa.LargeBinary, nullable=False),
+)
+
+
+def load(connection: Connection) -> list[Function]:
+    """Every function with its versions and policies."""
+    found: dict[Key, Function] = {}
+    for row in connection.execute(sa.select(functions)):
+        found[row.account, row.region, row.name] = Function(
+            row.account,
+            row.region,
+            row.name,
+            {},
+            orjson.loads(row.tags),
+            row.reserved,
+            row.recursive_loop,
+        )
+    for row in connection.execute(sa.select(versions)):
+        found[row.account, row.region, row.name].versions[row.version] = Version(
+            row.account,
+            row.region,
+            row.name,
+            row.version,
+            Settings(**orjson.loads(row.settings)),
+            row.code_sha256,
+            row.code_bytes,
+            row.unzipped_bytes,
+            row.revision_id,
+            row.build_id,
+            row.modified_at,
+            Standing(*orjson.loads(row.state)),
+            Standing(*orjson.loads(row.update)),
+        )
+    for row in connection.execute(sa.select(policies)):
+        statements = orjson.loads(row.statements)
+        found[row.account, row.region, row.name].policies[row.qualifier] = statements
+    return list(found.values())
+
+
+def put_function(connection: Connection, function: Function) -> None:
+    """Make or replace what belongs to the function as a whole."""
+    _replace(
+        connection,
+        functions,
+        account=function.account,
+        region=function.region,
+        name=function.name,
+        tags=orjson.dumps(function.tags),
+        reserved=function.reserved,
+        recursive_loop=function.recursive_loop,
+    )
+
+
+def put_version(connection: Connection, version: Version) -> None:
+    """Make or replace one version."""
+    _replace(
+        connection,
+        versions,
+        account=version.account,
+        region=version.region,
+        name=version.name,
+        version=version.version,
+        settings=orjson.dumps(_plain(version.settings)),
+        code_sha256=version.code_sha256,
+        code_bytes=version.code_bytes,
+        unzipped_bytes=version.unzipped_bytes,
+        revision_id=version.revision_id,
+        build_id=version.build_id,
+        modified_at=version.modified_at,
+        state=orjson.dumps(dataclasses.astuple(version.state)),
+        update=orjson.dumps(dataclasses.astuple(version.update)),
+    )
+
+
+def put_versions(connection: Connection, some: Iterable[Version]) -> None:
+    for version in some:
+        put_version(connection, version)
+
+
+def put_policy(
+    connection: Connection, key: Key, qualifier: str, statements: list[dict[str, Any]]
+) -> None:
+    """Replace the policy of one qualifier; no statements: remove it."""
+    if statements:
+        _replace(
+            connection,
+            policies,
+            account=key[0],
+            region=key[1],
+            name=key[2],
+            qualifier=qualifier,
+            statements=orjson.dumps(statements),
+        )
+        return
+    connection.execute(
+        sa.delete(policies).where(_is(policies, key), policies.c.qualifier == qualifier)
+    )
+
+
+def delete_function(connection: Connection, key: Key) -> None:
+    """Remove the function and everything that hangs on it."""
+    for table in (functions, versions, policies):
+        connection.execute(sa.delete(table).where(_is(table, key)))
+
+
+def delete_version(connection: Connection, key: Key, version: str) -> None:
+    connection.execute(sa.delete(versions).where(_is(versions, key), versions.c.version == version))
+
+
+def _is(table: sa.Table, key: Key) -> sa.ColumnElement[bool]:
+    return sa.and_(table.c.account == key[0], table.c.region == key[1], table.c.name == key[2])
+
+
+def _replace(connection: Connection, table: sa.Table, **values: Any) -> None:
+    keys = [column.name for column in table.primary_key]
+    statement = insert(table).values(values)
+    others = {name: statement.excluded[name] for name in values if name not in keys}
+    connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=others))
+
+
+def _plain(settings: Settings) -> dict[str, Any]:
+    return {item.name: getattr(settings, item.name) for item in dataclasses.fields(settings)}

@@ -1,0 +1,221 @@
+"""From a request's parameters to settings: defaults, merging and every refusal. Pure.
+
+Parameters come with the model's own member names inside (``{"Variables": {...}}``), already of
+the right type and shape.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from boda.core.arn import Arn
+from boda.core.errors import not_implemented
+from boda.services.lambda_ import runtimes
+from boda.services.lambda_.errors import constraint, invalid
+from boda.services.lambda_.quotas import Quotas
+from boda.services.lambda_.records import Settings
+
+RESERVED_VARIABLES = frozenset(
+    {
+        "_HANDLER",
+        "_X_AMZN_TRACE_ID",
+        "AWS_DEFAULT_REGION",
+        "AWS_REGION",
+        "AWS_EXECUTION_ENV",
+        "AWS_LAMBDA_FUNCTION_NAME",
+        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE",
+        "AWS_LAMBDA_FUNCTION_VERSION",
+        "AWS_LAMBDA_INITIALIZATION_TYPE",
+        "AWS_LAMBDA_LOG_GROUP_NAME",
+        "AWS_LAMBDA_LOG_STREAM_NAME",
+        "AWS_ACCESS_KEY",
+        "AWS_ACCESS_KEY_ID",
+        "AWS_SECRET_ACCESS_KEY",
+        "AWS_SESSION_TOKEN",
+        "AWS_LAMBDA_RUNTIME_API",
+        "LAMBDA_TASK_ROOT",
+        "LAMBDA_RUNTIME_DIR",
+        "AWS_LAMBDA_MAX_CONCURRENCY",
+        "AWS_LAMBDA_METADATA_API",
+        "AWS_LAMBDA_METADATA_TOKEN",
+    }
+)
+
+
+def refuse_unsupported(operation: str, params: Mapping[str, Any]) -> None:
+    """501 for what is not there yet; the values that mean "none" pass, as tools send them.
+
+    params: by model name; None where the caller sent nothing.
+    """
+    vpc = params.get("VpcConfig") or {}
+    refused = {
+        "Publish": bool(params.get("Publish")),
+        "PackageType": params.get("PackageType") not in (None, "Zip"),
+        "Layers": bool(params.get("Layers")),
+        "FileSystemConfigs": bool(params.get("FileSystemConfigs")),
+        "KMSKeyArn": bool(params.get("KMSKeyArn")),
+        "ImageConfig": bool(params.get("ImageConfig")),
+        "SnapStart": (params.get("SnapStart") or {}).get("ApplyOn", "None") != "None",
+        "VpcConfig": bool(
+            vpc.get("SubnetIds")
+            or vpc.get("SecurityGroupIds")
+            or vpc.get("Ipv6AllowedForDualStack")
+        ),
+        "S3ObjectStorageMode": params.get("S3ObjectStorageMode") not in (None, "COPY"),
+        "SourceKMSKeyArn": bool(params.get("SourceKMSKeyArn")),
+        "ImageUri": bool(params.get("ImageUri")),
+    }
+    for name, is_refused in refused.items():
+        if is_refused:
+            raise not_implemented("lambda", operation, name)
+
+
+def create(params: Mapping[str, Any], quotas: Quotas) -> Settings:
+    """Settings of a new function. AwsError."""
+    if not params.get("Runtime") or not params.get("Handler"):
+        raise invalid(
+            "Runtime and Handler are mandatory parameters for functions created with deployment "
+            "packages."
+        )
+    base = Settings(params["Role"], params["Runtime"], params["Handler"])
+    return merge(base, params, quotas)
+
+
+def merge(base: Settings, params: Mapping[str, Any], quotas: Quotas) -> Settings:
+    """The settings with what the caller sent put over them. AwsError."""
+    changes: dict[str, Any] = {}
+    for name, member in _SIMPLE.items():
+        if params.get(name) is not None:
+            changes[member] = params[name]
+    if params.get("Runtime") is not None:
+        runtimes.check(params["Runtime"])
+    _at_most(changes.get("timeout_s"), "timeout", quotas.timeout_s)
+    _at_most(changes.get("memory_mb"), "memorySize", quotas.memory_mb)
+    storage = params.get("EphemeralStorage")
+    if storage is not None:
+        _at_most(storage["Size"], "ephemeralStorage.size", quotas.ephemeral_mb)
+        changes["ephemeral_mb"] = storage["Size"]
+    if params.get("Environment") is not None:
+        changes["environment"] = environment(params["Environment"].get("Variables") or {}, quotas)
+    if params.get("Architectures"):
+        changes["architecture"] = params["Architectures"][0]
+    if params.get("TracingConfig") is not None:
+        changes["tracing"] = params["TracingConfig"].get("Mode") or "PassThrough"
+    if params.get("VpcConfig") is not None:
+        changes["empty_vpc"] = True
+    target = (params.get("DeadLetterConfig") or {}).get("TargetArn")
+    if target is not None:  # an empty structure changes nothing, an empty ARN removes (recorded)
+        changes["dead_letter_arn"] = dead_letter(target)
+    if params.get("LoggingConfig") is not None:
+        changes |= logging(base, params["LoggingConfig"])
+    return dataclasses.replace(base, **changes)
+
+
+def environment(variables: Mapping[str, str], quotas: Quotas) -> dict[str, str]:
+    """The variables, checked. AwsError."""
+    reserved = sorted(RESERVED_VARIABLES & variables.keys())
+    if reserved:
+        raise invalid(
+            "Lambda was unable to configure your environment variables because the environment "
+            "variables you have provided contains reserved keys that are currently not supported "
+            f"for modification. Reserved keys used in this request: {', '.join(reserved)}"
+        )
+    for name, value in variables.items():
+        if "\0" in value:
+            raise invalid(
+                "Lambda was unable to configure your environment variables because the value of "
+                f"{name} contains a null character."
+            )
+    try:
+        measured = orjson.dumps(dict(variables))
+    except orjson.JSONEncodeError:
+        raise invalid(
+            "Lambda was unable to configure your environment variables because they are not "
+            "valid Unicode."
+        ) from None
+    if len(measured) > quotas.environment_bytes:
+        raise invalid(
+            "Lambda was unable to configure your environment variables because the environment "
+            "variables you have provided exceeded the 4KB limit. String measured: "
+            + measured.decode()
+        )
+    return dict(variables)
+
+
+def dead_letter(target: str) -> str:
+    """The ARN of a dead-letter queue or topic, checked; "" for none. AwsError."""
+    if not target:
+        return ""
+    try:
+        arn = Arn.parse(target)
+    except ValueError:
+        arn = None
+    if arn is None or arn.service not in ("sqs", "sns"):
+        raise invalid(
+            f"The provided dead-letter target {target} is not an Amazon SQS queue or an Amazon "
+            "SNS topic."
+        )
+    if arn.resource.endswith(".fifo"):
+        raise invalid(
+            "Standard queues and topics only: FIFO dead-letter targets are not supported."
+        )
+    return target
+
+
+def logging(base: Settings, wanted: Mapping[str, Any]) -> dict[str, str]:
+    """Changes to the log settings. Levels belong to the JSON format alone. AwsError."""
+    kind = wanted.get("LogFormat") or base.log_format
+    changes = {"log_format": kind}
+    if wanted.get("LogGroup"):
+        changes["log_group"] = wanted["LogGroup"]
+    levels = {
+        "application_level": wanted.get("ApplicationLogLevel"),
+        "system_level": wanted.get("SystemLogLevel"),
+    }
+    if kind == "Text":
+        if any(levels.values()):
+            raise invalid(
+                "ApplicationLogLevel and SystemLogLevel are only supported when LogFormat is JSON."
+            )
+        return changes | {"application_level": "", "system_level": ""}
+    for name, level in levels.items():
+        changes[name] = level or getattr(base, name) or "INFO"
+    return changes
+
+
+def tags(
+    wanted: Mapping[str, str], quotas: Quotas, present: Mapping[str, str] = {}
+) -> dict[str, str]:
+    """The tags after adding these. AwsError."""
+    for key, value in wanted.items():
+        if not 0 < len(key) <= quotas.tag_key_length or len(value) > quotas.tag_value_length:
+            raise invalid(
+                f"Tag keys have 1 to {quotas.tag_key_length} characters and values at most "
+                f"{quotas.tag_value_length}."
+            )
+        if key.lower().startswith("aws:"):
+            raise invalid("Tag keys starting with 'aws:' are reserved for AWS use.")
+    merged = {**present, **wanted}
+    if len(merged) > quotas.tags:
+        raise invalid("Number of tags exceeds resource tag limit.")
+    return merged
+
+
+def _at_most(value: int | None, path: str, limit: int) -> None:
+    """Where the model's ceiling is that of Managed Instances, the standard one holds here."""
+    if value is not None and value > limit:
+        raise constraint(value, path, f"Member must have value less than or equal to {limit}")
+
+
+_SIMPLE = {
+    "Runtime": "runtime",
+    "Role": "role",
+    "Handler": "handler",
+    "Description": "description",
+    "Timeout": "timeout_s",
+    "MemorySize": "memory_mb",
+}
