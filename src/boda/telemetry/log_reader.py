@@ -2,7 +2,8 @@
 
 Laws of this file:
 - Memory is bounded by a page and one block, whatever the filter and however blocks overlap.
-- Work is bounded too: past SCAN_BYTES or SCAN_BLOCKS the page ends early and says where to go on.
+- Work is bounded too: past SCAN_BYTES, SCAN_BLOCKS or some time a page ends early and
+  says where to go on.
 - A page goes on exactly where the last ended; nothing is shown twice and nothing left out.
 """
 
@@ -52,6 +53,7 @@ class Search:
     start_ms: first time wanted. end_ms: first time no longer wanted, or None.
     beyond: read only what lies beyond this position in the direction of reading.
     stream_ids: only these streams, or None for all. prefix: of the streams' names.
+    match: of messages. late: has this page taken long enough?
     """
 
     group_id: int
@@ -63,6 +65,7 @@ class Search:
     prefix: str = ""
     limit: int = PAGE_EVENTS
     match: Match | None = None
+    late: Callable[[], bool] = lambda: False
 
 
 def read_page(connection: Connection, search: Search) -> Page:
@@ -87,7 +90,8 @@ def read_page(connection: Connection, search: Search) -> Page:
         if chosen.settled_before(edge):
             return chosen.page(more=True)
         moved_on = edge > low if search.forward else edge < high - 1
-        if (scanned_bytes > SCAN_BYTES or scanned_blocks > SCAN_BLOCKS) and moved_on:
+        enough = scanned_bytes > SCAN_BYTES or scanned_blocks > SCAN_BLOCKS or search.late()
+        if enough and scanned_blocks and moved_on:
             return chosen.partial_page(edge)
         scanned_bytes += row.size
         scanned_blocks += 1

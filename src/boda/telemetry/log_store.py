@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import sqlalchemy as sa
@@ -22,6 +22,7 @@ from boda.telemetry.log_reader import Page, Search, read_page
 from boda.telemetry.tables import log_blocks, log_groups, log_streams, log_trash
 
 DAY_MS = 86_400_000
+SCAN_S = 1.0
 _CACHE_LIMIT = 10_000
 
 
@@ -297,8 +298,16 @@ class LogStore:
         self._known.clear()
 
     async def read(self, search: Search) -> Page:
+        """A page; it ends early when a costly ``match`` has taken SCAN_S seconds."""
         await self._settle()
-        return await self._database.read(lambda c: read_page(c, search))
+
+        def work(connection: Connection) -> Page:
+            end = self._clock.monotonic() + SCAN_S
+            return read_page(
+                connection, replace(search, late=lambda: self._clock.monotonic() > end)
+            )
+
+        return await self._database.read(work)
 
     def oldest_shown_ms(self, group: Group) -> int:
         """Events before this time have outlived the group's retention."""

@@ -61,6 +61,10 @@ class Subscription:
         self._ready = asyncio.Event()
         self._closed = False
 
+    @property
+    def closed(self) -> bool:
+        return self._closed
+
     def wants(self, key: StreamKey) -> bool:
         if key.group not in self._groups or key.account != self._account:
             return False

@@ -1,0 +1,266 @@
+"""Log groups: create, delete, describe, retention, tags."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from boda.core.errors import AwsError, not_implemented
+from boda.gateway.service import Context, operation
+from boda.services.logs.access import on_created_group, on_group, on_tagged
+from boda.services.logs.names import (
+    MAX_TAGS,
+    check_group_name,
+    check_range,
+    check_retention,
+    check_tags,
+    group_arn,
+    group_in_arn,
+    group_in_identifier,
+    invalid,
+    no_group,
+)
+from boda.services.logs.tokens import page_token, read_page_token
+from boda.telemetry.log_store import Group, LogStore
+
+_CLASS = "STANDARD"
+_LIST_PATTERN = re.compile(r"\^?[.\-_/#A-Za-z0-9]{3,24}(\|\^?[.\-_/#A-Za-z0-9]{3,24}){0,4}")
+
+
+class Groups:
+    def __init__(self, store: LogStore) -> None:
+        self._store = store
+
+    @operation("CreateLogGroup", authorize=on_created_group)
+    async def create_log_group(
+        self,
+        ctx: Context,
+        *,
+        log_group_name: str,
+        tags: Mapping[str, str] | None = None,
+        log_group_class: str = _CLASS,
+    ) -> None:
+        check_group_name(log_group_name)
+        if log_group_class != _CLASS:
+            raise not_implemented("logs", "CreateLogGroup", f"logGroupClass {log_group_class}")
+        check_tags(tags or {})
+        if not await self._store.create_group(
+            ctx.account, ctx.region, log_group_name, _merged({}, tags or {})
+        ):
+            raise AwsError(
+                "ResourceAlreadyExistsException", "The specified log group already exists"
+            )
+
+    @operation("DeleteLogGroup", authorize=on_group("logs:DeleteLogGroup"))
+    async def delete_log_group(self, ctx: Context, *, log_group_name: str) -> None:
+        if not await self._store.delete_group(ctx.account, ctx.region, log_group_name):
+            raise no_group()
+
+    @operation("DescribeLogGroups", authorize=on_group("logs:DescribeLogGroups"))
+    async def describe_log_groups(
+        self,
+        ctx: Context,
+        *,
+        log_group_name_prefix: str | None = None,
+        log_group_name_pattern: str | None = None,
+        log_group_identifiers: Sequence[str] | None = None,
+        log_group_class: str | None = None,
+        include_linked_accounts: bool = False,
+        next_token: str | None = None,
+        limit: int | None = None,
+    ) -> dict[str, Any]:
+        """include_linked_accounts: no account is linked here, so it adds none."""
+        if log_group_name_prefix is not None and log_group_name_pattern is not None:
+            raise invalid(
+                "LogGroup name prefix and LogGroup name pattern are mutually exclusive parameters."
+            )
+        if log_group_identifiers is not None and (
+            log_group_name_prefix is not None
+            or log_group_name_pattern is not None
+            or log_group_class is not None
+        ):
+            raise invalid("LogGroup identifiers and other filters are mutually exclusive.")
+        check_range("limit", limit, 1, 50)
+        pattern = log_group_name_pattern
+        names = None
+        if log_group_identifiers is not None:
+            names = {
+                group_in_identifier(ctx.account, ctx.region, one) for one in log_group_identifiers
+            }
+        asked = [log_group_name_prefix, pattern, log_group_class, sorted(names or ())]
+        found, token = await self._page(
+            ctx,
+            ["DescribeLogGroups", *asked],
+            next_token,
+            limit or 50,
+            prefix=log_group_name_prefix or "",
+            accept=lambda name: not pattern or pattern in name,
+            names=names if log_group_class in (None, _CLASS) else (),
+        )
+        describe = _summary if pattern is not None else _full
+        return {"logGroups": [describe(ctx, group) for group in found], **token}
+
+    @operation("ListLogGroups", authorize=on_group("logs:ListLogGroups"))
+    async def list_log_groups(
+        self,
+        ctx: Context,
+        *,
+        log_group_name_pattern: str | None = None,
+        log_group_class: str | None = None,
+        include_linked_accounts: bool = False,
+        next_token: str | None = None,
+        limit: int | None = None,
+    ) -> dict[str, Any]:
+        """Up to five parts of names, parted by ``|``; ``^`` before one asks for the beginning."""
+        check_range("limit", limit, 1, 1000)
+        if log_group_name_pattern and _LIST_PATTERN.fullmatch(log_group_name_pattern) is None:
+            raise invalid("The specified logGroupNamePattern is invalid.")
+        parts = (log_group_name_pattern or "").split("|")
+
+        def accept(name: str) -> bool:
+            return any(
+                name.startswith(part[1:]) if part.startswith("^") else part in name
+                for part in parts
+            )
+
+        found, token = await self._page(
+            ctx,
+            ["ListLogGroups", log_group_name_pattern, log_group_class],
+            next_token,
+            limit or 50,
+            accept=accept,
+            names=None if log_group_class in (None, _CLASS) else (),
+        )
+        return {
+            "logGroups": [
+                {
+                    "logGroupName": group.name,
+                    "logGroupArn": group_arn(ctx.region, ctx.account, group.name),
+                    "logGroupClass": _CLASS,
+                }
+                for group in found
+            ],
+            **token,
+        }
+
+    @operation("PutRetentionPolicy", authorize=on_group("logs:PutRetentionPolicy"))
+    async def put_retention_policy(
+        self, ctx: Context, *, log_group_name: str, retention_in_days: int
+    ) -> None:
+        check_retention(retention_in_days)
+        if not await self._store.set_retention(
+            ctx.account, ctx.region, log_group_name, retention_in_days
+        ):
+            raise no_group()
+
+    @operation("DeleteRetentionPolicy", authorize=on_group("logs:DeleteRetentionPolicy"))
+    async def delete_retention_policy(self, ctx: Context, *, log_group_name: str) -> None:
+        if not await self._store.set_retention(ctx.account, ctx.region, log_group_name, None):
+            raise no_group()
+
+    # Tags, under their old names and their new ones
+
+    @operation("TagLogGroup", authorize=on_tagged("logs:TagLogGroup"))
+    async def tag_log_group(
+        self, ctx: Context, *, log_group_name: str, tags: Mapping[str, str]
+    ) -> None:
+        await self._add_tags(ctx, log_group_name, tags)
+
+    @operation("UntagLogGroup", authorize=on_tagged("logs:UntagLogGroup"))
+    async def untag_log_group(
+        self, ctx: Context, *, log_group_name: str, tags: Sequence[str]
+    ) -> None:
+        await self._remove_tags(ctx, log_group_name, tags)
+
+    @operation("ListTagsLogGroup", authorize=on_tagged("logs:ListTagsLogGroup"))
+    async def list_tags_log_group(self, ctx: Context, *, log_group_name: str) -> dict[str, Any]:
+        return await self._list_tags(ctx, log_group_name)
+
+    @operation("TagResource", authorize=on_tagged("logs:TagResource"))
+    async def tag_resource(
+        self, ctx: Context, *, resource_arn: str, tags: Mapping[str, str]
+    ) -> None:
+        await self._add_tags(ctx, group_in_arn(ctx.account, ctx.region, resource_arn), tags)
+
+    @operation("UntagResource", authorize=on_tagged("logs:UntagResource"))
+    async def untag_resource(
+        self, ctx: Context, *, resource_arn: str, tag_keys: Sequence[str]
+    ) -> None:
+        await self._remove_tags(ctx, group_in_arn(ctx.account, ctx.region, resource_arn), tag_keys)
+
+    @operation("ListTagsForResource", authorize=on_tagged("logs:ListTagsForResource"))
+    async def list_tags_for_resource(self, ctx: Context, *, resource_arn: str) -> dict[str, Any]:
+        return await self._list_tags(ctx, group_in_arn(ctx.account, ctx.region, resource_arn))
+
+    async def _add_tags(self, ctx: Context, group: str, tags: Mapping[str, str]) -> None:
+        check_tags(tags)
+        if not await self._store.change_tags(
+            ctx.account, ctx.region, group, lambda old: _merged(old, tags)
+        ):
+            raise no_group()
+
+    async def _remove_tags(self, ctx: Context, group: str, keys: Sequence[str]) -> None:
+        if not await self._store.change_tags(
+            ctx.account,
+            ctx.region,
+            group,
+            lambda old: {key: value for key, value in old.items() if key not in keys},
+        ):
+            raise no_group()
+
+    async def _list_tags(self, ctx: Context, name: str) -> dict[str, Any]:
+        group = await self._store.group(ctx.account, ctx.region, name)
+        if group is None:
+            raise no_group()
+        return {"tags": dict(group.tags)}
+
+    async def _page(
+        self,
+        ctx: Context,
+        asked: list[Any],
+        token: str | None,
+        limit: int,
+        *,
+        accept: Callable[[str], bool],
+        prefix: str = "",
+        names: Any = None,
+    ) -> tuple[list[Group], dict[str, str]]:
+        after = read_page_token(token, asked) if token is not None else ""
+        found, more = await self._store.groups(
+            ctx.account,
+            ctx.region,
+            prefix=prefix,
+            accept=accept,
+            names=names,
+            after=str(after),
+            limit=limit,
+        )
+        return found, {"nextToken": page_token(asked, found[-1].name)} if more else {}
+
+
+def _merged(old: Mapping[str, str], new: Mapping[str, str]) -> Mapping[str, str]:
+    tags = {**old, **new}
+    if len(tags) > MAX_TAGS:
+        raise AwsError("TooManyTagsException", "A resource can have no more than 50 tags.")
+    return tags
+
+
+def _summary(ctx: Context, group: Group) -> dict[str, Any]:
+    """What DescribeLogGroups tells of groups found by a pattern."""
+    arn = group_arn(ctx.region, ctx.account, group.name)
+    return {
+        "logGroupName": group.name,
+        "creationTime": group.created_ms,
+        "metricFilterCount": 0,
+        "arn": f"{arn}:*",
+        "logGroupClass": _CLASS,
+        "logGroupArn": arn,
+    }
+
+
+def _full(ctx: Context, group: Group) -> dict[str, Any]:
+    described = {**_summary(ctx, group), "storedBytes": group.stored_bytes}
+    if group.retention_days is not None:
+        described["retentionInDays"] = group.retention_days
+    return described
