@@ -1,0 +1,543 @@
+"""One execution environment: a sandbox, the runtime in it, and one invocation at a time.
+
+Law: an environment belongs to one function version in one revision and one tenant, all its life.
+What an old runtime process says is never heard by a new one's session; what is not an answer to
+the invocation in hand ends the environment, and its caller gets an error, never somebody else's
+answer.
+
+The runtime's words arrive as callbacks (``runtime_*``), so that an invocation needs no task and no
+timer of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from boda.core.clock import Clock
+from boda.core.errors import AwsError
+from boda.core.ids import Ids
+from boda.fleet.alarm import Alarm
+from boda.fleet.exits import EXIT_ERROR, TIMED_OUT, describe_exit, error_body, timeout_words
+from boda.fleet.lifecycle import AVAILABLE, State, move
+from boda.fleet.metering import record
+from boda.fleet.output import Output
+from boda.fleet.reports import Figures, Phase, Reports, Status, stream_name
+from boda.fleet.settings import FleetSettings
+from boda.fleet.variables import RoleCredential, variables
+from boda.runtime.api import RuntimeApi
+from boda.runtime.call import Call, Outcome
+from boda.runtime.frames import Invocation
+from boda.runtime.function import FunctionVersion
+from boda.runtime.session import RESPONSE_TOO_LARGE, Session
+from boda.sandbox.contract import Sandbox, SandboxError, Sandboxes, SandboxSpec
+from boda.telemetry.contract import StreamKey, Telemetry
+
+_log = logging.getLogger(__name__)
+
+_SAMPLE_EVERY_S = 0.05
+_SHORT_S = 0.005
+
+
+class Closable(Protocol):
+    def close(self) -> object: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What every environment of a fleet needs.
+
+    serve_endpoint: begins to serve AWS requests on a listening socket inside a sandbox.
+    """
+
+    sandboxes: Sandboxes
+    telemetry: Telemetry
+    clock: Clock
+    ids: Ids
+    credentials: Callable[[FunctionVersion], RoleCredential]
+    serve_endpoint: Callable[[Any, str], Closable]
+    settings: FleetSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What ``boda ps`` shows. memory_bytes: now. pid: of the sandbox's init, or 0."""
+
+    id: str
+    account: str
+    region: str
+    function: str
+    version: str
+    state: State
+    frozen: bool
+    memory_bytes: int
+    age_s: float
+    invocations: int
+    pid: int
+
+
+class Owner(Protocol):
+    """Where environments live."""
+
+    def environment_available(self, environment: Environment) -> None: ...
+
+    def environment_dead(self, environment: Environment, error: Exception | None) -> None: ...
+
+
+class Gone(Exception):
+    """The environment died before it took the invocation; another one can."""
+
+
+class Environment:
+    """See the module. ``start`` once; then ``run`` whenever it is available."""
+
+    def __init__(
+        self, around: Surroundings, owner: Owner, version: FunctionVersion, tenant: str
+    ) -> None:
+        self.id = around.ids.hex(32)
+        self.version = version
+        self.tenant = tenant
+        self.state: State = "starting"
+        self.retiring = False
+        self.idle_since = 0.0
+        self.invocations = 0
+        self.retire_at = math.inf
+        self.frozen = False
+        self._around = around
+        self._owner = owner
+        self._clock = around.clock
+        self._telemetry = around.telemetry
+        self._born = around.clock.monotonic()
+        self._loop = asyncio.get_running_loop()
+        self._stream = stream_name(version.version, around.clock.now(), self.id)
+        self._reports = Reports(version)
+        key = StreamKey(version.account, version.region, version.log.group, self._stream)
+        self._output = Output(key, around.telemetry, around.clock)
+        self._deadline = Alarm(around.clock, self._deadline_reached)
+        self._freeze = Alarm(around.clock, self._freeze_now)
+        self._sandbox: Sandbox | None = None
+        self._session: Session | None = None
+        self._api: RuntimeApi | None = None
+        self._endpoint: Closable | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._watcher: asyncio.Task[None] | None = None
+        self._call: Call | None = None
+        self._future: asyncio.Future[Outcome] | None = None
+        self._released: Callable[[], None] | None = None
+        self._begun_s = 0.0
+        self._invoked_at = 0.0
+        self._init_begun_s = 0.0
+        self._init_ms: float | None = None
+        self._peak_bytes = 0
+        self._sampled_s = -math.inf
+
+    # Life
+
+    async def start(self) -> None:
+        """Make the sandbox and begin init; the owner hears of what becomes of it."""
+        around, version = self._around, self.version
+        try:
+            spec = SandboxSpec(
+                sandbox_id=self.id,
+                runtime=version.runtime,
+                code_dir=version.code_dir,
+                layer_dirs=version.layer_dirs,
+                memory_mb=version.memory_mb,
+                ephemeral_mb=version.ephemeral_mb,
+                environment=self._variables(),
+            )
+            sandbox = await around.sandboxes.start(spec)
+        except SandboxError as error:
+            _log.warning("no environment for %s: %s", version.qualified_arn, error)
+            self._die(error)
+            return
+        except Exception as error:
+            _log.exception("no environment for %s", version.qualified_arn)
+            self._die(error)
+            return
+        if self.state == "dead":
+            await sandbox.destroy()
+            return
+        self._sandbox = sandbox
+        self._move("started")
+        self._endpoint = around.serve_endpoint(sandbox.endpoint, self.id)
+        self._output.write(*self._reports.init_start(self._clock.now()))
+        self._init_begun_s = self._clock.monotonic()
+        self._deadline.set(self._init_begun_s + around.settings.init_limit_s)
+        self._listen()
+
+    def destroy(self) -> None:
+        """End it now, whatever it does; a running invocation fails. Idempotent."""
+        if self.state == "dead":
+            return
+        self._abandon(AwsError("ServiceException", "The execution environment was stopped.", 500))
+        self._die(None)
+
+    async def destroyed(self) -> None:
+        """Return when everything it began has ended."""
+        while self._tasks:
+            await asyncio.wait(list(self._tasks))
+
+    def lapsed(self, now_s: float) -> bool:
+        """Whether its role's credentials are near their end; never before it served at all."""
+        return self.retire_at <= now_s and self.invocations > 0
+
+    def snapshot(self) -> Snapshot:
+        version = self.version
+        memory = 0
+        if self._sandbox is not None and self.state != "dead":
+            memory = self._sandbox.usage().memory_bytes
+        return Snapshot(
+            self.id,
+            version.account,
+            version.region,
+            version.name,
+            version.version,
+            self.state,
+            self.frozen,
+            memory,
+            self._clock.monotonic() - self._born,
+            self.invocations,
+            self._sandbox.pid if self._sandbox is not None else 0,
+        )
+
+    def _variables(self) -> dict[str, str]:
+        settings, version = self._around.settings, self.version
+        credential = self._around.credentials(version)
+        if credential.expires_at is not None:
+            margin = settings.credentials_margin_s + version.timeout_s
+            left = credential.expires_at - self._clock.now() - margin
+            self.retire_at = self._clock.monotonic() + left
+        return variables(version, self._stream, credential)
+
+    def _listen(self) -> None:
+        """Begin with the present runtime process of the sandbox."""
+        sandbox = self._sandbox
+        assert sandbox is not None
+        session = Session(sandbox.channel, self)
+        self._session = session
+        self._output.attach(sandbox.console, sandbox.log)
+        if self._api is None:
+            self._api = RuntimeApi(sandbox.runtime_api, session)
+        else:
+            self._api.renew(session)
+        session.open()
+        self._watcher = self._spawn(self._watch(sandbox, session))
+
+    def _deafen(self) -> None:
+        """Hear nothing more of the present runtime process; its output so far is kept."""
+        if self._session is not None:
+            self._session.close()
+            self._session = None
+        self._output.detach()
+
+    async def _watch(self, sandbox: Sandbox, session: Session) -> None:
+        end = await sandbox.wait_runtime()
+        if self._session is not session:
+            return
+        session.drain()  # an answer that was given before the end counts
+        if self._session is not session:
+            return
+        error_type, words = describe_exit(end)
+        self._runtime_ended(error_type, words)
+
+    def _runtime_ended(self, error_type: str, words: str) -> None:
+        if self.state in ("init", "resetting"):
+            self._init_failed("error", error_type, None, words)
+        elif self.state == "busy":
+            if self._call is not None:
+                self._fail("error", error_type, words)
+            else:
+                # It answered and ended before it asked for more.
+                self._deadline.clear()
+                self._move("fail")
+                self._stop()
+        elif self.state == "idle":
+            self._deafen()
+            self._move("exit")
+
+    def _die(self, error: Exception | None) -> None:
+        self.state = move(self.state, "destroy")
+        self._deadline.close()
+        self._freeze.close()
+        if self._api is not None:
+            self._api.close()
+        self._deafen()
+        if self._endpoint is not None:
+            self._endpoint.close()
+        self._owner.environment_dead(self, error)
+        if self._watcher is not None and self._watcher is not asyncio.current_task():
+            self._watcher.cancel()
+        if self._sandbox is not None:
+            self._spawn(self._destroy_sandbox(self._sandbox))
+
+    async def _destroy_sandbox(self, sandbox: Sandbox) -> None:
+        try:
+            await sandbox.destroy()
+        except Exception:
+            _log.exception("sandbox %s could not be destroyed", self.id)
+
+    # Invocations
+
+    def run(self, call: Call, released: Callable[[], None]) -> asyncio.Future[Outcome]:
+        """Begin an invocation; the future gets its outcome, or Gone.
+
+        released: called when the invocation is over, even if its caller has gone away meanwhile;
+        not when the future gets Gone.
+        """
+        future: asyncio.Future[Outcome] = self._loop.create_future()
+        if self.state not in AVAILABLE:
+            future.set_exception(Gone())
+            return future
+        self._move("assign")
+        clock = self._clock
+        self._call, self._future, self._released = call, future, released
+        self._begun_s = clock.monotonic()
+        self._invoked_at = clock.now()
+        self.invocations += 1
+        if self.frozen:
+            self._thaw()
+        self._freeze.clear()
+        if call.tail:
+            self._output.begin_tail()
+        self._output.write(*self._reports.start(self._invoked_at, call.request_id))
+        self._deadline.set(self._begun_s + self.version.timeout_s)
+        if self.state == "busy":
+            self._hand_over()
+        else:
+            self._spawn(self._reset())
+        return future
+
+    def _hand_over(self) -> None:
+        call, session = self._call, self._session
+        assert call is not None and session is not None
+        session.invoke(
+            Invocation(
+                self._around.ids.bytes(8),
+                call.request_id,
+                int((self._invoked_at + self.version.timeout_s) * 1000),
+                call.invoked_arn,
+                call.payload,
+                call.trace_id,
+                call.client_context,
+                "",
+                call.tenant,
+            )
+        )
+
+    async def _reset(self) -> None:
+        """Start the runtime again in the same sandbox; its init is part of the invocation."""
+        sandbox = self._sandbox
+        assert sandbox is not None
+        self._init_begun_s = self._clock.monotonic()
+        self._init_ms = None
+        try:
+            await sandbox.restart(self._variables())
+        except Exception as error:
+            _log.warning("environment %s could not be reset: %s", self.id, error)
+            if self.state == "resetting":
+                self._abandon(Gone())
+                self._die(None)
+            return
+        if self.state == "resetting":
+            self._listen()
+
+    def _abandon(self, error: Exception) -> None:
+        """Let go of the invocation in hand without an outcome."""
+        future, released = self._future, self._released
+        self._call = self._future = self._released = None
+        if future is None:
+            return
+        if released is not None and not isinstance(error, Gone):
+            released()
+        if not future.done():
+            future.set_exception(error)
+
+    # What the runtime says
+
+    def runtime_ready(self) -> None:
+        if self.state == "init":
+            self._deadline.clear()
+            self._init_ms = (self._clock.monotonic() - self._init_begun_s) * 1000
+            now = self._clock.now()
+            self._output.drain()
+            self._output.write(*self._reports.init_done(now, self._init_ms, "init", "success"))
+            self._move("ready")
+            self._available()
+        elif self.state == "resetting":
+            self._move("ready")
+            self._hand_over()
+        elif self.state == "busy" and self._call is None:
+            self._finish()
+
+    def runtime_init_failed(self, error_type: str, body: bytes) -> None:
+        if self.state in ("init", "resetting"):
+            self._init_failed("error", error_type, body, "")
+
+    def runtime_answered(self, payload: bytes, ready: bool) -> None:
+        self._conclude("success", payload, "", False)
+        if ready:
+            self._finish()
+
+    def runtime_failed(self, error_type: str, body: bytes, ready: bool) -> None:
+        fault = error_type == RESPONSE_TOO_LARGE
+        self._conclude("error", body, error_type or "Runtime.Unknown", fault)
+        if ready:
+            self._finish()
+
+    def runtime_broke(self, reason: str) -> None:
+        _log.warning("environment %s of %s: %s", self.id, self.version.qualified_arn, reason)
+        words = "Runtime broke the protocol"
+        if self.state in ("init", "resetting"):
+            self._init_failed("error", "Runtime.Unknown", None, words)
+            return
+        if self._call is not None:
+            body = error_body("Runtime.Unknown", self._call.request_id, words)
+            self._conclude("error", body, "Runtime.Unknown", True)
+        if self.state != "dead":
+            self._die(None)
+
+    # What comes of it
+
+    def _finish(self) -> None:
+        """The runtime waits for the next invocation."""
+        self._deadline.clear()
+        self._move("finish")
+        self._available()
+
+    def _available(self) -> None:
+        self.idle_since = self._clock.monotonic()
+        self._freeze.set(self.idle_since + self._around.settings.freeze_after_s)
+        self._owner.environment_available(self)
+
+    def _deadline_reached(self) -> None:
+        if self.state == "init":
+            self._init_failed("timeout", "", None, "")
+        elif self.state == "resetting":
+            self._init_failed("timeout", TIMED_OUT, None, timeout_words(self.version.timeout_s))
+        elif self.state == "busy":
+            if self._call is not None:
+                self._fail("timeout", TIMED_OUT, timeout_words(self.version.timeout_s))
+            else:
+                self._move("fail")
+                self._stop()
+
+    def _init_failed(self, status: Status, error_type: str, body: bytes | None, words: str) -> None:
+        """Init failed: before any invocation it is tried again inside the first one, inside an
+        invocation it is that invocation's error."""
+        phase: Phase = "init" if self.state == "init" else "invoke"
+        took_ms = (self._clock.monotonic() - self._init_begun_s) * 1000
+        self._deadline.clear()
+        self._deafen()
+        kind = "" if status == "timeout" else error_type
+        self._output.write(
+            *self._reports.init_done(self._clock.now(), took_ms, phase, status, kind)
+        )
+        if self._call is not None:
+            if body is None:
+                body = error_body(error_type or EXIT_ERROR, self._call.request_id, words)
+            self._conclude(status, body, error_type or EXIT_ERROR, True)
+        self._init_ms = None
+        self._move("fail")
+        self._stop()
+
+    def _fail(self, status: Status, error_type: str, words: str) -> None:
+        """A timeout or the end of the process during the invocation."""
+        call = self._call
+        assert call is not None
+        self._deafen()
+        self._conclude(status, error_body(error_type, call.request_id, words), error_type, True)
+        self._deadline.clear()
+        self._move("fail")
+        self._stop()
+
+    def _stop(self) -> None:
+        """Let no process of the runtime live on; then the environment can be reset."""
+        self._deafen()
+        assert self._sandbox is not None
+        self._spawn(self._stopped(self._sandbox))
+
+    async def _stopped(self, sandbox: Sandbox) -> None:
+        try:
+            await sandbox.stop_runtime()
+        except Exception as error:
+            _log.warning("environment %s could not be stopped: %s", self.id, error)
+            if self.state != "dead":
+                self._die(None)
+            return
+        if self.state == "stopping":
+            self._move("stopped")
+            self._available()
+
+    def _conclude(self, status: Status, payload: bytes, error_type: str, fault: bool) -> None:
+        """Give the caller the outcome, and telemetry what is to be told of it."""
+        call, future, released = self._call, self._future, self._released
+        if call is None or future is None or released is None:
+            return
+        self._call = self._future = self._released = None
+        output = self._output
+        output.drain()
+        ended_s = self._clock.monotonic()
+        duration_ms = (ended_s - self._begun_s) * 1000
+        if status == "timeout":
+            duration_ms = self.version.timeout_s * 1000.0
+        init_ms, self._init_ms = self._init_ms, None
+        billed_ms = max(1, math.ceil(duration_ms + (init_ms or 0.0)))
+        memory_mb = self._memory_mb(ended_s)
+        now = self._clock.now()
+        output.write(
+            *self._reports.end(
+                now,
+                call.request_id,
+                Figures(duration_ms, billed_ms, memory_mb, init_ms, status, error_type, fault),
+            )
+        )
+        outcome = Outcome(
+            payload,
+            self.version.version,
+            "" if status == "success" else "Unhandled",
+            error_type,
+            duration_ms,
+            billed_ms,
+            init_ms,
+            memory_mb,
+            output.end_tail() if call.tail else b"",
+        )
+        record(self._telemetry, call, outcome, self._invoked_at)
+        released()
+        if not future.done():
+            future.set_result(outcome)
+
+    def _memory_mb(self, now_s: float) -> int:
+        """The highest use so far. Short invocations share a measurement, which costs several
+        system calls, with those right before them."""
+        if now_s - self._begun_s > _SHORT_S or now_s - self._sampled_s > _SAMPLE_EVERY_S:
+            self._sampled_s = now_s
+            assert self._sandbox is not None
+            self._peak_bytes = max(self._peak_bytes, self._sandbox.usage().peak_bytes)
+        return math.ceil(self._peak_bytes / (1 << 20))
+
+    # Small things
+
+    def _freeze_now(self) -> None:
+        if self.state in AVAILABLE and not self.frozen and self._sandbox is not None:
+            self._sandbox.freeze()
+            self.frozen = True
+
+    def _thaw(self) -> None:
+        assert self._sandbox is not None
+        self._sandbox.thaw()
+        self.frozen = False
+
+    def _move(self, event: str) -> None:
+        self.state = move(self.state, event)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task

@@ -1,0 +1,110 @@
+"""What comes out of a sandbox's pipes, cut into log events. Pure.
+
+Law: a sandbox's bytes are never lost and never held beyond one event's size; what is no frame is
+treated as text.
+"""
+
+from __future__ import annotations
+
+import struct
+
+MAX_EVENT = 262_144
+"""Bytes of a line or record that is kept whole."""
+
+_HEAD = struct.Struct(">IIQ")
+_FRAME_KIND = 0xA55A00
+_EARLIEST_S = 1000.0
+_LATEST_S = 1.0
+
+Events = list[tuple[int, str]]
+
+
+class ConsoleLines:
+    """Bytes of the console to events, one per line, the line's end included."""
+
+    __slots__ = ("_rest",)
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def feed(self, data: bytes, now_ms: int, events: Events) -> None:
+        if self._rest:
+            data = self._rest + data
+        lines = data.split(b"\n")
+        self._rest = lines.pop()
+        for line in lines:
+            _append(line + b"\n", now_ms, events)
+        while len(self._rest) >= MAX_EVENT:
+            events.append((now_ms, self._rest[:MAX_EVENT].decode("utf-8", "replace")))
+            self._rest = self._rest[MAX_EVENT:]
+
+    def flush(self, now_ms: int, events: Events) -> None:
+        """What has no line end, since none is to come."""
+        if self._rest:
+            _append(self._rest, now_ms, events)
+            self._rest = b""
+
+
+class LogFrames:
+    """Frames of a runtime client (``u32 kind, u32 length, u64 microseconds``) to events."""
+
+    __slots__ = ("_broken", "_buffer", "_left", "_stamp")
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+        self._left = 0
+        self._stamp = 0
+        self._broken: ConsoleLines | None = None
+
+    def feed(self, data: bytes, now_s: float, events: Events) -> None:
+        if self._broken is not None:
+            self._broken.feed(data, int(now_s * 1000), events)
+            return
+        buffer = self._buffer
+        buffer += data
+        at = 0
+        have = len(buffer)
+        now_ms = int(now_s * 1000)
+        while True:
+            if self._left:
+                # A record beyond the limit is passed on in pieces as it comes in.
+                take = min(self._left, MAX_EVENT)
+                if have - at < take:
+                    break
+                text = buffer[at : at + take].decode("utf-8", "replace")
+                events.append((self._stamp, text))
+                at += take
+                self._left -= take
+                continue
+            if have - at < _HEAD.size:
+                break
+            kind, length, micros = _HEAD.unpack_from(buffer, at)
+            if kind >> 8 != _FRAME_KIND:
+                self._broken = ConsoleLines()
+                self._broken.feed(bytes(buffer[at:]), now_ms, events)
+                buffer.clear()
+                return
+            at += _HEAD.size
+            self._left = length
+            seconds = micros / 1e6
+            honest = now_s - _EARLIEST_S <= seconds <= now_s + _LATEST_S
+            self._stamp = micros // 1000 if honest else now_ms
+        del buffer[:at]
+
+    def flush(self, now_s: float, events: Events) -> None:
+        """What is left of a frame whose writer is gone."""
+        now_ms = int(now_s * 1000)
+        if self._broken is not None:
+            self._broken.flush(now_ms, events)
+        elif self._buffer:
+            _append(bytes(self._buffer), now_ms, events)
+            self._buffer.clear()
+        self._left = 0
+
+
+def _append(line: bytes, now_ms: int, events: Events) -> None:
+    if len(line) <= MAX_EVENT:
+        events.append((now_ms, line.decode("utf-8", "replace")))
+        return
+    for start in range(0, len(line), MAX_EVENT):
+        events.append((now_ms, line[start : start + MAX_EVENT].decode("utf-8", "replace")))

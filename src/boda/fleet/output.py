@@ -1,0 +1,153 @@
+"""Reads what a sandbox writes, and hands it to telemetry in order.
+
+Law: reading never blocks the loop for longer than one chunk takes, and never outruns telemetry:
+while there is no room the pipe stays full and the function waits, so that nothing is lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+
+from boda.core.clock import Clock
+from boda.fleet.lines import ConsoleLines, Events, LogFrames
+from boda.telemetry.contract import StreamKey, Telemetry
+
+TAIL_BYTES = 4096
+_CHUNK = 65536
+_DRAIN_BYTES = 1 << 20
+"""The most a pipe can hold: what was written before an answer is read before it counts."""
+_ROOM_EVERY_BYTES = 1 << 18
+
+
+class Output:
+    """The log of one environment. ``attach`` for each runtime process."""
+
+    def __init__(self, key: StreamKey, telemetry: Telemetry, clock: Clock) -> None:
+        self._key = key
+        self._telemetry = telemetry
+        self._clock = clock
+        self._loop = asyncio.get_running_loop()
+        self._console = -1
+        self._log = -1
+        self._console_lines = ConsoleLines()
+        self._log_frames = LogFrames()
+        self._reading: set[int] = set()
+        self._since_room = 0
+        self._waiting: asyncio.Task[None] | None = None
+        self._tail: bytearray | None = None
+
+    def attach(self, console: int, log: int) -> None:
+        """Read these descriptors, which stay the sandbox's."""
+        self._console, self._log = console, log
+        self._console_lines = ConsoleLines()
+        self._log_frames = LogFrames()
+        self._resume()
+
+    def detach(self) -> None:
+        """Read what is there, then no more. Idempotent."""
+        if self._console < 0:
+            return
+        self.drain()
+        events: Events = []
+        now = self._clock.now()
+        self._log_frames.flush(now, events)
+        self._console_lines.flush(int(now * 1000), events)
+        self._pause()
+        self._console = self._log = -1
+        if self._waiting is not None:
+            self._waiting.cancel()
+            self._waiting = None
+        self._append(events)
+
+    def write(self, *lines: str) -> None:
+        """Append the platform's own lines."""
+        now_ms = int(self._clock.now() * 1000)
+        self._append([(now_ms, line) for line in lines])
+
+    def begin_tail(self) -> None:
+        """Keep the end of what comes from now on."""
+        self._tail = bytearray()
+
+    def end_tail(self) -> bytes:
+        """The last 4 KiB since ``begin_tail``."""
+        tail, self._tail = self._tail, None
+        return bytes(tail[-TAIL_BYTES:]) if tail is not None else b""
+
+    def drain(self) -> None:
+        """Read what was written so far, as much as a pipe can hold."""
+        if self._console < 0:
+            return
+        events: Events = []
+        for fd, is_log in ((self._log, True), (self._console, False)):
+            left = _DRAIN_BYTES
+            while left > 0:
+                count = self._read(fd, is_log, events)
+                if count < _CHUNK:
+                    break
+                left -= count
+        self._console_lines.flush(int(self._clock.now() * 1000), events)
+        if events:
+            self._append(events)
+
+    def _readable(self, fd: int, is_log: bool) -> None:
+        events: Events = []
+        count = self._read(fd, is_log, events)
+        if events:
+            self._append(events)
+        self._since_room += count
+        if self._since_room >= _ROOM_EVERY_BYTES and self._waiting is None:
+            self._since_room = 0
+            self._pause()
+            self._waiting = self._loop.create_task(self._wait_for_room())
+
+    async def _wait_for_room(self) -> None:
+        await self._telemetry.log_room()
+        self._waiting = None
+        self._resume()
+
+    def _read(self, fd: int, is_log: bool, events: Events) -> int:
+        try:
+            data = os.read(fd, _CHUNK)
+        except (BlockingIOError, InterruptedError):
+            return 0
+        except OSError:
+            data = b""
+        if not data:
+            if fd in self._reading:
+                self._reading.discard(fd)
+                self._loop.remove_reader(fd)
+            return 0
+        now = self._clock.now()
+        if is_log:
+            self._log_frames.feed(data, now, events)
+        else:
+            self._console_lines.feed(data, int(now * 1000), events)
+        return len(data)
+
+    def _resume(self) -> None:
+        if self._console < 0:
+            return
+        for fd, is_log in ((self._log, True), (self._console, False)):
+            if fd not in self._reading:
+                self._reading.add(fd)
+                self._loop.add_reader(fd, self._readable, fd, is_log)
+
+    def _pause(self) -> None:
+        for fd in self._reading:
+            self._loop.remove_reader(fd)
+        self._reading.clear()
+
+    def _append(self, events: Events) -> None:
+        if not events:
+            return
+        self._telemetry.log(self._key, events)
+        tail = self._tail
+        if tail is None:
+            return
+        for _, message in events:
+            tail += message.encode("utf-8", "replace")[-TAIL_BYTES:]
+            if not message.endswith("\n"):
+                tail += b"\n"
+            if len(tail) > 4 * TAIL_BYTES:
+                del tail[:-TAIL_BYTES]

@@ -1,0 +1,81 @@
+"""The environments of one function version and tenant, and the calls that wait for one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+
+from boda.core.clock import Timer
+from boda.fleet.environment import Environment
+from boda.fleet.lifecycle import AVAILABLE
+from boda.runtime.function import FunctionVersion
+
+PoolKey = tuple[tuple[str, str, str, str, str], str]
+
+
+class Pool:
+    """Late binding: a call that waits takes whichever environment comes first, a new one or an
+    old one. Idle ones are used last in, first out, so that those not needed grow old and go.
+
+    fresh: environments that have not been available yet.
+    """
+
+    __slots__ = ("environments", "fresh", "idle", "key", "retired", "version", "waiters")
+
+    def __init__(self, key: PoolKey, version: FunctionVersion) -> None:
+        self.key = key
+        self.version = version
+        self.environments: set[Environment] = set()
+        self.fresh: set[Environment] = set()
+        self.idle: list[Environment] = []
+        self.waiters: deque[Waiter] = deque()
+        self.retired = False
+
+    @property
+    def tenant(self) -> str:
+        return self.key[1]
+
+    @property
+    def wanting(self) -> int:
+        """How many calls wait for which no environment is being started."""
+        return len(self.waiters) - len(self.fresh)
+
+    def take(self, now_s: float) -> Environment | None:
+        """The idle environment used last. now_s: monotonic; lapsed ones are passed over."""
+        idle = self.idle
+        while idle:
+            environment = idle.pop()
+            if environment.state not in AVAILABLE:
+                continue
+            if environment.lapsed(now_s):
+                environment.destroy()
+                continue
+            return environment
+        return None
+
+    def next_waiter(self) -> Waiter | None:
+        while self.waiters:
+            waiter = self.waiters.popleft()
+            if not waiter.future.done():
+                waiter.timer.cancel()
+                return waiter
+        return None
+
+    def forget(self, waiter: Waiter) -> None:
+        waiter.timer.cancel()
+        if waiter in self.waiters:
+            self.waiters.remove(waiter)
+
+    @property
+    def empty(self) -> bool:
+        return not self.environments and not self.waiters
+
+
+class Waiter:
+    """One call that waits for an environment."""
+
+    __slots__ = ("future", "timer")
+
+    def __init__(self, future: asyncio.Future[Environment], timer: Timer) -> None:
+        self.future = future
+        self.timer = timer

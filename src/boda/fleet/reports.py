@@ -1,0 +1,159 @@
+"""The platform's own log lines: INIT_START, START, END, REPORT, INIT_REPORT. Pure.
+
+In the Text format they are AWS's tab-separated lines, in the JSON format its ``platform.*``
+records, which the system log level filters (Lambda developer guide,
+"monitoring-cloudwatchlogs-log-level").
+"""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import orjson
+
+from boda.runtime.function import FunctionVersion
+
+Status = Literal["success", "error", "failure", "timeout"]
+Phase = Literal["init", "invoke"]
+
+_RANKS = {"DEBUG": 0, "INFO": 1, "WARN": 2}
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What REPORT tells. init_ms: None on a warm start. fault: the platform saw it fail (an
+    exit, a timeout), which the Text format shows as a status; an exception of the handler is
+    shown in its own line only."""
+
+    duration_ms: float
+    billed_ms: int
+    max_memory_mb: int
+    init_ms: float | None
+    status: Status
+    error_type: str = ""
+    fault: bool = False
+
+
+class Reports:
+    """Lines for one function version. Every method gives the lines to append, perhaps none."""
+
+    def __init__(self, version: FunctionVersion) -> None:
+        self._version = version
+        self._json = version.log.format == "JSON"
+        self._rank = _RANKS.get(version.log.system_level or "INFO", 1)
+
+    def init_start(self, now_s: float) -> list[str]:
+        version = self._version
+        name, arn = runtime_version(version.region, version.runtime)
+        if not self._json:
+            return [f"INIT_START Runtime Version: {name}\tRuntime Version ARN: {arn}\n"]
+        return self._record(
+            now_s,
+            "INFO",
+            "platform.initStart",
+            {
+                "initializationType": "on-demand",
+                "phase": "init",
+                "runtimeVersion": name,
+                "runtimeVersionArn": arn,
+                "functionName": version.name,
+                "functionVersion": version.version,
+            },
+        )
+
+    def init_done(
+        self, now_s: float, init_ms: float, phase: Phase, status: Status, error_type: str = ""
+    ) -> list[str]:
+        """After init. In the Text format only a failed one has a line."""
+        if not self._json:
+            if status == "success":
+                return []
+            line = f"INIT_REPORT Init Duration: {init_ms:.2f} ms\tPhase: {phase}\tStatus: {status}"
+            return [line + (f"\tError Type: {error_type}" if error_type else "") + "\n"]
+        failed = {"errorType": error_type} if error_type else {}
+        common = {"initializationType": "on-demand", "phase": phase, "status": status, **failed}
+        level = "DEBUG" if status == "success" else "WARN"
+        return [
+            *self._record(now_s, level, "platform.initRuntimeDone", common),
+            *self._record(
+                now_s,
+                "DEBUG" if status == "success" else "INFO",
+                "platform.initReport",
+                {**common, "metrics": {"durationMs": round(init_ms, 3)}},
+            ),
+        ]
+
+    def start(self, now_s: float, request_id: str) -> list[str]:
+        if not self._json:
+            return [f"START RequestId: {request_id} Version: {self._version.version}\n"]
+        record = {"requestId": request_id, "version": self._version.version}
+        return self._record(now_s, "INFO", "platform.start", record)
+
+    def end(self, now_s: float, request_id: str, figures: Figures) -> list[str]:
+        """END and REPORT."""
+        if not self._json:
+            return [f"END RequestId: {request_id}\n", self._report_line(request_id, figures)]
+        failed = {"errorType": figures.error_type} if figures.error_type else {}
+        done = {
+            "requestId": request_id,
+            "status": figures.status,
+            **failed,
+            "metrics": {"durationMs": round(figures.duration_ms, 3)},
+        }
+        metrics: dict[str, Any] = {
+            "durationMs": round(figures.duration_ms, 3),
+            "billedDurationMs": figures.billed_ms,
+            "memorySizeMB": self._version.memory_mb,
+            "maxMemoryUsedMB": figures.max_memory_mb,
+        }
+        if figures.init_ms is not None:
+            metrics["initDurationMs"] = round(figures.init_ms, 3)
+        report = {
+            "requestId": request_id, "metrics": metrics, "status": figures.status, **failed,
+        }  # fmt: skip
+        well = figures.status == "success"
+        return [
+            *self._record(now_s, "DEBUG" if well else "WARN", "platform.runtimeDone", done),
+            *self._record(now_s, "INFO" if well else "WARN", "platform.report", report),
+        ]
+
+    def _report_line(self, request_id: str, figures: Figures) -> str:
+        line = (
+            f"REPORT RequestId: {request_id}\tDuration: {figures.duration_ms:.2f} ms\t"
+            f"Billed Duration: {figures.billed_ms} ms\t"
+            f"Memory Size: {self._version.memory_mb} MB\t"
+            f"Max Memory Used: {figures.max_memory_mb} MB\t"
+        )
+        if figures.init_ms is not None:
+            line += f"Init Duration: {figures.init_ms:.2f} ms\t"
+        if figures.status == "timeout":
+            line += "Status: timeout"
+        elif figures.fault:
+            line += f"Status: error\tError Type: {figures.error_type}"
+        return line + "\n"
+
+    def _record(self, now_s: float, level: str, kind: str, record: dict[str, Any]) -> list[str]:
+        if _RANKS[level] < self._rank:
+            return []
+        stamp = datetime.fromtimestamp(now_s, UTC).isoformat(timespec="milliseconds")
+        item = {"time": stamp.replace("+00:00", "Z"), "type": kind, "record": record}
+        return [orjson.dumps(item).decode() + "\n"]
+
+
+def runtime_version(region: str, runtime: str) -> tuple[str, str]:
+    """A runtime's version as INIT_START names it, and its ARN."""
+    machine = "arm64" if platform.machine() in ("aarch64", "arm64") else "x86_64"
+    digest = hashlib.sha256(f"{runtime}/{machine}".encode()).hexdigest()
+    family = runtime.rstrip("0123456789.x")
+    name = f"{family}:{runtime[len(family) :]}.v1" if family != runtime else f"{runtime}.v1"
+    return name, f"arn:aws:lambda:{region}::runtime:{digest}"
+
+
+def stream_name(version: str, now_s: float, digits: str) -> str:
+    """A log stream's name. digits: 32 hexadecimal ones."""
+    day = datetime.fromtimestamp(now_s, UTC).strftime("%Y/%m/%d")
+    return f"{day}/[{version}]{digits}"

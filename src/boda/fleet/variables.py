@@ -1,0 +1,75 @@
+"""The environment variables of an execution environment. Pure.
+
+Names and values as recorded on AWS; what is AWS's own always wins over the user's, the rest is
+the user's to change (Lambda developer guide, "configuration-envvars").
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from boda.runtime.function import FunctionVersion
+
+RUNTIME_API_PORT = 9001
+ENDPOINT_PORT = 4566
+
+
+class RoleCredential(Protocol):
+    """Short-lived keys of a function's role. expires_at: epoch seconds; None: never."""
+
+    @property
+    def access_key_id(self) -> str: ...
+    @property
+    def secret(self) -> str: ...
+    @property
+    def session_token(self) -> str: ...
+    @property
+    def expires_at(self) -> float | None: ...
+
+
+def variables(version: FunctionVersion, stream: str, credential: RoleCredential) -> dict[str, str]:
+    """Everything the runtime process finds in its environment.
+
+    stream: the log stream's name.
+    """
+    runtime = version.runtime
+    changeable = {
+        "LANG": "en_US.UTF-8",
+        "LC_CTYPE": "C.UTF-8",
+        "TZ": ":UTC",
+        "PATH": "/var/lang/bin:/usr/local/bin:/usr/bin/:/bin:/opt/bin",
+        "LD_LIBRARY_PATH": "/var/lang/lib:/lib64:/usr/lib64:/var/runtime:/var/runtime/lib:"
+        "/var/task:/var/task/lib:/opt/lib",
+        "PWD": "/var/task",
+        "SHLVL": "0",
+        "AWS_XRAY_CONTEXT_MISSING": "LOG_ERROR",
+        "AWS_XRAY_DAEMON_ADDRESS": "127.0.0.1:2000",
+        "_AWS_XRAY_DAEMON_ADDRESS": "127.0.0.1",
+        "_AWS_XRAY_DAEMON_PORT": "2000",
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{ENDPOINT_PORT}",
+    }
+    if runtime.startswith("python"):
+        changeable["PYTHONPATH"] = "/var/runtime"
+    fixed = {
+        "_HANDLER": version.handler,
+        "AWS_REGION": version.region,
+        "AWS_DEFAULT_REGION": version.region,
+        "AWS_LAMBDA_FUNCTION_NAME": version.name,
+        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(version.memory_mb),
+        "AWS_LAMBDA_FUNCTION_VERSION": version.version,
+        "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
+        "AWS_LAMBDA_LOG_GROUP_NAME": version.log.group,
+        "AWS_LAMBDA_LOG_STREAM_NAME": stream,
+        "AWS_ACCESS_KEY_ID": credential.access_key_id,
+        "AWS_SECRET_ACCESS_KEY": credential.secret,
+        "AWS_SESSION_TOKEN": credential.session_token,
+        "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{RUNTIME_API_PORT}",
+        "LAMBDA_TASK_ROOT": "/var/task",
+        "LAMBDA_RUNTIME_DIR": "/var/runtime",
+    }
+    if not runtime.startswith("provided"):
+        fixed["AWS_EXECUTION_ENV"] = f"AWS_Lambda_{runtime}"
+    if version.log.format == "JSON":
+        fixed["AWS_LAMBDA_LOG_FORMAT"] = "JSON"
+        fixed["AWS_LAMBDA_LOG_LEVEL"] = version.log.application_level or "INFO"
+    return {**changeable, **dict(version.environment), **fixed}

@@ -1,0 +1,49 @@
+"""An invocation and its outcome."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from boda.runtime.function import FunctionVersion
+
+
+@dataclass(slots=True)
+class Call:
+    """One invocation of one function version.
+
+    invoked_arn: as the caller named it, with qualifier if there was one.
+    client_context: JSON text, decoded. trace_id: the ``X-Amzn-Trace-Id`` header's value.
+    tenant: of ``X-Amz-Tenant-Id`` or "". deadline is counted by the environment from the start
+    of the invoke phase.
+    """
+
+    version: FunctionVersion
+    payload: bytes
+    request_id: str
+    invoked_arn: str
+    client_context: str = ""
+    trace_id: str = ""
+    tenant: str = ""
+    tail: bool = False
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What came of it. A function's failure is an outcome, not an exception.
+
+    function_error: "" or ``Unhandled`` (the header ``X-Amz-Function-Error``).
+    error_type: for logs and metrics (``Sandbox.Timedout``, ``Runtime.ExitError``, the
+        exception's name …). duration_ms excludes init; init_ms is None on a warm start.
+    tail: the last 4 KiB of the invocation's log when asked for.
+    """
+
+    payload: bytes
+    executed_version: str
+    function_error: Literal["", "Unhandled"] = ""
+    error_type: str = ""
+    duration_ms: float = 0.0
+    billed_ms: int = 0
+    init_ms: float | None = None
+    max_memory_mb: int = 0
+    tail: bytes = b""
