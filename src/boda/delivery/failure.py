@@ -1,0 +1,126 @@
+"""What becomes of an event that will not be tried again: the dead-letter target, metrics, the log.
+
+A dead-letter message is the raw event with three attributes (recorded): ``RequestID``,
+``ErrorCode`` (200 for a function error, else the HTTP status) and ``ErrorMessage`` (its first
+1 KB). Where no service takes it, the function's own log says so: nothing is lost silently.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import orjson
+
+from boda.core.arn import Arn
+from boda.core.clock import Clock
+from boda.core.errors import AwsError
+from boda.core.principal import service_principal
+from boda.delivery.contract import Source
+from boda.delivery.post import Attribute, Post
+from boda.delivery.retry import Condition
+from boda.delivery.rows import Event
+from boda.runtime.function import FunctionVersion
+from boda.telemetry.contract import StreamKey, Telemetry
+
+_log = logging.getLogger(__name__)
+_NAMESPACE = "AWS/Lambda"
+_MESSAGE_LIMIT = 1024
+_PAYLOAD_SHOWN = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why an event is given up. code: as in the dead-letter attribute ErrorCode."""
+
+    condition: Condition
+    code: int
+    message: str
+
+
+class Failures:
+    """Takes leave of events."""
+
+    def __init__(self, post: Post, telemetry: Telemetry, clock: Clock) -> None:
+        self._post = post
+        self._telemetry = telemetry
+        self._clock = clock
+
+    async def give_up(
+        self, event: Event, payload: bytes, version: FunctionVersion | None, reason: Reason
+    ) -> None:
+        """Send the event to its dead-letter target, count it, and say so. Never raises."""
+        self.count(event, "AsyncEventsDropped")
+        if reason.condition == "RecursiveInvocation":
+            self.count(event, "RecursiveInvocationsDropped")
+        if version is None:
+            return
+        kept = await self._to_dead_letter(event, payload, version, reason)
+        if reason.condition == "RecursiveInvocation" or (version.dead_letter_arn and not kept):
+            self._say(event, payload, version, reason, kept)
+
+    async def _to_dead_letter(
+        self, event: Event, payload: bytes, version: FunctionVersion, reason: Reason
+    ) -> bool:
+        target = version.dead_letter_arn
+        if not target:
+            return False
+        source = Source(
+            service_principal("lambda.amazonaws.com", version.account),
+            version.arn,
+            version.account,
+            version.region,
+            event.trace_id,
+        )
+        attributes = {
+            "RequestID": Attribute("String", event.request_id),
+            "ErrorCode": Attribute("Number", str(reason.code)),
+            "ErrorMessage": Attribute("String", reason.message[:_MESSAGE_LIMIT]),
+        }
+        try:
+            await self._post.send(target, payload, source, attributes)
+        except AwsError as error:
+            self.count(event, "DeadLetterErrors")
+            _log.info("dead letter of %s: %s", event.arn, error)
+            return False
+        except Exception:
+            self.count(event, "DeadLetterErrors")
+            _log.exception("dead letter of %s", event.arn)
+            return False
+        return True
+
+    def count(self, event: Event, metric: str, value: float = 1.0, unit: str = "Count") -> None:
+        """A metric of the event's function."""
+        arn = Arn.parse(event.arn)
+        name = arn.resource.partition(":")[2]
+        self._telemetry.metric(
+            arn.account, arn.region, _NAMESPACE, metric, value, {"FunctionName": name}, unit
+        )
+
+    def _say(
+        self,
+        event: Event,
+        payload: bytes,
+        version: FunctionVersion,
+        reason: Reason,
+        kept: bool,
+    ) -> None:
+        now = self._clock.now()
+        line = {
+            "type": "boda.event.dropped",
+            "requestId": event.request_id,
+            "functionArn": f"{event.arn}:{event.qualifier}",
+            "condition": reason.condition,
+            "message": reason.message,
+            "deadLetterTarget": version.dead_letter_arn or None,
+            "deadLetterDelivered": kept,
+        }
+        if not kept:
+            line["payload"] = payload[:_PAYLOAD_SHOWN].decode(errors="replace")
+        day = datetime.fromtimestamp(now, UTC).strftime("%Y/%m/%d")
+        stream = f"{day}/[{version.version}]dropped-events"
+        self._telemetry.log(
+            StreamKey(version.account, version.region, version.log.group, stream),
+            [(int(now * 1000), orjson.dumps(line).decode())],
+        )

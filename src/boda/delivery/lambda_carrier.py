@@ -1,0 +1,65 @@
+"""Brings events to functions: by way of the durable queue, if the function's policy allows it."""
+
+from __future__ import annotations
+
+from boda.core.arn import Arn
+from boda.core.errors import AwsError
+from boda.core.ids import Ids
+from boda.core.policy import Question, decide, principal_keys
+from boda.delivery.contract import Source
+from boda.delivery.post import Letter
+from boda.delivery.queue import Queue
+from boda.invoke.catalogue import LATEST, Functions, split_qualifier
+
+ACTION = "lambda:InvokeFunction"
+EVENT_LIMIT = 1024 * 1024
+"""Bytes of an asynchronous event (AWS: 1 MB since October 2025)."""
+
+
+class LambdaCarrier:
+    def __init__(self, functions: Functions, queue: Queue, ids: Ids) -> None:
+        self._functions = functions
+        self._queue = queue
+        self._ids = ids
+
+    def may_deliver(self, target_arn: str, source: Source) -> bool:
+        """A function that is still being created may already be written to: events wait."""
+        arn, qualifier = split_qualifier(target_arn)
+        policy = self._functions.policy(arn, qualifier or LATEST)
+        context: dict[str, str] = {"aws:sourcearn": source.arn, "aws:sourceaccount": source.account}
+        context.update(principal_keys(source.principal))
+        decision = decide(
+            Question(source.principal, ACTION, target_arn, context),
+            resource=policy,
+            account=Arn.parse(arn).account,
+        )
+        return decision.allowed
+
+    async def carry(self, target_arn: str, letter: Letter) -> str:
+        source = letter.source
+        if not self.may_deliver(target_arn, source):
+            raise AwsError(
+                "AccessDeniedException",
+                f"{source.principal.arn} is not authorized to perform: {ACTION} on resource: "
+                f"{target_arn} because no resource-based policy allows the {ACTION} action",
+                403,
+            )
+        if len(letter.event) > EVENT_LIMIT:
+            raise AwsError(
+                "RequestTooLargeException",
+                f"{len(letter.event)} byte payload is too large for the Event invocation type "
+                f"(limit {EVENT_LIMIT} bytes)",
+                413,
+                Type="User",
+            )
+        arn, qualifier = split_qualifier(target_arn)
+        request_id = self._ids.uuid()
+        await self._queue.accept(
+            arn,
+            qualifier or LATEST,
+            letter.event,
+            request_id=request_id,
+            invoked_arn=target_arn,
+            trace_id=source.trace_id,
+        )
+        return request_id
