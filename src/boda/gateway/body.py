@@ -155,26 +155,36 @@ class StreamedBody:
 
 
 class BytesBody:
-    """A ``Body`` over bytes that are here already."""
+    """A ``Body`` over bytes that are here already.
 
-    def __init__(self, data: bytes, trailers: Mapping[str, str] | None = None) -> None:
+    data: all of them, whatever was read.
+    """
+
+    __slots__ = ("_read", "data", "length")
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
         self.length: int | None = len(data)
-        self._data = data
-        self._trailers = trailers or {}
+        self._read = False
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        data, self._data = self._data, b""
+        data = self._rest()
         if data:
             yield data
 
     async def read(self, limit: int | None = None) -> bytes:
-        data, self._data = self._data, b""
+        data = self._rest()
         if limit is not None and len(data) > limit:
             raise _too_large_to_read(limit)
         return data
 
     def checksums(self) -> Mapping[str, str]:
-        return self._trailers
+        return {}
+
+    def _rest(self) -> bytes:
+        rest = b"" if self._read else self.data
+        self._read = True
+        return rest
 
 
 def _too_large_to_read(limit: int) -> AwsError:

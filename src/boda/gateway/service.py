@@ -192,7 +192,8 @@ class Service:
 
 def snake(member: str) -> str:
     """``FunctionName`` → ``function_name``, as botocore spells it."""
-    return botocore.xform_name(member)
+    name: str = botocore.xform_name(member)
+    return name
 
 
 def _operations_of(group: object) -> Iterable[Operation]:

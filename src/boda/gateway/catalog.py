@@ -1,0 +1,163 @@
+"""What the gateway knows about each installed operation, worked out once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from botocore.exceptions import BotoCoreError
+from botocore.model import OperationModel, OperationNotFoundError, ServiceModel
+
+from boda.core.errors import AwsError, not_implemented
+from boda.gateway.checksums import PREFIX
+from boda.gateway.limits import BodyRule, Limits, body_rule
+from boda.gateway.models import Models
+from boda.gateway.protocols import Protocol
+from boda.gateway.service import Need, Operation, Service, snake
+
+# IAM's name of a service where it is not the one that requests are signed for.
+_IAM_PREFIXES = {"monitoring": "cloudwatch", "email": "ses"}
+
+
+class Offered:
+    """One operation of an installed service.
+
+    operation: what carries it out, or None when boda lacks it. names: handler keyword by member.
+    settled: members that the gateway honours itself (checksums, lengths), so that a handler
+        which does not name them has not ignored them.
+    streams: its input is a streamed blob. checks: its model has checksums of the body.
+    unsigned_payload: clients leave the body out of the signature. anybody: needs no signature.
+    """
+
+    __slots__ = (
+        "anybody",
+        "checks",
+        "model",
+        "name",
+        "names",
+        "need",
+        "operation",
+        "rule",
+        "service",
+        "settled",
+        "streams",
+        "unsigned_payload",
+    )
+
+    def __init__(self, service: Service, model: OperationModel, limits: Limits) -> None:
+        self.service = service.name
+        self.name = model.name
+        self.model = model
+        self.operation: Operation | None = service.operations.get(model.name)
+        prefix = model.service_model.signing_name
+        self.need = Need(f"{_IAM_PREFIXES.get(prefix, prefix)}:{model.name}")
+        self.rule: BodyRule = body_rule(service.name, model.name, limits)
+        self.streams = bool(model.has_streaming_input)
+        self.checks = bool(model.http_checksum) or bool(model.http_checksum_required)
+        self.unsigned_payload = (
+            model.auth_type == "v4-unsigned-body" or model.unsigned_payload is True
+        )
+        self.anybody = model.auth_type == "none" or model.auth == ["smithy.api#noAuth"]
+        self.names: Mapping[str, str] = {}
+        self.settled: frozenset[str] = frozenset()
+        shape = model.input_shape
+        if self.operation is not None and shape is not None:
+            accepts = self.operation.accepts
+            self.names = {one: snake(one) for one in shape.members if snake(one) in accepts}
+            self.settled = frozenset(self._settled(shape.members))
+
+    def _settled(self, members: Mapping[str, Any]) -> Iterable[str]:
+        for name, member in members.items():
+            where = member.serialization
+            if where.get("location") != "header":
+                continue
+            header = where.get("name", name).lower()
+            if header == "content-length" or (
+                self.checks
+                and (
+                    header in ("content-md5", "x-amz-sdk-checksum-algorithm")
+                    or header.startswith(PREFIX)
+                )
+            ):
+                yield name
+
+    def keywords(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """The handler's keyword arguments; AwsError 501 names what the handler does not take."""
+        names = self.names
+        try:
+            return {names[member]: value for member, value in params.items()}
+        except KeyError:
+            pass
+        keywords = {}
+        for member, value in params.items():
+            name = names.get(member)
+            if name is not None:
+                keywords[name] = value
+            elif member not in self.settled:
+                raise not_implemented(self.service, self.name, f"parameter {member}")
+        return keywords
+
+
+class Installed:
+    """One installed service: its model, its operations as they are asked for, its protocols."""
+
+    def __init__(self, service: Service, models: Models, limits: Limits) -> None:
+        self.name = service.name
+        self.service = service
+        self.model = models.service(service.name)
+        self.validator = models.validator(service.name)
+        self._models = models
+        self._limits = limits
+        self._offered: dict[str, Offered] = {}
+        self._protocols: dict[str, Protocol] = {}
+        unknown = sorted(set(service.operations) - set(self.model.operation_names))
+        if unknown:
+            raise ValueError(f"{service.name} has no operation {', '.join(unknown)}")
+
+    def offered(self, name: str) -> Offered | None:
+        """None when the service has no operation of that name."""
+        found = self._offered.get(name)
+        if found is None:
+            try:
+                model = self.model.operation_model(name)
+            except (OperationNotFoundError, BotoCoreError):
+                return None
+            found = self._offered[name] = Offered(self.service, model, self._limits)
+        return found
+
+    def protocol(self, wire: str) -> Protocol:
+        found = self._protocols.get(wire)
+        if found is None:
+            found = self._protocols[wire] = self._models.protocol(self.name, wire)
+        return found
+
+
+def unknown_operation(style: str, operation: str, method: str, path: str) -> AwsError:
+    """A request that means no operation of its service, in the family's words."""
+    if style == "s3":
+        return AwsError(
+            "MethodNotAllowed",
+            "The specified method is not allowed against this resource.",
+            405,
+            Method=method,
+        )
+    if style == "query":
+        if not operation:
+            return AwsError("MissingAction", "Missing Action", 400)
+        return AwsError("InvalidAction", f"Could not find operation {_short(operation)}", 400)
+    if operation:
+        return AwsError("UnknownOperationException", _short(operation), 404)
+    return AwsError(
+        "UnknownOperationException", f"No operation is known at {method} {_short(path)}", 404
+    )
+
+
+def _short(text: str) -> str:
+    return "".join(letter for letter in text[:128] if letter.isprintable())
+
+
+def operations_of(
+    services: Sequence[Service], models: Models
+) -> list[tuple[ServiceModel, list[str]]]:
+    """For the router: each model with the names of the operations that are here."""
+    return [(models.service(one.name), list(one.operations)) for one in services]

@@ -1,0 +1,249 @@
+"""One client connection: uvicorn's HTTP/1.1 protocol with limits and deadlines.
+
+Law of this file: whatever a client sends or does not send, its connection costs a bounded amount
+of memory and ends after a bounded time unless a request of its is being worked on. Deadlines
+cost nothing per request: each connection notes when its phase began, and ``Sweeper`` looks.
+
+    idle ──first byte──► head ──headers complete──► busy ──answered──► idle
+                                                     │ answered before its body had come
+                                                     └──► drain ──body complete──► idle
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from email.utils import formatdate
+from typing import Any, Literal
+
+import httptools
+from uvicorn.config import Config
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from boda.gateway.limits import Limits
+
+_PHRASES = {
+    400: b"Bad Request",
+    408: b"Request Timeout",
+    431: b"Request Header Fields Too Large",
+    503: b"Service Unavailable",
+}
+
+
+class _Refused(Exception):
+    """Raised inside the parser's callbacks to stop it."""
+
+
+class Connection(HttpToolsProtocol):
+    """limits: sizes and deadlines. state: the ASGI state of every request (its environment)."""
+
+    def __init__(
+        self, config: Config, server_state: ServerState, state: dict[str, Any], limits: Limits
+    ) -> None:
+        super().__init__(config, server_state, state, asyncio.get_running_loop())
+        self._limits = limits
+        self._now = self.loop.time
+        self._phase: Literal["idle", "head", "busy", "drain"] = "idle"
+        self._since = self._now()
+        self._silent = 0
+        self._drained = 0
+        self._in_head = True
+        self._refusal = (400, "Bad Request")
+        self._stalled_since: float | None = None
+
+    # The transport
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._since = self._now()
+        self._phase = "head"
+        if len(self.connections) > self._limits.connections:
+            self._answer(503, "Too many connections.")
+
+    def data_received(self, data: bytes) -> None:
+        # Bytes that bring nothing forward: an endless header, trailer or chunk extension.
+        self._silent += len(data)
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            # There is nothing to upgrade to; what follows on this connection is not HTTP.
+            if self.cycle is not None and not self.cycle.response_complete:
+                self.cycle.keep_alive = False
+                self.flow.pause_reading()
+            else:
+                self.transport.close()
+        except httptools.HttpParserError:
+            self._refuse(*self._refusal)
+        else:
+            if self._silent > self._limits.head_bytes:
+                self._refuse(431, "The request's headers are too large.")
+
+    def pause_writing(self) -> None:
+        self._stalled_since = self._now()
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        self._stalled_since = None
+        super().resume_writing()
+
+    # The parser
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._in_head = True
+        self._since = self._now()
+        self._phase = "head"
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if not self._in_head:
+            # A trailer after a chunked body is no header: it was not there when the request
+            # was routed and its signature checked.
+            return
+        name = name.lower()
+        if name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+        self.headers.append((name, value))
+        if len(self.headers) > self._limits.headers:
+            self._refusal = (431, "The request has too many headers.")
+            raise _Refused
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        if self._silent > self._limits.head_bytes // 2:
+            size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+            if size > self._limits.head_bytes:
+                self._refusal = (431, "The request's headers are too large.")
+                raise _Refused
+        if sum(name == b"host" for name, _ in self.headers) > 1:
+            raise _Refused
+        self._silent = 0
+        self._drained = 0
+        self._phase = "busy"
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._silent = 0
+        cycle = self.cycle
+        if cycle.response_complete:
+            self._drained += len(body)
+            if self._drained > self._limits.drain_bytes:
+                raise _Refused
+            return
+        cycle.body += body
+        if len(cycle.body) > HIGH_WATER_LIMIT:
+            self.flow.pause_reading()
+        cycle.message_event.set()
+
+    def on_message_complete(self) -> None:
+        self._silent = 0
+        cycle = self.cycle
+        cycle.more_body = False
+        if cycle.response_complete:
+            self._phase = "idle"
+            self._since = self._now()
+            return
+        cycle.message_event.set()
+
+    def on_response_complete(self) -> None:
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            cycle, app = self.pipeline.pop()
+            self._start_asgi_task(cycle, app)
+            return
+        if self._phase == "busy":
+            self._phase = "drain" if self.cycle.more_body else "idle"
+        self._since = self._now()
+
+    # Deadlines and refusals
+
+    def sweep(self, now: float) -> None:
+        """Close what has taken too long."""
+        if self.transport is None or self.transport.is_closing():
+            if self._stalled_since is not None and self._stalled(now):
+                self.transport.abort()
+            return
+        waited = now - self._since
+        limits = self._limits
+        if self._stalled(now):
+            self.transport.abort()
+        elif self._phase == "idle":
+            if waited > limits.keep_alive_s:
+                self.transport.close()
+        elif self._phase == "head":
+            if waited > limits.head_timeout_s:
+                self._refuse(408, "The request's headers took too long.")
+        elif self._phase == "drain" and waited > limits.drain_s:
+            self.transport.close()
+
+    def _stalled(self, now: float) -> bool:
+        since = self._stalled_since
+        return since is not None and now - since > self._limits.write_stall_s
+
+    def _refuse(self, status: int, message: str) -> None:
+        """Answer a request that cannot be read, unless that would break into another answer."""
+        cycle = self.cycle
+        if cycle is None:
+            self._answer(status, message)
+        elif cycle.response_complete:
+            # The rest of a body whose answer has gone is not worth another answer.
+            if self._in_head:
+                self._answer(status, message)
+            else:
+                self.transport.close()
+        elif cycle.more_body and not cycle.response_started:
+            self._answer(status, message)
+        else:
+            self.transport.close()
+
+    def _answer(self, status: int, message: str) -> None:
+        body = message.encode()
+        self.transport.write(
+            b"HTTP/1.1 %d %s\r\ncontent-type: text/plain; charset=utf-8\r\n"
+            b"content-length: %d\r\nconnection: close\r\n\r\n%s"
+            % (status, _PHRASES[status], len(body), body)
+        )
+        self.transport.close()
+
+
+class Sweeper:
+    """Looks at every connection of some servers once in a while, and keeps their Date header.
+
+    states: the servers' shared states, by a callable because they come and go.
+    """
+
+    def __init__(self, states: Callable[[], list[ServerState]], limits: Limits) -> None:
+        self._states = states
+        shortest = min(
+            limits.head_timeout_s, limits.keep_alive_s, limits.drain_s, limits.write_stall_s
+        )
+        self._period_s = min(1.0, max(0.01, shortest / 4))
+        self._task: asyncio.Task[None] | None = None
+        self.date_header: list[tuple[bytes, bytes]] = []
+
+    def start(self) -> None:
+        self._tick()
+        self._task = asyncio.create_task(self._run(), name="boda-http-sweeper")
+
+    async def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _run(self) -> None:
+        while True:
+            await asyncio.sleep(self._period_s)
+            self._tick()
+
+    def _tick(self) -> None:
+        self.date_header = [(b"date", formatdate(usegmt=True).encode())]
+        now = asyncio.get_running_loop().time()
+        for state in self._states():
+            state.default_headers = self.date_header
+            for connection in list(state.connections):
+                if isinstance(connection, Connection):
+                    connection.sweep(now)

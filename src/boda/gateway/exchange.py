@@ -1,0 +1,86 @@
+"""One request on its way through the gateway, and what its policies may ask about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from boda.core.arn import DEFAULT_REGION
+from boda.core.principal import ANONYMOUS
+from boda.gateway.authentication import Claim, Malformed, Style
+from boda.gateway.body import Inbound
+from boda.gateway.catalog import Installed, Offered
+from boda.gateway.routing import Route
+from boda.gateway.wire import WireRequest
+
+
+class Exchange:
+    """Each step fills in what the next ones read.
+
+    request: as the operation sees it; signed: as the caller signed it.
+    claim, problem: who the caller says it is, or why that cannot be read.
+    installed, offered: the service and its operation, where boda has them.
+    """
+
+    __slots__ = (
+        "claim",
+        "inbound",
+        "installed",
+        "offered",
+        "principal",
+        "problem",
+        "region",
+        "request",
+        "request_id",
+        "route",
+        "signed",
+        "style",
+    )
+
+    def __init__(self, request: WireRequest, inbound: Inbound) -> None:
+        self.request = request
+        self.signed = request
+        self.inbound = inbound
+        self.route = Route("", "rest-json")
+        self.style: Style = "json"
+        self.claim: Claim | None = None
+        self.problem: Malformed | None = None
+        self.installed: Installed | None = None
+        self.offered: Offered | None = None
+        self.principal = ANONYMOUS
+        self.region = DEFAULT_REGION
+        self.request_id = ""
+
+
+class RequestKeys(Mapping[str, str]):
+    """The condition keys that the request itself gives, made when a policy asks.
+
+    The authoriser adds the principal's keys and the time. request: None for calls in process.
+    """
+
+    __slots__ = ("_made", "_region", "_request")
+
+    def __init__(self, request: WireRequest | None, region: str) -> None:
+        self._request = request
+        self._region = region
+        self._made: dict[str, str] | None = None
+
+    def __getitem__(self, key: str) -> str:
+        return self._keys()[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._keys())
+
+    def __len__(self) -> int:
+        return len(self._keys())
+
+    def _keys(self) -> dict[str, str]:
+        if self._made is None:
+            made = {"aws:RequestedRegion": self._region, "aws:SecureTransport": "false"}
+            if self._request is not None:
+                made["aws:SourceIp"] = self._request.source_ip
+                for key, header in (("aws:UserAgent", "user-agent"), ("aws:Referer", "referer")):
+                    value = self._request.headers.get(header)
+                    if value is not None:
+                        made[key] = value
+            self._made = made
+        return self._made

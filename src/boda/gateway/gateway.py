@@ -1,0 +1,413 @@
+"""HTTP to an AWS operation call and back.
+
+The way of a request is the list in ``Gateway.answer``: route, authenticate, parse, validate,
+authorise, run, serialise. An AwsError at any step goes on the wire in the protocol the caller
+speaks; anything else is the platform's fault, is logged once with the request's id, and tells
+the caller nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Literal, Protocol
+from urllib.parse import parse_qsl
+
+import orjson
+
+from boda.core.arn import DEFAULT_ACCOUNT, DEFAULT_REGION
+from boda.core.clock import Clock
+from boda.core.errors import AwsError, not_implemented
+from boda.core.ids import Ids
+from boda.core.principal import ANONYMOUS, Principal, root_of
+from boda.gateway.absent import AbsentServices
+from boda.gateway.authentication import Authenticator, Malformed, Style, read_claim, refusal
+from boda.gateway.authorization import Authorizer
+from boda.gateway.body import BytesBody, Inbound
+from boda.gateway.catalog import Installed, Offered, operations_of, unknown_operation
+from boda.gateway.exchange import Exchange, RequestKeys
+from boda.gateway.http import read_request, send_response
+from boda.gateway.identity import Directory
+from boda.gateway.limits import BodyRule, Limits
+from boda.gateway.models import Models
+from boda.gateway.payload import Payloads, declared, received
+from boda.gateway.refusals import Refusals
+from boda.gateway.routing import Route, Router
+from boda.gateway.service import Answer, Context, Need, Service
+from boda.gateway.wire import WireRequest, WireResponse
+
+log = logging.getLogger("boda.gateway")
+
+HEALTH = "/_boda/health"
+_UNSIGNED_BODY = BodyRule(1024 * 1024, "RequestEntityTooLarge", "The request body is too large.")
+
+
+class Site(Protocol):
+    """Whole host names answered by something else than AWS operations (function URLs …)."""
+
+    def matches(self, host: str) -> bool: ...
+
+    async def handle(self, request: WireRequest) -> WireResponse:
+        """The request's body is a Body, unread. Signatures are the site's own affair."""
+        ...
+
+
+class Gateway:
+    """An ASGI application over the installed services.
+
+    auth: ``sigv4`` checks every signature; ``open`` takes any caller for root.
+    health: further members of ``GET /_boda/health``.
+    sites: asked in order for requests to host names of their own.
+    """
+
+    def __init__(
+        self,
+        services: Sequence[Service],
+        models: Models,
+        directory: Directory,
+        authorizer: Authorizer,
+        clock: Clock,
+        ids: Ids,
+        *,
+        auth: Literal["sigv4", "open"],
+        health: Callable[[], dict[str, Any]],
+        sites: Sequence[Site] = (),
+        limits: Limits | None = None,
+    ) -> None:
+        self.limits = limits or Limits()
+        self._installed = {one.name: Installed(one, models, self.limits) for one in services}
+        self._router = Router(operations_of(services, models))
+        self._absent = AbsentServices()
+        self._authenticator = Authenticator(directory, clock)
+        self._authorizer = authorizer
+        self._ids = ids
+        self._open = auth == "open"
+        self._health = health
+        self._sites = tuple(sites)
+        self._payloads = Payloads(self.limits, checked=auth != "open")
+        self._refusals = Refusals(ids)
+        self._running = 0
+        self._draining = False
+        self._quiet = asyncio.Event()
+
+    # The ASGI application
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            return
+        self._running += 1
+        try:
+            request, inbound = read_request(scope, receive, self.limits.body_idle_s)
+            response = await self.answer(request, inbound)
+            await send_response(request, inbound, response, receive, send)
+        finally:
+            self._running -= 1
+            if self._draining and not self._running:
+                self._quiet.set()
+
+    async def answer(self, request: WireRequest, inbound: Inbound) -> WireResponse:
+        """The whole way of one request; never raises but for cancellation."""
+        if request.path == HEALTH:
+            return self._answer_health(request)
+        x = Exchange(request, inbound)
+        try:
+            for site in self._sites:
+                if site.matches(request.host):
+                    request.body = self._payloads.whole(inbound)
+                    return await site.handle(request)
+            self._route(x)
+            preflight = await self._preflight(x)
+            if preflight is not None:
+                return preflight
+            await self._authenticate(x)
+            offered = await self._resolve(x)
+            params = self._parse(x)
+            self._validate(x, params)
+            ctx = self._context(x)
+            self._authorise(offered, ctx, params)
+            output = await self._run(offered, ctx, params)
+            response = self._serialise(x, offered, output)
+        except AwsError as error:
+            response = self._refusals.answer(x, error)
+        except Exception:
+            response = self._refusals.answer(x, self._refusals.unexpected(x))
+        installed = x.installed
+        if installed is not None and installed.service.decorate is not None:
+            await self._decorate(x, installed, response)
+        return response
+
+    # The steps
+
+    def _route(self, x: Exchange) -> None:
+        request = x.request
+        try:
+            claim = x.claim = read_claim(request)
+        except Malformed as problem:
+            x.problem = problem
+            claim = None
+        if claim is not None:
+            if claim.presigned and claim.service == "s3":
+                x.request = request = _hoisted(request)
+            x.region = claim.region
+            route = self._router.route(request, claim.service)
+        else:
+            route = self._router.route(request, None)
+        x.route = route
+        installed = x.installed = self._installed.get(route.service)
+        if installed is not None and route.operation:
+            x.offered = installed.offered(route.operation)
+        x.style = _style(route)
+        x.request_id = self._ids.hex(16).upper() if x.style == "s3" else self._ids.uuid()
+        if self._draining and not request.environment_id:
+            raise self._refusals.stopping(x)
+
+    async def _preflight(self, x: Exchange) -> WireResponse | None:
+        if x.request.method != "OPTIONS" or x.installed is None:
+            return None
+        answer = x.installed.service.preflight
+        if answer is None:
+            return None
+        return await answer(x.request, _labels(x.route))
+
+    async def _authenticate(self, x: Exchange) -> None:
+        if self._open:
+            x.principal = root_of(access_key_id=x.claim.access_key_id if x.claim else "")
+            await self._payloads.take(x, None)
+            return
+        if x.problem is not None:
+            raise x.problem.error(x.style)
+        claim = x.claim
+        if claim is None:
+            await self._admit_anonymous(x)
+            return
+        authenticator = self._authenticator
+        credential = authenticator.credential(claim, x.signed, x.style)
+        payload = declared(x, claim)
+        if payload is not None:
+            chain = authenticator.verify(claim, credential, x.signed, payload, x.style)
+            await self._payloads.take(x, chain)
+        else:
+            await self._payloads.take(x, None)
+            payload = hashlib.sha256(received(x)).hexdigest()
+            authenticator.verify(claim, credential, x.signed, payload, x.style)
+        x.principal = credential.principal
+
+    async def _admit_anonymous(self, x: Exchange) -> None:
+        """Unsigned: S3 leaves it to the bucket's policy; a few operations ask for no signature."""
+        if x.style == "s3":
+            await self._payloads.take(x, None)
+            return
+        if x.route.action_in_body:
+            x.request.body = await x.inbound.read(
+                _UNSIGNED_BODY.limit, lambda _size: _UNSIGNED_BODY.error()
+            )
+            self._name_action(x)
+        if x.offered is None or not x.offered.anybody:
+            raise refusal("missing", x.style)
+        if not x.route.action_in_body:
+            await self._payloads.take(x, None)
+
+    async def _resolve(self, x: Exchange) -> Offered:
+        """The operation, now that a query's body is here; AwsError when boda has it not."""
+        route = x.route
+        if route.action_in_body:
+            self._name_action(x)
+        if x.offered is not None:
+            if x.offered.operation is None:
+                raise not_implemented(x.offered.service, x.offered.name)
+            return x.offered
+        if route.absent:
+            operation = route.operation or await self._absent.operation(
+                route.absent,
+                x.request.method,
+                x.request.path,
+                x.request.query,
+                x.request.headers,
+            )
+            raise not_implemented(route.absent, _printable(operation) or "this operation")
+        raise unknown_operation(x.style, route.operation, x.request.method, x.request.path)
+
+    def _name_action(self, x: Exchange) -> None:
+        body = x.request.body
+        service, action = self._router.action(
+            x.route.service, body if isinstance(body, bytes) else b"", x.request.query
+        )
+        x.route.operation = action
+        installed = x.installed = self._installed.get(service)
+        if installed is not None:
+            x.route.service = service
+            x.offered = installed.offered(action) if action else None
+
+    def _parse(self, x: Exchange) -> dict[str, Any]:
+        assert x.installed is not None and x.offered is not None
+        protocol = x.installed.protocol(x.route.wire)
+        return protocol.parse(x.request, x.offered.model, x.route.labels)
+
+    @staticmethod
+    def _validate(x: Exchange, params: Mapping[str, Any]) -> None:
+        assert x.installed is not None and x.offered is not None
+        x.installed.validator.check(x.offered.model, params)
+
+    def _context(self, x: Exchange) -> Context:
+        assert x.offered is not None
+        request, principal = x.request, x.principal
+        keys = RequestKeys(request, x.region)
+        service, check = x.offered.service, self._authorizer.check
+
+        def authorize(need: Need) -> None:
+            check(principal, need, keys, service=service)
+
+        return Context(
+            service,
+            x.offered.name,
+            x.region,
+            principal.account if principal is not ANONYMOUS else DEFAULT_ACCOUNT,
+            principal,
+            x.request_id,
+            authorize,
+            request.headers,
+            request.source_ip,
+            f"http://{request.host}",
+            request.environment_id,
+        )
+
+    @staticmethod
+    def _authorise(offered: Offered, ctx: Context, params: Mapping[str, Any]) -> None:
+        assert offered.operation is not None
+        needs = offered.operation.needs
+        if needs is not None:
+            for need in needs(ctx, params):
+                ctx.authorize(need)
+        elif not offered.anybody:
+            ctx.authorize(offered.need)
+
+    @staticmethod
+    async def _run(offered: Offered, ctx: Context, params: Mapping[str, Any]) -> Any:
+        assert offered.operation is not None
+        return await offered.operation.run(ctx, **offered.keywords(params))
+
+    @staticmethod
+    def _serialise(x: Exchange, offered: Offered, output: Any) -> WireResponse:
+        assert x.installed is not None
+        protocol = x.installed.protocol(x.route.wire)
+        if type(output) is Answer:
+            response = protocol.serialize(output.output, offered.model, x.request_id, output.status)
+            response.headers.extend(output.headers.items())
+            return response
+        return protocol.serialize(output or {}, offered.model, x.request_id)
+
+    # What happens beside the way
+
+    async def _decorate(self, x: Exchange, installed: Installed, response: WireResponse) -> None:
+        assert installed.service.decorate is not None
+        try:
+            await installed.service.decorate(x.request, _labels(x.route), response)
+        except Exception:
+            log.exception("request %s: its answer could not be decorated", x.request_id)
+
+    def _answer_health(self, request: WireRequest) -> WireResponse:
+        if request.method not in ("GET", "HEAD"):
+            return WireResponse(405, [("Allow", "GET")])
+        body = {"status": "ok", "services": sorted(self._installed), **self._health()}
+        if self._draining:
+            body["status"] = "stopping"
+        return WireResponse(200, [("Content-Type", "application/json")], orjson.dumps(body))
+
+    # For the platform itself
+
+    async def call(
+        self,
+        service: str,
+        operation: str,
+        params: Mapping[str, Any],
+        principal: Principal,
+        *,
+        region: str = DEFAULT_REGION,
+        account: str = "",
+    ) -> dict[str, Any]:
+        """The same operation in process: validated, authorised, run; its output by model names.
+
+        account: the caller's when empty. Raises AwsError as the caller over HTTP would get it.
+        """
+        installed = self._installed.get(service)
+        offered = installed.offered(operation) if installed is not None else None
+        if installed is None or offered is None or offered.operation is None:
+            raise not_implemented(service, operation)
+        installed.validator.check(offered.model, params)
+        if offered.streams:
+            params = _with_streams(offered, params)
+        keys = RequestKeys(None, region)
+        check = self._authorizer.check
+
+        def authorize(need: Need) -> None:
+            check(principal, need, keys, service=service)
+
+        ctx = Context(
+            service,
+            operation,
+            region,
+            account or principal.account,
+            principal,
+            self._ids.uuid(),
+            authorize,
+        )
+        self._authorise(offered, ctx, params)
+        output = await self._run(offered, ctx, params)
+        if type(output) is Answer:
+            output = output.output
+        return dict(output or {})
+
+    async def drain(self, grace_s: float) -> bool:
+        """Refuse what is new and wait for what runs; whether all of it ended in time.
+
+        Requests of execution environments are still answered: what they run is waited for.
+        """
+        self._draining = True
+        if self._running:
+            try:
+                async with asyncio.timeout(grace_s):
+                    await self._quiet.wait()
+            except TimeoutError:
+                return False
+        return True
+
+
+def _style(route: Route) -> Style:
+    if route.service == "s3" or route.absent == "s3":
+        return "s3"
+    return "query" if route.wire in ("query", "ec2") else "json"
+
+
+def _labels(route: Route) -> dict[str, str]:
+    return {name: route.label(name) for name in route.labels}
+
+
+def _hoisted(request: WireRequest) -> WireRequest:
+    """A presigned URL may carry headers as parameters (``x-amz-tagging=…``); S3 takes them so."""
+    if "x-amz-" not in request.query:
+        return request
+    found = {
+        name: value
+        for name, value in parse_qsl(request.query, keep_blank_values=True)
+        if name.startswith("x-amz-") and name not in request.headers
+    }
+    return replace(request, headers={**request.headers, **found}) if found else request
+
+
+def _with_streams(offered: Offered, params: Mapping[str, Any]) -> dict[str, Any]:
+    """In-process callers give a streamed blob as bytes."""
+    shape = offered.model.input_shape
+    name = str(shape.serialization.get("payload")) if shape is not None else ""
+    value = params.get(name)
+    if isinstance(value, str):
+        value = value.encode()
+    if isinstance(value, bytes | bytearray):
+        return {**params, name: BytesBody(bytes(value))}
+    return dict(params)
+
+
+def _printable(text: str) -> str:
+    return "".join(letter for letter in text[:128] if letter.isprintable())

@@ -1,0 +1,238 @@
+"""What stands for a request's payload in its signature, and how the payload is taken in.
+
+An operation with a streamed input of S3 gets its body while it arrives; every other operation
+gets it whole, bounded by the operation's rule. ``aws-chunked`` is undone here, and everything
+that the client said about the content is checked, so that no operation needs to know.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from boda.core.errors import AwsError, not_implemented
+from boda.gateway import sigv4
+from boda.gateway.authentication import Claim
+from boda.gateway.body import BytesBody, Inbound, StreamedBody
+from boda.gateway.checksums import (
+    Check,
+    ContentMd5,
+    ContentSha256,
+    checks_of,
+    content_sha256_mismatch,
+    is_sha256,
+)
+from boda.gateway.chunked import AwsChunks
+from boda.gateway.exchange import Exchange
+from boda.gateway.limits import BodyRule, Limits, body_rule, too_large_upload
+
+_SIGNED = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD"
+_SIGNED_TRAILER = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER"
+_UNSIGNED_TRAILER = "STREAMING-UNSIGNED-PAYLOAD-TRAILER"
+_CHUNKED = (_SIGNED, _SIGNED_TRAILER, _UNSIGNED_TRAILER)
+
+
+def declared(x: Exchange, claim: Claim) -> str | None:
+    """What stands for the payload in the signature, if it is known without the payload."""
+    content = x.signed.headers.get("x-amz-content-sha256")
+    if x.style == "s3":
+        if claim.presigned:
+            signed = content is not None and "x-amz-content-sha256" in claim.signed
+            return content if signed else sigv4.UNSIGNED
+        if content is None:
+            raise AwsError(
+                "InvalidRequest",
+                "Missing required header for this request: x-amz-content-sha256",
+                400,
+            )
+        if (
+            content != sigv4.UNSIGNED
+            and not content.startswith("STREAMING-")
+            and not is_sha256(content)
+        ):
+            raise _bad_content_sha256(content)
+        return content
+    if content is not None and (is_sha256(content) or content in _CHUNKED):
+        return content
+    if x.offered is not None and x.offered.unsigned_payload and content == sigv4.UNSIGNED:
+        return content
+    return sigv4.EMPTY_SHA256 if x.inbound.empty else None
+
+
+def received(x: Exchange) -> bytes:
+    """The payload of a request that was taken in whole."""
+    body = x.request.body
+    if isinstance(body, BytesBody):
+        return body.data
+    assert isinstance(body, bytes)
+    return body
+
+
+class Payloads:
+    """limits: sizes. checked: False (open mode) lets a body differ from its signed hash."""
+
+    def __init__(self, limits: Limits, *, checked: bool) -> None:
+        self._limits = limits
+        self._checked = checked
+
+    async def take(self, x: Exchange, chain: sigv4.ChunkSignatures | None) -> None:
+        """Put the body where the operation expects it: bytes, or a Body still on its way.
+
+        chain: continues the request's signature over its chunks; None where none is known.
+        """
+        request = x.request
+        content = request.headers.get("x-amz-content-sha256", "")
+        if content and (content in _CHUNKED or content.startswith("STREAMING-")):
+            await self._take_chunked(x, content, chain)
+        elif x.style == "s3":
+            await self._take_s3(x, content)
+        else:
+            rule = self._rule(x)
+            data = await x.inbound.read(rule.limit, lambda _size: rule.error())
+            if content and self._checked and is_sha256(content):
+                computed = hashlib.sha256(data).hexdigest()
+                if computed != content:
+                    raise content_sha256_mismatch(content, computed)
+            streams = x.offered is not None and x.offered.streams
+            request.body = BytesBody(data) if streams else data
+
+    def whole(self, inbound: Inbound) -> StreamedBody:
+        """A body as it comes, for whoever reads HTTP itself."""
+        return self._upload(inbound, inbound.announced if not inbound.empty else 0, None, ())
+
+    async def _take_s3(self, x: Exchange, content: str) -> None:
+        if x.offered is None:
+            # It will be refused; nobody needs to send it.
+            return
+        checks = self._checks(x, content, frozenset())
+        if x.offered.streams:
+            announced = _upload_length(x.request.headers, x.inbound)
+            x.request.body = self._upload(x.inbound, announced, None, checks)
+            return
+        rule = x.offered.rule
+        if not checks:
+            x.request.body = await x.inbound.read(rule.limit, lambda _size: rule.error())
+            return
+        length = 0 if x.inbound.empty else x.inbound.announced
+        x.request.body = await self._bounded(x, length, None, checks).read()
+
+    async def _take_chunked(
+        self, x: Exchange, content: str, chain: sigv4.ChunkSignatures | None
+    ) -> None:
+        if content not in _CHUNKED:
+            if "ECDSA" in content:
+                raise not_implemented("signing", content, "SigV4A")
+            raise _bad_content_sha256(content)
+        headers = dict(x.request.headers)
+        text = headers.get("x-amz-decoded-content-length", "")
+        if not (text.isascii() and text.isdecimal() and len(text) < 19):
+            raise AwsError(
+                "MissingContentLength", "You must provide the Content-Length HTTP header.", 411
+            )
+        length = int(text)
+        names = frozenset(
+            name.strip().lower()
+            for name in headers.get("x-amz-trailer", "").split(",")
+            if name.strip() and content != _SIGNED
+        )
+        chunks = AwsChunks(
+            length,
+            signatures=chain if content != _UNSIGNED_TRAILER else None,
+            trailer_names=names,
+            signed_trailer=content == _SIGNED_TRAILER,
+        )
+        checks = self._checks(x, "", names)
+        _remove_aws_chunked(headers)
+        headers["content-length"] = text
+        x.request = replace(x.request, headers=headers)
+        if x.offered is not None and x.offered.streams and x.style == "s3":
+            x.request.body = self._upload(x.inbound, length, chunks, checks)
+            return
+        data = await self._bounded(x, length, chunks, checks).read()
+        streams = x.offered is not None and x.offered.streams
+        x.request.body = BytesBody(data) if streams else data
+
+    def _upload(
+        self,
+        inbound: Inbound,
+        length: int | None,
+        chunks: AwsChunks | None,
+        checks: Sequence[Check],
+    ) -> StreamedBody:
+        limit = self._limits.stream_bytes
+        return StreamedBody(
+            inbound,
+            length=length,
+            limit=limit,
+            too_large=lambda size: too_large_upload(size, limit),
+            chunks=chunks,
+            checks=checks,
+        )
+
+    def _bounded(
+        self,
+        x: Exchange,
+        length: int | None,
+        chunks: AwsChunks | None,
+        checks: Sequence[Check],
+    ) -> StreamedBody:
+        rule = self._rule(x)
+        return StreamedBody(
+            x.inbound,
+            length=length,
+            limit=rule.limit,
+            too_large=lambda _size: rule.error(),
+            chunks=chunks,
+            checks=checks,
+        )
+
+    def _rule(self, x: Exchange) -> BodyRule:
+        if x.offered is not None:
+            return x.offered.rule
+        return body_rule(x.route.service, x.route.operation, self._limits)
+
+    @staticmethod
+    def _checks(x: Exchange, content: str, trailers: frozenset[str]) -> list[Check]:
+        headers = x.request.headers
+        checks: list[Check] = []
+        if is_sha256(content) and not (x.inbound.empty and content == sigv4.EMPTY_SHA256):
+            checks.append(ContentSha256(content))
+        if "content-md5" in headers:
+            checks.append(ContentMd5(headers["content-md5"]))
+        if x.offered is not None and x.offered.checks:
+            checks += checks_of(headers, trailers)
+        return checks
+
+
+def _upload_length(headers: Mapping[str, str], inbound: Inbound) -> int:
+    if inbound.announced is not None:
+        return inbound.announced
+    if "transfer-encoding" in headers:
+        raise AwsError(
+            "NotImplemented",
+            "A header you provided implies functionality that is not implemented",
+            501,
+            Header="Transfer-Encoding",
+        )
+    raise AwsError("MissingContentLength", "You must provide the Content-Length HTTP header.", 411)
+
+
+def _remove_aws_chunked(headers: dict[str, str]) -> None:
+    """The encoding of the transfer is not the content's."""
+    encodings = [one.strip() for one in headers.pop("content-encoding", "").split(",")]
+    kept = [one for one in encodings if one and one.lower() != "aws-chunked"]
+    if kept:
+        headers["content-encoding"] = ",".join(kept)
+
+
+def _bad_content_sha256(content: str) -> AwsError:
+    return AwsError(
+        "InvalidArgument",
+        "x-amz-content-sha256 must be UNSIGNED-PAYLOAD, STREAMING-UNSIGNED-PAYLOAD-TRAILER, "
+        "STREAMING-AWS4-HMAC-SHA256-PAYLOAD, STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER, or a "
+        "valid sha256 value.",
+        400,
+        ArgumentName="x-amz-content-sha256",
+        ArgumentValue=content[:128],
+    )

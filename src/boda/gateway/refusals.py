@@ -1,0 +1,87 @@
+"""How a request that goes wrong is answered: in the protocol and the words its caller expects."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from botocore.model import ServiceModel
+
+from boda.core.errors import AwsError
+from boda.core.ids import Ids
+from boda.gateway.exchange import Exchange
+from boda.gateway.protocols import Protocol, protocol_for
+from boda.gateway.wire import WireResponse
+
+log = logging.getLogger("boda.gateway")
+
+_INTERNAL = {
+    "s3": ("InternalError", "We encountered an internal error. Please try again."),
+    "lambda": ("ServiceException", "The AWS Lambda service encountered an internal error."),
+}
+_INTERNAL_ELSE = (
+    "InternalFailure",
+    "The request processing has failed because of an unknown error, exception or failure.",
+)
+_STOPPING = {
+    "s3": ("SlowDown", "Please reduce your request rate."),
+    "query": ("ServiceUnavailable", "The service is stopping; try again soon."),
+    "json": ("ServiceUnavailableException", "The service is stopping; try again soon."),
+}
+
+
+class Refusals:
+    """Serialises errors; knows the protocols also of services that boda lacks."""
+
+    def __init__(self, ids: Ids) -> None:
+        self._ids = ids
+        self._protocols: dict[str, Protocol] = {}
+
+    def answer(self, x: Exchange, error: AwsError) -> WireResponse:
+        request_id = self._request_id(x)
+        model = x.offered.model if x.offered is not None else None
+        try:
+            response = self._protocol(x).serialize_error(
+                error, model, request_id, resource=x.request.path
+            )
+        except Exception:
+            log.exception("request %s: its error could not be written", request_id)
+            return WireResponse(500, [("x-amzn-RequestId", request_id)])
+        written = {name.lower() for name, _ in response.headers}
+        response.headers.extend(
+            (name, value) for name, value in error.headers.items() if name.lower() not in written
+        )
+        return response
+
+    def unexpected(self, x: Exchange) -> AwsError:
+        """In an exception handler: logs what happened, once, and tells the caller nothing."""
+        name = f"{x.offered.service}:{x.offered.name}" if x.offered is not None else "it"
+        log.exception("request %s: %s failed", self._request_id(x), name)
+        service = x.installed.name if x.installed is not None else ""
+        code, message = _INTERNAL.get(service, _INTERNAL_ELSE)
+        fields: dict[str, Any] = {"Type": "Service"} if service == "lambda" else {}
+        return AwsError(code, message, 500, **fields)
+
+    @staticmethod
+    def stopping(x: Exchange) -> AwsError:
+        code, message = _STOPPING[x.style]
+        return AwsError(code, message, 503, headers={"Connection": "close"})
+
+    def _request_id(self, x: Exchange) -> str:
+        if not x.request_id:
+            x.request_id = self._ids.uuid()
+        return x.request_id
+
+    def _protocol(self, x: Exchange) -> Protocol:
+        wire = x.route.wire
+        if x.installed is not None:
+            return x.installed.protocol(wire)
+        found = self._protocols.get(wire)
+        if found is None:
+            nothing = {
+                "metadata": {"protocol": wire, "endpointPrefix": "boda"},
+                "operations": {},
+                "shapes": {},
+            }
+            found = self._protocols[wire] = protocol_for(ServiceModel(nothing, "boda"), wire)
+        return found

@@ -1,0 +1,226 @@
+"""The HTTP server: uvicorn's protocol on httptools, on a port and on sockets of environments.
+
+Run the event loop with uvloop (``uvloop.run``); any loop works.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+from typing import Any
+
+from uvicorn.config import Config
+from uvicorn.server import ServerState
+
+from boda.core.errors import PlatformError
+from boda.gateway.connection import Connection, Sweeper
+from boda.gateway.gateway import Gateway
+from boda.gateway.limits import Limits
+
+_BACKLOG = 2048
+
+
+class Endpoint:
+    """The gateway on one listening socket inside an execution environment's network."""
+
+    def __init__(self, server: HttpServer, listening: socket.socket, environment_id: str) -> None:
+        self.state = ServerState()
+        self._server = server
+        self._listening = listening
+        self._starting = asyncio.get_running_loop().create_task(
+            server.listen(listening, self.state, {"environment_id": environment_id})
+        )
+        self._closed = False
+
+    async def ready(self) -> None:
+        """Returns once connections are accepted; they queue up in the kernel before that."""
+        await asyncio.shield(self._starting)
+
+    def close(self) -> None:
+        """Stop accepting and drop the connections; what their requests started goes on."""
+        if self._closed:
+            return
+        self._closed = True
+        self._server.forget(self)
+        if self._starting.done() and not self._starting.cancelled():
+            if self._starting.exception() is None:
+                self._starting.result().close()
+        else:
+            self._starting.cancel()
+        _close_socket(self._listening)
+        _abort(self.state)
+
+
+class HttpServer:
+    """Serves a gateway on ``host:port`` and on further sockets.
+
+    port: 0 takes a free one; ``port`` tells which after ``start``.
+    """
+
+    def __init__(
+        self, gateway: Gateway, host: str, port: int, *, limits: Limits | None = None
+    ) -> None:
+        self._gateway = gateway
+        self._host = host
+        self._port = port
+        self._limits = limits or gateway.limits
+        self._config = Config(
+            gateway,
+            interface="asgi3",
+            http="httptools",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+        )
+        self._config.load()
+        self._state = ServerState()
+        self._endpoints: set[Endpoint] = set()
+        self._servers: list[asyncio.Server] = []
+        self._sweeper = Sweeper(self._states, self._limits)
+
+    @property
+    def port(self) -> int:
+        return self._port
+
+    async def start(self) -> None:
+        """Raises PlatformError, in one sentence, when the address cannot be had."""
+        sockets = _bind(self._host, self._port)
+        self._port = sockets[0].getsockname()[1]
+        self._sweeper.start()
+        for one in sockets:
+            self._servers.append(await self.listen(one, self._state, {}))
+
+    def serve_socket(self, listening: socket.socket, environment_id: str) -> Endpoint:
+        """Serve the same gateway on a socket that was bound inside an environment's network.
+
+        Requests that come through it carry the environment's id. The socket becomes the
+        endpoint's own; ``Endpoint.close`` ends both.
+        """
+        endpoint = Endpoint(self, listening, environment_id)
+        endpoint.state.default_headers = self._sweeper.date_header
+        self._endpoints.add(endpoint)
+        return endpoint
+
+    async def stop(self, grace_s: float) -> bool:
+        """Accept nothing new, let what runs finish, then close; whether all finished in time.
+
+        Environments keep their endpoints until the last request has ended, since what runs in
+        them may need an answer to come to its own.
+        """
+        for server in self._servers:
+            server.close()
+        for connection in list(self._state.connections):
+            connection.shutdown()
+        finished = await self._gateway.drain(grace_s)
+        for endpoint in list(self._endpoints):
+            endpoint.close()
+        await self._flush()
+        _abort(self._state)
+        tasks = [task for task in self._state.tasks if not task.done()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._sweeper.stop()
+        return finished
+
+    async def listen(
+        self, listening: socket.socket, state: ServerState, tags: dict[str, Any]
+    ) -> asyncio.Server:
+        listening.setblocking(False)
+        return await asyncio.get_running_loop().create_server(
+            lambda: Connection(self._config, state, tags, self._limits),
+            sock=listening,
+            backlog=_BACKLOG,
+        )
+
+    def forget(self, endpoint: Endpoint) -> None:
+        self._endpoints.discard(endpoint)
+
+    def _states(self) -> list[ServerState]:
+        return [self._state, *(endpoint.state for endpoint in self._endpoints)]
+
+    async def _flush(self) -> None:
+        """Give the last answers a moment to leave."""
+        for connection in list(self._state.connections):
+            connection.shutdown()
+        for _ in range(50):
+            if not self._state.connections:
+                return
+            await asyncio.sleep(0.01)
+
+
+def _abort(state: ServerState) -> None:
+    for connection in list(state.connections):
+        transport = getattr(connection, "transport", None)
+        if transport is not None:
+            transport.abort()
+
+
+def _close_socket(listening: socket.socket) -> None:
+    if listening.fileno() >= 0:
+        listening.close()
+
+
+def _bind(host: str, port: int) -> list[socket.socket]:
+    """One socket for each address of the host, all on the same port; at least the first."""
+    try:
+        found = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE, proto=socket.IPPROTO_TCP
+        )
+    except (OSError, OverflowError, UnicodeError) as error:
+        raise PlatformError(
+            f"boda cannot listen on {host} port {port} ({_reason(error)}); choose an address of "
+            "this machine with --host and a port below 65536 with --port."
+        ) from None
+    found.sort(key=lambda one: one[0] != socket.AF_INET)
+    sockets: list[socket.socket] = []
+    for family, kind, protocol, _, address in found:
+        if sockets:
+            address = (address[0], sockets[0].getsockname()[1], *address[2:])
+        try:
+            sockets.append(_bound(family, kind, protocol, address))
+        except (OSError, OverflowError) as error:
+            if not sockets:
+                raise _cannot_bind(host, port, error) from None
+    return sockets
+
+
+def _bound(family: int, kind: int, protocol: int, address: Any) -> socket.socket:
+    one = socket.socket(family, kind, protocol)
+    try:
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        one.bind(address)
+        # Two sockets may be bound to one port; only one of them may listen.
+        one.listen(_BACKLOG)
+    except BaseException:
+        one.close()
+        raise
+    return one
+
+
+def _cannot_bind(host: str, port: int, error: Exception) -> PlatformError:
+    code = getattr(error, "errno", None)
+    if code == errno.EADDRINUSE:
+        return PlatformError(
+            f"Port {port} on {host} is in use by another program; stop that program or choose "
+            "another port with --port."
+        )
+    if code == errno.EACCES:
+        return PlatformError(
+            f"Port {port} on {host} needs more rights than this user has; choose a port of 1024 "
+            "or above with --port."
+        )
+    return PlatformError(
+        f"boda cannot listen on {host} port {port} ({_reason(error)}); choose an address of this "
+        "machine with --host and a port below 65536 with --port."
+    )
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)

@@ -1,0 +1,98 @@
+"""The Signature Version 4 suite: canonical request, string to sign, authorization header."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+from support.golden import golden
+
+from boda.core.principal import root_of
+from boda.gateway import sigv4
+from boda.gateway.authentication import Authenticator, read_claim
+from boda.gateway.identity import Credential
+from boda.gateway.wire import WireRequest
+
+SECRET = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
+
+
+def _cases() -> list[Path]:
+    try:
+        root = golden("sigv4")
+    except pytest.skip.Exception:
+        return []
+    return sorted(path.parent for path in root.rglob("*.req"))
+
+
+class _OneKey:
+    generation = 1
+
+    def __init__(self, token: str) -> None:
+        self.key = Credential("AKIDEXAMPLE", SECRET, root_of(), token)
+
+    def credential(self, access_key_id: str) -> Credential | None:
+        return self.key if access_key_id == "AKIDEXAMPLE" else None
+
+
+class _Then:
+    """The suite's moment."""
+
+    def now(self) -> float:
+        return float(sigv4.seconds("20150830T123600Z"))
+
+
+def _request(text: str) -> WireRequest:
+    head, _, body = text.partition("\n\n")
+    lines = head.split("\n")
+    method, rest = lines[0].split(" ", 1)
+    target = rest.rsplit(" ", 1)[0]
+    path, _, query = target.partition("?")
+    headers: dict[str, str] = {}
+    last = ""
+    for line in lines[1:]:
+        if line.startswith(" "):
+            headers[last] += "\n" + line
+            continue
+        name, _, value = line.partition(":")
+        last = name.lower()
+        headers[last] = f"{headers[last]},{value.strip()}" if last in headers else value.strip()
+    return WireRequest(method, path, query, headers, body.encode())
+
+
+@pytest.mark.parametrize("case", _cases(), ids=lambda path: path.name)
+def test_suite(case: Path) -> None:
+    def text(kind: str) -> str:
+        return (case / f"{case.name}.{kind}").read_text().replace("\r", "")
+
+    request = _request(text("sreq"))
+    claim = read_claim(request)
+    assert claim is not None
+    assert isinstance(request.body, bytes)
+    payload = hashlib.sha256(request.body).hexdigest()
+    canonical = sigv4.canonical_request(
+        request.method,
+        sigv4.canonical_uri(request.path),
+        sigv4.canonical_query(request.query),
+        request.headers,
+        claim.signed,
+        payload,
+    )
+    assert canonical == text("creq")
+    to_sign = sigv4.string_to_sign(claim.timestamp, claim.scope, canonical)
+    assert to_sign == text("sts")
+    key = sigv4.signing_key(SECRET, claim.date, claim.region, claim.service)
+    signature = sigv4.signature(key, to_sign)
+    assert (
+        f"AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/{claim.scope}, "
+        f"SignedHeaders={';'.join(claim.signed)}, Signature={signature}"
+    ) == text("authz")
+    directory = _OneKey(claim.token)
+    authenticator = Authenticator(directory, _Then())  # type: ignore[arg-type]
+    credential = authenticator.credential(claim, request, "json")
+    authenticator.verify(claim, credential, request, payload, "json")
+
+
+def test_the_suite_is_whole() -> None:
+    golden("sigv4")
+    assert len(_cases()) >= 34
