@@ -21,7 +21,33 @@ import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
+
+
+class Interpreter(Protocol):
+    """An entry of the catalogue of runtimes, as much of it as the sandbox needs.
+
+    prefix: the installation; interpreter: the executable below it. kind: what runs in the
+    sandbox, the Python bootstrap or ``/var/task/bootstrap``.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def interpreter(self) -> Path: ...
+    @property
+    def version(self) -> str: ...
+    @property
+    def prefix(self) -> Path: ...
+    @property
+    def kind(self) -> Literal["python", "provided"]: ...
+
+
+class Library(Protocol):
+    """The folder functions see as ``/var/runtime``."""
+
+    def prepare(self, runtime: Interpreter) -> Path:
+        """The folder, complete and compiled for this interpreter. Blocking."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +56,7 @@ class SandboxSpec:
 
     sandbox_id: unique, safe in file names. runtime: an identifier of the catalogue.
     environment: the variables of the runtime process, complete.
-    processes: processes and threads together. cpu_mb_per_core: 1 vCPU per 1,769 MB.
+    processes: processes and threads together. CPU follows memory: 1 vCPU per 1,769 MB.
     network: outbound internet where the machine permits it.
     """
 
@@ -101,6 +127,12 @@ class Sandbox(Protocol):
     def usage(self) -> Usage: ...
 
     def reset_peak(self) -> None: ...
+
+    def limit_cpu(self) -> None:
+        """Hold it to the share of its memory from now on. Idempotent.
+
+        Until then, and for ten seconds at most after each start of a runtime process, it may use
+        a whole vCPU: AWS lends functions CPU for their init."""
 
     async def destroy(self) -> None:
         """Kill everything, remove cgroups, mounts, network; close every descriptor. Idempotent."""

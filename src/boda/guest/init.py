@@ -1,0 +1,263 @@
+"""The first process of a sandbox.
+
+It makes the sandbox from the inside (namespaces, mounts, listening sockets), starts the runtime
+process, reaps whatever ends, and starts the runtime again when told. It runs no code of the
+function and shares no descriptor with it. When the platform's end of its socket closes it ends,
+and with the first process of a pid namespace the kernel ends every other one.
+
+To the platform: ``{"event": "running", "generation", "pid"}`` the first time with the two
+listening sockets; ``{"event": "exit", "generation", "status" | "signal"}``;
+``{"event": "failed", "reason", "step"}``.
+From the platform: ``{"op": "restart", "generation", "environ"}`` with channel, log and console;
+``{"op": "signal", "signal"}`` for every process but this one.
+"""
+
+import fcntl
+import json
+import os
+import select
+import signal
+import socket
+import struct
+
+from . import entry, linux
+from .operations import StepFailed, carry_out
+
+_CLOEXEC = 0x40000000
+_SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1
+
+# What it takes to make a runtime process and to end it: KILL, SETGID, SETUID, SETPCAP,
+# SYS_ADMIN (the cgroup namespace of each runtime process), SETFCAP (to map the id 0).
+_KEPT = 1 << 5 | 1 << 6 | 1 << 7 | 1 << 8 | 1 << 21 | 1 << 31
+
+
+def report_failure(control, reason, step=None):
+    try:
+        control.send(json.dumps({"event": "failed", "reason": reason, "step": step}).encode())
+    except OSError:
+        pass  # nobody is left to tell
+
+
+def _loopback_up():
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        request = struct.pack("16sh22x", b"lo", 0)
+        flags = struct.unpack_from("h", fcntl.ioctl(probe, _SIOCGIFFLAGS, request), 16)[0]
+        fcntl.ioctl(probe, _SIOCSIFFLAGS, struct.pack("16sh22x", b"lo", flags | _IFF_UP))
+
+
+def _listen(port):
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener.bind(("127.0.0.1", port))
+    listener.listen(512)
+    listener.setblocking(False)
+    return listener
+
+
+def _isolate(order, fds):
+    """Namespaces and mounts, then fewer capabilities. StepFailed, OSError."""
+    flags = linux.NEWNS | linux.NEWIPC | linux.NEWUTS
+    if "netns" in fds:
+        linux.setns(fds["netns"], linux.NEWNET)
+    else:
+        flags |= linux.NEWNET
+    linux.unshare(flags)
+    linux.sethostname(order["hostname"])
+    _loopback_up()
+    carry_out(order["steps"], "/.host", fds)
+    linux.set_capabilities(_KEPT, 0)
+    linux.prctl(linux.PR_SET_DUMPABLE, 0)  # not even the same uid may trace it
+
+
+class _Runtime:
+    """The present runtime process. generation counts them, so that a late report is not taken
+    for a newer process's."""
+
+    def __init__(self):
+        self.pid = 0
+        self.generation = 0
+
+
+def _descendants():
+    """Every process below this one, where no pid namespace bounds them."""
+    parents = {}
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            try:
+                with open(f"/proc/{name}/stat", "rb") as file:
+                    after_name = file.read().rpartition(b")")[2].split()
+            except OSError:
+                continue
+            parents[int(name)] = int(after_name[1])
+    me, found = os.getpid(), set()
+    for pid in parents:
+        trail, at = [], pid
+        while at not in (0, 1, me) and at not in found:
+            trail.append(at)
+            at = parents.get(at, 0)
+        if trail and (at == me or at in found):
+            found.update(trail)
+    return found
+
+
+def _signal_all(number, isolated):
+    if isolated:
+        if os.getpid() != 1:  # kill(-1) elsewhere would end the machine's processes
+            raise SystemError("not the first process of its namespace")
+        try:
+            os.kill(-1, number)
+        except ProcessLookupError:
+            pass
+        return
+    for _ in range(20):  # processes may fork while being counted
+        found = _descendants()
+        for pid in found:
+            try:
+                os.kill(pid, number)
+            except OSError:
+                pass
+        if not found or number != signal.SIGKILL:
+            return
+        _reap()
+
+
+def _reap():
+    """Collect everything that has ended; yields (pid, wait status)."""
+    ended = []
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return ended
+        if pid == 0:
+            return ended
+        ended.append((pid, status))
+
+
+def _start_runtime(order, runtime, environ, fds, control, program, bootstrap):
+    """Fork the runtime process and wait until it stands at the bootstrap's door.
+
+    Raises OSError with the reason it gave when it could not get there."""
+    read_end, write_end = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            control.close()
+            os.close(read_end)
+            entry.main(order, environ, fds, program, bootstrap, write_end)
+        finally:
+            os._exit(1)
+    os.close(write_end)
+    with os.fdopen(read_end, "rb") as status:
+        reason = status.read()
+    if reason:
+        os.waitpid(pid, 0)
+        raise OSError(reason.decode("utf-8", "replace"))
+    runtime.pid = pid
+    for name in ("channel", "log", "console"):
+        os.close(fds.pop(name))
+
+
+def _report_ended(control, runtime, ended):
+    for pid, status in ended:
+        if pid != runtime.pid:
+            continue
+        runtime.pid = 0
+        how = {"event": "exit", "generation": runtime.generation, "status": None, "signal": None}
+        if os.WIFSIGNALED(status):
+            how["signal"] = os.WTERMSIG(status)
+        else:
+            how["status"] = os.WEXITSTATUS(status)
+        control.send(json.dumps(how).encode())
+
+
+def _end_all(isolated):
+    """Kill every process but this one and wait until they are gone."""
+    _signal_all(signal.SIGKILL, isolated)
+    ended = []
+    while True:
+        try:
+            ended.append(os.waitpid(-1, 0))
+        except ChildProcessError:
+            return ended
+
+
+def _serve(order, runtime, fds, control, program, bootstrap):
+    isolated = order["isolated"]
+    children = linux.child_signals()
+    poll = select.poll()
+    poll.register(control, select.POLLIN)
+    poll.register(children, select.POLLIN)
+    while True:
+        ready = dict(poll.poll())
+        if children in ready:
+            os.read(children, 4096)
+            _report_ended(control, runtime, _reap())
+        if control.fileno() not in ready:
+            continue
+        data, received, _, _ = socket.recv_fds(control, 1 << 20, 8, _CLOEXEC)
+        if not data:
+            return
+        command = json.loads(data)
+        if command["op"] == "signal":
+            _signal_all(command["signal"], isolated)
+        elif command["op"] == "restart":
+            _report_ended(control, runtime, _end_all(isolated))
+            fds.update(zip(("channel", "log", "console"), received))
+            runtime.generation = command["generation"]
+            try:
+                _start_runtime(order, runtime, command["environ"], fds, control, program, bootstrap)
+            except OSError as error:
+                report_failure(control, f"runtime process: {error}")
+                return
+            _report_running(control, runtime, [])
+
+
+def _report_running(control, runtime, listeners):
+    message = {"event": "running", "generation": runtime.generation, "pid": runtime.pid}
+    socket.send_fds(
+        control, [json.dumps(message).encode()], [listener.fileno() for listener in listeners]
+    )
+
+
+def main(order, fds, control, program, bootstrap):
+    """Make the sandbox and serve it to its end. Returns the exit status."""
+    linux.set_name("boda-init")
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
+    os.setsid()
+    isolated = order["isolated"]
+    runtime = _Runtime()
+    try:
+        if isolated:
+            _isolate(order, fds)
+        else:
+            linux.prctl(linux.PR_SET_CHILD_SUBREAPER, 1)
+        listeners = [_listen(port) for port in order["ports"]]
+        for name in ("volume", "netns"):
+            if name in fds:
+                os.close(fds.pop(name))
+        environ = order["environ"]
+        if not isolated:
+            environ = entry.with_ports(environ, order["ports_named"], listeners)
+        _start_runtime(order, runtime, environ, fds, control, program, bootstrap)
+    except StepFailed as error:
+        report_failure(control, error.reason, error.index)
+        return 1
+    except OSError as error:
+        report_failure(control, str(error))
+        return 1
+    _report_running(control, runtime, listeners)
+    for listener in listeners:
+        listener.close()
+    try:
+        _serve(order, runtime, fds, control, program, bootstrap)
+    except OSError:
+        pass  # the platform is gone
+    if "freezer" in fds:
+        try:
+            os.write(fds["freezer"], order["thawed"].encode())  # frozen processes do not die
+        except OSError:
+            pass
+    if not isolated:
+        _end_all(False)
+    return 0

@@ -1,0 +1,71 @@
+"""Makes the root of a runtime and becomes its zygote.
+
+Run by the platform's own Python as ``launcher.py FD``; the descriptor is the control socket,
+whose first message says what to build and what to execute:
+``{"user_namespace": {"uid", "gid"} | null, "root": dir | null, "steps": […], "argv": […],
+"environ": {…}}``. Without ``root`` nothing is built: that is the isolation mode ``process``.
+The single answer is ``{"failed": reason, "step": index | null}`` when something went wrong; the
+zygote itself answers ``{"ready": …}`` after it has been executed.
+"""
+
+import json
+import os
+import socket
+import sys
+import traceback
+
+if __package__ in (None, ""):  # run as a file, in the platform's own interpreter
+    sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    __package__ = os.path.basename(os.path.dirname(os.path.abspath(__file__)))
+    __import__(__package__)
+
+from . import linux
+from .operations import StepFailed, carry_out
+
+HOST = "/.host"
+
+
+def _own_user_namespace(uid, gid):
+    linux.unshare(linux.NEWUSER)
+    for name, text in (
+        ("setgroups", "deny"),
+        ("uid_map", f"0 {uid} 1"),
+        ("gid_map", f"0 {gid} 1"),
+    ):
+        with open(f"/proc/self/{name}", "w", encoding="ascii") as file:
+            file.write(text)
+
+
+def _build(order):
+    if order["user_namespace"]:
+        _own_user_namespace(order["user_namespace"]["uid"], order["user_namespace"]["gid"])
+    root = order["root"]
+    linux.unshare(linux.NEWNS)
+    linux.mount(None, "/", None, linux.MS_REC | linux.MS_SLAVE)
+    linux.mount("tmpfs", root, "tmpfs", linux.MS_NOSUID | linux.MS_NODEV, "size=4m,mode=755")
+    os.mkdir(root + HOST, 0o700)
+    linux.pivot_root(root, root + HOST)
+    os.chdir("/")
+    carry_out(order["steps"], HOST)
+
+
+def main(fd):
+    control = socket.socket(fileno=fd)
+    order = json.loads(control.recv(1 << 20))
+    step = None
+    try:
+        os.umask(0o022)
+        if order["root"]:
+            _build(order)
+        os.set_inheritable(fd, True)
+        os.execve(order["argv"][0], [*order["argv"], str(fd)], order["environ"])
+    except StepFailed as error:
+        step, reason = error.index, error.reason
+    except Exception:
+        reason = traceback.format_exc(limit=3)
+    control.send(json.dumps({"failed": reason, "step": step}).encode())
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

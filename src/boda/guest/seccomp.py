@@ -1,0 +1,185 @@
+"""The system calls a function may make: an allow-list, and its filter as a BPF program.
+
+Whatever no group names is refused: with EPERM where the kernel has had the call for long, with
+ENOSYS where it is newer than the tables here, so that a C library falls back to what it knows.
+``clone`` is allowed unless it asks for a namespace; ``clone3`` is answered ENOSYS, because its
+flags stand in memory where a filter cannot look.
+
+Refused on purpose, each a way into the kernel or to a neighbour: mount and its relatives,
+unshare, setns, pivot_root, chroot, ptrace, process_vm_readv and _writev, kcmp, pidfd_getfd, bpf,
+perf_event_open, userfaultfd, io_uring_*, keyctl, add_key, request_key, open_by_handle_at,
+init_module, kexec_load, reboot, swapon, quotactl, acct, settimeofday, clock_settime, syslog,
+ioperm, iopl, mknod, fanotify_init, lookup_dcookie, nfsservctl, vhangup, uselib.
+"""
+
+import errno
+import os
+import struct
+
+from .syscalls import NEWEST, NUMBERS
+
+GROUPS = (
+    (
+        "files",
+        "reading and writing what the mounts show",
+        "read write readv writev pread64 pwrite64 preadv pwritev preadv2 pwritev2 open openat "
+        "openat2 creat close close_range lseek stat fstat lstat newfstatat statx statfs fstatfs "
+        "access faccessat faccessat2 readlink readlinkat getdents getdents64 getcwd chdir fchdir "
+        "rename renameat renameat2 mkdir mkdirat rmdir link linkat unlink unlinkat symlink "
+        "symlinkat chmod fchmod fchmodat fchmodat2 chown fchown lchown fchownat truncate ftruncate "
+        "fallocate utime utimes utimensat futimesat umask fsync fdatasync sync_file_range sync "
+        "syncfs fadvise64 readahead copy_file_range sendfile splice tee vmsplice flock fcntl dup "
+        "dup2 dup3 pipe pipe2 memfd_create getxattr lgetxattr fgetxattr listxattr llistxattr "
+        "flistxattr setxattr lsetxattr fsetxattr removexattr lremovexattr fremovexattr "
+        "inotify_init inotify_init1 inotify_add_watch inotify_rm_watch cachestat",
+    ),
+    (
+        "memory",
+        "the process's own address space",
+        "brk mmap munmap mremap mprotect madvise mincore msync mlock mlock2 munlock mlockall "
+        "munlockall membarrier pkey_alloc pkey_free pkey_mprotect get_mempolicy set_mempolicy "
+        "mbind shmget shmat shmctl shmdt map_shadow_stack mseal process_mrelease",
+    ),
+    (
+        "processes",
+        "children, threads and their ends; clone is looked at more closely",
+        "fork vfork execve execveat exit exit_group wait4 waitid kill tkill tgkill getpid getppid "
+        "gettid set_tid_address set_robust_list get_robust_list futex futex_waitv futex_wake "
+        "futex_wait futex_requeue rseq arch_prctl prctl setsid getsid setpgid getpgid getpgrp "
+        "sched_yield sched_getaffinity sched_setaffinity sched_getparam sched_setparam "
+        "sched_getscheduler sched_setscheduler sched_getattr sched_setattr "
+        "sched_get_priority_max sched_get_priority_min sched_rr_get_interval getpriority "
+        "setpriority ioprio_get ioprio_set getrusage times getrlimit setrlimit prlimit64 "
+        "pidfd_open pidfd_send_signal capget capset getcpu restart_syscall seccomp "
+        "landlock_create_ruleset landlock_add_rule landlock_restrict_self",
+    ),
+    (
+        "identity",
+        "asking who one is; changing it fails for want of capabilities",
+        "getuid geteuid getgid getegid getresuid getresgid getgroups setuid setgid setreuid "
+        "setregid setresuid setresgid setgroups setfsuid setfsgid",
+    ),
+    (
+        "signals",
+        "handlers, masks and waiting",
+        "rt_sigaction rt_sigprocmask rt_sigpending rt_sigtimedwait rt_sigqueueinfo "
+        "rt_tgsigqueueinfo rt_sigreturn rt_sigsuspend sigaltstack pause alarm signalfd signalfd4",
+    ),
+    (
+        "time",
+        "reading clocks and sleeping; setting one is refused",
+        "time gettimeofday clock_gettime clock_getres clock_nanosleep nanosleep getitimer "
+        "setitimer timer_create timer_settime timer_gettime timer_getoverrun timer_delete "
+        "timerfd_create timerfd_settime timerfd_gettime",
+    ),
+    (
+        "waiting",
+        "event loops",
+        "select pselect6 poll ppoll epoll_create epoll_create1 epoll_ctl epoll_wait epoll_pwait "
+        "epoll_pwait2 epoll_ctl_old epoll_wait_old eventfd eventfd2",
+    ),
+    (
+        "network",
+        "sockets within the environment's own network; socket looks at the family",
+        "socketpair bind listen accept accept4 connect getsockname getpeername sendto "
+        "recvfrom sendmsg recvmsg sendmmsg recvmmsg setsockopt getsockopt shutdown",
+    ),
+    (
+        "ipc",
+        "System V and POSIX queues within the environment's own ipc namespace",
+        "semget semop semtimedop semctl msgget msgsnd msgrcv msgctl mq_open mq_unlink "
+        "mq_timedsend mq_timedreceive mq_notify mq_getsetattr",
+    ),
+    ("machine", "facts that are no secret", "uname sysinfo getrandom"),
+)
+
+# Families of sockets: Unix, IPv4, IPv6, and netlink, which getaddrinfo and getifaddrs ask.
+_FAMILIES = (1, 2, 10, 16)
+_NAMESPACES = 0x7E020000  # every CLONE_NEW* that clone can carry
+_TERMINAL_INJECTION = (0x5412, 0x541C)  # ioctl TIOCSTI and TIOCLINUX
+_PERSONALITIES = (0, 0xFFFFFFFF)  # Linux, and asking
+
+_AUDIT = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
+_ALLOW = 0x7FFF0000
+_ERRNO = 0x00050000
+_KILL = 0x80000000
+
+_LOAD, _EQUAL, _GREATER, _AT_LEAST, _BITS, _RETURN = 0x20, 0x15, 0x25, 0x35, 0x45, 0x06
+_NUMBER, _ARCH = 0, 4
+
+
+def _step(code, k, true=0, false=0):
+    return struct.pack("HBBI", code, true, false, k)
+
+
+def _argument(index):
+    return 16 + 8 * index  # the low 32 bits, little-endian machines
+
+
+def _refuse(error):
+    return _step(_RETURN, _ERRNO | error)
+
+
+def _when(number, body):
+    """Run a body, which must return, for one system call; otherwise skip it."""
+    return [_step(_EQUAL, number, 0, len(body)), *body]
+
+
+def _one_of(index, values):
+    """Allow when the argument is one of the values, else EPERM."""
+    tests = [_step(_EQUAL, value, len(values) - place, 0) for place, value in enumerate(values)]
+    return [_step(_LOAD, _argument(index)), *tests, _refuse(errno.EPERM), _step(_RETURN, _ALLOW)]
+
+
+def allowed(machine):
+    """The numbers of the allow-list on a machine, sorted."""
+    numbers = NUMBERS[machine]
+    names = {name for _, _, listed in GROUPS for name in listed.split()}
+    return sorted(numbers[name] for name in names if name in numbers)
+
+
+def _ranges(numbers):
+    ranges = []
+    for number in numbers:
+        if ranges and number == ranges[-1][1] + 1:
+            ranges[-1][1] = number
+        else:
+            ranges.append([number, number])
+    return ranges
+
+
+def program(machine=None):
+    """The filter as bytes of ``struct sock_filter``. KeyError on an unknown machine."""
+    machine = machine or os.uname().machine
+    call = NUMBERS[machine]
+    allow, deny = _step(_RETURN, _ALLOW), _refuse(errno.EPERM)
+    steps = [
+        _step(_LOAD, _ARCH),
+        _step(_EQUAL, _AUDIT[machine], 1, 0),
+        _step(_RETURN, _KILL),  # another architecture's calls carry other numbers
+        _step(_LOAD, _NUMBER),
+        _step(_GREATER, NEWEST, 0, 1),  # newer than the tables, or of the x32 kind
+        _refuse(errno.ENOSYS),
+    ]
+    steps += _when(call["clone3"], [_refuse(errno.ENOSYS)])
+    steps += _when(
+        call["clone"],
+        [_step(_LOAD, _argument(0)), _step(_BITS, _NAMESPACES, 0, 1), deny, allow],
+    )
+    steps += _when(call["socket"], _one_of(0, _FAMILIES))
+    steps += _when(call["personality"], _one_of(0, _PERSONALITIES))
+    first, second = _TERMINAL_INJECTION
+    steps += _when(
+        call["ioctl"],
+        [
+            _step(_LOAD, _argument(1)),
+            _step(_EQUAL, first, 2, 0),
+            _step(_EQUAL, second, 1, 0),
+            allow,
+            deny,
+        ],
+    )
+    for low, high in _ranges(allowed(machine)):
+        steps += [_step(_GREATER, high, 3, 0), _step(_AT_LEAST, low, 0, 1), allow, deny]
+    steps.append(deny)
+    return b"".join(steps)

@@ -1,0 +1,103 @@
+"""The zygote of a runtime: an interpreter with everything loaded, that forks environments.
+
+Single-threaded for all of its life, because only then is a fork a faithful copy. It runs no code
+of any function; it reads orders from its control socket, forks an init for each, and forgets it.
+When the control socket closes, the platform is gone and so is the zygote.
+
+An order is one message, JSON with descriptors: ``{"isolated": bool, "fds": [names…], …}``; what
+else stands in it is for the init (``init.py``). The init's own socket gets
+``{"event": "forked", "pid"}`` with a pidfd from here, or ``{"event": "failed"}``.
+"""
+
+import gc
+import importlib
+import json
+import os
+import signal
+import socket
+import sys
+import traceback
+
+from . import init, linux, seccomp
+
+_CLOEXEC = 0x40000000  # MSG_CMSG_CLOEXEC, which Python does not name
+_LARGEST = 1 << 20
+
+
+def _load():
+    """Import what functions will want, so that they find it in memory, and use it once.
+
+    Making one client warms what botocore keeps for the life of a process. The session is a
+    throw-away one: no default session, no credentials, no open connection stay behind.
+    """
+    bootstrap = importlib.import_module(__package__ + ".bootstrap")
+    try:
+        import boto3
+    except ImportError:
+        return bootstrap
+    session = boto3.Session(
+        aws_access_key_id="warm", aws_secret_access_key="warm", region_name="us-east-1"
+    )
+    for service in ("s3", "lambda"):
+        session.client(service, endpoint_url="http://127.0.0.1:4566")
+    return bootstrap
+
+
+def _fork(order, fds, control, program, bootstrap, own_pid_namespace):
+    """Fork an init. Returns (pid, pidfd) in the zygote; the init does not return."""
+    if order["isolated"]:
+        # The namespace for children is chosen anew for each: back to one's own, then a fresh one.
+        linux.setns(own_pid_namespace, linux.NEWPID)
+        linux.unshare(linux.NEWPID)
+    pid = os.fork()
+    if pid:
+        return pid, os.pidfd_open(pid)
+    status = 1
+    try:
+        control.close()
+        if own_pid_namespace is not None:
+            os.close(own_pid_namespace)
+        init_socket = socket.socket(fileno=fds["init"])
+        try:
+            status = init.main(order, fds, init_socket, program, bootstrap)
+        except BaseException:
+            init.report_failure(init_socket, traceback.format_exc(limit=4))
+    finally:
+        os._exit(status)
+
+
+def main(fd, isolated):
+    control = socket.socket(fileno=fd)
+    control.set_inheritable(False)
+    linux.set_name("boda-zygote")
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the platform's to answer
+    own_pid_namespace = None
+    if isolated:
+        own_pid_namespace = os.open("/.host/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+    bootstrap = _load()
+    program = seccomp.program()
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps inits
+    gc.collect()
+    gc.freeze()
+    control.send(json.dumps({"ready": sys.version.split()[0]}).encode())
+    while True:
+        data, received, _, _ = socket.recv_fds(control, _LARGEST, 64, _CLOEXEC)
+        if not data:
+            return
+        order = json.loads(data)
+        fds = dict(zip(order["fds"], received))
+        with socket.socket(fileno=os.dup(fds["init"])) as answer:
+            try:
+                pid, pidfd = _fork(order, fds, control, program, bootstrap, own_pid_namespace)
+                message = json.dumps({"event": "forked", "pid": pid}).encode()
+                socket.send_fds(answer, [message], [pidfd])
+                os.close(pidfd)
+            except OSError as error:
+                init.report_failure(answer, f"fork: {error}")
+        for each in received:
+            os.close(each)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[-1]), sys.argv[-2] == "isolated")
+    os._exit(0)

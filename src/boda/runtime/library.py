@@ -1,0 +1,134 @@
+"""The folder functions see as ``/var/runtime``: the guest and boto3 with what it needs.
+
+Made from the platform's own installation, once per set of versions, in the data folder; the
+name holds a digest, so that an upgrade makes a new one and a running zygote keeps its own.
+Compiled for each interpreter when that is first used: ``__pycache__`` names carry the version,
+so one folder serves all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from importlib import metadata
+from pathlib import Path
+from typing import Protocol
+
+from boda.core.errors import PlatformError
+
+DISTRIBUTIONS = (
+    "boto3",
+    "botocore",
+    "s3transfer",
+    "jmespath",
+    "python-dateutil",
+    "six",
+    "urllib3",
+)
+GUEST = "_boda"
+"""The package the guest is inside; a name no function takes by accident."""
+
+
+class _Interpreter(Protocol):
+    @property
+    def interpreter(self) -> Path: ...
+    @property
+    def version(self) -> str: ...
+
+
+class Library:
+    """folder: where to keep it. guest: the guest's sources. bootstrap: another bootstrap in
+    place of the guest's own."""
+
+    def __init__(
+        self, folder: Path, *, guest: Path | None = None, bootstrap: Path | None = None
+    ) -> None:
+        self._folder = folder
+        self._guest = guest or Path(__file__).parent.parent / "guest"
+        self._bootstrap = bootstrap
+
+    def prepare(self, runtime: _Interpreter) -> Path:
+        """The folder, complete and compiled for this interpreter. Blocking. PlatformError."""
+        place = self._folder / self._digest()
+        if not place.is_dir():
+            self._build(place)
+        marker = place / f".compiled-{runtime.version}"
+        if not marker.exists():
+            done = subprocess.run(
+                [runtime.interpreter, "-I", "-m", "compileall", "-q", place],
+                capture_output=True,
+                text=True,
+                check=False,
+                umask=0o022,
+            )
+            if done.returncode:
+                raise PlatformError(
+                    f"{runtime.interpreter} cannot compile the library of functions: "
+                    f"{(done.stdout + done.stderr).strip()[-300:]}"
+                )
+            marker.touch()
+        return place
+
+    def _sources(self) -> dict[str, Path]:
+        """The guest's files by their names in the package."""
+        files = {path.name: path for path in sorted(self._guest.glob("*.py"))}
+        if self._bootstrap is not None:
+            files["bootstrap.py"] = self._bootstrap
+        return files
+
+    def _digest(self) -> str:
+        state = hashlib.sha256()
+        for name in DISTRIBUTIONS:
+            state.update(f"{name} {_distribution(name).version}\n".encode())
+        for name, path in self._sources().items():
+            state.update(name.encode() + b"\0" + path.read_bytes() + b"\0")
+        return state.hexdigest()[:20]
+
+    def _build(self, place: Path) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        unfinished = Path(tempfile.mkdtemp(prefix=".library-", dir=self._folder))
+        try:
+            package = unfinished / GUEST
+            package.mkdir()
+            for name, path in self._sources().items():
+                _copy(path, package / name)
+            for name in DISTRIBUTIONS:
+                _copy_distribution(name, unfinished)
+            for folder, _, _ in os.walk(unfinished):
+                os.chmod(folder, 0o755)  # functions run as users of their own
+            try:
+                unfinished.rename(place)
+            except OSError:
+                if not place.is_dir():  # another platform may have been faster
+                    raise
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _distribution(name: str) -> metadata.Distribution:
+    try:
+        return metadata.distribution(name)
+    except metadata.PackageNotFoundError as error:
+        raise PlatformError(f"{name} is not installed; run `make setup` again.") from error
+
+
+def _copy_distribution(name: str, target: Path) -> None:
+    distribution = _distribution(name)
+    for file in distribution.files or ():
+        parts = file.parts
+        if parts[0] in ("..", "/") or "__pycache__" in parts or file.is_absolute():
+            continue  # scripts and the like, which lie outside the library
+        source = Path(os.fspath(distribution.locate_file(file)))
+        if source.is_file():
+            destination = target.joinpath(*parts)
+            destination.parent.mkdir(parents=True, exist_ok=True)
+            _copy(source, destination)
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Readable by the functions' users, whatever the umask; the time kept for the byte code."""
+    shutil.copy2(source, target)
+    target.chmod(0o644)

@@ -1,0 +1,486 @@
+"""Memory, CPU and process limits, freezing and accounting, by cgroups of version 2 or 1.
+
+Only the runtime process and its children are in a sandbox's cgroup. The init stays outside: it
+must not be frozen, killed for memory or counted, since it ends everything when the platform dies.
+
+    <own>/boda-<instance>/<sandbox_id>      one directory in version 2, one per hierarchy in 1
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+from boda.sandbox.contract import SandboxError, Usage
+
+PERIOD_US = 100_000
+CONTROLLERS = ("memory", "cpu", "pids", "freezer", "cpuacct")
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """memory_bytes: hard, without swap. cpu: vCPUs. processes: with threads."""
+
+    memory_bytes: int
+    cpu: float
+    processes: int
+
+
+class Group(Protocol):
+    """The cgroup of one sandbox. Every method is safe when it has gone."""
+
+    entries: dict[str, int]
+    """Descriptors by name: writing "0" into each puts the writer into the group."""
+    freezer: int | None
+    """A descriptor with which the init can thaw."""
+    thawed: str
+    """What to write into it."""
+
+    def set_cpu(self, cpu: float) -> None: ...
+    def freeze(self) -> None: ...
+    def thaw(self) -> None: ...
+    def usage(self) -> Usage: ...
+    def reset_peak(self) -> None: ...
+    def oom_kills(self) -> int: ...
+    def kill(self) -> None: ...
+    def remove(self) -> bool:
+        """False when processes are still leaving it; ask again."""
+
+
+class Hierarchy(Protocol):
+    """Where groups are made, and what can be limited there."""
+
+    version: Literal[0, 1, 2]
+    can: frozenset[str]
+    paths: tuple[str, ...]
+
+    def make(self, name: str, limit: Limit) -> Group: ...
+    def close(self) -> None: ...
+
+
+def _read(path: Path, name: str) -> str:
+    try:
+        return (path / name).read_text()
+    except OSError:
+        return ""
+
+
+def _number(path: Path, name: str) -> int:
+    try:
+        return int((path / name).read_text())
+    except (OSError, ValueError):
+        return 0
+
+
+def _write(path: Path, name: str, value: object) -> bool:
+    try:
+        fd = os.open(path / name, os.O_WRONLY)
+    except OSError:
+        return False
+    try:
+        os.write(fd, str(value).encode())
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(fd)
+
+
+def _fields(text: str) -> dict[str, int]:
+    pairs = (line.split() for line in text.splitlines())
+    return {pair[0]: int(pair[1]) for pair in pairs if len(pair) == 2 and pair[1].isdigit()}
+
+
+def _quota(cpu: float) -> int:
+    """Microseconds of each period; the kernel wants at least one millisecond."""
+    return max(1000, int(cpu * PERIOD_US))
+
+
+def _remove(path: Path) -> bool:
+    try:
+        path.rmdir()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return True
+
+
+class _Entries:
+    """Descriptors that belong to a group, closed with it."""
+
+    def __init__(self) -> None:
+        self.entries: dict[str, int] = {}
+        self.freezer: int | None = None
+
+    def _open(self, name: str, path: Path, file: str) -> None:
+        self.entries[name] = os.open(path / file, os.O_WRONLY | os.O_CLOEXEC)
+
+    def _close(self) -> None:
+        for fd in self.entries.values():
+            os.close(fd)
+        self.entries = {}
+        if self.freezer is not None:
+            os.close(self.freezer)
+            self.freezer = None
+
+
+class _Group2(_Entries):
+    thawed = "0"
+
+    def __init__(self, path: Path, limit: Limit) -> None:
+        super().__init__()
+        self._path = path
+        path.mkdir()
+        try:
+            _write(path, "memory.max", limit.memory_bytes)
+            _write(path, "memory.swap.max", 0)
+            _write(path, "memory.zswap.max", 0)
+            _write(path, "memory.oom.group", 1)
+            _write(path, "pids.max", limit.processes)
+            self.set_cpu(limit.cpu)
+            self._open("cgroup0", path, "cgroup.procs")
+            self.freezer = os.open(path / "cgroup.freeze", os.O_WRONLY | os.O_CLOEXEC)
+            # The peak counts from when the file was opened and reset; older kernels cannot.
+            self._peak: int | None = None
+            with contextlib.suppress(OSError):
+                self._peak = os.open(path / "memory.peak", os.O_RDWR | os.O_CLOEXEC)
+        except OSError:
+            self.remove()
+            raise
+        self._highest = 0
+
+    def set_cpu(self, cpu: float) -> None:
+        _write(self._path, "cpu.max", f"{_quota(cpu)} {PERIOD_US}")
+        _write(self._path, "cpu.max.burst", _quota(cpu))
+
+    def freeze(self) -> None:
+        _write(self._path, "cgroup.freeze", 1)
+
+    def thaw(self) -> None:
+        _write(self._path, "cgroup.freeze", 0)
+
+    def usage(self) -> Usage:
+        now = _number(self._path, "memory.current")
+        now = max(0, now - _fields(_read(self._path, "memory.stat")).get("inactive_file", 0))
+        cpu = _fields(_read(self._path, "cpu.stat")).get("usage_usec", 0) / 1e6
+        peak = 0
+        if self._peak is not None:
+            with contextlib.suppress(OSError, ValueError):
+                peak = int(os.pread(self._peak, 64, 0))
+        self._highest = max(self._highest, now)
+        return Usage(now, peak or self._highest, cpu)
+
+    def reset_peak(self) -> None:
+        self._highest = 0
+        if self._peak is not None:
+            with contextlib.suppress(OSError):
+                os.write(self._peak, b"reset")  # Linux 6.12; before, the peak is of a lifetime
+
+    def oom_kills(self) -> int:
+        return _fields(_read(self._path, "memory.events")).get("oom_kill", 0)
+
+    def kill(self) -> None:
+        _write(self._path, "cgroup.kill", 1)
+
+    def remove(self) -> bool:
+        self._close()
+        if getattr(self, "_peak", None) is not None:
+            os.close(self._peak)  # type: ignore[arg-type]
+            self._peak = None
+        return _remove(self._path)
+
+
+class _Group1(_Entries):
+    thawed = "THAWED"
+
+    def __init__(self, paths: dict[str, Path], limit: Limit) -> None:
+        super().__init__()
+        self._paths = paths
+        try:
+            for path in set(paths.values()):
+                path.mkdir()
+            if (memory := paths.get("memory")) is not None:
+                _write(memory, "memory.swappiness", 0)
+                _write(memory, "memory.limit_in_bytes", limit.memory_bytes)
+                _write(memory, "memory.memsw.limit_in_bytes", limit.memory_bytes)
+            if (pids := paths.get("pids")) is not None:
+                _write(pids, "pids.max", limit.processes)
+            self.set_cpu(limit.cpu)
+            for number, path in enumerate(sorted(set(paths.values()))):
+                self._open(f"cgroup{number}", path, "cgroup.procs")
+            if (freezer := paths.get("freezer")) is not None:
+                self.freezer = os.open(freezer / "freezer.state", os.O_WRONLY | os.O_CLOEXEC)
+        except OSError:
+            self.remove()
+            raise
+
+    def _at(self, controller: str) -> Path:
+        return self._paths.get(controller, Path("/nonexistent"))
+
+    def set_cpu(self, cpu: float) -> None:
+        path = self._at("cpu")
+        _write(path, "cpu.cfs_burst_us", 0)  # a quota below the burst would be refused
+        _write(path, "cpu.cfs_period_us", PERIOD_US)
+        _write(path, "cpu.cfs_quota_us", _quota(cpu))
+        _write(path, "cpu.cfs_burst_us", _quota(cpu))
+
+    def freeze(self) -> None:
+        _write(self._at("freezer"), "freezer.state", "FROZEN")
+
+    def thaw(self) -> None:
+        _write(self._at("freezer"), "freezer.state", "THAWED")
+
+    def usage(self) -> Usage:
+        memory = self._at("memory")
+        now = _number(memory, "memory.usage_in_bytes")
+        now = max(0, now - _fields(_read(memory, "memory.stat")).get("inactive_file", 0))
+        peak = _number(memory, "memory.max_usage_in_bytes")
+        return Usage(now, max(peak, now), _number(self._at("cpuacct"), "cpuacct.usage") / 1e9)
+
+    def reset_peak(self) -> None:
+        _write(self._at("memory"), "memory.max_usage_in_bytes", 0)
+
+    def oom_kills(self) -> int:
+        return _fields(_read(self._at("memory"), "memory.oom_control")).get("oom_kill", 0)
+
+    def kill(self) -> None:
+        """Version 1 cannot; the init's end does it."""
+
+    def remove(self) -> bool:
+        self._close()
+        return all([_remove(path) for path in set(self._paths.values())])
+
+
+class _NoGroup:
+    """Where the machine gives no cgroup. Freezing then is stopping, which the init does."""
+
+    thawed = ""
+
+    def __init__(self) -> None:
+        self.entries: dict[str, int] = {}
+        self.freezer: int | None = None
+
+    def set_cpu(self, cpu: float) -> None: ...
+    def freeze(self) -> None: ...
+    def thaw(self) -> None: ...
+    def kill(self) -> None: ...
+    def reset_peak(self) -> None: ...
+
+    def usage(self) -> Usage:
+        return Usage(0, 0, 0.0)
+
+    def oom_kills(self) -> int:
+        return 0
+
+    def remove(self) -> bool:
+        return True
+
+
+class NoHierarchy:
+    version: Literal[0, 1, 2] = 0
+    can: frozenset[str] = frozenset()
+    paths: tuple[str, ...] = ()
+
+    def make(self, name: str, limit: Limit) -> Group:
+        return _NoGroup()
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Mount:
+    point: Path
+    root: str
+    kind: str
+    controllers: frozenset[str]
+
+
+def _mounts() -> Iterator[_Mount]:
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        left, _, right = line.partition(" - ")
+        fields, kind = left.split(), right.split()
+        if kind[0] in ("cgroup", "cgroup2"):
+            point = re.sub(r"\\(\d{3})", lambda m: chr(int(m[1], 8)), fields[4])
+            yield _Mount(Path(point), fields[3], kind[0], frozenset(kind[2].split(",")))
+
+
+def _own_paths() -> dict[str, str]:
+    """This process's cgroup by controller; version 2 under the empty name."""
+    own = {}
+    for line in Path("/proc/self/cgroup").read_text().splitlines():
+        _, controllers, path = line.split(":", 2)
+        for controller in controllers.split(","):
+            own[controller] = path
+    return own
+
+
+def _place(mount: _Mount, own: str) -> Path:
+    """Where a cgroup lies below a mount, which may show only a part of the tree."""
+    if mount.root != "/" and own.startswith(mount.root):
+        own = own[len(mount.root) :]
+    path = mount.point / own.lstrip("/")
+    return path if path.is_dir() else mount.point
+
+
+class Hierarchy2:
+    """One tree. Its leaves hold processes and its inner groups controllers, never both."""
+
+    version: Literal[0, 1, 2] = 2
+
+    def __init__(self, top: Path, name: str) -> None:
+        """SandboxError when groups cannot be made below ``top``."""
+        self._moved_to: Path | None = None
+        wanted = {"memory", "cpu", "pids"} & set(_read(top, "cgroup.controllers").split())
+        self._enable(top, wanted)
+        self._base = top / name
+        try:
+            self._base.mkdir(exist_ok=True)
+        except OSError as error:
+            raise SandboxError(f"cgroup {self._base}: {error.strerror}") from error
+        self._enable(self._base, wanted)
+        enabled = set(_read(self._base, "cgroup.subtree_control").split())
+        if not os.access(self._base / "cgroup.procs", os.W_OK):
+            raise SandboxError(f"cgroup {self._base} does not take processes")
+        self.can = frozenset(enabled & wanted) | {"freezer"}
+        self.paths = (str(self._base),)
+
+    def _enable(self, path: Path, wanted: set[str]) -> None:
+        missing = wanted - set(_read(path, "cgroup.subtree_control").split())
+        for controller in sorted(missing):
+            if _write(path, "cgroup.subtree_control", f"+{controller}"):
+                continue
+            # The group holds processes. In a cgroup of one's own (a delegated scope, the root of
+            # a container) they may step aside into a leaf; nobody else's are touched.
+            if self._step_aside(path):
+                _write(path, "cgroup.subtree_control", f"+{controller}")
+
+    def _step_aside(self, path: Path) -> bool:
+        if self._moved_to is not None:
+            return False
+        leaf = path / "boda-platform"
+        try:
+            leaf.mkdir(exist_ok=True)
+            (leaf / "cgroup.procs").write_text(str(os.getpid()))
+        except OSError:
+            return False
+        self._moved_to = leaf
+        return True
+
+    def make(self, name: str, limit: Limit) -> Group:
+        try:
+            return _Group2(self._base / name, limit)
+        except OSError as error:
+            raise SandboxError(f"cgroup {name}: {error.strerror}") from error
+
+    def close(self) -> None:
+        _remove(self._base)
+
+
+class Hierarchy1:
+    """One tree per controller."""
+
+    version: Literal[0, 1, 2] = 1
+
+    def __init__(self, tops: dict[str, Path], name: str) -> None:
+        self._bases: dict[str, Path] = {}
+        for controller, top in tops.items():
+            base = top / name
+            try:
+                base.mkdir(exist_ok=True)
+            except OSError:
+                continue
+            if os.access(base / "cgroup.procs", os.W_OK):
+                self._bases[controller] = base
+        if not self._bases:
+            raise SandboxError("no cgroup hierarchy of version 1 is writable")
+        self.can = frozenset(self._bases) - {"cpuacct"}
+        self.paths = tuple(sorted({str(base) for base in self._bases.values()}))
+
+    def make(self, name: str, limit: Limit) -> Group:
+        try:
+            return _Group1({key: base / name for key, base in self._bases.items()}, limit)
+        except OSError as error:
+            raise SandboxError(f"cgroup {name}: {error.strerror}") from error
+
+    def close(self) -> None:
+        for base in set(self._bases.values()):
+            _remove(base)
+
+
+def open_hierarchy(instance: str) -> Hierarchy:
+    """The best this machine gives: version 2 where it has the controllers, else version 1."""
+    name = f"boda-{instance}"
+    try:
+        mounts, own = list(_mounts()), _own_paths()
+    except OSError:
+        return NoHierarchy()
+    for mount in mounts:
+        if mount.kind != "cgroup2":
+            continue
+        controllers = set(_read(mount.point, "cgroup.controllers").split())
+        if not {"memory", "pids"} <= controllers:
+            continue
+        # At the real root of the tree inner groups may hold processes, so root goes there; it
+        # alone has no cgroup.type.
+        at_root = os.geteuid() == 0 and not (mount.point / "cgroup.type").exists()
+        top = mount.point if at_root else _place(mount, own.get("", "/"))
+        with contextlib.suppress(SandboxError):
+            return Hierarchy2(top, name)
+    tops: dict[str, Path] = {}
+    for mount in mounts:
+        if mount.kind == "cgroup":
+            for controller in mount.controllers & set(CONTROLLERS):
+                tops[controller] = _place(mount, own.get(controller, "/"))
+    with contextlib.suppress(SandboxError):
+        return Hierarchy1(tops, name)
+    return NoHierarchy()
+
+
+def sweep(paths: list[str]) -> None:
+    """Remove what an instance that is no more has left: its processes first."""
+    for text in paths:
+        base = Path(text)
+        if not base.name.startswith("boda-") or not base.is_dir():
+            continue
+        for group in [*(entry for entry in base.iterdir() if entry.is_dir()), base]:
+            _write(group, "freezer.state", "THAWED")
+            _write(group, "cgroup.freeze", "0")
+            for pid in _read(group, "cgroup.procs").split():
+                with contextlib.suppress(OSError):
+                    os.kill(int(pid), 9)
+            _remove(group)
+
+
+def favour_moves() -> int | None:
+    """Make entering a cgroup cheap: microseconds instead of the six milliseconds that the kernel
+    otherwise waits for every processor to notice. Linux 6.0 and newer, as root.
+
+    A cgroup mount with ``favordynmods`` asks for it; this one has no controllers, is seen by
+    nobody, and lives as long as the descriptor that is returned.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    cloexec, set_flag, set_string, create = 1, 0, 1, 6
+    context = libc.syscall(430, b"cgroup", cloexec)
+    if context < 0:
+        return None
+    try:
+        options = [
+            (set_flag, b"none", None),
+            (set_string, b"name", f"boda{os.getpid()}".encode()),
+            (set_flag, b"favordynmods", None),
+            (create, None, None),
+        ]
+        for command, key, value in options:
+            if libc.syscall(431, context, command, key, value, 0) < 0:
+                return None
+        mount = libc.syscall(432, context, cloexec, 0)
+        return int(mount) if mount >= 0 else None
+    finally:
+        os.close(context)

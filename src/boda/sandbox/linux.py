@@ -1,0 +1,402 @@
+"""Sandboxes on Linux: namespaces, cgroups, seccomp; one zygote per runtime.
+
+What is shared by all sandboxes of a platform is made at the first need and removed by ``close``:
+the cgroup they lie in, the bridge, the ready volumes, the zygotes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import os
+import shutil
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from boda.core.clock import Clock, SystemClock
+from boda.sandbox import plan
+from boda.sandbox.cgroups import Group, Hierarchy, Limit, favour_moves, open_hierarchy
+from boda.sandbox.contract import (
+    Interpreter,
+    Library,
+    Sandbox,
+    SandboxError,
+    SandboxSpec,
+)
+from boda.sandbox.host import Host
+from boda.sandbox.lease import Lease, tag_of
+from boda.sandbox.mode import Isolation, Mode
+from boda.sandbox.network import Network, NetworkUnavailable
+from boda.sandbox.running import LinuxSandbox, Pipes
+from boda.sandbox.volumes import Volumes
+from boda.sandbox.zygotes import Zygote
+
+FIRST_UID = 2_000_000
+UIDS_PER_INSTANCE = 65_536
+NAMED = (f"127.0.0.1:{plan.RUNTIME_API_PORT}", f"127.0.0.1:{plan.ENDPOINT_PORT}")
+
+
+class _Numbers:
+    """Small numbers, each used by one at a time."""
+
+    def __init__(self, limit: int) -> None:
+        self._fresh = iter(range(limit))
+        self._returned: list[int] = []
+
+    def take(self) -> int:
+        if self._returned:
+            return self._returned.pop(0)
+        try:
+            return next(self._fresh)
+        except StopIteration:
+            raise SandboxError("too many sandboxes at once") from None
+
+    def give_back(self, number: int) -> None:
+        self._returned.append(number)
+
+
+class LinuxSandboxes:
+    """See ``Sandboxes``.
+
+    state_dir: for what lives no longer than the platform, on a disk with room for /tmp volumes.
+    catalogue: runtimes by name. instance: the platform's name on this machine; no two platforms
+    that run at once share one. network: outbound internet where possible; why it is not stands
+    in ``network_missing``.
+    """
+
+    def __init__(
+        self,
+        state_dir: Path,
+        catalogue: Mapping[str, Interpreter],
+        library: Library,
+        *,
+        isolation: Isolation = "full",
+        network: bool = True,
+        instance: str,
+        clock: Clock | None = None,
+    ) -> None:
+        self._tag = tag_of(instance)
+        self._state = state_dir.resolve() / f"sandbox-{self._tag}"
+        self._hidden = (state_dir.resolve(),)
+        self._catalogue = catalogue
+        self._library = library
+        self._mode = Mode.of_this_process(isolation)
+        self._clock = clock or SystemClock()
+        self._want_network = network and isolation == "full"
+        self.network_missing = "" if network else "switched off"
+        self._host = Host.of_this_machine()
+        self._opened: asyncio.Task[None] | None = None
+        self._closed = False
+        self._lease: Lease | None = None
+        self._hierarchy: Hierarchy | None = None
+        self._network: Network | None = None
+        self._volumes: Volumes | None = None
+        self._favour: int | None = None
+        self._zygotes: dict[str, Zygote] = {}
+        self._locks: dict[str, asyncio.Lock] = {}
+        self._mounts = itertools.count()
+        first = FIRST_UID + int(self._tag, 16) % 1000 * UIDS_PER_INSTANCE
+        self._first_uid = first
+        self._uids = _Numbers(UIDS_PER_INSTANCE)
+        self._alive: set[LinuxSandbox] = set()
+        self._background: set[asyncio.Task[None]] = set()
+
+    @property
+    def mode(self) -> Mode:
+        return self._mode
+
+    async def open(self) -> None:
+        """Make what all sandboxes share; ``start`` and ``warm`` do it at the first need."""
+        if self._closed:
+            raise SandboxError("the sandboxes are closed")
+        if self._opened is None:
+            self._opened = asyncio.create_task(asyncio.to_thread(self._open))
+        await asyncio.shield(self._opened)
+
+    def _open(self) -> None:
+        self._lease = Lease(self._tag)
+        shutil.rmtree(self._state, ignore_errors=True)
+        self._state.mkdir(parents=True, mode=0o700)
+        self._hierarchy = open_hierarchy(self._tag)
+        self._lease.record(cgroup_paths=self._hierarchy.paths, forward_was=None)
+        if os.geteuid() == 0:
+            self._favour = favour_moves()
+        if self._mode.isolated and self._mode.privileged and not Volumes.possible():
+            self._volumes = Volumes(self._state / "volumes")
+        if self._want_network:
+            self._open_network()
+
+    def _open_network(self) -> None:
+        assert self._lease is not None and self._hierarchy is not None
+        network = Network(self._tag, first=int(self._tag, 16))
+        try:
+            if not self._mode.privileged:
+                raise NetworkUnavailable("a bridge and NAT are root's to make")
+            network.open()
+        except NetworkUnavailable as error:
+            self.network_missing = str(error)
+            return
+        self._network = network
+        self._lease.record(cgroup_paths=self._hierarchy.paths, forward_was=network.forward_was)
+
+    # Starting
+
+    async def warm(self, runtime: str) -> None:
+        await self.open()
+        await self._zygote(runtime)
+        if self._volumes is not None:
+            self._refill(512)
+
+    async def start(self, spec: SandboxSpec) -> Sandbox:
+        await self.open()
+        zygote = await self._zygote(spec.runtime)
+        try:
+            return await self._start(spec, zygote)
+        except SandboxError:
+            if zygote.alive or self._closed:
+                raise
+        # The zygote died under the order; another one is no worse for it.
+        return await self._start(spec, await self._zygote(spec.runtime))
+
+    async def _zygote(self, runtime: str) -> Zygote:
+        interpreter = self._catalogue.get(runtime)
+        if interpreter is None:
+            raise SandboxError(f"this machine has no runtime {runtime}")
+        key = str(interpreter.interpreter)  # custom runtimes share a Python's zygote
+        zygote = self._zygotes.get(key)
+        if zygote is not None and zygote.alive:
+            return zygote
+        async with self._locks.setdefault(key, asyncio.Lock()):
+            zygote = self._zygotes.get(key)
+            if zygote is not None:
+                if zygote.alive:
+                    return zygote
+                await zygote.close()
+            folder = await asyncio.to_thread(self._library.prepare, interpreter)
+            mount_point = self._state / f"root-{next(self._mounts)}"
+            zygote = Zygote(interpreter, folder, self._host, self._mode, mount_point, self._hidden)
+            await zygote.start()
+            if self._closed:
+                await zygote.close()
+                raise SandboxError("the sandboxes are closed")
+            self._zygotes[key] = zygote
+            return zygote
+
+    async def _start(self, spec: SandboxSpec, zygote: Zygote) -> LinuxSandbox:
+        """One attempt. What was made for it is undone when it fails."""
+        assert self._hierarchy is not None
+        fds: dict[str, int] = {}
+        pipes = control = there = group = None
+        number = self._uids.take()
+        netns_inode = None
+        sandbox: LinuxSandbox | None = None
+        try:
+            share = plan.vcpus(spec.memory_mb)
+            memory = (spec.memory_mb + plan.BOOTSTRAP_MB) * plan.MIB
+            limit = Limit(memory, max(share, 1.0), spec.processes)
+            group = self._hierarchy.make(spec.sandbox_id, limit)
+            pipes = Pipes()
+            control, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            fds["init"] = there.fileno()
+            fds["channel"], fds["log"], fds["console"] = pipes.there
+            fds |= group.entries
+            if group.freezer is not None:
+                fds["freezer"] = group.freezer
+            volume = await self._volume(spec.ephemeral_mb)
+            if volume is not None:
+                fds["volume"] = volume
+            if spec.network and self._network is not None:
+                netns = self._network.take()
+                if netns is None:
+                    netns = await asyncio.to_thread(self._network.wait)
+                if netns is not None:
+                    fds["netns"] = netns
+                    netns_inode = os.fstat(netns).st_ino
+            steps = self._environment_steps(spec, volume is not None)
+            order = self._order(spec, zygote, group, steps, number) | {"fds": list(fds)}
+
+            async def release() -> None:
+                self._release(sandbox, number, netns_inode)
+
+            sandbox = LinuxSandbox(
+                spec,
+                control,
+                pipes,
+                group,
+                isolated=self._mode.isolated,
+                cpu=share,
+                clock=self._clock,
+                name_step=lambda index: steps[index].describe(),
+                release=release,
+            )
+            self._alive.add(sandbox)
+            await zygote.fork(order, list(fds.values()))
+            there.close()
+            pipes.close_there()
+            await sandbox.started()
+            return sandbox
+        except BaseException as error:
+            if sandbox is not None:
+                if there is not None:
+                    there.close()
+                await sandbox.destroy()
+            else:
+                self._abandon(pipes, control, there, group)
+                self._release(None, number, netns_inode)
+            if isinstance(error, OSError):
+                raise SandboxError(f"the sandbox could not be made: {error}") from error
+            raise
+        finally:
+            for name in ("volume", "netns"):
+                if name in fds:
+                    os.close(fds[name])
+
+    async def _volume(self, size_mb: int) -> int | None:
+        if self._volumes is None:
+            return None
+        fd = self._volumes.take_ready(size_mb)
+        if fd is not None:
+            self._refill(size_mb)
+            return fd
+        try:
+            return await asyncio.to_thread(self._volumes.make, size_mb)
+        except OSError as error:
+            raise SandboxError(f"no file system for /tmp: {error}") from error
+
+    def _refill(self, size_mb: int) -> None:
+        async def work() -> None:
+            assert self._volumes is not None
+            with contextlib.suppress(OSError):
+                await asyncio.to_thread(self._volumes.refill, size_mb)
+
+        if not self._background:
+            task = asyncio.create_task(work())
+            self._background.add(task)
+            task.add_done_callback(self._background.discard)
+
+    def _environment_steps(self, spec: SandboxSpec, volume: bool) -> list[plan.Step]:
+        if not self._mode.isolated:
+            return []
+        return plan.environment(
+            spec.code_dir.resolve(),
+            [folder.resolve() for folder in spec.layer_dirs],
+            spec.ephemeral_mb,
+            self._host,
+            volume=volume,
+            recursive=not self._mode.privileged,
+        )
+
+    def _order(
+        self,
+        spec: SandboxSpec,
+        zygote: Zygote,
+        group: Group,
+        steps: list[plan.Step],
+        number: int,
+    ) -> dict[str, Any]:
+        """What the zygote and the init are told; see ``guest/init.py``."""
+        isolated = self._mode.isolated
+        environ = dict(spec.environment)
+        limits = plan.Limits(open_files=spec.open_files, processes=spec.processes).wire()
+        if isolated:
+            task, runtime, opt = "/var/task", "/var/runtime", ["/opt"]
+            stdlib = "/var/lang"
+        else:
+            task, runtime = str(spec.code_dir.resolve()), str(zygote.library)
+            opt = [str(folder.resolve()) for folder in reversed(spec.layer_dirs)]
+            stdlib = str(zygote.runtime.prefix)
+            environ |= self._process_environ(spec, task, runtime)
+            del limits["processes"]  # would count every process of this user
+        kind = self._catalogue[spec.runtime].kind
+        if kind == "provided":
+            argv = [f"{folder}/bootstrap" for folder in (task, *opt)]
+        else:
+            argv = [zygote.interpreter, f"{runtime}/_boda/fresh.py"]
+        uid = self._first_uid + number if self._mode.privileged else 0
+        return {
+            "isolated": isolated,
+            "steps": plan.wire(steps),
+            "hostname": "sandbox",
+            "ports": [plan.RUNTIME_API_PORT, plan.ENDPOINT_PORT] if isolated else [0, 0],
+            "ports_named": list(NAMED),
+            "cgroups": list(group.entries),
+            "thawed": group.thawed,
+            "environ": environ,
+            "defaults": {"LD_LIBRARY_PATH": plan.LIBRARY_PATH},
+            "limits": limits,
+            "uid": uid,
+            "gid": uid,
+            "change_uid": self._mode.privileged,
+            "kind": kind,
+            "argv": argv,
+            "task": task,
+            "runtime": runtime,
+            "opt": opt,
+            "stdlib": [stdlib],
+            "name": kind if kind == "provided" else zygote.runtime.name,
+        }
+
+    def _process_environ(self, spec: SandboxSpec, task: str, runtime: str) -> dict[str, str]:
+        """Without a root of its own a function must be told where its things really are."""
+        tmp = self._state / "tmp" / spec.sandbox_id
+        tmp.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return {
+            "LAMBDA_TASK_ROOT": task,
+            "LAMBDA_RUNTIME_DIR": runtime,
+            "PYTHONPATH": runtime,
+            "TMPDIR": str(tmp),
+        }
+
+    # The end
+
+    def _abandon(
+        self,
+        pipes: Pipes | None,
+        control: socket.socket | None,
+        there: socket.socket | None,
+        group: Group | None,
+    ) -> None:
+        for each in (pipes, control, there):
+            if each is not None:
+                each.close()
+        if group is not None:
+            group.remove()
+
+    def _release(self, sandbox: LinuxSandbox | None, number: int, netns_inode: int | None) -> None:
+        self._uids.give_back(number)
+        if netns_inode is not None and self._network is not None:
+            self._network.give_back(netns_inode)
+        if sandbox is not None:
+            self._alive.discard(sandbox)
+            if not self._mode.isolated:
+                shutil.rmtree(self._state / "tmp" / sandbox.spec.sandbox_id, ignore_errors=True)
+
+    async def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        if self._opened is None:
+            return
+        with contextlib.suppress(Exception):
+            await self._opened
+        await asyncio.gather(*(sandbox.destroy() for sandbox in list(self._alive)))
+        await asyncio.gather(*(zygote.close() for zygote in self._zygotes.values()))
+        if self._background:
+            await asyncio.wait(self._background)
+        await asyncio.to_thread(self._close)
+
+    def _close(self) -> None:
+        if self._network is not None:
+            self._network.close()
+        if self._volumes is not None:
+            self._volumes.close()
+        if self._hierarchy is not None:
+            self._hierarchy.close()
+        if self._favour is not None:
+            os.close(self._favour)
+        shutil.rmtree(self._state, ignore_errors=True)
+        if self._lease is not None:
+            self._lease.close()

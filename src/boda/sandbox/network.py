@@ -1,0 +1,278 @@
+"""Outbound internet for sandboxes: a bridge, NAT, and a pool of prepared network namespaces.
+
+    sandbox ─ eth0 ══ veth ─ bridge boda… ─ forward (nftables) ─ masquerade ─ the world
+
+What a sandbox may reach is the world beyond this machine. It may not reach the machine itself
+(any address of it, boda's ports included), another sandbox, link-local addresses (the metadata
+service of clouds), multicast or broadcast. A namespace is used once and never again. It has no
+name: only descriptors hold it, so that it goes when its sandbox or the platform goes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import os
+import queue
+import shutil
+import subprocess
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from boda.sandbox.netlink import Netlink, enter_network, enter_new_network, own_network
+
+_FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
+_PREFIX = 20  # 4,093 sandboxes
+
+RULES = """
+table inet {table}
+delete table inet {table}
+table inet {table} {{
+  chain input {{
+    type filter hook input priority -150; policy accept;
+    iifname "{bridge}" drop
+  }}
+  chain forward {{
+    type filter hook forward priority -150; policy accept;
+    iifname "{bridge}" oifname "{bridge}" drop
+    iifname "{bridge}" ip daddr {{ 0.0.0.0/8, 127.0.0.0/8, 169.254.0.0/16, 224.0.0.0/3 }} drop
+    iifname "{bridge}" ip saddr != {subnet} drop
+    iifname "{bridge}" meta nfproto ipv6 drop
+    iifname "{bridge}" accept
+    oifname "{bridge}" ct state established,related accept
+    oifname "{bridge}" drop
+  }}
+  chain postrouting {{
+    type nat hook postrouting priority 100; policy accept;
+    ip saddr {subnet} oifname != "{bridge}" masquerade
+  }}
+}}
+"""
+
+
+class NetworkUnavailable(Exception):
+    """No outbound network here; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """What an instance calls its things, within the 15 characters of an interface name."""
+
+    instance: str
+
+    @property
+    def bridge(self) -> str:
+        return f"boda{self.instance[:8]}"
+
+    @property
+    def table(self) -> str:
+        return f"boda_{self.instance}"
+
+    def veth(self, number: int) -> str:
+        return f"b{self.instance[:8]}v{number}"
+
+
+def free_subnet(taken: Iterable[ipaddress.IPv4Network], first: int) -> ipaddress.IPv4Network:
+    """A /20 of 10.192.0.0/10 that meets none of the routes. NetworkUnavailable."""
+    busy = [network for network in taken if network.prefixlen > 0]
+    choices = list(ipaddress.IPv4Network("10.192.0.0/10").subnets(new_prefix=_PREFIX))
+    for offset in range(len(choices)):
+        choice = choices[(first + offset) % len(choices)]
+        if not any(choice.overlaps(network) for network in busy):
+            return choice
+    raise NetworkUnavailable("every network of 10.192.0.0/10 is in use")
+
+
+def routes() -> list[ipaddress.IPv4Network]:
+    """The destinations this machine has routes to."""
+    found = []
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/net/route").read_text().splitlines()[1:]:
+            fields = line.split()
+            address = int.from_bytes(bytes.fromhex(fields[1]), "little")
+            mask = int.from_bytes(bytes.fromhex(fields[7]), "little")
+            found.append(ipaddress.IPv4Network((address, mask.bit_count()), strict=False))
+    return found
+
+
+def nft(script: str) -> None:
+    """Apply rules, all or none. NetworkUnavailable."""
+    program = shutil.which("nft", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+    if program is None:
+        raise NetworkUnavailable("nft is missing (on Debian: apt-get install nftables)")
+    done = subprocess.run(
+        [program, "-f", "-"], input=script, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        words = done.stderr.strip().splitlines() or ["no reason given"]
+        raise NetworkUnavailable(f"nft refuses the rules: {words[0]}")
+
+
+class Network:
+    """The bridge and the pool. ``open`` and ``close`` block; ``take`` does not.
+
+    first: where to start looking for a free subnet. ready: how many namespaces to keep.
+    """
+
+    def __init__(self, instance: str, *, ready: int = 4, first: int = 0) -> None:
+        self._names = Names(instance)
+        self._ready = ready
+        self._first = first
+        self._pool: queue.SimpleQueue[int] = queue.SimpleQueue()
+        self._orders: queue.SimpleQueue[bool] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._free: list[int] = []
+        self._held: dict[int, int] = {}
+        self._lock = threading.Lock()
+        self._count = 0
+        self.subnet: ipaddress.IPv4Network | None = None
+        self.forward_was: str | None = None
+        """What ip_forward was, if it had to be changed."""
+
+    def open(self) -> None:
+        """NetworkUnavailable; then nothing is left behind."""
+        if os.geteuid() != 0:
+            raise NetworkUnavailable("a bridge and NAT are root's to make")
+        self.subnet = free_subnet(routes(), self._first)
+        hosts = self.subnet.num_addresses - 2
+        self._free = list(range(hosts, 1, -1))
+        try:
+            link = Netlink()
+            try:
+                link.add_bridge(self._names.bridge)
+                link.add_address(self._names.bridge, str(self.subnet[1]), _PREFIX)
+                link.up(self._names.bridge)
+            finally:
+                link.close()
+            nft(
+                RULES.format(table=self._names.table, bridge=self._names.bridge, subnet=self.subnet)
+            )
+            self._allow_forwarding()
+        except (OSError, NetworkUnavailable) as error:
+            self._undo()
+            raise NetworkUnavailable(str(error)) from error
+        self._thread = threading.Thread(target=self._work, name="boda-network", daemon=True)
+        self._thread.start()
+        for _ in range(self._ready):
+            self._orders.put(True)
+
+    def _allow_forwarding(self) -> None:
+        self.forward_was = None
+        present = _FORWARD.read_text().strip()
+        if present == "0":
+            try:
+                _FORWARD.write_text("1")
+            except OSError as error:
+                raise NetworkUnavailable(
+                    "net.ipv4.ip_forward is 0 and may not be changed here"
+                ) from error
+            self.forward_was = present
+
+    def take(self) -> int | None:
+        """The descriptor of a prepared namespace, whose owner closes it, or None if none is
+        ready. Another is prepared meanwhile."""
+        if self._thread is None:
+            return None
+        self._orders.put(True)
+        try:
+            return self._pool.get_nowait()
+        except queue.Empty:
+            return None
+
+    def wait(self, timeout_s: float = 5.0) -> int | None:
+        """Like ``take`` when that gave nothing, but waiting for the one being prepared."""
+        with contextlib.suppress(queue.Empty):
+            return self._pool.get(timeout=timeout_s)
+        return None
+
+    def give_back(self, namespace_inode: int) -> None:
+        """The namespace's sandbox is gone; its address may be used again."""
+        with self._lock:
+            number = self._held.pop(namespace_inode, None)
+            if number is not None:
+                self._free.insert(0, number)
+
+    def close(self) -> None:
+        if self._thread is not None:
+            self._orders.put(False)
+            self._thread.join()
+            self._thread = None
+        with contextlib.suppress(queue.Empty):
+            while True:
+                os.close(self._pool.get_nowait())
+        self._undo()
+
+    def _undo(self) -> None:
+        sweep(self._names.instance)
+        if self.forward_was is not None:
+            with contextlib.suppress(OSError):
+                _FORWARD.write_text(self.forward_was)
+            self.forward_was = None
+
+    def _work(self) -> None:
+        """The thread that prepares: it changes its own namespace, which no other thread does."""
+        self._home = own_network()
+        link = Netlink()
+        try:
+            while self._orders.get():
+                with contextlib.suppress(OSError):
+                    self._prepare_one(link)
+        finally:
+            link.close()
+            os.close(self._home)
+
+    def _prepare_one(self, link: Netlink) -> None:
+        assert self.subnet is not None
+        with self._lock:
+            if not self._free:
+                return
+            number = self._free.pop()
+        self._count += 1
+        veth = self._names.veth(self._count % 100_000)
+        try:
+            enter_new_network()
+            try:
+                namespace = own_network()
+                inside = Netlink()
+            finally:
+                enter_network(self._home)
+        except OSError:
+            with self._lock:
+                self._free.append(number)
+            raise
+        try:
+            link.add_veth(veth, "eth0", namespace)
+            link.enslave(veth, self._names.bridge)
+            enter_network(namespace)
+            try:
+                for name in ("lo", "eth0"):
+                    inside.up(name)
+                inside.add_address("eth0", str(self.subnet[number]), _PREFIX)
+                inside.add_default_route(str(self.subnet[1]))
+            finally:
+                enter_network(self._home)
+        except OSError:
+            os.close(namespace)
+            with self._lock:
+                self._free.append(number)
+            raise
+        finally:
+            inside.close()
+        with self._lock:
+            self._held[os.fstat(namespace).st_ino] = number
+        self._pool.put(namespace)
+
+
+def sweep(instance: str) -> None:
+    """Remove an instance's bridge and rules, if they are there."""
+    names = Names(instance)
+    with contextlib.suppress(OSError):
+        link = Netlink()
+        try:
+            link.delete(names.bridge)
+        finally:
+            link.close()
+    with contextlib.suppress(NetworkUnavailable):
+        nft(f"table inet {names.table}\ndelete table inet {names.table}\n")

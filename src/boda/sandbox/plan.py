@@ -1,0 +1,352 @@
+"""What a sandbox is made of, as data: what to mount, which limits, in which order.
+
+Nothing here touches the system. The guest carries the steps out (``guest/operations.py``); each
+can be printed with ``describe()``, which is also how a failed step is named.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+from boda.sandbox.contract import Interpreter
+from boda.sandbox.host import Host
+
+SAFE = ("ro", "nosuid", "nodev")
+MIB = 1 << 20
+
+RUNTIME_API_PORT = 9001
+ENDPOINT_PORT = 4566
+
+MB_PER_VCPU = 1769
+"""AWS gives one whole vCPU to 1,769 MB."""
+
+BOOTSTRAP_MB = 16
+"""Allowed above ``memory_mb``: page tables, pipes and sockets, and the copies a fork makes of the
+zygote's pages, none of which AWS counts against a function."""
+
+LIBRARY_PATH = (
+    "/var/lang/lib:/lib64:/usr/lib64:/var/runtime:/var/runtime/lib:/var/task:/var/task/lib:/opt/lib"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One thing to do. Its name on the wire is ``op``."""
+
+    op: ClassVar[str] = ""
+
+    def describe(self) -> str:
+        raise NotImplementedError
+
+    def wire(self) -> dict[str, Any]:
+        return {"op": self.op, **asdict(self)}
+
+
+@dataclass(frozen=True, slots=True)
+class Bind(Step):
+    source: str
+    target: str
+    flags: tuple[str, ...] = SAFE
+    recursive: bool = False
+    op: ClassVar[str] = "bind"
+
+    def describe(self) -> str:
+        return f"show {self.source} at {self.target} ({', '.join(self.flags) or 'as it is'})"
+
+
+@dataclass(frozen=True, slots=True)
+class Tmpfs(Step):
+    target: str
+    size_bytes: int
+    mode: int = 0o755
+    flags: tuple[str, ...] = ("nosuid", "nodev")
+    inodes: int = 0
+    op: ClassVar[str] = "tmpfs"
+
+    def describe(self) -> str:
+        return f"memory of at most {self.size_bytes // 1024} KiB at {self.target}"
+
+
+@dataclass(frozen=True, slots=True)
+class Volume(Step):
+    """A file system of its own, made beforehand and handed over as a descriptor."""
+
+    fd: str
+    target: str
+    op: ClassVar[str] = "volume"
+
+    def describe(self) -> str:
+        return f"a file system of its own at {self.target}"
+
+
+@dataclass(frozen=True, slots=True)
+class Directory(Step):
+    path: str
+    mode: int = 0o755
+    op: ClassVar[str] = "directory"
+
+    def describe(self) -> str:
+        return f"an empty directory {self.path}"
+
+
+@dataclass(frozen=True, slots=True)
+class File(Step):
+    path: str
+    text: str = ""
+    op: ClassVar[str] = "file"
+
+    def describe(self) -> str:
+        return f"a file {self.path} of {len(self.text)} characters"
+
+
+@dataclass(frozen=True, slots=True)
+class Symlink(Step):
+    path: str
+    target: str
+    op: ClassVar[str] = "symlink"
+
+    def describe(self) -> str:
+        return f"a link {self.path} to {self.target}"
+
+
+@dataclass(frozen=True, slots=True)
+class Proc(Step):
+    target: str = "/proc"
+    op: ClassVar[str] = "proc"
+
+    def describe(self) -> str:
+        return f"the processes of this sandbox alone at {self.target}"
+
+
+@dataclass(frozen=True, slots=True)
+class Cover(Step):
+    path: str
+    op: ClassVar[str] = "cover"
+
+    def describe(self) -> str:
+        return f"hide {self.path}"
+
+
+@dataclass(frozen=True, slots=True)
+class Readonly(Step):
+    path: str
+    mounted: bool = False
+    flags: tuple[str, ...] = SAFE
+    op: ClassVar[str] = "readonly"
+
+    def describe(self) -> str:
+        return f"make {self.path} read-only"
+
+
+@dataclass(frozen=True, slots=True)
+class Overlay(Step):
+    """lowers: the first lies on top. work: a folder with empty directories 0, 1, 2 …"""
+
+    lowers: tuple[str, ...]
+    target: str
+    work: str
+    recursive: bool = False
+    op: ClassVar[str] = "overlay"
+
+    def describe(self) -> str:
+        return f"merge {len(self.lowers)} layers at {self.target}"
+
+
+@dataclass(frozen=True, slots=True)
+class Detach(Step):
+    path: str
+    op: ClassVar[str] = "detach"
+
+    def describe(self) -> str:
+        return f"let go of {self.path}"
+
+
+def wire(steps: Iterable[Step]) -> list[dict[str, Any]]:
+    return [step.wire() for step in steps]
+
+
+_DEVICES = ("null", "zero", "full", "random", "urandom")
+_PASSWD = (
+    "root:x:0:0:root:/root:/sbin/nologin\n"
+    "sbx_user1051:x:993:990::/home/sbx_user1051:/sbin/nologin\n"
+    "nobody:x:65534:65534:nobody:/:/sbin/nologin\n"
+)
+_GROUP = "root:x:0:\nsbx_user1051:x:990:\nnogroup:x:65534:\n"
+_HOSTS = "127.0.0.1 localhost sandbox sandbox.localdomain\n::1 localhost\n"
+_NSSWITCH = "passwd: files\ngroup: files\nhosts: files dns\nservices: files\nprotocols: files\n"
+
+LAYERS = 10
+"""Places for layers to merge; AWS allows five, and the platform may add its own."""
+
+
+def root(runtime: Interpreter, library: Path, host: Host, hidden: Sequence[Path]) -> list[Step]:
+    """The root of a runtime, shared by all its sandboxes and read-only.
+
+    hidden: folders of the platform that must not show even if they lie below /usr.
+    """
+    steps: list[Step] = []
+    steps += _system(host)
+    steps += _etc(host)
+    steps += _devices()
+    steps += [
+        *(Directory(path) for path in ("/proc", "/tmp", "/opt/lib", "/var/task/lib", "/home")),
+        *(Directory(f"/.layers/{number}") for number in range(LAYERS)),
+        Directory("/var/lang"),
+        Directory("/var/runtime"),
+        Bind(str(runtime.prefix), "/var/lang", recursive=True),
+        Bind(str(library), "/var/runtime"),
+        Symlink("/var/run", "/run"),
+        Directory("/run"),
+    ]
+    steps += _without_packages(runtime)
+    for folder in hidden:
+        if folder.is_relative_to("/usr"):
+            steps.append(Cover(str(folder)))
+        if folder.is_relative_to(runtime.prefix):
+            steps.append(Cover("/var/lang/" + str(folder.relative_to(runtime.prefix))))
+    steps.append(Readonly("/", mounted=True))
+    return steps
+
+
+def _system(host: Host) -> list[Step]:
+    steps: list[Step] = [Directory("/usr"), Bind("/usr", "/usr", recursive=True)]
+    steps.append(Cover("/usr/local"))  # an interpreter from there is seen at /var/lang
+    for name, link in host.top:
+        if link is None:
+            steps += [Directory(f"/{name}"), Bind(f"/{name}", f"/{name}", recursive=True)]
+        else:
+            steps.append(Symlink(f"/{name}", link))
+    return steps
+
+
+def _etc(host: Host) -> list[Step]:
+    resolv = "".join(f"nameserver {address}\n" for address in host.nameservers)
+    resolv += "".join(f"{line}\n" for line in host.resolver_options)
+    steps: list[Step] = [
+        Directory("/etc"),
+        File("/etc/passwd", _PASSWD),
+        File("/etc/group", _GROUP),
+        File("/etc/hosts", _HOSTS),
+        File("/etc/nsswitch.conf", _NSSWITCH),
+        File("/etc/resolv.conf", resolv),
+    ]
+    for path, source, is_folder in host.etc:
+        parent = str(Path(path).parent)
+        if parent != "/etc":
+            steps.append(Directory(parent))
+        steps.append(Directory(path) if is_folder else File(path))
+        steps.append(Bind(source, path, ("ro", "nosuid", "nodev", "noexec")))
+    return steps
+
+
+def _devices() -> list[Step]:
+    steps: list[Step] = [Directory("/dev")]
+    for name in _DEVICES:
+        steps += [
+            File(f"/dev/{name}"),
+            Bind(f"/dev/{name}", f"/dev/{name}", ("nosuid", "noexec")),
+        ]
+    links = (("fd", ""), ("stdin", "/0"), ("stdout", "/1"), ("stderr", "/2"))
+    steps += [Symlink(f"/dev/{name}", f"/proc/self/fd{tail}") for name, tail in links]
+    steps.append(Directory("/dev/shm"))
+    return steps
+
+
+def _without_packages(runtime: Interpreter) -> list[Step]:
+    """What the interpreter's owner installed into it is not the function's business."""
+    minor = ".".join(runtime.version.split(".")[:2])
+    folders = [
+        f"lib/python{minor}/site-packages",
+        f"lib/python{minor}/dist-packages",
+        f"local/lib/python{minor}/dist-packages",
+        "lib/python3/dist-packages",
+    ]
+    covers: list[Step] = [Cover(f"/var/lang/{folder}") for folder in folders]
+    if runtime.prefix != Path("/usr"):
+        covers.append(Cover("/usr/lib/python3/dist-packages"))
+    else:
+        covers += [Cover(f"/usr/{folder}") for folder in folders]
+        covers.append(Cover("/var/lang/local"))
+    return covers
+
+
+_HIDDEN_IN_PROC = (
+    "kcore",
+    "keys",
+    "key-users",
+    "kmsg",
+    "kallsyms",
+    "timer_list",
+    "timer_stats",
+    "latency_stats",
+    "sched_debug",
+    "scsi",
+    "acpi",
+    "asound",
+    "driver",
+    "vmallocinfo",
+    "slabinfo",
+    "modules",
+    "config.gz",
+    "cmdline",
+)
+_READONLY_IN_PROC = ("sys", "bus", "fs", "irq", "sysrq-trigger")
+
+
+def environment(
+    code_dir: Path,
+    layer_dirs: Sequence[Path],
+    ephemeral_mb: int,
+    host: Host,
+    *,
+    volume: bool,
+    recursive: bool,
+) -> list[Step]:
+    """What one sandbox adds to its runtime's root, and what it lets go of."""
+    steps: list[Step] = [Proc()]
+    steps += [Cover(f"/proc/{name}") for name in _HIDDEN_IN_PROC if name in host.proc]
+    steps += [Readonly(f"/proc/{name}") for name in _READONLY_IN_PROC if name in host.proc]
+    steps.append(Tmpfs("/dev/shm", 64 * MIB, 0o1777, ("nosuid", "nodev", "noexec"), 4096))
+    steps.append(Bind(str(code_dir), "/var/task", recursive=recursive))
+    if len(layer_dirs) == 1:
+        steps.append(Bind(str(layer_dirs[0]), "/opt", recursive=recursive))
+    elif layer_dirs:
+        lowers = tuple(str(folder) for folder in reversed(layer_dirs))
+        steps.append(Overlay(lowers, "/opt", "/.layers", recursive))
+    if volume:
+        steps.append(Volume("volume", "/tmp"))
+    else:
+        # One inode for every 4 KiB, so that empty files run out of room too.
+        size = ephemeral_mb * MIB
+        steps.append(Tmpfs("/tmp", size, 0o1777, inodes=size // 4096))
+    steps.append(Detach("/.host"))
+    return steps
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the kernel holds a sandbox to, beside the cgroup's limits."""
+
+    open_files: int = 1024
+    processes: int = 1024
+    core_bytes: int = 0
+    locked_bytes: int = 64 * 1024
+    stack_bytes: int = 8 * MIB
+    queue_bytes: int = 800 * 1024
+    extra: dict[str, int] = field(default_factory=dict)
+
+    def describe(self) -> str:
+        return ", ".join(f"{name} {value}" for name, value in self.wire().items())
+
+    def wire(self) -> dict[str, int]:
+        values = asdict(self)
+        extra: dict[str, int] = values.pop("extra")
+        return values | extra
+
+
+def vcpus(memory_mb: int) -> float:
+    """The share of processors that goes with so much memory."""
+    return memory_mb / MB_PER_VCPU

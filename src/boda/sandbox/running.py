@@ -1,0 +1,303 @@
+"""A sandbox that has been started: the platform's end of its init."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from boda.core.clock import Clock
+from boda.sandbox.cgroups import Group
+from boda.sandbox.contract import Exit, SandboxError, SandboxSpec, Usage
+
+START_TIMEOUT_S = 20.0
+BOOST_S = 10.0
+"""For so long at most a starting runtime may use a whole vCPU."""
+_END_TIMEOUT_S = 10.0
+
+
+class Pipes:
+    """The three ways out of a runtime process; the other ends are given to the guest."""
+
+    def __init__(self) -> None:
+        self.channel, self._channel_there = socket.socketpair()
+        self.channel.setblocking(False)
+        self.console, self._console_there = os.pipe()
+        self.log, self._log_there = os.pipe()
+        os.set_blocking(self.console, False)
+        os.set_blocking(self.log, False)
+
+    @property
+    def there(self) -> tuple[int, int, int]:
+        return (self._channel_there.fileno(), self._log_there, self._console_there)
+
+    def close_there(self) -> None:
+        """The guest has its own copies now."""
+        self._channel_there.close()
+        for name in ("_console_there", "_log_there"):
+            fd = getattr(self, name)
+            if fd >= 0:
+                os.close(fd)
+                setattr(self, name, -1)
+
+    def close(self) -> None:
+        self.close_there()
+        self.channel.close()
+        for name in ("console", "log"):
+            fd = getattr(self, name)
+            if fd >= 0:
+                os.close(fd)
+                setattr(self, name, -1)
+
+
+class LinuxSandbox:
+    """See ``Sandbox``. Made by ``LinuxSandboxes``; ``release`` is called once it is gone."""
+
+    channel: socket.socket
+    console: int
+    log: int
+    runtime_api: socket.socket
+    endpoint: socket.socket
+
+    def __init__(
+        self,
+        spec: SandboxSpec,
+        control: socket.socket,
+        pipes: Pipes,
+        group: Group,
+        *,
+        isolated: bool,
+        cpu: float,
+        clock: Clock,
+        name_step: Callable[[int], str],
+        release: Callable[[], Awaitable[None]],
+    ) -> None:
+        self.spec = spec
+        self.pid = 0
+        self._control: socket.socket | None = control
+        self._pipes = pipes
+        self._take_ends()
+        self._group = group
+        self._isolated = isolated
+        self._cpu = cpu
+        self._clock = clock
+        self._name_step = name_step
+        self._release = release
+        self._loop = asyncio.get_running_loop()
+        self._generation = 0
+        self._running: asyncio.Future[None] = self._loop.create_future()
+        self._exit: asyncio.Future[Exit] = self._loop.create_future()
+        self._dead = asyncio.Event()
+        self._pidfd = -1
+        self._oom_seen = 0
+        self._listeners: list[socket.socket] = []
+        self._boost: asyncio.Task[None] | None = None
+        self._ending: asyncio.Task[None] | None = None
+        self._stopped = False
+        control.setblocking(False)
+        self._loop.add_reader(control.fileno(), self._hear)
+
+    # Starting
+
+    async def started(self) -> None:
+        """Return when the runtime process is at its bootstrap's door. SandboxError."""
+        self._lend_cpu()
+        try:
+            async with asyncio.timeout(START_TIMEOUT_S):
+                await asyncio.shield(self._running)
+        except TimeoutError as error:
+            raise SandboxError("the sandbox did not start in time") from error
+
+    async def restart(self, environment: Mapping[str, str]) -> None:
+        if self._control is None or self._ending is not None:
+            raise SandboxError("the sandbox is gone")
+        self.thaw()
+        self._retire_exit()
+        self._generation += 1
+        self._running = self._loop.create_future()
+        self._exit = self._loop.create_future()
+        self._pipes.close()
+        self._pipes = Pipes()
+        self._take_ends()
+        command = {
+            "op": "restart",
+            "generation": self._generation,
+            "environ": dict(environment),
+        }
+        try:
+            socket.send_fds(self._control, [json.dumps(command).encode()], self._pipes.there)
+        except OSError as error:
+            raise SandboxError(f"the sandbox is gone: {error}") from error
+        finally:
+            self._pipes.close_there()
+        await self.started()
+
+    def _take_ends(self) -> None:
+        self.channel = self._pipes.channel
+        self.console, self.log = self._pipes.console, self._pipes.log
+
+    def _retire_exit(self) -> None:
+        """Whoever still waits for the previous process learns that it was killed."""
+        if not self._exit.done():
+            self._exit.set_result(Exit(None, signal.SIGKILL))
+
+    # What the init says
+
+    def _hear(self) -> None:
+        while self._control is not None:
+            try:
+                data, fds, _, _ = socket.recv_fds(self._control, 1 << 16, 4, 0x40000000)
+            except BlockingIOError:
+                return
+            except OSError:
+                data, fds = b"", []
+            if not data:
+                self._lost("the sandbox ended without a word")
+                return
+            self._understand(json.loads(data), fds)
+
+    def _understand(self, said: dict[str, Any], fds: list[int]) -> None:
+        event = said["event"]
+        if event == "forked":
+            self.pid, self._pidfd = said["pid"], fds[0]
+            self._loop.add_reader(self._pidfd, self._died)
+        elif event == "running":
+            if fds:
+                self._listeners = [socket.socket(fileno=fd) for fd in fds]
+                for listener in self._listeners:
+                    listener.setblocking(False)
+                self.runtime_api, self.endpoint = self._listeners
+            if said["generation"] == self._generation and not self._running.done():
+                self._running.set_result(None)
+        elif event == "exit":
+            if said["generation"] == self._generation and not self._exit.done():
+                self._exit.set_result(self._how(said))
+        elif event == "failed":
+            step = said.get("step")
+            where = "" if step is None else f" ({self._name_step(step)})"
+            self._lost(f"the sandbox could not be made{where}: {said['reason']}")
+
+    def _how(self, said: dict[str, Any]) -> Exit:
+        oom = False
+        if said["signal"] == signal.SIGKILL:
+            kills = self._group.oom_kills()
+            oom, self._oom_seen = kills > self._oom_seen, kills
+        return Exit(said["status"], said["signal"], oom)
+
+    def _died(self) -> None:
+        """The init has ended, and in its pid namespace everything else before it."""
+        self._loop.remove_reader(self._pidfd)
+        self._dead.set()
+        self._hear()  # its last words may still be unread
+        self._lost("the sandbox ended")
+
+    def _lost(self, reason: str) -> None:
+        if self._control is not None:
+            self._loop.remove_reader(self._control.fileno())
+            self._control.close()
+            self._control = None
+        if not self._running.done():
+            self._running.set_exception(SandboxError(reason))
+            self._running.exception()  # whoever started it may have given up waiting
+        self._retire_exit()
+
+    def _tell(self, command: dict[str, Any]) -> None:
+        if self._control is not None:
+            with contextlib.suppress(OSError):
+                self._control.send(json.dumps(command).encode())
+
+    # The runtime process
+
+    async def wait_runtime(self) -> Exit:
+        return await asyncio.shield(self._exit)
+
+    async def stop_runtime(self, grace_s: float = 0.0) -> None:
+        self.thaw()
+        if grace_s > 0 and not self._exit.done():
+            self._tell({"op": "signal", "signal": signal.SIGTERM})
+            timer = asyncio.ensure_future(self._clock.sleep(grace_s))
+            await asyncio.wait({timer, self._exit}, return_when=asyncio.FIRST_COMPLETED)
+            timer.cancel()
+        self._tell({"op": "signal", "signal": signal.SIGKILL})
+        await asyncio.wait({self._exit}, timeout=_END_TIMEOUT_S)
+
+    # Resources
+
+    def freeze(self) -> None:
+        self._stopped = True
+        if self._group.freezer is not None:
+            self._group.freeze()
+        else:
+            self._tell({"op": "signal", "signal": signal.SIGSTOP})
+
+    def thaw(self) -> None:
+        if not self._stopped:
+            return
+        self._stopped = False
+        if self._group.freezer is not None:
+            self._group.thaw()
+        else:
+            self._tell({"op": "signal", "signal": signal.SIGCONT})
+
+    def usage(self) -> Usage:
+        return self._group.usage()
+
+    def reset_peak(self) -> None:
+        self._group.reset_peak()
+
+    def limit_cpu(self) -> None:
+        if self._boost is not None:
+            self._boost.cancel()
+            self._boost = None
+            self._group.set_cpu(self._cpu)
+
+    def _lend_cpu(self) -> None:
+        if self._cpu < 1.0:
+            self.limit_cpu()
+            self._group.set_cpu(1.0)
+            self._boost = asyncio.create_task(self._take_cpu_back())
+
+    async def _take_cpu_back(self) -> None:
+        await self._clock.sleep(BOOST_S)
+        self._boost = None
+        self._group.set_cpu(self._cpu)
+
+    # The end
+
+    async def destroy(self) -> None:
+        if self._ending is None:
+            self._ending = asyncio.create_task(self._end())
+        await asyncio.shield(self._ending)
+
+    async def _end(self) -> None:
+        if self._boost is not None:
+            self._boost.cancel()
+            self._boost = None
+        if self._isolated and self._pidfd >= 0:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+        self._group.kill()
+        self.thaw()
+        self._lost("the sandbox was destroyed")  # its socket's end is the end of an init
+        if self._pidfd >= 0:
+            try:
+                await asyncio.wait_for(self._dead.wait(), _END_TIMEOUT_S)
+            except TimeoutError:
+                with contextlib.suppress(ProcessLookupError):
+                    signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+                self._loop.remove_reader(self._pidfd)
+            os.close(self._pidfd)
+            self._pidfd = -1
+        self._pipes.close()
+        for listener in self._listeners:
+            listener.close()
+        for pause_s in (0.0, 0.001, 0.002, 0.005, 0.01, 0.05, 0.2, 1.0):
+            await asyncio.sleep(pause_s)
+            if self._group.remove():
+                break
+        await self._release()
