@@ -1,0 +1,117 @@
+"""What permission each operation needs, and how a change is run.
+
+Source of actions, resources and condition keys: Service Authorization Reference, "Actions,
+resources, and condition keys for AWS Identity and Access Management (IAM)".
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar, cast
+
+from boda.gateway.service import Authorize, Context, Need, operation
+from boda.services.iam.entities import Group, ManagedPolicy, Role, User
+from boda.services.iam.store import Store
+
+F = TypeVar("F", bound=Callable[..., Awaitable[Any]])
+
+_NAME = {"user": "UserName", "group": "GroupName", "role": "RoleName"}
+
+
+class Room:
+    """What every group of operations stands on."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+
+
+def change(name: str, *, authorize: Authorize | None = None) -> Callable[[F], F]:
+    """An operation that writes: it runs alone and to its end (Store.exclusively)."""
+
+    def mark(method: F) -> F:
+        @functools.wraps(method)
+        async def run(self: Room, ctx: Context, **given: Any) -> Any:
+            return await self.store.exclusively(cast(Any, method)(self, ctx, **given))
+
+        return cast(F, operation(name, authorize=authorize)(run))
+
+    return mark
+
+
+def on(kind: str, action: str) -> Authorize:
+    """The permission ``iam:<action>`` on the user, group, role or policy the call names.
+
+    A call that names no user means the caller's own.
+    """
+
+    def needs(room: Room, ctx: Context, params: Mapping[str, Any]) -> Iterable[Need]:
+        yield _need(room.store, ctx, kind, action, params)
+
+    return needs
+
+
+def listing(kind: str, action: str) -> Authorize:
+    """The permission to list a kind of entity below a path."""
+
+    def needs(room: Room, _ctx: Context, params: Mapping[str, Any]) -> Iterable[Need]:
+        path = params.get("PathPrefix", "/")
+        yield Need(f"iam:{action}", f"arn:aws:iam::{room.store.account}:{kind}{path}")
+
+    return needs
+
+
+def renaming(kind: str, action: str) -> Authorize:
+    """A change of name or path must be allowed for the old and for the new ARN."""
+
+    def needs(room: Room, ctx: Context, params: Mapping[str, Any]) -> Iterable[Need]:
+        yield _need(room.store, ctx, kind, action, params)
+        name = params.get(_NAME[kind], "")
+        entity = _found(room.store, kind, name)
+        path = params.get("NewPath", entity.path if entity is not None else "/")
+        new = f"{kind}{path}{params.get(f'New{_NAME[kind]}', name)}"
+        yield Need(f"iam:{action}", f"arn:aws:iam::{room.store.account}:{new}")
+
+    return needs
+
+
+def _need(store: Store, ctx: Context, kind: str, action: str, params: Mapping[str, Any]) -> Need:
+    context: dict[str, str | Sequence[str]] = {}
+    entity: User | Group | Role | ManagedPolicy | None
+    if kind == "policy":
+        name = params.get("PolicyName", "")
+        arn = params.get("PolicyArn") or (
+            f"arn:aws:iam::{store.account}:policy{params.get('Path', '/')}{name}"
+        )
+        entity = store.policies.get(arn)
+    else:
+        name = params.get(_NAME[kind], "")
+        entity = _found(store, kind, name)
+        arn = f"arn:aws:iam::{store.account}:{kind}{params.get('Path', '/')}{name}"
+        if entity is not None:
+            arn = entity.arn
+        elif not name and kind == "user":
+            arn = ctx.principal.policy_source or ctx.principal.arn
+        if "PolicyArn" in params:
+            context["iam:policyarn"] = params["PolicyArn"]
+    bound = params.get("PermissionsBoundary") or getattr(entity, "boundary", "")
+    if bound:
+        context["iam:permissionsboundary"] = bound
+    for key, value in getattr(entity, "tags", ()):
+        context[f"iam:resourcetag/{key}"] = value
+        context[f"aws:resourcetag/{key}"] = value
+    given = [(tag["Key"], tag["Value"]) for tag in params.get("Tags", ())]
+    context.update({f"aws:requesttag/{key}": value for key, value in given})
+    keys = [key for key, _ in given] + list(params.get("TagKeys", ()))
+    if keys:
+        context["aws:tagkeys"] = keys
+    return Need(f"iam:{action}", arn, context=context)
+
+
+def _found(store: Store, kind: str, name: str) -> User | Group | Role | None:
+    entities: Mapping[str, User | Group | Role] = {
+        "user": store.users,
+        "group": store.groups,
+        "role": store.roles,
+    }[kind]  # type: ignore[assignment]
+    return entities.get(name)

@@ -1,0 +1,230 @@
+"""IAM's rules: names that must exist, documents, tags, limits; in AWS's words."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from boda.core.errors import AwsError
+from boda.core.policy import MalformedPolicy, Policy
+from boda.core.policy_document import PolicyKind
+from boda.services.iam.entities import (
+    AccessKey,
+    Actor,
+    Document,
+    Group,
+    ManagedPolicy,
+    Role,
+    Tags,
+    User,
+)
+from boda.services.iam.store import Store
+
+T = TypeVar("T")
+
+ATTACHED_LIMIT = 10
+GROUPS_PER_USER = 10
+KEYS_PER_USER = 2
+VERSIONS_PER_POLICY = 5
+MANAGED_SIZE = 6_144
+TRUST_SIZE = 2_048
+INLINE_SIZE: Mapping[str, int] = {"user": 2_048, "group": 5_120, "role": 10_240}
+TAGS_LIMIT = 50
+
+_SERVICE_HOST = re.compile(r"[a-z0-9-]+(\.[a-z0-9-]+)+")
+
+
+def no_such(message: str) -> AwsError:
+    return AwsError("NoSuchEntity", message, 404)
+
+
+def invalid(message: str) -> AwsError:
+    return AwsError("ValidationError", message, 400)
+
+
+def conflict(message: str) -> AwsError:
+    return AwsError("DeleteConflict", message, 409)
+
+
+def exceeded(message: str) -> AwsError:
+    return AwsError("LimitExceeded", message, 409)
+
+
+def exists(message: str) -> AwsError:
+    return AwsError("EntityAlreadyExists", message, 409)
+
+
+def user(store: Store, name: str) -> User:
+    return _named(store.users, "user", name)
+
+
+def group(store: Store, name: str) -> Group:
+    return _named(store.groups, "group", name)
+
+
+def role(store: Store, name: str) -> Role:
+    return _named(store.roles, "role", name)
+
+
+def actor(store: Store, kind: str, name: str) -> Actor:
+    """The user, group or role of that name."""
+    if kind == "user":
+        return user(store, name)
+    return group(store, name) if kind == "group" else role(store, name)
+
+
+def _named(found: Mapping[str, T], kind: str, name: str) -> T:
+    entity = found.get(name)
+    if entity is None:
+        raise no_such(f"The {kind} with name {name} cannot be found.")
+    return entity
+
+
+def fresh_name(kind: str, name: str, taken: Iterable[str]) -> None:
+    """IAM's names differ by more than case."""
+    if name.lower() in (other.lower() for other in taken):
+        raise exists(f"{kind} with name {name} already exists.")
+
+
+def parsed_arn(arn: str) -> str:
+    """A policy's ARN, or ValidationError."""
+    parts = arn.split(":", 5)
+    if len(parts) != 6 or parts[0] != "arn":
+        raise invalid("Invalid ARN:  Could not be parsed!")
+    if parts[2] != "iam" or not parts[5].startswith("policy/"):
+        raise invalid(f"ARN {arn} is not valid.")
+    return arn
+
+
+def policy(store: Store, arn: str) -> ManagedPolicy:
+    found = store.policies.get(parsed_arn(arn))
+    if found is None:
+        raise no_such(f"Policy {arn} was not found.")
+    return found
+
+
+def attachable(store: Store, arn: str) -> ManagedPolicy:
+    found = store.policies.get(parsed_arn(arn))
+    if found is None:
+        raise no_such(f"Policy {arn} does not exist or is not attachable.")
+    return found
+
+
+def boundary(store: Store, arn: str) -> str:
+    """The ARN of a policy that may be a permissions boundary."""
+    if parsed_arn(arn) not in store.policies:
+        raise no_such(f"Scope ARN: {arn} does not exist or is not attachable.")
+    return arn
+
+
+def own_policy(store: Store, arn: str) -> ManagedPolicy:
+    """A policy that the account may change."""
+    found = policy(store, arn)
+    if found.account != store.account:
+        raise AwsError(
+            "AccessDenied", f"{arn} is managed by AWS and cannot be changed or deleted.", 403
+        )
+    return found
+
+
+def access_key(store: Store, owner: str, access_key_id: str) -> AccessKey:
+    key = store.keys.get(access_key_id)
+    if key is None or key.owner != owner:
+        raise no_such(f"The Access Key with id {access_key_id} cannot be found.")
+    return key
+
+
+def document(text: str, kind: PolicyKind) -> Document:
+    try:
+        return Document(text, Policy.parse(text, kind))
+    except MalformedPolicy as error:
+        raise AwsError("MalformedPolicyDocument", str(error), 400) from None
+
+
+def trust(store: Store, text: str) -> Document:
+    """A role trust policy whose principals can exist."""
+    found = document(text, "trust")
+    for kind, name in found.policy.named_principals():
+        if kind == "Service" and not _SERVICE_HOST.fullmatch(name):
+            raise AwsError(
+                "MalformedPolicyDocument", f'Invalid principal in policy: "SERVICE":"{name}"', 400
+            )
+        ours = name.startswith(f"arn:aws:iam::{store.account}:")
+        if kind == "AWS" and ours and not name.endswith(":root") and name not in store.actors:
+            raise AwsError(
+                "MalformedPolicyDocument", f'Invalid principal in policy: "AWS":"{name}"', 400
+            )
+    if found.size > TRUST_SIZE:
+        raise exceeded(f"Cannot exceed quota for ACLSizePerRole: {TRUST_SIZE}")
+    return found
+
+
+def tag_list(given: Sequence[Mapping[str, str]] | None) -> Tags:
+    """The tags of a request, each key once."""
+    found = tuple((tag["Key"], tag["Value"]) for tag in given or ())
+    keys = [key.lower() for key, _ in found]
+    if len(keys) != len(set(keys)):
+        raise AwsError(
+            "InvalidInput",
+            "Duplicate tag keys found. Please note that Tag keys are case insensitive.",
+            400,
+        )
+    if any(key.startswith("aws:") for key in keys):
+        raise AwsError(
+            "InvalidInput", "aws: prefixed tag key names are not allowed for external use.", 400
+        )
+    if len(found) > TAGS_LIMIT:
+        raise exceeded("The number of tags has reached the maximum limit.")
+    return found
+
+
+def tagged(former: Tags, given: Tags) -> Tags:
+    """The tags after adding: a key in another case takes the old one's place."""
+    new = {key.lower(): (key, value) for key, value in given}
+    merged = [new.pop(key.lower(), (key, value)) for key, value in former]
+    found = (*merged, *new.values())
+    if len(found) > TAGS_LIMIT:
+        raise exceeded("The number of tags has reached the maximum limit.")
+    return found
+
+
+def untagged(former: Tags, keys: Sequence[str]) -> Tags:
+    gone = {key.lower() for key in keys}
+    return tuple((key, value) for key, value in former if key.lower() not in gone)
+
+
+def page(
+    member: str,
+    items: Iterable[T],
+    key: Callable[[T], str],
+    show: Callable[[T], Any],
+    marker: str | None,
+    max_items: int | None,
+) -> dict[str, Any]:
+    """One page of a list, in the order of ``key``: ``{member: […], IsTruncated, Marker}``."""
+    ordered = sorted(items, key=key)
+    if marker:
+        after = _unmarked(marker)
+        ordered = [item for item in ordered if key(item) > after]
+    limit = max_items or 100
+    found: dict[str, Any] = {
+        member: [show(item) for item in ordered[:limit]],
+        "IsTruncated": len(ordered) > limit,
+    }
+    if len(ordered) > limit:
+        last = key(ordered[limit - 1]).encode()
+        found["Marker"] = base64.urlsafe_b64encode(b"1:" + last).decode()
+    return found
+
+
+def _unmarked(marker: str) -> str:
+    try:
+        version, _, key = base64.b64decode(marker, altchars=b"-_", validate=True).partition(b":")
+        if version == b"1":
+            return key.decode()
+    except (binascii.Error, ValueError):
+        pass
+    raise invalid("Invalid Marker.")

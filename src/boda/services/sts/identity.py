@@ -1,0 +1,78 @@
+"""What STS must know of identities; whoever builds the platform hands it in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from boda.core.policy import Policy
+from boda.core.principal import Principal
+from boda.gateway.identity import Credential
+
+Tags = tuple[tuple[str, str], ...]
+
+
+class Role(Protocol):
+    """A role. max_session_s: the longest session it allows, in seconds."""
+
+    @property
+    def arn(self) -> str: ...
+    @property
+    def account(self) -> str: ...
+    @property
+    def unique_id(self) -> str: ...
+    @property
+    def max_session_s(self) -> int: ...
+    @property
+    def trust(self) -> Policy: ...
+    @property
+    def tags(self) -> Tags: ...
+
+
+class Session(Protocol):
+    """The session a caller is in. transitive: the keys of its tags that go on."""
+
+    @property
+    def tags(self) -> Tags: ...
+    @property
+    def transitive(self) -> tuple[str, ...]: ...
+
+
+class Sessions(Protocol):
+    """Roles, and sessions that survive a restart."""
+
+    @property
+    def account(self) -> str: ...
+
+    def role(self, arn: str) -> Role | None: ...
+
+    def session(self, access_key_id: str) -> Session | None: ...
+
+    def account_of_key(self, access_key_id: str) -> str | None: ...
+
+    def has_policy(self, arn: str) -> bool: ...
+
+    async def open_role_session(
+        self,
+        role_arn: str,
+        session_name: str,
+        duration_s: float,
+        *,
+        policies: Sequence[str] = (),
+        policy_arns: Sequence[str] = (),
+        tags: Tags = (),
+        transitive: Sequence[str] = (),
+    ) -> Credential: ...
+
+    async def open_user_session(self, principal: Principal, duration_s: float) -> Credential: ...
+
+    async def open_federated_session(
+        self,
+        principal: Principal,
+        name: str,
+        duration_s: float,
+        *,
+        policies: Sequence[str] = (),
+        policy_arns: Sequence[str] = (),
+        tags: Tags = (),
+    ) -> Credential: ...

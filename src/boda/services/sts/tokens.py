@@ -1,0 +1,192 @@
+"""The operations of STS."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from boda.core.arn import Arn
+from boda.core.errors import AwsError
+from boda.gateway.identity import Credential
+from boda.gateway.service import Context, Need, operation
+from boda.services.sts import rules
+from boda.services.sts.identity import Sessions
+
+
+def _anybody(_group: Any, ctx: Context, _params: Mapping[str, Any]) -> Iterable[Need]:
+    """No permission is needed, only an identity."""
+    if ctx.principal.kind == "anonymous":
+        raise AwsError("MissingAuthenticationToken", "Request is missing Authentication Token", 403)
+    return ()
+
+
+def _role(group: Tokens, _ctx: Context, params: Mapping[str, Any]) -> Iterable[Need]:
+    """What the caller may, and what the role's trust policy says; a role that does not exist
+    is refused in the same words, so that nobody learns which do.
+    """
+    arn = rules.role_arn(params["RoleArn"])
+    role = group.sessions.role(arn)
+    context: dict[str, str | Sequence[str]] = {"sts:rolesessionname": params["RoleSessionName"]}
+    if "ExternalId" in params:
+        context["sts:externalid"] = params["ExternalId"]
+    tags = rules.session_tags(params.get("Tags", ()))
+    context.update({f"aws:requesttag/{key}": value for key, value in tags})
+    if tags:
+        context["aws:tagkeys"] = [key for key, _ in tags]
+    if params.get("TransitiveTagKeys"):
+        context["sts:transitivetagkeys"] = list(params["TransitiveTagKeys"])
+    for key, value in role.tags if role is not None else ():
+        context[f"iam:resourcetag/{key}"] = value
+        context[f"aws:resourcetag/{key}"] = value
+    trust = role.trust if role is not None else None
+    owner = Arn.parse(arn).account
+    yield Need("sts:AssumeRole", arn, trust, context, owner)
+    if tags:
+        yield Need("sts:TagSession", arn, trust, context, owner)
+
+
+def _federated(group: Tokens, _ctx: Context, params: Mapping[str, Any]) -> Iterable[Need]:
+    arn = f"arn:aws:sts::{group.sessions.account}:federated-user/{params['Name']}"
+    yield Need("sts:GetFederationToken", arn)
+    if params.get("Tags"):
+        yield Need("sts:TagSession", arn)
+
+
+class Tokens:
+    def __init__(self, sessions: Sessions) -> None:
+        self.sessions = sessions
+
+    @operation("GetCallerIdentity", authorize=_anybody)
+    async def get_caller_identity(self, ctx: Context) -> dict[str, Any]:
+        principal = ctx.principal
+        return {
+            "UserId": principal.unique_id,
+            "Account": principal.account,
+            "Arn": principal.arn,
+        }
+
+    @operation("GetAccessKeyInfo")
+    async def get_access_key_info(self, ctx: Context, *, access_key_id: str) -> dict[str, Any]:
+        account = self.sessions.account_of_key(access_key_id)
+        if account is None:
+            raise rules.invalid(f"The access key {access_key_id} is not known here.")
+        return {"Account": account}
+
+    @operation("AssumeRole", authorize=_role)
+    async def assume_role(
+        self,
+        ctx: Context,
+        *,
+        role_arn: str,
+        role_session_name: str,
+        policy_arns: Sequence[Mapping[str, str]] = (),
+        policy: str | None = None,
+        duration_seconds: int | None = None,
+        tags: Sequence[Mapping[str, str]] = (),
+        transitive_tag_keys: Sequence[str] = (),
+        external_id: str | None = None,
+    ) -> dict[str, Any]:
+        """external_id is the trust policy's to judge (``_role``)."""
+        role = self.sessions.role(role_arn)
+        if role is None:
+            raise _refused(ctx, role_arn)
+        former = self.sessions.session(ctx.principal.access_key_id)
+        chained = ctx.principal.kind == "assumed-role"
+        duration_s = rules.role_duration(duration_seconds, role.max_session_s, chained=chained)
+        texts, arns = rules.session_policies(self.sessions, policy, policy_arns)
+        given, transitive = rules.inherited(
+            rules.session_tags(tags),
+            transitive_tag_keys,
+            former.tags if former else (),
+            former.transitive if former else (),
+        )
+        packed = rules.packed_size(texts, arns, given)
+        try:
+            credential = await self.sessions.open_role_session(
+                role_arn,
+                role_session_name,
+                duration_s,
+                policies=texts,
+                policy_arns=arns,
+                tags=given,
+                transitive=transitive,
+            )
+        except LookupError:
+            raise _refused(ctx, role_arn) from None
+        return {
+            "Credentials": _shown(credential),
+            "AssumedRoleUser": {
+                "AssumedRoleId": credential.principal.unique_id,
+                "Arn": credential.principal.arn,
+            },
+            **({"PackedPolicySize": packed} if texts or arns or given else {}),
+        }
+
+    @operation("GetSessionToken", authorize=_anybody)
+    async def get_session_token(
+        self, ctx: Context, *, duration_seconds: int | None = None
+    ) -> dict[str, Any]:
+        _long_lived(self.sessions, ctx, "GetSessionToken")
+        root = ctx.principal.kind == "root"
+        duration_s = rules.token_duration(duration_seconds, root=root)
+        return {
+            "Credentials": _shown(await self.sessions.open_user_session(ctx.principal, duration_s))
+        }
+
+    @operation("GetFederationToken", authorize=_federated)
+    async def get_federation_token(
+        self,
+        ctx: Context,
+        *,
+        name: str,
+        policy: str | None = None,
+        policy_arns: Sequence[Mapping[str, str]] = (),
+        duration_seconds: int | None = None,
+        tags: Sequence[Mapping[str, str]] = (),
+    ) -> dict[str, Any]:
+        _long_lived(self.sessions, ctx, "GetFederationToken")
+        root = ctx.principal.kind == "root"
+        duration_s = rules.token_duration(duration_seconds, root=root)
+        texts, arns = rules.session_policies(self.sessions, policy, policy_arns)
+        given = rules.session_tags(tags)
+        packed = rules.packed_size(texts, arns, given)
+        credential = await self.sessions.open_federated_session(
+            ctx.principal, name, duration_s, policies=texts, policy_arns=arns, tags=given
+        )
+        return {
+            "Credentials": _shown(credential),
+            "FederatedUser": {
+                "FederatedUserId": credential.principal.unique_id,
+                "Arn": credential.principal.arn,
+            },
+            "PackedPolicySize": packed,
+        }
+
+
+def _long_lived(sessions: Sessions, ctx: Context, operation_name: str) -> None:
+    principal = ctx.principal
+    session = principal.kind not in ("root", "user") or sessions.session(principal.access_key_id)
+    if session:
+        raise AwsError(
+            "AccessDenied", f"Cannot call {operation_name} with session credentials", 403
+        )
+
+
+def _refused(ctx: Context, role_arn: str) -> AwsError:
+    return AwsError(
+        "AccessDenied",
+        f"User: {ctx.principal.arn} is not authorized to perform: sts:AssumeRole on resource: "
+        f"{role_arn}",
+        403,
+    )
+
+
+def _shown(credential: Credential) -> dict[str, Any]:
+    assert credential.expires_at is not None
+    return {
+        "AccessKeyId": credential.access_key_id,
+        "SecretAccessKey": credential.secret,
+        "SessionToken": credential.session_token,
+        "Expiration": datetime.fromtimestamp(credential.expires_at, UTC),
+    }
