@@ -26,7 +26,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import OperationalError
 
 from boda.core.clock import Clock
-from boda.core.errors import PlatformError
+from boda.core.errors import BodaError
 from boda.core.ids import Ids
 from boda.storage.database import Database
 from boda.telemetry import cost
@@ -306,7 +306,8 @@ class Recorder(Telemetry):
 
             try:
                 await self._database.write(work)
-            except (OperationalError, PlatformError, OSError):
+            except (OperationalError, BodaError, OSError):
+                # The disk is full, or the like: it may pass.
                 self._failing = True
                 self.logs.forget()
                 self._unwritten = packed

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy.exc import SQLAlchemyError
 
 from boda.core.clock import Clock
-from boda.core.errors import AwsError, PlatformError
+from boda.core.errors import AwsError, BodaError
 from boda.gateway.service import Context, operation
 from boda.services.logs.access import on_group, on_stream
 from boda.services.logs.filter_pattern import BadPattern, compile_pattern
@@ -64,7 +64,7 @@ class Events:
             key = StreamKey(ctx.account, ctx.region, log_group_name, log_stream_name)
             try:
                 stored = await self._recorder.put_events(key, accepted.events)
-            except (SQLAlchemyError, PlatformError, OSError):
+            except (SQLAlchemyError, BodaError, OSError):
                 raise AwsError(
                     "ServiceUnavailableException", "The log events could not be stored.", 503
                 ) from None
