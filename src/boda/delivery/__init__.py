@@ -56,6 +56,10 @@ class Delivery:
         await self.queue.stop(grace_s)
 
 
+def _nothing_reserved(account: str, region: str, function: str) -> int | None:
+    return None
+
+
 def build(
     database: Database,
     functions: Functions,
@@ -65,14 +69,15 @@ def build(
     ids: Ids,
     *,
     slots: int = _SLOTS,
-    reserved: Callable[[str], int | None] = lambda arn: None,
+    reserved: Callable[[str, str, str], int | None] = _nothing_reserved,
     retries: Callable[[FunctionVersion], RetryPolicy] = lambda version: _DEFAULT_RETRIES,
     exclusive: bool = True,
 ) -> Delivery:
     """Put the post office together; touches no disk.
 
     database: made with ``metadata`` among its tables. slots: attempts at once of all functions
-    together. reserved: reserved concurrency by function ARN, None where there is none.
+    together. reserved: reserved concurrency by account, region and function name, None where
+    there is none.
     """
     post = Post()
     failures = Failures(post, telemetry, clock)

@@ -53,7 +53,7 @@ class Queue:
     """Accepts and runs events.
 
     slots: attempts at once, of all functions together.
-    reserved: a function's reserved concurrency by ARN, or None.
+    reserved: a function's reserved concurrency by account, region and name, or None.
     retries: how often and how long a version's events are tried.
     exclusive: nobody else works on these rows, so what another owner held is free at once.
     """
@@ -68,7 +68,7 @@ class Queue:
         ids: Ids,
         *,
         slots: int,
-        reserved: Callable[[str], int | None],
+        reserved: Callable[[str, str, str], int | None],
         retries: Callable[[FunctionVersion], RetryPolicy],
         exclusive: bool,
     ) -> None:
@@ -313,7 +313,7 @@ class Queue:
         if retry.too_old(policy, event.accepted_at, now):
             await self._give_up(event, payload, version, _too_old(policy))
             return
-        if self._reserved(event.arn) == 0:
+        if self._reserved(version.account, version.region, version.name) == 0:
             await self._give_up(event, payload, version, _SWITCHED_OFF)
             return
         run_under, hops = trace.next_hop(event.trace_id, event.arn, now, self._ids.hex)

@@ -137,7 +137,7 @@ class Lambda:
         for qualifier, statements in function.policies.items():
             core.hot.set_policy(function.arn, qualifier, records.policy(statements))
         if function.reserved is not None:
-            core.reservations.reserve(function.arn, function.reserved)
+            core.reservations.reserve(*function.key, function.reserved)
 
     async def _sweep(self) -> None:
         while True:

@@ -50,7 +50,7 @@ class ConcurrencyOperations:
             if wanted is not None:
                 self._leave_enough(function, wanted)
             await self.core.put_whole(function, reserved=wanted)
-            self.core.reservations.reserve(function.arn, wanted)
+            self.core.reservations.reserve(*function.key, wanted)
 
     def _leave_enough(self, function: Function, wanted: int) -> None:
         """The unreserved pool must not fall below its minimum, whatever others hold."""

@@ -34,7 +34,7 @@ T = TypeVar("T")
 class Reservations(Protocol):
     """Where reserved concurrency takes effect: the invoke path's own table."""
 
-    def reserve(self, arn: str, limit: int | None) -> None:
+    def reserve(self, account: str, region: str, function: str, count: int | None) -> None:
         """Set, or with None drop, a function's reserved concurrent executions."""
 
 
@@ -191,7 +191,7 @@ class Core:
         await self.write(lambda connection: rows.delete_function(connection, function.key))
         self._functions.get(function.key[:2], {}).pop(function.name, None)
         self.hot.remove(function.arn)
-        self.reservations.reserve(function.arn, None)
+        self.reservations.reserve(*function.key, None)
         for version in function.versions.values():
             self._unrefer(version)
 

@@ -1,0 +1,213 @@
+"""The Lambda service behind a gateway, with stand-ins for what is below and beside it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+import stat
+import zipfile
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from support.identity import ACCOUNT
+
+from boda.core.clock import Clock, ManualClock
+from boda.core.errors import AwsError
+from boda.core.ids import Ids
+from boda.core.principal import Principal
+from boda.gateway.authorization import Authorizer
+from boda.gateway.gateway import Gateway
+from boda.gateway.identity import Credential
+from boda.gateway.models import Models
+from boda.gateway.service import Context
+from boda.invoke.call import Call, Outcome
+from boda.invoke.catalogue import Functions
+from boda.invoke.concurrency import Concurrency
+from boda.runtime.function import FunctionVersion
+from boda.services import iam, lambda_
+from boda.storage.database import Database
+
+ROLE = f"arn:aws:iam::{ACCOUNT}:role/worker"
+
+
+def package(files: Mapping[str, str | bytes] | None = None, **modes: int) -> bytes:
+    """A zip file. modes: Unix modes by file name with dots as underscores."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in (files or {"app.py": "def handler(event, context): pass\n"}).items():
+            info = zipfile.ZipInfo(name, (2024, 1, 1, 0, 0, 0))
+            mode = modes.get(name.replace(".", "_").replace("/", "_"), stat.S_IFREG | 0o644)
+            info.external_attr = mode << 16
+            archive.writestr(info, content)
+    return buffer.getvalue()
+
+
+class Roles:
+    """Trusts Lambda with every role but those named."""
+
+    def __init__(self) -> None:
+        self.distrusted: set[str] = set()
+
+    def role_trusts(self, role_arn: str, service: str) -> bool:
+        return service == "lambda.amazonaws.com" and role_arn not in self.distrusted
+
+
+class Invoker:
+    """Answers each call with what ``respond`` makes of it."""
+
+    def __init__(self) -> None:
+        self.calls: list[Call] = []
+        self.respond: Callable[[Call], Outcome] = lambda call: Outcome(
+            call.payload, call.version.version, tail=b"the log"
+        )
+
+    async def invoke(self, call: Call) -> Outcome:
+        self.calls.append(call)
+        return self.respond(call)
+
+
+class Queue:
+    def __init__(self) -> None:
+        self.accepted: list[dict[str, Any]] = []
+
+    async def enqueue(self, version: FunctionVersion, payload: bytes, **rest: Any) -> None:
+        self.accepted.append({"version": version, "payload": payload, **rest})
+
+
+class Objects:
+    """Objects by (bucket, key)."""
+
+    def __init__(self) -> None:
+        self.held: dict[tuple[str, str], bytes] = {}
+
+    async def fetch(
+        self, ctx: Context, bucket: str, key: str, version_id: str | None
+    ) -> AsyncIterator[bytes]:
+        content = self.held.get((bucket, key))
+        if content is None:
+            raise AwsError("NoSuchKey", "The specified key does not exist.", 404)
+        for at in range(0, len(content), 65_536):
+            yield content[at : at + 65_536]
+
+
+@dataclass
+class World:
+    """The service and what surrounds it."""
+
+    folder: Path
+    database: Database
+    service: lambda_.Lambda
+    gateway: Gateway
+    clock: Clock
+    root: Principal
+    key: Credential
+    functions: Functions
+    concurrency: Concurrency
+    identity: iam.Identity
+    roles: Roles = field(default_factory=Roles)
+    invoker: Invoker = field(default_factory=Invoker)
+    queue: Queue = field(default_factory=Queue)
+    objects: Objects = field(default_factory=Objects)
+
+    async def call(
+        self, operation: str, principal: Principal | None = None, /, **params: Any
+    ) -> dict[str, Any]:
+        return await self.gateway.call("lambda", operation, params, principal or self.root)
+
+    async def create(self, name: str = "f", **params: Any) -> dict[str, Any]:
+        """A function that is Active when this returns; the create's answer."""
+        given = {
+            "Role": ROLE,
+            "Runtime": "python3.12",
+            "Handler": "app.handler",
+            "Code": {"ZipFile": package()},
+            **params,
+        }
+        answer = await self.call("CreateFunction", FunctionName=name, **given)
+        await self.settle()
+        return answer
+
+    async def settle(self) -> None:
+        """Let what was begun take effect."""
+        if isinstance(self.clock, ManualClock):
+            for _ in range(3):
+                await self.clock.advance(1.0)
+                await asyncio.sleep(0.02)  # the writer's thread is not on this clock
+        else:
+            await asyncio.sleep(0.3)
+
+    async def error(
+        self, operation: str, principal: Principal | None = None, /, **params: Any
+    ) -> AwsError:
+        """The error a call answers."""
+        try:
+            await self.call(operation, principal, **params)
+        except AwsError as error:
+            return error
+        raise AssertionError(f"{operation} was expected to fail")
+
+
+@contextlib.asynccontextmanager
+async def world(
+    folder: Path,
+    *,
+    clock: Clock | None = None,
+    options: lambda_.Options | None = None,
+    runnable: Callable[[str], bool] = lambda runtime: True,
+) -> AsyncIterator[World]:
+    clock = clock or ManualClock()
+    ids = Ids()
+    database = Database(folder / "rows.sqlite", [iam.metadata, lambda_.metadata])
+    try:
+        iam_service, identity = iam.build(database, clock, ids, ACCOUNT)
+        await identity.load()
+        credential = await identity.ensure_root()
+        functions, concurrency = Functions(), Concurrency()
+        roles, invoker, queue, objects = Roles(), Invoker(), Queue(), Objects()
+        service = lambda_.build(
+            database,
+            folder / "code",
+            functions,
+            invoker,
+            queue,
+            concurrency,
+            roles,
+            objects,
+            runnable,
+            clock,
+            ids,
+            options=options,
+        )
+        await service.load()
+        gateway = Gateway(
+            [iam_service, service.service],
+            Models(),
+            identity,
+            Authorizer(identity, clock),
+            clock,
+            ids,
+            auth="sigv4",
+            health=dict,
+        )
+        yield World(
+            folder,
+            database,
+            service,
+            gateway,
+            clock,
+            credential.principal,
+            credential,
+            functions,
+            concurrency,
+            identity,
+            roles,
+            invoker,
+            queue,
+            objects,
+        )
+        await service.stop()
+    finally:
+        database.close()
