@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 
 import typer
 from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError
@@ -19,10 +20,19 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (up.up, env.env, doctor.doctor, runtimes.runtimes, deploy.deploy, invoke.invoke):
-    app.command()(command)
-for command in (logs.logs, ps.ps, cost.cost):
-    app.command()(command)
+_COMMANDS: tuple[Callable[..., None], ...] = (
+    up.up,
+    env.env,
+    doctor.doctor,
+    runtimes.runtimes,
+    deploy.deploy,
+    invoke.invoke,
+    logs.logs,
+    ps.ps,
+    cost.cost,
+)
+for _command in _COMMANDS:
+    app.command()(_command)
 
 
 @app.command()

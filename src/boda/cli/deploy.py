@@ -103,7 +103,7 @@ def deploy(
         )
         return
     console.print(f"{'Created' if created else 'Updated'} {answer['FunctionArn']}")
-    print(f"Call it:       boda invoke {name} '{{\"hello\": \"world\"}}'")
+    print(f'Call it:       boda invoke {name} \'{{"hello": "world"}}\'')
     print(f"See its log:   boda logs {name} --follow")
 
 

@@ -16,9 +16,7 @@ from boda.core.errors import PlatformError
 
 def invoke(
     name: Annotated[str, typer.Argument(help="Name or ARN of the function.")],
-    payload: Annotated[
-        str, typer.Argument(help="JSON, @FILE, or - for standard input.")
-    ] = "{}",
+    payload: Annotated[str, typer.Argument(help="JSON, @FILE, or - for standard input.")] = "{}",
     tail: Annotated[bool, typer.Option("--tail", help="Print the end of the log, too.")] = False,
     folder: DataDir = None,
 ) -> None:

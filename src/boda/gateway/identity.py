@@ -44,8 +44,9 @@ class Permissions:
 class Directory(Protocol):
     """Callers and their policies, in memory; nothing here waits."""
 
-    generation: int
-    """Grows whenever any policy, key or role changes, so that cached decisions drop."""
+    @property
+    def generation(self) -> int:
+        """Grows whenever any policy, key or role changes, so that cached decisions drop."""
 
     def credential(self, access_key_id: str) -> Credential | None: ...
 

@@ -20,18 +20,28 @@ MODELS = Path(__file__).parent / "model"
 class Snapshot(Protocol):
     """One execution environment as the fleet describes it."""
 
-    environment_id: str
-    account: str
-    region: str
-    function: str
-    version: str
-    state: str
-    memory_bytes: int
-    memory_mb: int
-    age_s: float
-    idle_s: float
-    invocations: int
-    pid: int
+    @property
+    def id(self) -> str: ...
+    @property
+    def account(self) -> str: ...
+    @property
+    def function(self) -> str: ...
+    @property
+    def version(self) -> str: ...
+    @property
+    def state(self) -> str: ...
+    @property
+    def frozen(self) -> bool: ...
+    @property
+    def memory_bytes(self) -> int: ...
+    @property
+    def memory_mb(self) -> int: ...
+    @property
+    def age_s(self) -> float: ...
+    @property
+    def invocations(self) -> int: ...
+    @property
+    def pid(self) -> int: ...
 
 
 class Offered(Protocol):
@@ -64,19 +74,16 @@ class Platform:
         self._clock = clock
 
     @operation("ListEnvironments")
-    async def list_environments(
-        self, ctx: Context, *, function_name: str = ""
-    ) -> dict[str, Any]:
+    async def list_environments(self, ctx: Context, *, function_name: str = "") -> dict[str, Any]:
         rows = [
             {
-                "EnvironmentId": one.environment_id,
+                "EnvironmentId": one.id,
                 "FunctionName": one.function,
                 "Version": one.version,
-                "State": one.state,
+                "State": "frozen" if one.frozen else one.state,
                 "MemoryBytes": one.memory_bytes,
                 "MemoryLimitMb": one.memory_mb,
                 "AgeSeconds": round(one.age_s, 3),
-                "IdleSeconds": round(one.idle_s, 3),
                 "Invocations": one.invocations,
                 "Pid": one.pid,
             }

@@ -1,0 +1,307 @@
+"""The composition root: builds the rooms in order, stops them in reverse.
+
+Rooms do not know each other beyond their contracts; what one needs of another is handed over
+here, and only here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import signal
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import uvloop
+
+from boda import delivery, telemetry
+from boda.core.arn import DEFAULT_ACCOUNT
+from boda.core.clock import SystemClock
+from boda.core.errors import AwsError, PlatformError
+from boda.core.ids import Ids
+from boda.fleet.fleet import Fleet
+from boda.gateway.authorization import Authorizer
+from boda.gateway.gateway import Gateway
+from boda.gateway.identity import Credential
+from boda.gateway.models import Models
+from boda.gateway.server import HttpServer
+from boda.gateway.service import Context
+from boda.invoke.catalogue import Functions
+from boda.invoke.concurrency import Concurrency
+from boda.invoke.path import Invoker
+from boda.runtime.catalogue import Catalogue
+from boda.runtime.function import FunctionVersion
+from boda.runtime.library import Library
+from boda.sandbox.doctor import examine, strong_enough
+from boda.sandbox.linux import LinuxSandboxes
+from boda.services import iam, lambda_, logs, platform, s3, sts
+from boda.services.lambda_.download import CodeDownloads
+from boda.storage.blobs import BlobStore
+from boda.storage.database import Database
+from boda.storage.folder import Folder, RootKeys
+
+log = logging.getLogger("boda")
+
+ROLE_CREDENTIALS_S = 12 * 3600.0
+"""How long a function's credentials hold; its environments are replaced before they lapse."""
+
+SCHEMA_VERSION = 1
+GRACE_S = 25.0
+"""How long running invocations may take to finish after a signal to stop."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What `boda up` was told."""
+
+    data_dir: Path
+    host: str = "127.0.0.1"
+    port: int = 4566
+    auth: Literal["sigv4", "open"] = "sigv4"
+    isolation: Literal["full", "process"] = "full"
+    network: bool = True
+    account: str = DEFAULT_ACCOUNT
+
+
+def run(settings: Settings) -> int:
+    """Run until SIGINT or SIGTERM; returns the exit code. Raises PlatformError."""
+    logging.basicConfig(format="boda: %(message)s", level=logging.WARNING, stream=sys.stderr)
+    return uvloop.run(_run(settings))
+
+
+async def _run(settings: Settings) -> int:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    platform = Platform(settings)
+    try:
+        await platform.start()
+        # Nothing made so far is ever garbage: collections need not look at it again.
+        gc.collect()
+        gc.freeze()
+        print(f"boda is ready at {platform.endpoint}", flush=True)
+        await stop.wait()
+    finally:
+        await platform.stop()
+    return 0
+
+
+class Platform:
+    """Every room of one boda, put together. ``start`` and ``stop`` once each."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._folder = Folder(settings.data_dir)
+        self._clock = SystemClock()
+        self._ids = Ids()
+        # What has been started, to be stopped in reverse.
+        self._stops: list[tuple[str, Callable[[], Awaitable[object]]]] = []
+        self.endpoint = ""
+
+    async def start(self) -> None:
+        """Raises PlatformError; what was started by then is for ``stop`` to end."""
+        settings, clock, ids = self._settings, self._clock, self._ids
+        self._folder.take()
+        self._later("folder", self._release_folder)
+        catalogue = await asyncio.to_thread(Catalogue.discover)
+        await self._check_isolation()
+
+        tables = [
+            telemetry.metadata,
+            delivery.metadata,
+            iam.metadata,
+            lambda_.metadata,
+            s3.metadata,
+        ]
+        database = Database(self._folder.database, tables, schema_version=SCHEMA_VERSION)
+        self._later("database", lambda: asyncio.to_thread(database.close))
+        recorder = telemetry.build(database, clock, ids)
+        await recorder.start()
+        self._later("telemetry", recorder.stop)
+
+        iam_service, identity = iam.build(database, clock, ids, settings.account)
+        await identity.load()
+        await self._keep_root_keys(identity)
+
+        functions = Functions()
+        concurrency = Concurrency()
+        sandboxes = LinuxSandboxes(
+            self._folder.sandbox,
+            catalogue,
+            Library(self._folder.library),
+            isolation=settings.isolation,
+            network=settings.network,
+            instance=str(self._folder.path),
+            clock=clock,
+        )
+        await sandboxes.open()
+        self._later("sandboxes", sandboxes.close)
+
+        def credentials(version: FunctionVersion) -> Credential:
+            try:
+                return identity.issue_role_credentials(
+                    version.role_arn, version.name, ROLE_CREDENTIALS_S
+                )
+            except LookupError:
+                raise AwsError(
+                    "AccessDeniedException",
+                    "The role defined for the function cannot be assumed by Lambda.",
+                    403,
+                ) from None
+
+        fleet = Fleet(
+            sandboxes,
+            recorder,
+            clock,
+            ids,
+            credentials=credentials,
+            serve_endpoint=lambda listening, environment: server.serve_socket(
+                listening, environment
+            ),
+        )
+        self._later("fleet", lambda: fleet.close(GRACE_S))
+        invoker = Invoker(fleet, concurrency, functions, recorder)
+        post_office = delivery.build(
+            database,
+            functions,
+            invoker,
+            recorder,
+            clock,
+            ids,
+            reserved=concurrency.reserved,
+        )
+
+        blobs = BlobStore(self._folder.blobs)
+        buckets = s3.build(database, blobs, post_office.post, clock, ids)
+        functions_service = lambda_.build(
+            database,
+            self._folder.code,
+            functions,
+            invoker,
+            post_office.queue,
+            concurrency,
+            identity,
+            _Objects(buckets),
+            catalogue.__contains__,
+            clock,
+            ids,
+        )
+        own = platform.build(
+            platform.Platform(fleet.environments, recorder.usage_report, catalogue.runtimes, clock)
+        )
+        services = [
+            iam_service,
+            sts.build(identity),
+            functions_service.service,
+            buckets.service,
+            logs.build(recorder, clock, ids),
+            own,
+        ]
+        gateway = Gateway(
+            services,
+            Models([platform.MODELS]),
+            identity,
+            Authorizer(identity, clock, open_mode=settings.auth == "open"),
+            clock,
+            ids,
+            auth=settings.auth,
+            health=lambda: {"isolation": settings.isolation},
+            sites=[CodeDownloads(functions_service)],
+        )
+        server = HttpServer(gateway, settings.host, settings.port)
+        await functions_service.load()
+        self._later("lambda", functions_service.stop)
+        await buckets.start()
+        self._later("s3", buckets.stop)
+        await server.start()
+        self._later("server", lambda: server.stop(GRACE_S))
+        await post_office.start()
+        self._later("delivery", lambda: post_office.stop(GRACE_S))
+        self.endpoint = f"http://{_in_url(settings.host)}:{server.port}"
+        self._folder.write_address(self.endpoint)
+        self._warn()
+
+    async def stop(self) -> None:
+        """Stop in reverse what was started; one failure does not keep the rest from stopping."""
+        while self._stops:
+            name, stop = self._stops.pop()
+            try:
+                await stop()
+            except Exception:
+                log.exception("%s did not stop cleanly", name)
+
+    def _later(self, name: str, stop: Callable[[], Awaitable[object]]) -> None:
+        self._stops.append((name, stop))
+
+    async def _release_folder(self) -> None:
+        self._folder.release()
+
+    async def _check_isolation(self) -> None:
+        """Refuse to start where isolation is weaker than promised, unless told otherwise."""
+        if self._settings.isolation == "process":
+            return
+        findings = await asyncio.to_thread(examine, self._folder.sandbox)
+        if not strong_enough(findings):
+            missing = ", ".join(one.name for one in findings if not one.ok)
+            raise PlatformError(
+                f"This machine does not give the isolation that boda promises (missing: "
+                f"{missing}). See `boda doctor`; to run trusted code without it, start with "
+                "--isolation process."
+            )
+
+    async def _keep_root_keys(self, identity: iam.Identity) -> None:
+        """The file and the rows hold the same key pair; the file is what people read."""
+        root = await identity.ensure_root()
+        keys = RootKeys(root.access_key_id, root.secret)
+        if not self._folder.has_root_keys() or self._folder.root_keys() != keys:
+            self._folder.write_root_keys(keys)
+
+    def _warn(self) -> None:
+        settings = self._settings
+        if settings.auth == "open":
+            print(
+                "boda: WARNING: --auth open: any key is accepted and nothing is verified. "
+                "For tests only.",
+                file=sys.stderr,
+            )
+        if settings.isolation == "process":
+            print(
+                "boda: WARNING: --isolation process: functions are isolated less than promised; "
+                "run only code that you trust. `boda doctor` says what is missing.",
+                file=sys.stderr,
+            )
+        if settings.host not in ("127.0.0.1", "localhost", "::1"):
+            print(
+                f"boda: WARNING: listening on {settings.host} without TLS; put a proxy in front.",
+                file=sys.stderr,
+            )
+
+
+class _Objects:
+    """S3 as Lambda reads code from it: with the permissions of whoever asked."""
+
+    def __init__(self, buckets: s3.S3) -> None:
+        self._buckets = buckets
+
+    async def fetch(
+        self, ctx: Context, bucket: str, key: str, version_id: str | None
+    ) -> AsyncIterator[bytes]:
+        found = await self._buckets.fetch(
+            bucket, key, version_id, principal=ctx.principal, authorize=ctx.authorize
+        )
+        async for chunk in found.chunks:
+            yield chunk
+
+
+def _in_url(host: str) -> str:
+    """The host as others reach it and as a URL spells it."""
+    if host in ("0.0.0.0", ""):  # noqa: S104
+        return "127.0.0.1"
+    if host == "::":
+        return "[::1]"
+    return f"[{host}]" if ":" in host else host
