@@ -65,7 +65,7 @@ class Surroundings:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What ``boda ps`` shows. memory_bytes: now. pid: of the sandbox's init, or 0."""
+    """What ``boda ps`` shows. memory_bytes: now. memory_mb: the limit. pid: of the sandbox's init, or 0."""
 
     id: str
     account: str
@@ -75,6 +75,7 @@ class Snapshot:
     state: State
     frozen: bool
     memory_bytes: int
+    memory_mb: int
     age_s: float
     invocations: int
     pid: int
@@ -200,6 +201,7 @@ class Environment:
             self.state,
             self.frozen,
             memory,
+            version.memory_mb,
             self._clock.monotonic() - self._born,
             self.invocations,
             self._sandbox.pid if self._sandbox is not None else 0,
@@ -366,9 +368,11 @@ class Environment:
             now = self._clock.now()
             self._output.drain()
             self._output.write(*self._reports.init_done(now, self._init_ms, "init", "success"))
+            self._limit_cpu()
             self._move("ready")
             self._available()
         elif self.state == "resetting":
+            self._limit_cpu()
             self._move("ready")
             self._hand_over()
         elif self.state == "busy" and self._call is None:
@@ -532,6 +536,11 @@ class Environment:
         assert self._sandbox is not None
         self._sandbox.thaw()
         self.frozen = False
+
+    def _limit_cpu(self) -> None:
+        """Init may use a whole vCPU, invocations the share of their memory."""
+        assert self._sandbox is not None
+        self._sandbox.limit_cpu()
 
     def _move(self, event: str) -> None:
         self.state = move(self.state, event)

@@ -1,0 +1,599 @@
+"""Environments over a scripted guest, on a clock that moves when told."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import re
+
+import pytest
+
+from boda.core.arn import Arn
+from boda.core.clock import ManualClock
+from boda.core.errors import AwsError
+from boda.core.ids import Ids
+from boda.fleet.fleet import Fleet
+from boda.fleet.settings import FleetSettings
+from boda.invoke.call import Call, Outcome
+from boda.invoke.catalogue import Functions
+from boda.invoke.concurrency import Concurrency
+from boda.invoke.path import Invoker
+from boda.runtime.function import FunctionVersion, LogSettings
+from support.fake_sandbox import FakeSandboxes, FakeTelemetry, Keys, function
+
+SETTINGS = FleetSettings(max_environments=8, reserve_mb=100)
+
+
+class Platform:
+    """A fleet with an invoker over fake sandboxes."""
+
+    def __init__(self, settings: FleetSettings = SETTINGS) -> None:
+        self.clock = ManualClock()
+        self.sandboxes = FakeSandboxes(self.clock)
+        self.telemetry = FakeTelemetry()
+        self.available_mb = 10_000
+        self.expires_at: float | None = None
+        self.endpoints: dict[str, bool] = {}
+        self.functions = Functions()
+        self.concurrency = Concurrency()
+        self.fleet = Fleet(
+            self.sandboxes,
+            self.telemetry,
+            self.clock,
+            Ids(seed=1),
+            credentials=lambda version: Keys(expires_at=self.expires_at),
+            serve_endpoint=self._serve,
+            settings=settings,
+            available_mb=lambda: self.available_mb,
+        )
+        self.invoker = Invoker(self.fleet, self.concurrency, self.functions, self.telemetry)
+        self._ids = itertools.count(1)
+
+    def _serve(self, sock, environment_id):
+        endpoints = self.endpoints
+        endpoints[environment_id] = True
+
+        class Endpoint:
+            def close(self) -> None:
+                endpoints[environment_id] = False
+
+        return Endpoint()
+
+    def begin(self, version: FunctionVersion, payload: bytes = b"{}", **fields):
+        call = Call(version, payload, f"id-{next(self._ids)}", version.arn, **fields)
+        return asyncio.ensure_future(self.invoker.invoke(call))
+
+    async def invoke(self, version: FunctionVersion, payload: bytes = b"{}", **fields) -> Outcome:
+        task = self.begin(version, payload, **fields)
+        await self.clock.settle()
+        return await task
+
+    async def advance(self, seconds: float) -> None:
+        await self.clock.settle()
+        await self.clock.advance(seconds)
+
+    def states(self) -> list[str]:
+        return sorted(shot.state for shot in self.fleet.environments())
+
+
+@pytest.fixture
+async def platform():
+    made = Platform()
+    yield made
+    await made.fleet.close()
+    await made.clock.settle()
+    assert made.sandboxes.alive == []
+    assert not any(made.endpoints.values())
+
+
+def after(platform: Platform, seconds: float, callback, *args) -> None:
+    platform.clock.call_later(seconds, callback, *args)
+
+
+async def test_cold_then_warm(platform):
+    version = function(memory_mb=256)
+    platform.sandboxes.init = lambda guest: after(platform, 0.0842, guest.ready)
+    platform.sandboxes.handle = lambda guest, call: after(
+        platform, 0.0025, guest.respond, call, b'"done"'
+    )
+    task = platform.begin(version)
+    await platform.advance(0.2)
+    cold = await task
+    assert (cold.payload, cold.function_error, cold.executed_version) == (b'"done"', "", "$LATEST")
+    assert round(cold.init_ms, 1) == 84.2 and round(cold.duration_ms, 2) == 2.5
+    assert cold.billed_ms == 87 and cold.max_memory_mb == 30
+    task = platform.begin(version)
+    await platform.advance(0.2)
+    warm = await task
+    assert warm.init_ms is None and warm.billed_ms == 3
+    assert len(platform.sandboxes.made) == 1
+    assert platform.sandboxes.made[0].cpu_limits == 1
+    lines = platform.telemetry.lines()
+    assert re.fullmatch(
+        r"INIT_START Runtime Version: python:3\.12\.v1\tRuntime Version ARN: "
+        r"arn:aws:lambda:us-east-1::runtime:[0-9a-f]{64}\n",
+        lines[0],
+    )
+    assert lines[1:] == [
+        "START RequestId: id-1 Version: $LATEST\n",
+        "END RequestId: id-1\n",
+        "REPORT RequestId: id-1\tDuration: 2.50 ms\tBilled Duration: 87 ms\tMemory Size: 256 MB"
+        "\tMax Memory Used: 30 MB\tInit Duration: 84.20 ms\t\n",
+        "START RequestId: id-2 Version: $LATEST\n",
+        "END RequestId: id-2\n",
+        "REPORT RequestId: id-2\tDuration: 2.50 ms\tBilled Duration: 3 ms\tMemory Size: 256 MB"
+        "\tMax Memory Used: 30 MB\t\n",
+    ]
+    (key,) = platform.telemetry.logs
+    assert key.group == "/aws/lambda/f"
+    assert re.fullmatch(r"2026/01/01/\[\$LATEST\][0-9a-f]{32}", key.stream)
+    first, second = platform.telemetry.metered
+    assert (first.billed_ms, round(first.init_ms, 1), first.memory_mb) == (87, 84.2, 256)
+    assert (second.request_id, second.init_ms, second.function_error) == ("id-2", 0.0, False)
+
+
+async def test_metrics_by_function_and_by_qualifier(platform):
+    version = function()
+    await platform.invoke(version)
+    call = Call(version, b"{}", "id-x", version.arn + ":live")
+    await platform.invoker.invoke(call)
+    by_function = (("FunctionName", "f"),)
+    by_alias = (("FunctionName", "f"), ("Resource", "f:live"))
+    counted = [(n, v, d) for n, v, d in platform.telemetry.metrics if n == "Invocations"]
+    assert counted == [("Invocations", 1.0, d) for d in (by_function, by_function, by_alias)]
+    assert ("Errors", 0.0, by_alias) in platform.telemetry.metrics
+    assert ("ConcurrentExecutions", 1.0, by_function) in platform.telemetry.metrics
+
+
+async def test_handler_error_is_an_outcome(platform):
+    body = json.dumps({"errorType": "ValueError", "errorMessage": "x"}).encode()
+    platform.sandboxes.handle = lambda guest, call: guest.fail(call, "ValueError", body)
+    outcome = await platform.invoke(function())
+    assert (outcome.payload, outcome.function_error) == (body, "Unhandled")
+    assert outcome.error_type == "ValueError"
+    assert "Status" not in platform.telemetry.lines()[-1]
+    assert platform.telemetry.metered[0].function_error
+    assert platform.states() == ["idle"]
+
+
+async def test_what_the_guest_is_told(platform):
+    version = function(timeout_s=7)
+    await platform.invoke(
+        version, b'{"a":1}', client_context='{"c":1}', trace_id="Root=1", tenant="blue"
+    )
+    (invoked,) = platform.sandboxes.guests[0].invoked
+    now_ms = int(platform.clock.now() * 1000)
+    assert invoked.payload == b'{"a":1}'
+    assert invoked.header == {
+        "id": "id-1",
+        "deadline": now_ms + 7000,
+        "arn": version.arn,
+        "trace": "Root=1",
+        "client": '{"c":1}',
+        "tenant": "blue",
+    }
+
+
+async def test_timeout_stops_the_runtime_and_the_next_call_resets_it(platform):
+    platform.sandboxes.handle = lambda guest, call: None
+    version = function(timeout_s=1)
+    task = platform.begin(version)
+    await platform.advance(0.999)
+    assert not task.done()
+    await platform.advance(0.01)
+    outcome = await task
+    assert json.loads(outcome.payload) == {
+        "errorType": "Sandbox.Timedout",
+        "errorMessage": "RequestId: id-1 Error: Task timed out after 1.00 seconds",
+    }
+    assert (outcome.function_error, outcome.error_type) == ("Unhandled", "Sandbox.Timedout")
+    assert platform.telemetry.lines()[-1].endswith("Init Duration: 0.00 ms\tStatus: timeout\n")
+    assert (outcome.duration_ms, outcome.billed_ms) == (1000.0, 1000)
+    assert platform.states() == ["cold"]
+    assert not platform.sandboxes.guests[0].alive
+
+    platform.sandboxes.init = lambda guest: after(platform, 0.3, guest.ready)
+    platform.sandboxes.handle = lambda guest, call: after(platform, 0.1, guest.respond, call)
+    task = platform.begin(version)
+    await platform.advance(1)
+    again = await task
+    assert again.payload == b"null" and again.init_ms is None
+    assert round(again.duration_ms) == 400  # the suppressed init is part of the invocation
+    (sandbox,) = platform.sandboxes.made
+    assert sandbox.restarts == 1
+    assert "INIT_REPORT" not in "".join(platform.telemetry.lines())
+
+
+async def test_an_answer_after_the_deadline_is_nobodys(platform):
+    late = []
+    platform.sandboxes.handle = lambda guest, call: late.append((guest, call))
+    version = function(timeout_s=1)
+    task = platform.begin(version)
+    await platform.advance(1.1)
+    assert (await task).error_type == "Sandbox.Timedout"
+    platform.sandboxes.handle = lambda guest, call: guest.respond(call, b'"mine"')
+    guest, call = late[0]
+    guest.alive = True
+    task = platform.begin(version)
+    guest.respond(call, b'"late"')
+    await platform.clock.settle()
+    assert (await task).payload == b'"mine"'
+
+
+@pytest.mark.parametrize(
+    ("end", "error_type", "words"),
+    [
+        ({"status": 0}, "Runtime.ExitError", "Runtime exited without providing a reason"),
+        ({"status": 127}, "Runtime.ExitError", "Runtime exited with error: exit status 127"),
+        (
+            {"status": None, "signal": 9},
+            "Runtime.ExitError",
+            "Runtime exited with error: signal: killed",
+        ),
+        (
+            {"status": None, "signal": 11},
+            "Runtime.ExitError",
+            "Runtime exited with error: signal: segmentation fault",
+        ),
+        (
+            {"status": None, "signal": 9, "oom": True},
+            "Runtime.OutOfMemory",
+            "Runtime exited with error: signal: killed",
+        ),
+    ],
+)
+async def test_the_end_of_the_process_is_an_outcome(platform, end, error_type, words):
+    platform.sandboxes.handle = lambda guest, call: guest.exit(**end)
+    outcome = await platform.invoke(function())
+    assert json.loads(outcome.payload) == {
+        "errorType": error_type,
+        "errorMessage": f"RequestId: id-1 Error: {words}",
+    }
+    report = platform.telemetry.lines()[-1]
+    assert report.endswith(f"\tStatus: error\tError Type: {error_type}\n")
+    platform.sandboxes.handle = lambda guest, call: guest.respond(call, b"1")
+    assert (await platform.invoke(function())).payload == b"1"
+    assert platform.sandboxes.made[0].restarts == 1
+
+
+async def test_an_answer_right_before_the_end_counts(platform):
+    def answer_and_die(guest, call):
+        guest.respond(call, b'"kept"')
+        guest.exit(1)
+
+    platform.sandboxes.handle = answer_and_die
+    assert (await platform.invoke(function())).payload == b'"kept"'
+    platform.sandboxes.handle = lambda guest, call: guest.respond(call, b'"next"')
+    assert (await platform.invoke(function())).payload == b'"next"'
+
+
+async def test_failed_init_is_tried_again_within_the_call(platform):
+    body = b'{"errorType":"Runtime.ImportModuleError","requestId":""}'
+
+    def fail(guest):
+        after(platform, 0.01, guest.init_error, "Runtime.ImportModuleError", body)
+
+    platform.sandboxes.init = fail
+    task = platform.begin(function())
+    await platform.advance(0.1)
+    outcome = await task
+    assert (outcome.payload, outcome.error_type) == (body, "Runtime.ImportModuleError")
+    assert outcome.init_ms is None
+    lines = platform.telemetry.lines()
+    assert lines[1] == (
+        "INIT_REPORT Init Duration: 10.00 ms\tPhase: init\tStatus: error"
+        "\tError Type: Runtime.ImportModuleError\n"
+    )
+    assert lines[3].startswith("INIT_REPORT Init Duration: 10.00 ms\tPhase: invoke\tStatus: error")
+    assert lines[-1].endswith("Status: error\tError Type: Runtime.ImportModuleError\n")
+    assert [len(platform.sandboxes.made), platform.sandboxes.made[0].restarts] == [1, 1]
+
+    platform.sandboxes.init = lambda guest: guest.ready()
+    assert (await platform.invoke(function(), b"7")).payload == b"7"
+
+
+async def test_an_exit_during_init_is_an_exit_error(platform):
+    platform.sandboxes.init = lambda guest: after(platform, 0.01, guest.exit, 3)
+    task = platform.begin(function())
+    await platform.advance(0.1)
+    outcome = await task
+    assert json.loads(outcome.payload) == {
+        "errorType": "Runtime.ExitError",
+        "errorMessage": "RequestId: id-1 Error: Runtime exited with error: exit status 3",
+    }
+
+
+async def test_slow_init_gets_ten_seconds_then_the_functions_timeout(platform):
+    platform.sandboxes.init = lambda guest: after(platform, 12, guest.ready)
+    task = platform.begin(function(timeout_s=3))
+    await platform.advance(10.1)
+    assert "INIT_REPORT Init Duration: 10000.00 ms\tPhase: init\tStatus: timeout\n" in (
+        platform.telemetry.lines()
+    )
+    assert not task.done()
+    await platform.advance(3.1)
+    assert (await task).error_type == "Sandbox.Timedout"
+    task = platform.begin(function(timeout_s=3))
+    platform.sandboxes.init = lambda guest: after(platform, 1, guest.ready)
+    await platform.advance(1.5)
+    assert (await task).function_error == ""
+
+
+@pytest.mark.parametrize(
+    "misdeed",
+    [
+        lambda guest, call: guest.respond(b"12345678", b'"not asked"'),
+        lambda guest, call: guest.send(b"\xff" * 64),
+        lambda guest, call: guest.send(b"\x00\x00\x00\x00\x01"),
+        lambda guest, call: guest.frame(99, b"what"),
+        lambda guest, call: guest.frame(3, b"short"),
+        lambda guest, call: guest.ready(),
+        lambda guest, call: guest.frame(4, call.id + b"\xff\xff"),
+        lambda guest, call: guest.init_error("Late"),
+    ],
+)
+async def test_a_lying_guest_dies_and_its_caller_hears_an_error(platform, misdeed):
+    platform.sandboxes.handle = misdeed
+    outcome = await platform.invoke(function())
+    assert (outcome.function_error, outcome.error_type) == ("Unhandled", "Runtime.Unknown")
+    assert platform.states() == []
+    platform.sandboxes.handle = lambda guest, call: guest.respond(call, b"1")
+    assert (await platform.invoke(function())).payload == b"1"
+
+
+async def test_a_second_answer_ends_the_environment_but_not_the_first_answer(platform):
+    def twice(guest, call):
+        guest.respond(call, b'"one"')
+        guest.respond(call, b'"two"')
+
+    platform.sandboxes.handle = twice
+    assert (await platform.invoke(function())).payload == b'"one"'
+    await platform.clock.settle()
+    assert platform.states() == []
+
+
+async def test_an_answer_without_a_question_ends_the_environment(platform):
+    await platform.invoke(function())
+    guest = platform.sandboxes.guests[0]
+    guest.respond(guest.invoked[0], b'"again"')
+    await platform.clock.settle()
+    assert platform.states() == []
+
+
+async def test_too_large_an_answer_is_named_and_the_environment_goes_on(platform):
+    size = 6_291_557
+
+    def big(guest, call):
+        guest._channel.setblocking(True)
+        body = call.id + b"x" * size
+        import struct
+        import threading
+
+        data = struct.pack(">IB", len(body) + 1, 3) + body
+        threading.Thread(target=guest._channel.sendall, args=(data,)).start()
+
+    platform.sandboxes.handle = big
+    task = platform.begin(function())
+    outcome = await task
+    assert json.loads(outcome.payload) == {
+        "errorMessage": "Response payload size exceeded maximum allowed payload size "
+        "(6291556 bytes).",
+        "errorType": "Function.ResponseSizeTooLarge",
+    }
+    assert outcome.function_error == "Unhandled"
+    platform.sandboxes.handle = lambda guest, call: guest.respond(call, b"1")
+    platform.sandboxes.guests[0]._channel.setblocking(False)
+    assert (await platform.invoke(function())).payload == b"1"
+    assert len(platform.sandboxes.made) == 1
+
+
+async def test_output_stands_between_start_and_end_and_in_the_tail(platform):
+    def speak(guest, call):
+        guest.log("framed\nrecord\n")
+        guest.write("console one\ncon")
+        guest.write("sole two\nopen")
+        guest.respond(call)
+
+    platform.sandboxes.handle = speak
+    outcome = await platform.invoke(function(), tail=True)
+    lines = platform.telemetry.lines()[1:]
+    assert lines[:5] == [
+        "START RequestId: id-1 Version: $LATEST\n",
+        "framed\nrecord\n",
+        "console one\n",
+        "console two\n",
+        "open",
+    ]
+    tail = outcome.tail.decode()
+    assert tail.startswith("START RequestId: id-1") and "open\nEND RequestId: id-1\nREPORT" in tail
+    assert tail.endswith("\t\n")
+    assert (await platform.invoke(function())).tail == b""
+
+
+async def test_the_tail_is_the_last_four_kilobytes(platform):
+    def speak(guest, call):
+        for n in range(2000):
+            guest.write(f"line {n}\n")
+        guest.respond(call)
+
+    platform.sandboxes.handle = speak
+    outcome = await platform.invoke(function(), tail=True)
+    assert len(outcome.tail) == 4096
+    assert b"line 1999\nEND" in outcome.tail
+
+
+async def test_a_burst_is_read_without_loss_and_waits_for_room(platform):
+    import os
+    import threading
+
+    platform.telemetry.room = asyncio.Event()
+
+    def burst(guest, call):
+        def write():
+            data = b"".join(b"line %d\n" % n for n in range(100_000))
+            os.set_blocking(guest._console, True)
+            view = memoryview(data)
+            while len(view):
+                view = view[os.write(guest._console, view[:65536]) :]
+            guest.respond(call)
+
+        threading.Thread(target=write).start()
+
+    platform.sandboxes.handle = burst
+    task = platform.begin(function())
+    for _ in range(1000):
+        await asyncio.sleep(0.001)
+        if platform.telemetry.asked_for_room:
+            break
+    seen = len(platform.telemetry.lines())
+    await asyncio.sleep(0.05)
+    assert len(platform.telemetry.lines()) == seen < 100_000 and not task.done()
+    platform.telemetry.room.set()
+    await task
+    lines = [line for line in platform.telemetry.lines() if line.startswith("line ")]
+    assert lines == [f"line {n}\n" for n in range(100_000)]
+
+
+async def test_idle_environments_are_frozen_and_thawed(platform):
+    await platform.invoke(function())
+    (sandbox,) = platform.sandboxes.made
+    assert not sandbox.frozen
+    await platform.advance(0.02)
+    assert sandbox.frozen and platform.fleet.environments()[0].frozen
+    await platform.invoke(function())
+    assert not sandbox.frozen
+    for _ in range(5):  # calls that follow closely never freeze it
+        await platform.advance(0.005)
+        await platform.invoke(function())
+    assert sandbox.freezes == 1
+
+
+async def test_a_process_that_ends_while_idle_is_started_again(platform):
+    await platform.invoke(function())
+    platform.sandboxes.guests[0].exit(1)
+    await platform.clock.settle()
+    assert platform.states() == ["cold"]
+    assert (await platform.invoke(function(), b"5")).payload == b"5"
+    assert len(platform.sandboxes.made) == 1
+
+
+async def test_an_environment_that_cannot_be_reset_is_replaced(platform):
+    platform.sandboxes.handle = lambda guest, call: guest.exit(1)
+    await platform.invoke(function())
+    platform.sandboxes.handle = lambda guest, call: guest.respond(call, b"1")
+    platform.sandboxes.fail_restarts = True
+    assert (await platform.invoke(function())).payload == b"1"
+    assert len(platform.sandboxes.made) == 2
+
+
+async def test_json_logs_and_their_levels(platform):
+    log = LogSettings("/aws/lambda/f", "JSON", "INFO", "INFO")
+    version = function(log=log)
+    platform.sandboxes.handle = lambda guest, call: guest.respond(call)
+    await platform.invoke(version)
+    items = [json.loads(line) for line in platform.telemetry.lines()]
+    assert [item["type"] for item in items] == [
+        "platform.initStart",
+        "platform.start",
+        "platform.report",
+    ]
+    assert items[0]["time"] == "2026-01-01T00:00:00.000Z"
+    assert items[1]["record"] == {"requestId": "id-1", "version": "$LATEST"}
+    report = items[2]["record"]
+    assert report["status"] == "success" and report["metrics"]["memorySizeMB"] == 128
+    assert "initDurationMs" in report["metrics"]
+    platform.telemetry.logs.clear()
+    platform.sandboxes.handle = lambda guest, call: guest.fail(call, "ValueError")
+    await platform.invoke(function(log=LogSettings("g", "JSON", "INFO", "WARN"), revision="2"))
+    items = [json.loads(line) for line in platform.telemetry.lines()]
+    assert [item["type"] for item in items] == ["platform.runtimeDone", "platform.report"]
+    assert items[1]["record"]["errorType"] == "ValueError"
+
+
+async def test_variables_of_the_environment(platform):
+    version = function(
+        memory_mb=512,
+        environment=(("MINE", "1"), ("AWS_REGION", "mars"), ("PATH", "/mine")),
+        log=LogSettings("/g", "JSON", "DEBUG", "INFO"),
+    )
+    await platform.invoke(version)
+    seen = platform.sandboxes.made[0].environment
+    assert seen["MINE"] == "1" and seen["PATH"] == "/mine" and seen["AWS_REGION"] == "us-east-1"
+    (key,) = platform.telemetry.logs
+    assert seen["AWS_LAMBDA_LOG_STREAM_NAME"] == key.stream
+    expected = {
+        "_HANDLER": "app.handler",
+        "AWS_LAMBDA_FUNCTION_NAME": "f",
+        "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
+        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "512",
+        "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
+        "AWS_EXECUTION_ENV": "AWS_Lambda_python3.12",
+        "AWS_ACCESS_KEY_ID": "ASIAEXAMPLE",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_SESSION_TOKEN": "token",
+        "AWS_ENDPOINT_URL": "http://127.0.0.1:4566",
+        "AWS_LAMBDA_RUNTIME_API": "127.0.0.1:9001",
+        "AWS_LAMBDA_LOG_FORMAT": "JSON",
+        "AWS_LAMBDA_LOG_LEVEL": "DEBUG",
+        "LAMBDA_TASK_ROOT": "/var/task",
+        "TZ": ":UTC",
+    }
+    assert {name: seen[name] for name in expected} == expected
+
+
+async def test_a_caller_that_goes_away_leaves_its_invocation_running(platform):
+    held = []
+    platform.sandboxes.handle = lambda guest, call: held.append((guest, call))
+    version = function()
+    task = platform.begin(version)
+    await platform.clock.settle()
+    task.cancel()
+    await platform.clock.settle()
+    assert platform.concurrency.running(version.account, version.region, "f") == 1
+    assert platform.states() == ["busy"]
+    guest, call = held[0]
+    guest.respond(call)
+    await platform.clock.settle()
+    assert platform.concurrency.running(version.account, version.region, "f") == 0
+    assert platform.states() == ["idle"]
+    assert platform.telemetry.metered[0].request_id == "id-1"
+
+
+async def test_snapshot_for_the_operator(platform):
+    await platform.invoke(function())
+    await platform.advance(5)
+    (shot,) = platform.fleet.environments()
+    assert (shot.function, shot.version, shot.state) == ("f", "$LATEST", "idle")
+    assert (shot.invocations, shot.pid, shot.memory_bytes) == (1, 4711, 20 << 20)
+    assert 5 <= shot.age_s < 6
+    assert platform.endpoints[shot.id]
+
+
+async def test_close_lets_running_calls_finish_within_the_grace(platform):
+    platform.sandboxes.handle = lambda guest, call: after(platform, 1, guest.respond, call, b"1")
+    running = platform.begin(function(timeout_s=60))
+    await platform.clock.settle()
+    closing = asyncio.ensure_future(platform.fleet.close(5))
+    await platform.clock.settle()
+    assert not closing.done()
+    with pytest.raises(AwsError):
+        await platform.invoke(function("other"))
+    await platform.advance(1.1)
+    assert (await running).payload == b"1"
+    await closing
+    assert platform.sandboxes.alive == []
+
+
+async def test_close_ends_what_outlives_the_grace(platform):
+    platform.sandboxes.handle = lambda guest, call: None
+    running = platform.begin(function(timeout_s=60))
+    await platform.clock.settle()
+    closing = asyncio.ensure_future(platform.fleet.close(5))
+    await platform.advance(5.1)
+    await closing
+    with pytest.raises(AwsError) as caught:
+        await running
+    assert caught.value.status == 500
+    assert str(Arn.parse(function().arn)) == function().arn
+    assert platform.sandboxes.alive == []
