@@ -1,0 +1,246 @@
+"""An object's bytes: taken from a request, kept in a row or a blob, given back as a stream.
+
+Small objects stand in a row: a file costs two flushes of its own (itself and its folder), a row
+shares the one of its group's commit. Beyond INLINE_LIMIT writing twice (log, then table) would
+cost more than the flushes save.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncIterable, AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from boda.core.errors import AwsError
+from boda.services.s3 import errors, rows
+from boda.services.s3.checksums import Digest
+from boda.services.s3.rows import Part, Version
+from boda.storage.blobs import BlobReader, BlobStore
+from boda.storage.database import Database
+
+INLINE_LIMIT = 16 * 1024
+"""Bytes up to which an object stands in a row."""
+
+OBJECT_LIMIT = 5 * 1024**3
+"""Bytes of one PutObject or UploadPart (5 GiB)."""
+
+
+class Source(Protocol):
+    """Bytes that arrive; ``Body`` is one."""
+
+    length: int | None
+
+    def __aiter__(self) -> AsyncIterator[bytes]: ...
+
+
+@dataclass(slots=True)
+class Taken:
+    """What arrived, stored but named by no row yet: in memory (``data``) or as a blob."""
+
+    size: int
+    digest: Digest
+    data: bytes | None = None
+    blob: str = ""
+
+
+@dataclass(slots=True)
+class Held:
+    """Bytes in memory with the face of a stream."""
+
+    data: bytes
+    length: int | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.length = len(self.data)
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        if self.data:
+            yield self.data
+
+
+@dataclass(slots=True)
+class Arriving:
+    """A stream of known length."""
+
+    chunks: AsyncIterable[bytes]
+    length: int | None
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return aiter(self.chunks)
+
+
+class Contents:
+    """Takes and gives objects' bytes."""
+
+    def __init__(self, database: Database, blobs: BlobStore) -> None:
+        self._database = database
+        self._blobs = blobs
+        self.reading: Counter[str] = Counter()
+        """Blobs of multipart objects that somebody reads now; the trash waits for them."""
+
+    async def take(self, source: Source, digest: Digest, *, inline: bool = True) -> Taken:
+        """Store what arrives; ``digest`` has seen all of it afterwards.
+
+        Raises EntityTooLarge, and whatever the source raises; then nothing is left behind.
+        inline: whether small contents may stay in memory for a row.
+        """
+        if source.length is not None and source.length > OBJECT_LIMIT:
+            raise errors.too_large(source.length, OBJECT_LIMIT)
+        arriving = aiter(source)
+        start: list[bytes] = []
+        count = 0
+        ended = not inline
+        while inline and count <= INLINE_LIMIT:
+            try:
+                chunk = await anext(arriving)
+            except StopAsyncIteration:
+                ended = True
+                break
+            start.append(chunk)
+            count += len(chunk)
+        if inline and ended:
+            data = b"".join(start)
+            digest.update(data)
+            return Taken(count, digest, data=data)
+        blob = await self._blobs.put(_rejoined(start, arriving), digest.update)
+        return Taken(blob.size, digest, blob=blob.id)
+
+    async def discard(self, taken: Taken) -> None:
+        """Drop what was taken and will not be named."""
+        if taken.blob:
+            await self._blobs.delete([taken.blob])
+
+    async def give(self, version: Version, start: int, length: int) -> AsyncIterator[bytes]:
+        """``length`` bytes from ``start``, to be closed with ``aclose``.
+
+        Raises BlobMissing or Gone when the version was replaced meanwhile: look it up again.
+        """
+        if length == 0 or version.place == rows.NOWHERE:
+            return _Pieces(b"")
+        if version.place == rows.IN_BLOB:
+            return await self._blobs.open(version.content, start, length)
+        if version.place == rows.IN_PARTS:
+            parts = await self._database.read(lambda c: rows.parts_of(c, version.content))
+            reader = _PartsReader(self._blobs, self.reading, parts, start, length)
+            await reader.begin()
+            return reader
+        data = await self._database.read(lambda c: rows.body(c, version.content))
+        if data is None:
+            raise Gone
+        return _Pieces(data[start : start + length])
+
+
+class Gone(AwsError):
+    """The row's bytes went while they were looked for: the object was replaced; look again."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "InternalError", "We encountered an internal error. Please try again.", 500
+        )
+
+
+class _PartsReader:
+    """Reads a multipart object across its parts' blobs."""
+
+    def __init__(
+        self,
+        blobs: BlobStore,
+        reading: Counter[str],
+        parts: Sequence[Part],
+        start: int,
+        length: int,
+    ) -> None:
+        self._blobs = blobs
+        self._reading = reading
+        self._spans: list[tuple[str, int, int]] = []
+        self._open: BlobReader | None = None
+        for part in parts:
+            if start >= part.size:
+                start -= part.size
+                continue
+            if length <= 0:
+                break
+            count = min(length, part.size - start)
+            self._spans.append((part.content, start, count))
+            length -= count
+            start = 0
+        if length > 0:
+            raise Gone
+        self._held = [span[0] for span in self._spans]
+        self._reading.update(self._held)
+        self._spans.reverse()
+
+    async def begin(self) -> None:
+        """Open the first part; raises BlobMissing."""
+        try:
+            self._open = await self._blobs.open(*self._spans.pop())
+        except BaseException:
+            self._release()
+            raise
+
+    def __aiter__(self) -> _PartsReader:
+        return self
+
+    async def __anext__(self) -> bytes:
+        while self._open is not None:
+            try:
+                return await anext(self._open)
+            except StopAsyncIteration:
+                self._open = None
+                if self._spans:
+                    self._open = await self._blobs.open(*self._spans.pop())
+        self._release()
+        raise StopAsyncIteration
+
+    async def aclose(self) -> None:
+        self._spans = []
+        self._release()
+        if self._open is not None:
+            await self._open.aclose()
+            self._open = None
+
+    def _release(self) -> None:
+        held, self._held = self._held, []
+        self._reading.subtract(held)
+        for blob in held:
+            if self._reading[blob] <= 0:
+                del self._reading[blob]
+
+    def __del__(self) -> None:
+        self._release()
+
+
+class _Pieces:
+    """One piece of bytes as a stream."""
+
+    __slots__ = ("_data",)
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def __aiter__(self) -> _Pieces:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if not self._data:
+            raise StopAsyncIteration
+        data, self._data = self._data, b""
+        return data
+
+    async def aclose(self) -> None:
+        self._data = b""
+
+
+async def _rejoined(start: list[bytes], rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The chunks read ahead, then the rest; never more than one object may hold."""
+    count = 0
+    for chunk in start:
+        count += len(chunk)
+        yield chunk
+    start.clear()
+    async for chunk in rest:
+        count += len(chunk)
+        if count > OBJECT_LIMIT:
+            raise errors.too_large(count, OBJECT_LIMIT)
+        yield chunk

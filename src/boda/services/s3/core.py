@@ -1,0 +1,169 @@
+"""What all operations of S3 share: buckets, permissions, and the way of a write.
+
+operation → Core.commit(work) → writer thread: rows, outbox → commit → post office → answer
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar
+
+from sqlalchemy.engine import Connection
+
+from boda.core.clock import Clock
+from boda.core.errors import AwsError
+from boda.core.ids import Ids
+from boda.delivery.contract import PostOffice
+from boda.gateway.service import Authorize, Context, Need
+from boda.services.s3 import errors, names, rows
+from boda.services.s3.buckets import Bucket, Buckets, adopt, change
+from boda.services.s3.contents import Contents
+from boda.services.s3.events import Happening
+from boda.services.s3.outbox import Outbox
+from boda.services.s3.rows import Letter
+from boda.services.s3.sequence import Sequence
+from boda.services.s3.trash import Trash
+from boda.storage.blobs import BlobStore
+from boda.storage.database import Database
+
+T = TypeVar("T")
+
+
+class Core:
+    """S3 without its operations."""
+
+    def __init__(
+        self, database: Database, blobs: BlobStore, post: PostOffice, clock: Clock, ids: Ids
+    ) -> None:
+        self.database = database
+        self.blobs = blobs
+        self.post = post
+        self.clock = clock
+        self.ids = ids
+        self.buckets = Buckets()
+        self.numbers = Sequence(clock)
+        self.contents = Contents(database, blobs)
+        self.outbox = Outbox(database, post, clock, ids, self.numbers)
+        self.trash = Trash(database, blobs, self.contents, clock)
+        database.read_now(self.buckets.load)
+        self.numbers.raise_to(database.read_now(rows.last_number))
+
+    async def start(self) -> None:
+        await self.outbox.start()
+        self.trash.start()
+
+    async def stop(self) -> None:
+        await self.trash.stop()
+        await self.outbox.stop()
+
+    def bucket(self, name: str, expected_owner: str | None = None) -> Bucket:
+        """Raises NoSuchBucket; AccessDenied when the bucket belongs to another than expected."""
+        if expected_owner is not None and not (
+            len(expected_owner) == 12 and expected_owner.isascii() and expected_owner.isdigit()
+        ):
+            raise AwsError(
+                "InvalidBucketOwnerAWSAccountID",
+                "The value of the expected bucket owner parameter must be an AWS Account ID... "
+                f"[{expected_owner}]",
+            )
+        bucket = self.buckets.get(name)
+        if expected_owner is not None and bucket.account != expected_owner:
+            raise errors.access_denied()
+        return bucket
+
+    def need(
+        self,
+        ctx: Context,
+        action: str,
+        bucket_name: str,
+        key: str | None = None,
+        context: Mapping[str, str] | None = None,
+    ) -> Need:
+        """The permission for an action on a bucket, or on an object of it."""
+        bucket = self.buckets.find(bucket_name)
+        resource = (
+            names.bucket_arn(bucket_name) if key is None else names.object_arn(bucket_name, key)
+        )
+        return Need(
+            action,
+            resource,
+            policy=bucket.policy_for(ctx.account) if bucket else None,
+            context=context or {},
+            account=bucket.account if bucket else "",
+        )
+
+    def hide_missing(self, ctx: Context, bucket: Bucket) -> None:
+        """Raise AccessDenied to callers who may not list: they do not learn what is absent."""
+        ctx.authorize(self.need(ctx, "s3:ListBucket", bucket.name))
+
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        return await self.database.read(work)
+
+    async def write(self, work: Callable[[Connection], T]) -> T:
+        return await self.database.write(work)
+
+    async def commit(
+        self,
+        ctx: Context,
+        bucket: Bucket,
+        work: Callable[[Connection], tuple[T, Iterable[Happening]]],
+    ) -> T:
+        """Write, then post what happened; returns when both are done.
+
+        work: on the writer thread, within one transaction; answers its result and what happened.
+        The events are written in the same transaction, so they hold exactly when it does.
+        """
+        if not bucket.notifications:
+            return (await self.write(work))[0]
+
+        def with_events(connection: Connection) -> tuple[T, list[Letter]]:
+            result, happenings = work(connection)
+            letters = [
+                letter
+                for happening in happenings
+                for letter in self.outbox.put(connection, bucket, happening, ctx)
+            ]
+            return result, letters
+
+        async def write_and_post() -> T:
+            result, letters = await self.write(with_events)
+            await self.outbox.post(letters)
+            return result
+
+        # A caller that goes away must not keep a committed event from being posted.
+        return await asyncio.shield(asyncio.create_task(write_and_post()))
+
+    async def configure(self, bucket: Bucket, edit: Callable[[dict[str, Any]], None]) -> None:
+        """Change a bucket's settings, durably, then in memory."""
+
+        async def both() -> None:
+            adopt(bucket, await self.write(change(bucket, edit)))
+
+        await asyncio.shield(asyncio.create_task(both()))
+
+
+def on_bucket(action: str) -> Authorize:
+    """Authorise ``action`` on the bucket of the call."""
+
+    def needs(group: Any, ctx: Context, params: Mapping[str, Any]) -> Iterable[Need]:
+        core: Core = group.core
+        return (core.need(ctx, action, params["Bucket"]),)
+
+    return needs
+
+
+def on_object(action: str, version_action: str | None = None) -> Authorize:
+    """Authorise ``action`` on the object of the call.
+
+    version_action: the action instead when the call names a version.
+    """
+
+    def needs(group: Any, ctx: Context, params: Mapping[str, Any]) -> Iterable[Need]:
+        core: Core = group.core
+        version_id = params.get("VersionId")
+        context = {"s3:versionid": version_id} if version_id else {}
+        wanted = version_action if version_id and version_action else action
+        return (core.need(ctx, wanted, params["Bucket"], params["Key"], context),)
+
+    return needs

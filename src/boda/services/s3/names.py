@@ -1,0 +1,128 @@
+"""Names of buckets, keys and versions, and who owns them. Pure."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import ipaddress
+import re
+from urllib.parse import quote_plus, unquote
+
+from boda.core.errors import AwsError
+from boda.core.ids import Ids
+from boda.services.s3 import errors
+
+KEY_LIMIT = 1024
+"""Bytes of a key in UTF-8."""
+
+NULL_VERSION = "null"
+
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+_VERSION = re.compile(r"[A-Za-z0-9._]{32}")
+_PREFIXES = ("xn--", "sthree-", "amzn-s3-demo-")
+_SUFFIXES = ("-s3alias", "--ol-s3", ".mrap", "--x-s3", "--table-s3")
+_ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz._"
+
+
+def check_bucket_name(name: str) -> None:
+    """Raise InvalidBucketName unless the name keeps the rules for general purpose buckets."""
+    good = (
+        _BUCKET.fullmatch(name)
+        and ".." not in name
+        and not name.startswith(_PREFIXES)
+        and not name.endswith(_SUFFIXES)
+        and not _is_address(name)
+    )
+    if not good:
+        message = "The specified bucket is not valid."
+        raise AwsError("InvalidBucketName", message, BucketName=name)
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.IPv4Address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def check_key(key: str) -> bytes:
+    """The key's bytes as they are stored; raises KeyTooLongError and InvalidURI."""
+    try:
+        raw = key.encode()
+    except UnicodeEncodeError:
+        raise AwsError("InvalidURI", "Couldn't parse the specified URI.") from None
+    if len(raw) > KEY_LIMIT:
+        raise AwsError(
+            "KeyTooLongError",
+            "Your key is too long",
+            Size=str(len(raw)),
+            MaxSizeAllowed=str(KEY_LIMIT),
+        )
+    if not raw:
+        raise errors.invalid_request("An object key must not be empty.")
+    return raw
+
+
+def new_version_id(ids: Ids) -> str:
+    """32 characters, as S3's."""
+    return "".join(_ALPHABET[byte & 63] for byte in ids.bytes(32))
+
+
+def new_upload_id(ids: Ids) -> str:
+    return "".join(_ALPHABET[byte & 63] for byte in ids.bytes(64))
+
+
+def check_version_id(version_id: str, *, versioned: bool) -> None:
+    if version_id == NULL_VERSION:
+        return
+    if not versioned or not _VERSION.fullmatch(version_id):
+        raise errors.invalid_argument("versionId", version_id, "Invalid version id specified")
+
+
+def canonical_id(account: str) -> str:
+    """The 64 digits by which S3 knows an account."""
+    return hashlib.sha256(f"s3:{account}".encode()).hexdigest()
+
+
+def owner_principal(account: str) -> str:
+    """The short customer id that event records show as a bucket's owner."""
+    digest = hashlib.sha256(f"customer:{account}".encode()).digest()
+    return "A" + base64.b32encode(digest)[:13].decode()
+
+
+def host_id(request_id: str) -> str:
+    """What ``x-amz-id-2`` carries."""
+    return base64.b64encode(hashlib.sha384(request_id.encode()).digest()).decode()
+
+
+def bucket_arn(bucket: str) -> str:
+    return f"arn:aws:s3:::{bucket}"
+
+
+def object_arn(bucket: str, key: str) -> str:
+    return f"arn:aws:s3:::{bucket}/{key}"
+
+
+def quoted(etag: str) -> str:
+    return f'"{etag}"'
+
+
+def form_encoded(text: str) -> str:
+    """As lists with ``encoding-type=url`` and event records show a key: space is ``+``."""
+    return quote_plus(text, safe="/")
+
+
+def parse_copy_source(source: str) -> tuple[str, str, str | None]:
+    """``[/]bucket/key[?versionId=…]`` to bucket, key and version id."""
+    path, _, query = source.partition("?versionId=")
+    bucket, slash, key = unquote(path).removeprefix("/").partition("/")
+    if not slash or not bucket or not key:
+        raise errors.invalid_argument(
+            "x-amz-copy-source",
+            source,
+            "Invalid copy source object key"
+            if bucket and slash
+            else "Invalid copy source bucket name",
+        )
+    return bucket, key, query or None

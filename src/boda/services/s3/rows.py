@@ -1,0 +1,593 @@
+"""S3's tables, and one function for each thing that is asked of them.
+
+Versions of one key stand newest first: ``rank`` is the negated sequence number of the write, so
+the primary key alone gives every order that S3 lists in (keys by their UTF-8 bytes, versions from
+the newest), and the current version of a key is its first row. No operation reads a bucket whole.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+metadata = sa.MetaData()
+
+buckets = sa.Table(
+    "s3_buckets",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("account", sa.Text, nullable=False),
+    sa.Column("region", sa.Text, nullable=False),
+    sa.Column("created", sa.Float, nullable=False),
+    sa.Column("settings", sa.Text, nullable=False),
+)
+
+versions = sa.Table(
+    "s3_versions",
+    metadata,
+    sa.Column("bucket", sa.Text, primary_key=True),
+    sa.Column("key", sa.LargeBinary, primary_key=True),
+    sa.Column("rank", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("version_id", sa.Text, nullable=False),
+    sa.Column("marker", sa.Boolean, nullable=False),
+    sa.Column("modified", sa.BigInteger, nullable=False),
+    sa.Column("size", sa.BigInteger, nullable=False),
+    sa.Column("etag", sa.Text, nullable=False),
+    sa.Column("place", sa.Text, nullable=False),
+    sa.Column("content", sa.Text, nullable=False),
+    sa.Column("algorithm", sa.Text, nullable=False),
+    sa.Column("checksum_type", sa.Text, nullable=False),
+    sa.Column("checksum", sa.Text, nullable=False),
+    sa.Column("storage_class", sa.Text, nullable=False),
+    sa.Column("details", sa.Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+bodies = sa.Table(
+    "s3_bodies",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("data", sa.LargeBinary, nullable=False),
+)
+
+uploads = sa.Table(
+    "s3_uploads",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("bucket", sa.Text, nullable=False),
+    sa.Column("key", sa.LargeBinary, nullable=False),
+    sa.Column("seq", sa.BigInteger, nullable=False),
+    sa.Column("initiated", sa.BigInteger, nullable=False),
+    sa.Column("initiator", sa.Text, nullable=False),
+    sa.Column("algorithm", sa.Text, nullable=False),
+    sa.Column("checksum_type", sa.Text, nullable=False),
+    sa.Column("storage_class", sa.Text, nullable=False),
+    sa.Column("details", sa.Text, nullable=False),
+    sa.Column("disturbed", sa.Boolean, nullable=False),
+    sa.Index("s3_uploads_by_key", "bucket", "key", "seq"),
+)
+
+parts = sa.Table(
+    "s3_parts",
+    metadata,
+    sa.Column("upload", sa.Text, primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("size", sa.BigInteger, nullable=False),
+    sa.Column("etag", sa.Text, nullable=False),
+    sa.Column("modified", sa.BigInteger, nullable=False),
+    sa.Column("checksum", sa.Text, nullable=False),
+    sa.Column("content", sa.Text, nullable=False),
+    sa.Index("s3_parts_by_content", "content"),
+    sqlite_with_rowid=False,
+)
+
+trash = sa.Table("s3_trash", metadata, sa.Column("content", sa.Text, primary_key=True))
+
+outbox = sa.Table(
+    "s3_outbox",
+    metadata,
+    sa.Column("id", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("target", sa.Text, nullable=False),
+    sa.Column("event", sa.LargeBinary, nullable=False),
+    sa.Column("bucket", sa.Text, nullable=False),
+    sa.Column("account", sa.Text, nullable=False),
+    sa.Column("region", sa.Text, nullable=False),
+    sa.Column("trace_id", sa.Text, nullable=False),
+)
+
+counters = sa.Table(
+    "s3_counters",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("value", sa.BigInteger, nullable=False),
+)
+
+sa.Index("s3_versions_by_content", versions.c.content, sqlite_where=versions.c.place == "blob")
+
+IN_ROW, IN_BLOB, IN_PARTS, NOWHERE = "row", "blob", "parts", ""
+
+
+@dataclass(slots=True)
+class Version:
+    """One version of one object, or a delete marker.
+
+    seq: its write's sequence number. modified: whole seconds, as S3 keeps them.
+    place, content: where the bytes are: a body row, a blob, or an upload's parts.
+    details: ``headers``, ``metadata``, ``tags``, ``parts`` (their number), ``owner``.
+    """
+
+    bucket: str
+    key: bytes
+    seq: int
+    version_id: str
+    marker: bool
+    modified: int
+    size: int = 0
+    etag: str = ""
+    place: str = NOWHERE
+    content: str = ""
+    algorithm: str = ""
+    checksum_type: str = ""
+    checksum: str = ""
+    storage_class: str = "STANDARD"
+    details: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return self.key.decode()
+
+    @property
+    def tags(self) -> dict[str, str]:
+        found: dict[str, str] = self.details.get("tags", {})
+        return found
+
+
+@dataclass(slots=True)
+class Upload:
+    """A multipart upload under way. disturbed: its key was written or deleted meanwhile."""
+
+    id: str
+    bucket: str
+    key: bytes
+    seq: int
+    initiated: int
+    initiator: dict[str, str]
+    algorithm: str
+    checksum_type: str
+    storage_class: str
+    details: dict[str, Any]
+    disturbed: bool = False
+
+    @property
+    def name(self) -> str:
+        return self.key.decode()
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of an upload. etag: hexadecimal. checksum: of the upload's algorithm, base64."""
+
+    number: int
+    size: int
+    etag: str
+    modified: int
+    checksum: str
+    content: str
+
+
+_BY_KEY = (versions.c.bucket == sa.bindparam("b"), versions.c.key == sa.bindparam("k"))
+_LATEST = sa.select(versions).where(*_BY_KEY).order_by(versions.c.rank).limit(1)
+_NAMED = sa.select(versions).where(*_BY_KEY, versions.c.version_id == sa.bindparam("v"))
+_DROP = sa.delete(versions).where(*_BY_KEY, versions.c.rank == sa.bindparam("r"))
+_AT_OR_AFTER = (
+    sa.select(versions)
+    .where(versions.c.bucket == sa.bindparam("b"), versions.c.key >= sa.bindparam("k"))
+    .order_by(versions.c.key, versions.c.rank)
+    .limit(sa.bindparam("n"))
+)
+_REST_OF_KEY = (
+    sa.select(versions)
+    .where(*_BY_KEY, versions.c.rank > sa.bindparam("r"))
+    .order_by(versions.c.rank)
+    .limit(sa.bindparam("n"))
+)
+_BODY = sa.select(bodies.c.data).where(bodies.c.id == sa.bindparam("i"))
+_DROP_BODY = sa.delete(bodies).where(bodies.c.id == sa.bindparam("i"))
+_INSERT_VERSION = sa.insert(versions)
+_INSERT_BODY = sa.insert(bodies)
+_DISTURB = (
+    sa.update(uploads)
+    .where(uploads.c.bucket == sa.bindparam("b"), uploads.c.key == sa.bindparam("k"))
+    .values(disturbed=True)
+)
+
+
+def _version(row: Any) -> Version:
+    return Version(
+        row[0],
+        row[1],
+        -row[2],
+        row[3],
+        bool(row[4]),
+        row[5],
+        row[6],
+        row[7],
+        row[8],
+        row[9],
+        row[10],
+        row[11],
+        row[12],
+        row[13],
+        json.loads(row[14]) if row[14] != "{}" else {},
+    )
+
+
+# Versions
+
+
+def latest(connection: Connection, bucket: str, key: bytes) -> Version | None:
+    """The newest version of a key; it may be a delete marker."""
+    row = connection.execute(_LATEST, {"b": bucket, "k": key}).first()
+    return None if row is None else _version(row)
+
+
+def named(connection: Connection, bucket: str, key: bytes, version_id: str) -> Version | None:
+    row = connection.execute(_NAMED, {"b": bucket, "k": key, "v": version_id}).first()
+    return None if row is None else _version(row)
+
+
+def insert_version(connection: Connection, version: Version) -> None:
+    connection.execute(
+        _INSERT_VERSION,
+        {
+            "bucket": version.bucket,
+            "key": version.key,
+            "rank": -version.seq,
+            "version_id": version.version_id,
+            "marker": version.marker,
+            "modified": version.modified,
+            "size": version.size,
+            "etag": version.etag,
+            "place": version.place,
+            "content": version.content,
+            "algorithm": version.algorithm,
+            "checksum_type": version.checksum_type,
+            "checksum": version.checksum,
+            "storage_class": version.storage_class,
+            "details": json.dumps(version.details) if version.details else "{}",
+        },
+    )
+
+
+def drop_version(connection: Connection, version: Version) -> None:
+    """Remove a version; what held its bytes goes to the trash in the same transaction."""
+    connection.execute(_DROP, {"b": version.bucket, "k": version.key, "r": -version.seq})
+    if version.place == IN_ROW:
+        connection.execute(_DROP_BODY, {"i": int(version.content)})
+    elif version.place == IN_BLOB:
+        connection.execute(sa.insert(trash), {"content": version.content})
+    elif version.place == IN_PARTS:
+        drop_parts(connection, version.content)
+
+
+def set_details(connection: Connection, version: Version) -> None:
+    connection.execute(
+        sa.update(versions)
+        .where(*_BY_KEY, versions.c.rank == sa.bindparam("r"))
+        .values(details=sa.bindparam("d")),
+        {
+            "b": version.bucket,
+            "k": version.key,
+            "r": -version.seq,
+            "d": json.dumps(version.details),
+        },
+    )
+
+
+def versions_from(connection: Connection, bucket: str, key: bytes, limit: int) -> Iterator[Version]:
+    """Versions from this key on, in order; at most ``limit``."""
+    for row in connection.execute(_AT_OR_AFTER, {"b": bucket, "k": key, "n": limit}):
+        yield _version(row)
+
+
+def older_versions(
+    connection: Connection, bucket: str, key: bytes, seq: int, limit: int
+) -> Iterator[Version]:
+    """Versions of one key older than ``seq``, newest first."""
+    for row in connection.execute(_REST_OF_KEY, {"b": bucket, "k": key, "r": -seq, "n": limit}):
+        yield _version(row)
+
+
+def holds_versions(connection: Connection, bucket: str) -> bool:
+    query = sa.select(versions.c.rank).where(versions.c.bucket == bucket).limit(1)
+    return connection.execute(query).first() is not None
+
+
+def insert_body(connection: Connection, seq: int, data: bytes) -> None:
+    connection.execute(_INSERT_BODY, {"id": seq, "data": data})
+
+
+def body(connection: Connection, content: str) -> bytes | None:
+    found: bytes | None = connection.execute(_BODY, {"i": int(content)}).scalar()
+    return found
+
+
+# Multipart uploads
+
+
+def insert_upload(connection: Connection, upload: Upload) -> None:
+    connection.execute(
+        sa.insert(uploads),
+        {
+            "id": upload.id,
+            "bucket": upload.bucket,
+            "key": upload.key,
+            "seq": upload.seq,
+            "initiated": upload.initiated,
+            "initiator": json.dumps(upload.initiator),
+            "algorithm": upload.algorithm,
+            "checksum_type": upload.checksum_type,
+            "storage_class": upload.storage_class,
+            "details": json.dumps(upload.details),
+            "disturbed": False,
+        },
+    )
+
+
+def _upload(row: Any) -> Upload:
+    return Upload(
+        row.id,
+        row.bucket,
+        row.key,
+        row.seq,
+        row.initiated,
+        json.loads(row.initiator),
+        row.algorithm,
+        row.checksum_type,
+        row.storage_class,
+        json.loads(row.details),
+        bool(row.disturbed),
+    )
+
+
+def upload(connection: Connection, bucket: str, key: bytes, upload_id: str) -> Upload | None:
+    row = connection.execute(
+        sa.select(uploads).where(
+            uploads.c.id == upload_id, uploads.c.bucket == bucket, uploads.c.key == key
+        )
+    ).first()
+    return None if row is None else _upload(row)
+
+
+def uploads_after(
+    connection: Connection, bucket: str, key: bytes, seq: int, limit: int
+) -> list[Upload]:
+    """Uploads of a bucket behind (key, seq) in the order of keys, then of their beginning."""
+    rows = connection.execute(
+        sa.select(uploads)
+        .where(
+            uploads.c.bucket == bucket,
+            sa.or_(uploads.c.key > key, sa.and_(uploads.c.key == key, uploads.c.seq > seq)),
+        )
+        .order_by(uploads.c.key, uploads.c.seq)
+        .limit(limit)
+    )
+    return [_upload(row) for row in rows]
+
+
+def buckets_with_uploads(connection: Connection) -> dict[str, int]:
+    query = sa.select(uploads.c.bucket, sa.func.count()).group_by(uploads.c.bucket)
+    return {row[0]: row[1] for row in connection.execute(query)}
+
+
+def drop_upload(connection: Connection, upload_id: str) -> None:
+    """Forget an upload; its parts stay until they are dropped or belong to an object."""
+    connection.execute(sa.delete(uploads).where(uploads.c.id == upload_id))
+
+
+def drop_uploads_of(connection: Connection, bucket: str) -> None:
+    found = sa.select(uploads.c.id).where(uploads.c.bucket == bucket)
+    for (upload_id,) in connection.execute(found).all():
+        drop_parts(connection, upload_id)
+        drop_upload(connection, upload_id)
+
+
+def disturb_uploads(connection: Connection, bucket: str, key: bytes) -> None:
+    connection.execute(_DISTURB, {"b": bucket, "k": key})
+
+
+def put_part(connection: Connection, upload_id: str, part: Part) -> bool:
+    """Add a part; one of the same number gives way, and then the answer is True."""
+    same = (parts.c.upload == upload_id, parts.c.number == part.number)
+    old = connection.execute(sa.select(parts.c.content).where(*same)).scalar()
+    if old is not None:
+        connection.execute(sa.insert(trash), {"content": old})
+        connection.execute(sa.delete(parts).where(*same))
+    connection.execute(
+        sa.insert(parts),
+        {
+            "upload": upload_id,
+            "number": part.number,
+            "size": part.size,
+            "etag": part.etag,
+            "modified": part.modified,
+            "checksum": part.checksum,
+            "content": part.content,
+        },
+    )
+    return old is not None
+
+
+def parts_of(
+    connection: Connection, upload_id: str, after: int = 0, limit: int | None = None
+) -> list[Part]:
+    """Parts by their numbers, those behind ``after``."""
+    query = (
+        sa.select(
+            parts.c.number,
+            parts.c.size,
+            parts.c.etag,
+            parts.c.modified,
+            parts.c.checksum,
+            parts.c.content,
+        )
+        .where(parts.c.upload == upload_id, parts.c.number > after)
+        .order_by(parts.c.number)
+    )
+    if limit is not None:
+        query = query.limit(limit)
+    return [Part(*row) for row in connection.execute(query)]
+
+
+def drop_parts(
+    connection: Connection, upload_id: str, numbers: Sequence[int] | None = None
+) -> None:
+    """Drop all parts of an upload, or those of these numbers; their blobs go to the trash."""
+    which = [parts.c.upload == upload_id]
+    if numbers is not None:
+        which.append(parts.c.number.in_(numbers))
+    connection.execute(
+        sa.insert(trash).from_select(["content"], sa.select(parts.c.content).where(*which))
+    )
+    connection.execute(sa.delete(parts).where(*which))
+
+
+# Blobs that wait to be deleted
+
+
+def throw_away(connection: Connection, contents: Iterable[str]) -> None:
+    for content in contents:
+        connection.execute(sa.insert(trash), {"content": content})
+
+
+def some_trash(connection: Connection, limit: int) -> list[str]:
+    return [row[0] for row in connection.execute(sa.select(trash.c.content).limit(limit))]
+
+
+def forget_trash(connection: Connection, contents: Sequence[str]) -> None:
+    connection.execute(sa.delete(trash).where(trash.c.content.in_(contents)))
+
+
+def known_blobs(connection: Connection, contents: Sequence[str]) -> set[str]:
+    """Those of these blobs that an object, a part or the trash names."""
+    found: set[str] = set()
+    in_versions = sa.select(versions.c.content).where(
+        versions.c.content.in_(contents), versions.c.place == IN_BLOB
+    )
+    in_parts = sa.select(parts.c.content).where(parts.c.content.in_(contents))
+    in_trash = sa.select(trash.c.content).where(trash.c.content.in_(contents))
+    for query in (in_versions, in_parts, in_trash):
+        found.update(row[0] for row in connection.execute(query))
+    return found
+
+
+# Buckets
+
+
+def all_buckets(connection: Connection) -> list[tuple[str, str, str, float, dict[str, Any]]]:
+    rows = connection.execute(sa.select(buckets)).all()
+    return [(r.name, r.account, r.region, r.created, json.loads(r.settings)) for r in rows]
+
+
+def insert_bucket(
+    connection: Connection,
+    name: str,
+    account: str,
+    region: str,
+    created: float,
+    settings: Mapping[str, Any],
+) -> bool:
+    """False when a bucket of that name exists."""
+    taken = sa.select(buckets.c.name).where(buckets.c.name == name)
+    if connection.execute(taken).first() is not None:
+        return False
+    connection.execute(
+        sa.insert(buckets),
+        {
+            "name": name,
+            "account": account,
+            "region": region,
+            "created": created,
+            "settings": json.dumps(settings),
+        },
+    )
+    return True
+
+
+def settings_of(connection: Connection, name: str) -> dict[str, Any] | None:
+    query = sa.select(buckets.c.settings).where(buckets.c.name == name)
+    found = connection.execute(query).scalar()
+    return None if found is None else json.loads(found)
+
+
+def set_settings(connection: Connection, name: str, settings: Mapping[str, Any]) -> None:
+    connection.execute(
+        sa.update(buckets).where(buckets.c.name == name).values(settings=json.dumps(settings))
+    )
+
+
+def drop_bucket(connection: Connection, name: str) -> None:
+    connection.execute(sa.delete(buckets).where(buckets.c.name == name))
+
+
+# Events that wait to be posted, and the sequence
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """An event on its way to one target."""
+
+    id: int
+    target: str
+    event: bytes
+    bucket: str
+    account: str
+    region: str
+    trace_id: str
+
+
+def insert_letter(connection: Connection, letter: Letter) -> None:
+    connection.execute(
+        sa.insert(outbox),
+        {
+            "id": letter.id,
+            "target": letter.target,
+            "event": letter.event,
+            "bucket": letter.bucket,
+            "account": letter.account,
+            "region": letter.region,
+            "trace_id": letter.trace_id,
+        },
+    )
+
+
+def letter_ids(connection: Connection) -> list[int]:
+    return [row[0] for row in connection.execute(sa.select(outbox.c.id))]
+
+
+def letters_of(connection: Connection, ids: Sequence[int]) -> list[Letter]:
+    query = sa.select(outbox).where(outbox.c.id.in_(ids)).order_by(outbox.c.id)
+    return [Letter(*row) for row in connection.execute(query)]
+
+
+def drop_letters(connection: Connection, ids: Sequence[int]) -> None:
+    connection.execute(sa.delete(outbox).where(outbox.c.id.in_(ids)))
+
+
+def last_number(connection: Connection) -> int:
+    """The highest sequence number that a restart must stay above."""
+    query = sa.select(counters.c.value).where(counters.c.name == "sequence")
+    return connection.execute(query).scalar() or 0
+
+
+def set_last_number(connection: Connection, value: int) -> None:
+    changed = connection.execute(
+        sa.update(counters).where(counters.c.name == "sequence").values(value=value)
+    )
+    if changed.rowcount == 0:
+        connection.execute(sa.insert(counters), {"name": "sequence", "value": value})

@@ -1,0 +1,103 @@
+"""S3 put together."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from typing import NamedTuple
+
+from boda.core.clock import Clock
+from boda.core.ids import Ids
+from boda.core.principal import Principal
+from boda.delivery.contract import PostOffice
+from boda.gateway.service import Need, Service
+from boda.services.s3.access_operations import AccessOperations
+from boda.services.s3.bucket_operations import BucketOperations
+from boda.services.s3.core import Core
+from boda.services.s3.cors import CorsOperations
+from boda.services.s3.listing_operations import ListingOperations
+from boda.services.s3.multipart import MultipartOperations
+from boda.services.s3.names import object_arn
+from boda.services.s3.notification_operations import NotificationOperations
+from boda.services.s3.reading import ReadingOperations
+from boda.services.s3.unset import UnsetOperations
+from boda.services.s3.writing import WritingOperations
+from boda.storage.blobs import BlobStore
+from boda.storage.database import Database
+
+
+class Fetched(NamedTuple):
+    """An object on its way to somebody inside the platform. size: bytes."""
+
+    chunks: AsyncIterator[bytes]
+    size: int
+    etag: str
+    version_id: str
+
+
+class S3:
+    """The service and what runs beside it.
+
+    service: for the gateway. Between ``start`` and ``stop`` events are posted and replaced blobs
+    deleted in the background.
+    """
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._reading = ReadingOperations(core)
+        cors = CorsOperations(core)
+        self.service = Service(
+            "s3",
+            [
+                BucketOperations(core),
+                AccessOperations(core),
+                NotificationOperations(core),
+                ListingOperations(core),
+                self._reading,
+                WritingOperations(core),
+                MultipartOperations(core),
+                UnsetOperations(core),
+                cors,
+            ],
+            preflight=cors.preflight,
+            decorate=cors.decorate,
+        )
+
+    async def start(self) -> None:
+        await self._core.start()
+
+    async def stop(self) -> None:
+        await self._core.stop()
+
+    async def fetch(
+        self,
+        bucket: str,
+        key: str,
+        version_id: str | None = None,
+        *,
+        principal: Principal,
+        authorize: Callable[[Need], None],
+    ) -> Fetched:
+        """An object for another service (a function's code), on behalf of ``principal``.
+
+        authorize: as in Context; asked whether the principal may read the object. Raises
+        NoSuchBucket, NoSuchKey, NoSuchVersion, AccessDenied. Close ``chunks`` with ``aclose``.
+        """
+        found = self._core.bucket(bucket)
+        action = "s3:GetObjectVersion" if version_id else "s3:GetObject"
+        policy = found.policy_for(principal.account)
+        authorize(Need(action, object_arn(bucket, key), policy=policy, account=found.account))
+        chunks, version = await self._reading.fetch(bucket, key, version_id)
+        return Fetched(chunks, version.size, version.etag, version.version_id)
+
+    def exists(self, bucket: str) -> bool:
+        """Whether there is a bucket of that name."""
+        return self._core.buckets.find(bucket) is not None
+
+    def region_of(self, bucket: str) -> str:
+        """Raises NoSuchBucket."""
+        return self._core.bucket(bucket).region
+
+
+def build(database: Database, blobs: BlobStore, post: PostOffice, clock: Clock, ids: Ids) -> S3:
+    """Make the service over its rows (``metadata`` of this package) and blobs."""
+    return S3(Core(database, blobs, post, clock, ids))

@@ -1,0 +1,323 @@
+"""Blobs: bytes too big for a row, each one file in one folder.
+
+Law of this file: ``put`` returns only when the bytes and the file's name are on disk. Nothing
+here knows what a blob means; a blob exists for its readers once a committed row names it, and a
+blob that no row names (the process died between the two) is dropped by ``sweep``.
+
+Memory is bounded: a writer holds at most two pieces, a reader two. Files are touched in worker
+threads only, so that a slow disk never holds up the event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import threading
+from collections.abc import AsyncIterable, Awaitable, Callable, Collection, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from boda.core.errors import AwsError, BodaError
+from boda.core.ids import Ids
+
+WRITE_PIECE = 1024 * 1024
+"""Bytes gathered before they are handed to a thread: big enough that the hand-over is free."""
+
+READ_PIECE = 512 * 1024
+"""Bytes read at a time; one further piece is read ahead."""
+
+_NAME_DIGITS = 32
+_RUN_DIGITS = 8
+_SWEEP_BATCH = 500
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+
+
+class BlobMissing(BodaError):
+    """There is no blob of that id (any more)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """A stored blob. size: bytes."""
+
+    id: str
+    size: int
+
+
+class BlobStore:
+    """The blobs below one folder.
+
+    root: made when absent; what an earlier run left half-written is removed.
+    ids: chance for the names; names of one run share a prefix, so that ``sweep`` never touches
+        what is being written now.
+    """
+
+    def __init__(self, root: Path, ids: Ids | None = None, *, threads: int = 8) -> None:
+        self._root = root
+        self._ids = ids or Ids()
+        self._run = self._ids.hex(_RUN_DIGITS)
+        self._incoming = root / "incoming"
+        self._incoming.mkdir(parents=True, exist_ok=True)
+        for leftover in self._incoming.iterdir():
+            leftover.unlink(missing_ok=True)
+        self._folders = {entry.name for entry in root.iterdir() if entry.is_dir()}
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="boda-blob")
+
+    async def put(
+        self, chunks: AsyncIterable[bytes], observe: Callable[[bytes], None] | None = None
+    ) -> Blob:
+        """Store what ``chunks`` yields and return once it is on disk.
+
+        observe: sees every piece in order, in a worker thread (for hashes of big objects).
+        Whatever ``chunks`` raises passes through, and nothing is left behind. A full disk raises
+        AwsError ``ServiceUnavailable`` (503).
+        """
+        name = self._run + self._ids.hex(_NAME_DIGITS - _RUN_DIGITS)
+        writer = _Writer(self._incoming / name, self._path(name), self._prepare, observe)
+        loop = asyncio.get_running_loop()
+        busy: asyncio.Future[None] | None = None
+        held: list[bytes] = []
+        count = 0
+        try:
+            async for chunk in chunks:
+                held.append(chunk)
+                count += len(chunk)
+                if count >= WRITE_PIECE:
+                    if busy is not None:
+                        await busy
+                    busy = loop.run_in_executor(self._threads, writer.write, held)
+                    held, count = [], 0
+            if busy is not None:
+                await busy
+            size = await loop.run_in_executor(self._threads, writer.finish, held)
+        except BaseException as error:
+            if busy is not None:
+                busy.add_done_callback(_heard)
+            await asyncio.shield(loop.run_in_executor(self._threads, writer.abandon))
+            if isinstance(error, OSError) and error.errno in _FULL:
+                raise _disk_full(error) from error
+            raise
+        return Blob(name, size)
+
+    async def open(self, blob_id: str, start: int = 0, length: int | None = None) -> BlobReader:
+        """The bytes from ``start``, ``length`` of them or all; raises BlobMissing.
+
+        The reader survives the blob's deletion; close it with ``aclose``.
+        """
+        loop = asyncio.get_running_loop()
+        try:
+            opened = await loop.run_in_executor(self._threads, _File, self._path(blob_id))
+        except (FileNotFoundError, ValueError):
+            raise BlobMissing(f"There is no blob {blob_id}.") from None
+        rest = max(0, opened.size - start)
+        return BlobReader(opened, start, rest if length is None else length, self._threads)
+
+    async def delete(self, blob_ids: Iterable[str]) -> None:
+        """Delete these blobs; those that are gone already are fine."""
+        paths = [self._path(blob_id) for blob_id in blob_ids]
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(self._threads, _unlink_all, paths)
+
+    async def sweep(self, known: Callable[[list[str]], Awaitable[Collection[str]]]) -> int:
+        """Delete the blobs of earlier runs that ``known`` does not give back; how many.
+
+        known: of a batch of ids, those that a row names.
+        """
+        loop = asyncio.get_running_loop()
+        dropped = 0
+        for folder in sorted(self._folders - {"incoming"}):
+            names = await loop.run_in_executor(self._threads, os.listdir, self._root / folder)
+            old = [name for name in names if not name.startswith(self._run)]
+            for index in range(0, len(old), _SWEEP_BATCH):
+                batch = old[index : index + _SWEEP_BATCH]
+                orphans = set(batch) - set(await known(batch))
+                await self.delete(orphans)
+                dropped += len(orphans)
+        return dropped
+
+    def close(self) -> None:
+        """Let what runs end; safe to call twice."""
+        self._threads.shutdown()
+
+    def _path(self, blob_id: str) -> Path:
+        # Ids come from rows of ours; the check keeps any other text from becoming a path.
+        if len(blob_id) != _NAME_DIGITS or not blob_id.isalnum():
+            raise ValueError(f"not a blob id: {blob_id!r}")
+        return self._root / blob_id[-2:] / blob_id
+
+    def _prepare(self, folder: Path) -> None:
+        if folder.name not in self._folders:
+            folder.mkdir(exist_ok=True)
+            _sync_folder(self._root)
+            self._folders.add(folder.name)
+
+
+class BlobReader:
+    """Yields a blob's bytes, one piece ahead of its consumer."""
+
+    def __init__(self, opened: _File, start: int, length: int, threads: ThreadPoolExecutor) -> None:
+        self._file = opened
+        self._offset = start
+        self._left = length
+        self._threads = threads
+        self._next: asyncio.Future[bytes] | None = None
+
+    def __aiter__(self) -> BlobReader:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self._next is None:
+            if self._left <= 0:
+                await self.aclose()
+                raise StopAsyncIteration
+            self._next = self._read()
+        piece = await self._next
+        if not piece:
+            await self.aclose()
+            raise BlobMissing("A blob is shorter than its row says.")
+        self._next = self._read() if self._left > 0 else None
+        return piece
+
+    async def aclose(self) -> None:
+        """Close the file; safe to call twice."""
+        self._left = 0
+        self._next = None
+        self._file.close_soon(self._threads)
+
+    def _read(self) -> asyncio.Future[bytes]:
+        count = min(READ_PIECE, self._left)
+        offset = self._offset
+        self._offset += count
+        self._left -= count
+        loop = asyncio.get_running_loop()
+        future = loop.run_in_executor(self._threads, self._file.read, offset, count)
+        future.add_done_callback(_heard)
+        return future
+
+
+class _File:
+    """An open file whose descriptor is never closed under a running read."""
+
+    def __init__(self, path: Path) -> None:
+        self._lock = threading.Lock()
+        self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self.size = os.fstat(self._descriptor).st_size
+
+    def read(self, offset: int, count: int) -> bytes:
+        with self._lock:
+            if self._descriptor < 0:
+                return b""
+            piece = os.pread(self._descriptor, count, offset)
+            while 0 < len(piece) < count:
+                more = os.pread(self._descriptor, count - len(piece), offset + len(piece))
+                if not more:
+                    return b""
+                piece += more
+            return piece
+
+    def close(self) -> None:
+        with self._lock:
+            if self._descriptor >= 0:
+                os.close(self._descriptor)
+                self._descriptor = -1
+
+    def close_soon(self, threads: ThreadPoolExecutor) -> None:
+        if self._lock.locked():
+            try:
+                threads.submit(self.close)
+                return
+            except RuntimeError:
+                pass
+        self.close()
+
+    def __del__(self) -> None:
+        if getattr(self, "_descriptor", -1) >= 0:
+            os.close(self._descriptor)
+
+
+class _Writer:
+    """One blob on its way to the disk; each method runs in a worker thread."""
+
+    def __init__(
+        self,
+        temporary: Path,
+        final: Path,
+        prepare: Callable[[Path], None],
+        observe: Callable[[bytes], None] | None,
+    ) -> None:
+        self._temporary = temporary
+        self._final = final
+        self._prepare = prepare
+        self._observe = observe
+        self._lock = threading.Lock()
+        self._descriptor = -1
+        self._size = 0
+        self._given_up = False
+
+    def write(self, chunks: list[bytes]) -> None:
+        with self._lock:
+            if not self._given_up:
+                self._append(chunks)
+
+    def finish(self, chunks: list[bytes]) -> int:
+        with self._lock:
+            if self._given_up:
+                return 0
+            self._append(chunks)
+            os.fsync(self._descriptor)
+            os.close(self._descriptor)
+            self._descriptor = -1
+            self._prepare(self._final.parent)
+            os.rename(self._temporary, self._final)
+            _sync_folder(self._final.parent)
+            return self._size
+
+    def abandon(self) -> None:
+        with self._lock:
+            self._given_up = True
+            if self._descriptor >= 0:
+                os.close(self._descriptor)
+                self._descriptor = -1
+            self._temporary.unlink(missing_ok=True)
+            self._final.unlink(missing_ok=True)
+
+    def _append(self, chunks: list[bytes]) -> None:
+        if self._descriptor < 0:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+            self._descriptor = os.open(self._temporary, flags, 0o600)
+        piece = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        if self._observe is not None:
+            self._observe(piece)
+        rest = memoryview(piece)
+        while rest:
+            rest = rest[os.write(self._descriptor, rest) :]
+        self._size += len(piece)
+
+
+def _disk_full(error: OSError) -> AwsError:
+    return AwsError(
+        "ServiceUnavailable",
+        f"The platform cannot write ({error.strerror}); nothing was stored.",
+        503,
+    )
+
+
+def _unlink_all(paths: list[Path]) -> None:
+    for path in paths:
+        path.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _heard(future: asyncio.Future[bytes] | asyncio.Future[None]) -> None:
+    """Take the exception of a future whose owner is gone, so that asyncio does not complain."""
+    if not future.cancelled():
+        future.exception()
