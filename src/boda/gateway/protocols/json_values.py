@@ -1,0 +1,99 @@
+"""JSON bodies: decoding, encoding, and the shapes' readers and writers over them."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import orjson
+from botocore.model import Shape
+
+from boda.gateway.protocols.scalars import (
+    Malformed,
+    blob_from_text,
+    blob_to_text,
+    float_to_text,
+    moment_from_number,
+    moment_from_text,
+    moment_to_number,
+    moment_to_text,
+)
+from boda.gateway.protocols.tree import BeyondDouble, Convert, TreeReader, TreeWriter, unexpected
+
+
+def decode(body: bytes) -> Any:
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        raise Malformed("The request body is not valid JSON") from None
+
+
+def read(body: bytes, convert: Convert) -> Any:
+    """Decode and convert; integers beyond 64 bits are decoded again without losing digits."""
+    try:
+        return convert(decode(body))
+    except BeyondDouble:
+        pass
+    try:
+        return convert(json.loads(body))
+    except (ValueError, BeyondDouble):
+        raise Malformed("NUMBER_VALUE cannot be converted to Long") from None
+
+
+def encode(tree: Any) -> bytes:
+    try:
+        return orjson.dumps(tree)
+    except TypeError:
+        # Integers beyond 64 bits, lone surrogates, very deep documents: rare and slower.
+        return json.dumps(tree, separators=(",", ":"), default=str).encode("ascii")
+
+
+class JsonReader(TreeReader):
+    def blob(self, value: Any) -> bytes:
+        if type(value) is not str:
+            raise Malformed("only base-64-encoded strings are convertible to bytes")
+        return blob_from_text(value)
+
+    def timestamp(self, shape: Shape) -> Convert:
+        form = shape.serialization.get("timestampFormat", "unixtimestamp")
+        if form == "unixtimestamp":
+            return _moment
+        return lambda value: moment_from_text(_string(value), form)
+
+    def string(self, shape: Shape) -> Convert:
+        if shape.serialization.get("jsonvalue"):
+            return lambda value: decode(_string(value).encode("utf-8", "replace"))
+        return super().string(shape)
+
+
+class JsonWriter(TreeWriter):
+    def blob(self, value: Any) -> str:
+        return blob_to_text(value)
+
+    def float(self, value: Any) -> Any:
+        number = value if type(value) is int else float(value)
+        return number if math.isfinite(number) else float_to_text(number)
+
+    def timestamp(self, shape: Shape) -> Convert:
+        form = shape.serialization.get("timestampFormat", "unixtimestamp")
+        if form == "unixtimestamp":
+            return moment_to_number
+        return lambda value: moment_to_text(value, form)
+
+    def string(self, shape: Shape) -> Convert:
+        if shape.serialization.get("jsonvalue"):
+            return lambda value: encode(value).decode()
+        return super().string(shape)
+
+
+def _string(value: Any) -> str:
+    if type(value) is str:
+        return value
+    raise unexpected(value, "String")
+
+
+def _moment(value: Any) -> Any:
+    if type(value) is int or type(value) is float:
+        return moment_from_number(value)
+    raise unexpected(value, "milliseconds since epoch")

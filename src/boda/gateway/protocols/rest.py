@@ -1,0 +1,427 @@
+"""The HTTP bindings that rest-json and rest-xml share: path, query string, headers, payload."""
+
+from __future__ import annotations
+
+import re
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import unquote, unquote_plus
+
+from botocore.model import OperationModel, ServiceModel, Shape
+
+from boda.gateway.protocols import event_stream
+from boda.gateway.protocols.events import EventCodec
+from boda.gateway.protocols.json_values import decode, encode
+from boda.gateway.protocols.protocol import Headers, Protocol, whole_body
+from boda.gateway.protocols.scalars import Malformed, blob_from_text, blob_to_text
+from boda.gateway.protocols.xml_values import ReadText, text_reader, text_writer
+from boda.gateway.service import Stream
+from boda.gateway.wire import WireRequest, WireResponse
+
+_BODILESS = (204, 304)
+_LABEL = re.compile(r"\{(\w+)(\+?)\}")
+
+ReadQuery = Callable[[list[tuple[str, str]]], Any]
+WriteText = Callable[[Any], str]
+
+
+@dataclass(slots=True)
+class InputPlan:
+    """Where each parameter of an operation comes from, compiled."""
+
+    labels: list[tuple[str, str, ReadText]] = field(default_factory=list)
+    query: dict[str, tuple[str, ReadText, bool]] = field(default_factory=dict)
+    query_map: tuple[str, bool] | None = None
+    headers: list[tuple[str, str, ReadText]] = field(default_factory=list)
+    prefixed: list[tuple[str, str]] = field(default_factory=list)
+    payload: str = ""
+    payload_shape: Shape | None = None
+    body: list[tuple[str, Shape]] = field(default_factory=list)
+    read_body: Callable[[Any], Any] | None = None
+    path: re.Pattern[str] | None = None
+
+
+@dataclass(slots=True)
+class OutputPlan:
+    """Where each member of an output, or of an error, goes."""
+
+    status: int = 200
+    status_member: str = ""
+    headers: list[tuple[str, str, WriteText]] = field(default_factory=list)
+    prefixed: list[tuple[str, str]] = field(default_factory=list)
+    payload: str = ""
+    payload_shape: Shape | None = None
+    body: list[tuple[str, Shape]] = field(default_factory=list)
+    write_body: Callable[[Any], bytes] | None = None
+    content_type_member: str = ""
+
+
+class Rest(Protocol):
+    """rest-json and rest-xml, apart from their bodies."""
+
+    content_type = ""
+
+    def __init__(self, service: ServiceModel) -> None:
+        super().__init__(service)
+        self._inputs: dict[str, InputPlan] = {}
+        self._outputs: dict[str, OutputPlan] = {}
+        self.events = EventCodec(self.content_type, self.encode_event, self.decode_event)
+
+    # what the two differ in
+
+    @abstractmethod
+    def body_reader(self, op: OperationModel, plan: InputPlan) -> Callable[[bytes], Any] | None:
+        """Reads the body into the payload member's value, or into the members in it."""
+
+    @abstractmethod
+    def body_writer(self, op: OperationModel, plan: OutputPlan) -> Callable[[Any], bytes] | None:
+        """Writes the payload member's value, or the members in the body, or None for no body."""
+
+    @abstractmethod
+    def encode_event(self, shape: Shape, value: Mapping[str, Any], members: list[str]) -> bytes: ...
+
+    @abstractmethod
+    def decode_event(self, shape: Shape, body: bytes) -> dict[str, Any]: ...
+
+    def default_blob_type(self, op: OperationModel) -> str:
+        return "application/octet-stream"
+
+    # requests
+
+    def _parse(
+        self, request: WireRequest, op: OperationModel, path_params: Mapping[str, str] | None
+    ) -> dict[str, Any]:
+        plan = self._inputs.get(op.name)
+        if plan is None:
+            plan = self._inputs[op.name] = self._plan_input(op)
+        params: dict[str, Any] = {}
+        if plan.labels:
+            self._read_labels(plan, request, op, path_params, params)
+        if request.query and (plan.query or plan.query_map):
+            self._read_query(plan, request.query, params)
+        headers = request.headers
+        for member, name, convert in plan.headers:
+            text = headers.get(name)
+            if text is not None:
+                self._read_header(params, member, name, convert, text)
+        for member, prefix in plan.prefixed:
+            found = {
+                name[len(prefix) :]: text
+                for name, text in headers.items()
+                if name.startswith(prefix) and len(name) > len(prefix)
+            }
+            if found or not prefix:
+                params[member] = found
+        if plan.payload or plan.read_body is not None:
+            self._read_body(plan, request, op, params)
+        return params
+
+    def _read_labels(
+        self,
+        plan: InputPlan,
+        request: WireRequest,
+        op: OperationModel,
+        path_params: Mapping[str, str] | None,
+        params: dict[str, Any],
+    ) -> None:
+        if path_params is None:
+            match = plan.path.match(request.path) if plan.path is not None else None
+            path_params = match.groupdict() if match else {}
+        for member, label, convert in plan.labels:
+            raw = path_params.get(label)
+            if raw is None:
+                continue
+            if "%" in raw:
+                try:
+                    raw = unquote(raw, errors="strict")
+                except UnicodeDecodeError:
+                    raise Malformed(
+                        "The request's path is not UTF-8", label, where="path"
+                    ) from None
+            params[member] = _placed(convert, raw, label)
+
+    def _read_query(self, plan: InputPlan, query: str, params: dict[str, Any]) -> None:
+        rest: dict[str, list[str]] = {}
+        for part in query.split("&"):
+            if not part:
+                continue
+            raw_name, _, raw_value = part.partition("=")
+            try:
+                name = unquote_plus(raw_name, errors="strict")
+                value = unquote_plus(raw_value, errors="strict")
+            except UnicodeDecodeError:
+                raise Malformed("The request's query string is not UTF-8", where="query") from None
+            known = plan.query.get(name)
+            if known is not None:
+                member, convert, many = known
+                if many:
+                    params.setdefault(member, []).append(_placed(convert, value, name))
+                elif member not in params:
+                    params[member] = self.query_value(convert, value, name)
+            elif plan.query_map is not None:
+                rest.setdefault(name, []).append(value)
+        if plan.query_map is not None:
+            member, many = plan.query_map
+            params[member] = rest if many else {name: texts[0] for name, texts in rest.items()}
+
+    def query_value(self, convert: ReadText, text: str, name: str) -> Any:
+        return _placed(convert, text, name)
+
+    def _read_header(
+        self, params: dict[str, Any], member: str, name: str, convert: ReadText, text: str
+    ) -> None:
+        params[member] = _placed(convert, text, name)
+
+    def _read_body(
+        self, plan: InputPlan, request: WireRequest, op: OperationModel, params: dict[str, Any]
+    ) -> None:
+        shape = plan.payload_shape
+        if shape is not None:
+            if shape.serialization.get("eventstream"):
+                params[plan.payload] = self.events.events(request.body, shape)
+                return
+            if shape.type_name == "blob" and (
+                shape.serialization.get("streaming") or not isinstance(request.body, bytes)
+            ):
+                params[plan.payload] = request.body
+                return
+        body = whole_body(request, op)
+        if not body:
+            return
+        if shape is None:
+            if plan.read_body is not None:
+                params.update(plan.read_body(body))
+        elif shape.type_name == "blob":
+            params[plan.payload] = body
+        elif shape.type_name == "string" and not getattr(shape, "is_document_type", False):
+            params[plan.payload] = _utf8(body)
+        elif plan.read_body is not None:
+            params[plan.payload] = plan.read_body(body)
+
+    def _plan_input(self, op: OperationModel) -> InputPlan:
+        plan = InputPlan()
+        shape = op.input_shape
+        if shape is None:
+            return plan
+        plan.payload = shape.serialization.get("payload", "")
+        for member, part in shape.members.items():
+            place = part.serialization.get("location")
+            name = part.serialization.get("name", member)
+            if place == "uri":
+                plan.labels.append((member, name, text_reader(part)))
+            elif place == "querystring":
+                self._plan_query(plan, member, name, part)
+            elif place == "header":
+                plan.headers.append((member, name.lower(), header_reader(part)))
+            elif place == "headers":
+                plan.prefixed.append((member, part.serialization.get("name", "").lower()))
+            elif member == plan.payload:
+                plan.payload_shape = part
+            else:
+                plan.body.append((member, part))
+        plan.path = _path_pattern(op.http.get("requestUri", "/")) if plan.labels else None
+        # A prefix header that is bound by its own name is not the map's as well.
+        plan.read_body = self.body_reader(op, plan)
+        return plan
+
+    def _plan_query(self, plan: InputPlan, member: str, name: str, part: Shape) -> None:
+        if part.type_name == "map":
+            plan.query_map = (member, part.value.type_name == "list")
+        elif part.type_name == "list":
+            plan.query[name] = (member, text_reader(part.member), True)
+        else:
+            plan.query[name] = (member, text_reader(part), False)
+
+    # answers
+
+    def serialize(
+        self,
+        output: Mapping[str, Any],
+        op: OperationModel,
+        request_id: str,
+        status: int | None = None,
+    ) -> WireResponse:
+        plan = self._outputs.get(op.name)
+        if plan is None:
+            plan = self._outputs[op.name] = self._plan_output(op)
+        if status is None:
+            told = output.get(plan.status_member) if plan.status_member else None
+            status = plan.status if told is None else int(told)
+        headers = self.request_id_headers(request_id)
+        write_headers(plan, output, headers)
+        body, content_type = self._body(plan, op, output, status)
+        if content_type and output.get(plan.content_type_member) is None:
+            headers.append(("Content-Type", content_type))
+        return WireResponse(status, headers, body)
+
+    def _body(
+        self, plan: OutputPlan, op: OperationModel, output: Mapping[str, Any], status: int
+    ) -> tuple[bytes | Stream, str]:
+        if status in _BODILESS:
+            return b"", ""
+        shape = plan.payload_shape
+        if shape is None:
+            if plan.write_body is None:
+                return b"", ""
+            return plan.write_body(output), self.content_type
+        value = output.get(plan.payload)
+        if shape.serialization.get("eventstream"):
+            if value is None:
+                return b"", event_stream.CONTENT_TYPE
+            return Stream(self.events.messages(value, shape, None)), event_stream.CONTENT_TYPE
+        if isinstance(value, Stream):
+            return value, self.default_blob_type(op)
+        if shape.type_name == "blob":
+            if value is None:
+                return b"", ""
+            data = value.encode() if isinstance(value, str) else bytes(value)
+            return data, self.default_blob_type(op)
+        if value is None and shape.type_name != "structure":
+            return b"", ""
+        if shape.type_name == "string" and not getattr(shape, "is_document_type", False):
+            return str(value).encode(), "text/plain"
+        if plan.write_body is None:
+            return b"", ""
+        return plan.write_body({} if value is None else value), self.content_type
+
+    def _plan_output(self, op: OperationModel) -> OutputPlan:
+        plan = OutputPlan(status=int(op.http.get("responseCode", 200)))
+        shape = op.output_shape
+        if shape is None:
+            return plan
+        plan_members(plan, shape)
+        plan.write_body = self.body_writer(op, plan)
+        return plan
+
+
+def plan_members(plan: OutputPlan, shape: Shape) -> None:
+    """Sort the members of an output or error by their place in the response."""
+    plan.payload = shape.serialization.get("payload", "")
+    for member, part in shape.members.items():
+        place = part.serialization.get("location")
+        name = part.serialization.get("name", member)
+        if place == "header":
+            plan.headers.append((member, name, header_writer(part)))
+            if name.lower() == "content-type":
+                plan.content_type_member = member
+        elif place == "headers":
+            plan.prefixed.append((member, part.serialization.get("name", "")))
+        elif place == "statusCode":
+            plan.status_member = member
+        elif member == plan.payload:
+            plan.payload_shape = part
+        else:
+            plan.body.append((member, part))
+
+
+def write_headers(plan: OutputPlan, output: Mapping[str, Any], headers: Headers) -> None:
+    for member, name, convert in plan.headers:
+        value = output.get(member)
+        if value is not None:
+            headers.append((name, _one_line(convert(value))))
+    for member, prefix in plan.prefixed:
+        for name, value in (output.get(member) or {}).items():
+            headers.append((prefix + _one_line(str(name)), _one_line(str(value))))
+
+
+def header_reader(shape: Shape) -> ReadText:
+    if shape.serialization.get("jsonvalue"):
+        return lambda text: decode(blob_from_text(text))
+    if shape.type_name == "list":
+        item = text_reader(shape.member, "rfc822")
+        form = shape.member.serialization.get("timestampFormat", "rfc822")
+        if shape.member.type_name == "timestamp" and form == "rfc822":
+            return lambda text: [item(one) for one in _split_dates(text)]
+        return lambda text: [item(one) for one in _split_list(text)]
+    return text_reader(shape, "rfc822")
+
+
+def header_writer(shape: Shape) -> WriteText:
+    if shape.serialization.get("jsonvalue"):
+        return lambda value: blob_to_text(encode(value))
+    if shape.type_name == "list":
+        item = text_writer(shape.member, "rfc822")
+        if shape.member.type_name == "string":
+            return lambda value: ", ".join(_quoted(item(one)) for one in value)
+        return lambda value: ", ".join(item(one) for one in value)
+    return text_writer(shape, "rfc822")
+
+
+def _one_line(text: str) -> str:
+    """A value that can not end its header and begin another."""
+    if "\r" in text or "\n" in text or "\0" in text:
+        return text.replace("\r", " ").replace("\n", " ").replace("\0", " ")
+    return text
+
+
+def _placed(convert: ReadText, text: str, name: str) -> Any:
+    try:
+        return convert(text)
+    except Malformed as error:
+        error.place = error.place or name
+        error.value = error.value or text[:64]
+        raise
+
+
+def _split_list(text: str) -> Iterable[str]:
+    """The items of a header list; an item in double quotes may hold commas."""
+    if '"' not in text:
+        return [one.strip() for one in text.split(",")]
+    items: list[str] = []
+    at, end = 0, len(text)
+    while at <= end:
+        while at < end and text[at] in " \t":
+            at += 1
+        if at < end and text[at] == '"':
+            at += 1
+            item = ""
+            while at < end and text[at] != '"':
+                if text[at] == "\\" and at + 1 < end:
+                    at += 1
+                item += text[at]
+                at += 1
+            at = text.find(",", at)
+            items.append(item)
+            if at < 0:
+                break
+            at += 1
+        else:
+            comma = text.find(",", at)
+            comma = end if comma < 0 else comma
+            items.append(text[at:comma].strip())
+            at = comma + 1
+    return items
+
+
+def _split_dates(text: str) -> Iterable[str]:
+    """HTTP dates hold one comma each: ``Mon, 16 Dec 2019 …, Tue, 17 Dec 2019 …``."""
+    parts = [one.strip() for one in text.split(",")]
+    if len(parts) % 2:
+        return parts
+    return [f"{parts[at]}, {parts[at + 1]}" for at in range(0, len(parts), 2)]
+
+
+def _quoted(text: str) -> str:
+    if "," in text or '"' in text:
+        return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    return text
+
+
+def _path_pattern(uri: str) -> re.Pattern[str]:
+    path = uri.partition("?")[0]
+    out = ""
+    at = 0
+    for label in _LABEL.finditer(path):
+        out += re.escape(path[at : label.start()])
+        out += f"(?P<{label[1]}>{'.+' if label[2] else '[^/]+'})"
+        at = label.end()
+    return re.compile(out + re.escape(path[at:]) + r"/?\Z", re.DOTALL)
+
+
+def _utf8(body: bytes) -> str:
+    try:
+        return body.decode()
+    except UnicodeDecodeError:
+        raise Malformed("The request body is not UTF-8") from None
