@@ -14,6 +14,7 @@ import sqlalchemy as sa
 
 from boda import telemetry
 from boda.core.clock import Clock, ManualClock, SystemClock
+from boda.core.errors import AwsError
 from boda.core.ids import Ids
 from boda.storage.database import Database
 from boda.telemetry import Recorder, log_reader
@@ -383,7 +384,7 @@ async def test_what_a_full_disk_refused_is_written_later_once(
     recorder.metric("0", "us-east-1", "AWS/Lambda", "Invocations", 1)
     failing.failures = 2
     for _ in range(2):
-        with pytest.raises(sa.exc.OperationalError):
+        with pytest.raises(AwsError):
             await recorder.flush()
     # Functions are not made to wait for a disk that is full.
     await asyncio.wait_for(recorder.log_room(), 5)

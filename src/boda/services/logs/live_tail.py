@@ -71,8 +71,6 @@ class LiveTail:
             raise invalid("Between 1 and 10 log groups can be specified.")
         names = []
         for identifier in identifiers:
-            if identifier.endswith("*"):
-                raise invalid(f"Invalid ARN: {identifier}")
             name = group_in_arn(ctx.account, ctx.region, identifier)
             if await self._recorder.logs.group(ctx.account, ctx.region, name) is None:
                 raise no_group()

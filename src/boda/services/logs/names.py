@@ -104,7 +104,7 @@ def group_of(account: str, region: str, name: str | None, identifier: str | None
 
 
 def group_in_identifier(account: str, region: str, identifier: str) -> str:
-    """A group's name or its ARN, with or without ``:*``, to its name."""
+    """A group's name or its ARN to its name."""
     if not identifier.startswith("arn:"):
         return identifier
     return group_in_arn(account, region, identifier)
@@ -116,8 +116,7 @@ def group_in_arn(account: str, region: str, text: str) -> str:
         arn = Arn.parse(text)
     except ValueError:
         raise invalid(f"Invalid ARN: {text}") from None
-    kind, _, rest = arn.resource.partition(":")
-    name = rest.removesuffix(":*")
+    kind, _, name = arn.resource.partition(":")
     if arn.service != "logs" or kind != "log-group" or _GROUP.fullmatch(name) is None:
         raise invalid(f"Invalid ARN: {text}")
     if (arn.account, arn.region) != (account, region):
