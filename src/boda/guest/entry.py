@@ -4,6 +4,7 @@ The order matters: the cgroups first, so that all that follows is counted; the i
 the capabilities, which it needs; the filter last, since it refuses most of the steps before it.
 """
 
+import contextlib
 import fcntl
 import os
 import random
@@ -34,22 +35,20 @@ _LIMITS = {
     "locked_bytes": resource.RLIMIT_MEMLOCK,
     "stack_bytes": resource.RLIMIT_STACK,
     "queue_bytes": resource.RLIMIT_MSGQUEUE,
-    "address_bytes": resource.RLIMIT_AS,
+    "data_bytes": resource.RLIMIT_DATA,
 }
 
 
 def give_up(status_fd, error):
     """Tell the init why the bootstrap was not reached."""
-    try:
+    with contextlib.suppress(OSError):
         os.write(status_fd, f"{type(error).__name__}: {error}"[:1000].encode())
-    except OSError:
-        pass
 
 
 def with_ports(environ, named, listeners):
     """The environment with the well-known addresses replaced by those really listened on."""
     changed = dict(environ)
-    for address, listener in zip(named, listeners):
+    for address, listener in zip(named, listeners, strict=True):
         actual = f"127.0.0.1:{listener.getsockname()[1]}"
         changed = {key: value.replace(address, actual) for key, value in changed.items()}
     return changed
@@ -166,8 +165,6 @@ def _enter(order, environ, fds, program, status):
     isolated = order["isolated"]
     if isolated:
         linux.unshare(linux.NEWCGROUP)
-    with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
-        file.write("500")  # a function goes before anything of the platform
     os.setsid()
     os.umask(0o022)
     signal.pthread_sigmask(signal.SIG_SETMASK, set())
@@ -213,8 +210,6 @@ def main(order, environ, fds, program, bootstrap, status_fd):
         traceback.print_exc()
     finally:
         for stream in (sys.stdout, sys.stderr):
-            try:
+            with contextlib.suppress(Exception):
                 stream.flush()
-            except Exception:
-                pass
         os._exit(code & 0xFF)

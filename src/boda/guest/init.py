@@ -12,6 +12,7 @@ From the platform: ``{"op": "restart", "generation", "environ"}`` with channel, 
 ``{"op": "signal", "signal"}`` for every process but this one.
 """
 
+import contextlib
 import fcntl
 import json
 import os
@@ -19,6 +20,7 @@ import select
 import signal
 import socket
 import struct
+import time
 
 from . import entry, linux
 from .operations import StepFailed, carry_out
@@ -32,10 +34,8 @@ _KEPT = 1 << 5 | 1 << 6 | 1 << 7 | 1 << 8 | 1 << 21 | 1 << 31
 
 
 def report_failure(control, reason, step=None):
-    try:
+    with contextlib.suppress(OSError):  # perhaps nobody is left to tell
         control.send(json.dumps({"event": "failed", "reason": reason, "step": step}).encode())
-    except OSError:
-        pass  # nobody is left to tell
 
 
 def _loopback_up():
@@ -54,7 +54,10 @@ def _listen(port):
 
 
 def _isolate(order, fds):
-    """Namespaces and mounts, then fewer capabilities. StepFailed, OSError."""
+    """Namespaces and mounts, then fewer capabilities. StepFailed, OSError.
+
+    Returns when each part was done, as (name, monotonic seconds)."""
+    marks = [("fork of init", time.monotonic())]
     flags = linux.NEWNS | linux.NEWIPC | linux.NEWUTS
     if "netns" in fds:
         linux.setns(fds["netns"], linux.NEWNET)
@@ -63,9 +66,12 @@ def _isolate(order, fds):
     linux.unshare(flags)
     linux.sethostname(order["hostname"])
     _loopback_up()
+    marks.append(("namespaces", time.monotonic()))
     carry_out(order["steps"], "/.host", fds)
+    marks.append(("mounts", time.monotonic()))
     linux.set_capabilities(_KEPT, 0)
     linux.prctl(linux.PR_SET_DUMPABLE, 0)  # not even the same uid may trace it
+    return marks
 
 
 class _Runtime:
@@ -103,18 +109,14 @@ def _signal_all(number, isolated):
     if isolated:
         if os.getpid() != 1:  # kill(-1) elsewhere would end the machine's processes
             raise SystemError("not the first process of its namespace")
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.kill(-1, number)
-        except ProcessLookupError:
-            pass
         return
     for _ in range(20):  # processes may fork while being counted
         found = _descendants()
         for pid in found:
-            try:
+            with contextlib.suppress(OSError):
                 os.kill(pid, number)
-            except OSError:
-                pass
         if not found or number != signal.SIGKILL:
             return
         _reap()
@@ -122,7 +124,7 @@ def _signal_all(number, isolated):
 
 def _reap():
     """Collect everything that has ended; yields (pid, wait status)."""
-    ended = []
+    ended: list[tuple[int, int]] = []
     while True:
         try:
             pid, status = os.waitpid(-1, os.WNOHANG)
@@ -202,7 +204,7 @@ def _serve(order, runtime, fds, control, program, bootstrap):
             _signal_all(command["signal"], isolated)
         elif command["op"] == "restart":
             _report_ended(control, runtime, _end_all(isolated))
-            fds.update(zip(("channel", "log", "console"), received))
+            fds.update(zip(("channel", "log", "console"), received, strict=True))
             runtime.generation = command["generation"]
             try:
                 _start_runtime(order, runtime, command["environ"], fds, control, program, bootstrap)
@@ -212,8 +214,9 @@ def _serve(order, runtime, fds, control, program, bootstrap):
             _report_running(control, runtime, [])
 
 
-def _report_running(control, runtime, listeners):
+def _report_running(control, runtime, listeners, marks=()):
     message = {"event": "running", "generation": runtime.generation, "pid": runtime.pid}
+    message["marks"] = list(marks)
     socket.send_fds(
         control, [json.dumps(message).encode()], [listener.fileno() for listener in listeners]
     )
@@ -226,16 +229,17 @@ def main(order, fds, control, program, bootstrap):
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
     os.setsid()
     isolated = order["isolated"]
-    runtime = _Runtime()
+    runtime, marks = _Runtime(), []
     try:
         if isolated:
-            _isolate(order, fds)
+            marks = _isolate(order, fds)
         else:
             linux.prctl(linux.PR_SET_CHILD_SUBREAPER, 1)
         listeners = [_listen(port) for port in order["ports"]]
         for name in ("volume", "netns"):
             if name in fds:
                 os.close(fds.pop(name))
+        marks.append(("listening sockets", time.monotonic()))
         environ = order["environ"]
         if not isolated:
             environ = entry.with_ports(environ, order["ports_named"], listeners)
@@ -246,18 +250,15 @@ def main(order, fds, control, program, bootstrap):
     except OSError as error:
         report_failure(control, str(error))
         return 1
-    _report_running(control, runtime, listeners)
+    marks.append(("runtime process", time.monotonic()))
+    _report_running(control, runtime, listeners, marks)
     for listener in listeners:
         listener.close()
-    try:
+    with contextlib.suppress(OSError):  # the platform is gone
         _serve(order, runtime, fds, control, program, bootstrap)
-    except OSError:
-        pass  # the platform is gone
     if "freezer" in fds:
-        try:
+        with contextlib.suppress(OSError):
             os.write(fds["freezer"], order["thawed"].encode())  # frozen processes do not die
-        except OSError:
-            pass
     if not isolated:
         _end_all(False)
     return 0

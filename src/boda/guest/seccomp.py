@@ -139,7 +139,7 @@ def allowed(machine):
 
 
 def _ranges(numbers):
-    ranges = []
+    ranges: list[list[int]] = []
     for number in numbers:
         if ranges and number == ranges[-1][1] + 1:
             ranges[-1][1] = number

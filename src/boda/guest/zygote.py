@@ -85,7 +85,7 @@ def main(fd, isolated):
         if not data:
             return
         order = json.loads(data)
-        fds = dict(zip(order["fds"], received))
+        fds = dict(zip(order["fds"], received, strict=True))
         with socket.socket(fileno=os.dup(fds["init"])) as answer:
             try:
                 pid, pidfd = _fork(order, fds, control, program, bootstrap, own_pid_namespace)

@@ -70,11 +70,14 @@ class Catalogue(Mapping[str, Runtime]):
     def __iter__(self) -> Iterator[str]:
         return iter(self._runtimes)
 
+    def runtimes(self) -> list[Runtime]:
+        return list(self._runtimes.values())
+
     def __len__(self) -> int:
         return len(self._runtimes)
 
     @classmethod
-    def of_this_machine(
+    def discover(
         cls, environ: Mapping[str, str] | None = None, requires: str | None = None
     ) -> Catalogue:
         """Look around. Runs each interpreter once, all at the same time; blocking.
@@ -90,7 +93,7 @@ class Catalogue(Mapping[str, Runtime]):
 
 def boto3_requires() -> str:
     """The installed boto3's Requires-Python, for example ``>=3.10``."""
-    return str(metadata.metadata("boto3").get("Requires-Python") or ">=3.10")
+    return metadata.metadata("boto3")["Requires-Python"] or ">=3.10"
 
 
 def satisfies(version: tuple[int, ...], specifier: str) -> bool:

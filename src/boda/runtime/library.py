@@ -98,7 +98,7 @@ class Library:
             for name in DISTRIBUTIONS:
                 _copy_distribution(name, unfinished)
             for folder, _, _ in os.walk(unfinished):
-                os.chmod(folder, 0o755)  # functions run as users of their own
+                os.chmod(folder, 0o755)  # noqa: S103  functions run as users of their own
             try:
                 unfinished.rename(place)
             except OSError:
@@ -121,7 +121,7 @@ def _copy_distribution(name: str, target: Path) -> None:
         parts = file.parts
         if parts[0] in ("..", "/") or "__pycache__" in parts or file.is_absolute():
             continue  # scripts and the like, which lie outside the library
-        source = Path(os.fspath(distribution.locate_file(file)))
+        source = Path(str(distribution.locate_file(file)))
         if source.is_file():
             destination = target.joinpath(*parts)
             destination.parent.mkdir(parents=True, exist_ok=True)

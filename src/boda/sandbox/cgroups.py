@@ -255,7 +255,8 @@ class _Group1(_Entries):
 
     def remove(self) -> bool:
         self._close()
-        return all([_remove(path) for path in set(self._paths.values())])
+        gone = [_remove(path) for path in set(self._paths.values())]
+        return all(gone)
 
 
 class _NoGroup:
@@ -348,8 +349,8 @@ class Hierarchy2:
         enabled = set(_read(self._base, "cgroup.subtree_control").split())
         if not os.access(self._base / "cgroup.procs", os.W_OK):
             raise SandboxError(f"cgroup {self._base} does not take processes")
-        self.can = frozenset(enabled & wanted) | {"freezer"}
-        self.paths = (str(self._base),)
+        self.can: frozenset[str] = frozenset(enabled & wanted) | {"freezer"}
+        self.paths: tuple[str, ...] = (str(self._base),)
 
     def _enable(self, path: Path, wanted: set[str]) -> None:
         missing = wanted - set(_read(path, "cgroup.subtree_control").split())

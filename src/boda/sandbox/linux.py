@@ -18,7 +18,7 @@ from typing import Any
 
 from boda.core.clock import Clock, SystemClock
 from boda.sandbox import plan
-from boda.sandbox.cgroups import Group, Hierarchy, Limit, favour_moves, open_hierarchy
+from boda.sandbox.cgroups import Group, Hierarchy, Limit, NoHierarchy, favour_moves, open_hierarchy
 from boda.sandbox.contract import (
     Interpreter,
     Library,
@@ -107,6 +107,16 @@ class LinuxSandboxes:
     @property
     def mode(self) -> Mode:
         return self._mode
+
+    @property
+    def hierarchy(self) -> Hierarchy:
+        """Where limits are enforced; after ``open``."""
+        return self._hierarchy or NoHierarchy()
+
+    @property
+    def has_volumes(self) -> bool:
+        """Whether /tmp is on disk."""
+        return self._volumes is not None
 
     async def open(self) -> None:
         """Make what all sandboxes share; ``start`` and ``warm`` do it at the first need."""
@@ -310,6 +320,9 @@ class LinuxSandboxes:
             stdlib = str(zygote.runtime.prefix)
             environ |= self._process_environ(spec, task, runtime)
             del limits["processes"]  # would count every process of this user
+        if "memory" not in self.hierarchy.can:
+            # Better than nothing: each process on its own. A fork begins with what it copies.
+            limits["data_bytes"] = (spec.memory_mb + plan.BOOTSTRAP_MB + 48) * plan.MIB
         kind = self._catalogue[spec.runtime].kind
         if kind == "provided":
             argv = [f"{folder}/bootstrap" for folder in (task, *opt)]

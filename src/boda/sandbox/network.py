@@ -32,12 +32,12 @@ delete table inet {table}
 table inet {table} {{
   chain input {{
     type filter hook input priority -150; policy accept;
-    iifname "{bridge}" drop
+    iifname "{bridge}" reject with icmpx admin-prohibited
   }}
   chain forward {{
     type filter hook forward priority -150; policy accept;
-    iifname "{bridge}" oifname "{bridge}" drop
-    iifname "{bridge}" ip daddr {{ 0.0.0.0/8, 127.0.0.0/8, 169.254.0.0/16, 224.0.0.0/3 }} drop
+    iifname "{bridge}" oifname "{bridge}" reject with icmpx admin-prohibited
+    iifname "{bridge}" ip daddr {{ 0.0.0.0/8, 127.0.0.0/8, 169.254.0.0/16, 224.0.0.0/3 }} reject
     iifname "{bridge}" ip saddr != {subnet} drop
     iifname "{bridge}" meta nfproto ipv6 drop
     iifname "{bridge}" accept

@@ -7,7 +7,7 @@ can be printed with ``describe()``, which is also how a failed step is named.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,6 +15,8 @@ from boda.sandbox.contract import Interpreter
 from boda.sandbox.host import Host
 
 SAFE = ("ro", "nosuid", "nodev")
+TMP = "/tmp"  # noqa: S108  the sandbox's own, never this machine's
+SHARED = "/dev/shm"  # noqa: S108  likewise
 MIB = 1 << 20
 
 RUNTIME_API_PORT = 9001
@@ -42,7 +44,8 @@ class Step:
         raise NotImplementedError
 
     def wire(self) -> dict[str, Any]:
-        return {"op": self.op, **asdict(self)}
+        values = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return {"op": self.op, **values}
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +172,7 @@ def wire(steps: Iterable[Step]) -> list[dict[str, Any]]:
 
 
 _DEVICES = ("null", "zero", "full", "random", "urandom")
-_PASSWD = (
+_USERS = (
     "root:x:0:0:root:/root:/sbin/nologin\n"
     "sbx_user1051:x:993:990::/home/sbx_user1051:/sbin/nologin\n"
     "nobody:x:65534:65534:nobody:/:/sbin/nologin\n"
@@ -192,7 +195,7 @@ def root(runtime: Interpreter, library: Path, host: Host, hidden: Sequence[Path]
     steps += _etc(host)
     steps += _devices()
     steps += [
-        *(Directory(path) for path in ("/proc", "/tmp", "/opt/lib", "/var/task/lib", "/home")),
+        *(Directory(path) for path in ("/proc", TMP, "/opt/lib", "/var/task/lib", "/home")),
         *(Directory(f"/.layers/{number}") for number in range(LAYERS)),
         Directory("/var/lang"),
         Directory("/var/runtime"),
@@ -227,7 +230,7 @@ def _etc(host: Host) -> list[Step]:
     resolv += "".join(f"{line}\n" for line in host.resolver_options)
     steps: list[Step] = [
         Directory("/etc"),
-        File("/etc/passwd", _PASSWD),
+        File("/etc/passwd", _USERS),
         File("/etc/group", _GROUP),
         File("/etc/hosts", _HOSTS),
         File("/etc/nsswitch.conf", _NSSWITCH),
@@ -251,7 +254,7 @@ def _devices() -> list[Step]:
         ]
     links = (("fd", ""), ("stdin", "/0"), ("stdout", "/1"), ("stderr", "/2"))
     steps += [Symlink(f"/dev/{name}", f"/proc/self/fd{tail}") for name, tail in links]
-    steps.append(Directory("/dev/shm"))
+    steps.append(Directory(SHARED))
     return steps
 
 
@@ -309,7 +312,7 @@ def environment(
     steps: list[Step] = [Proc()]
     steps += [Cover(f"/proc/{name}") for name in _HIDDEN_IN_PROC if name in host.proc]
     steps += [Readonly(f"/proc/{name}") for name in _READONLY_IN_PROC if name in host.proc]
-    steps.append(Tmpfs("/dev/shm", 64 * MIB, 0o1777, ("nosuid", "nodev", "noexec"), 4096))
+    steps.append(Tmpfs(SHARED, 64 * MIB, 0o1777, ("nosuid", "nodev", "noexec"), 4096))
     steps.append(Bind(str(code_dir), "/var/task", recursive=recursive))
     if len(layer_dirs) == 1:
         steps.append(Bind(str(layer_dirs[0]), "/opt", recursive=recursive))
@@ -317,11 +320,11 @@ def environment(
         lowers = tuple(str(folder) for folder in reversed(layer_dirs))
         steps.append(Overlay(lowers, "/opt", "/.layers", recursive))
     if volume:
-        steps.append(Volume("volume", "/tmp"))
+        steps.append(Volume("volume", TMP))
     else:
         # One inode for every 4 KiB, so that empty files run out of room too.
         size = ephemeral_mb * MIB
-        steps.append(Tmpfs("/tmp", size, 0o1777, inodes=size // 4096))
+        steps.append(Tmpfs(TMP, size, 0o1777, inodes=size // 4096))
     steps.append(Detach("/.host"))
     return steps
 
@@ -336,15 +339,12 @@ class Limits:
     locked_bytes: int = 64 * 1024
     stack_bytes: int = 8 * MIB
     queue_bytes: int = 800 * 1024
-    extra: dict[str, int] = field(default_factory=dict)
 
     def describe(self) -> str:
         return ", ".join(f"{name} {value}" for name, value in self.wire().items())
 
     def wire(self) -> dict[str, int]:
-        values = asdict(self)
-        extra: dict[str, int] = values.pop("extra")
-        return values | extra
+        return asdict(self)
 
 
 def vcpus(memory_mb: int) -> float:

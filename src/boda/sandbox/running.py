@@ -63,6 +63,8 @@ class LinuxSandbox:
     log: int
     runtime_api: socket.socket
     endpoint: socket.socket
+    marks: list[tuple[str, float]]
+    """When each part of the start was done, on the machine's monotonic clock, in seconds."""
 
     def __init__(
         self,
@@ -79,6 +81,7 @@ class LinuxSandbox:
     ) -> None:
         self.spec = spec
         self.pid = 0
+        self.marks = []
         self._control: socket.socket | None = control
         self._pipes = pipes
         self._take_ends()
@@ -167,6 +170,7 @@ class LinuxSandbox:
             self.pid, self._pidfd = said["pid"], fds[0]
             self._loop.add_reader(self._pidfd, self._died)
         elif event == "running":
+            self.marks = [(name, at) for name, at in said["marks"]]
             if fds:
                 self._listeners = [socket.socket(fileno=fd) for fd in fds]
                 for listener in self._listeners:
@@ -221,7 +225,8 @@ class LinuxSandbox:
         if grace_s > 0 and not self._exit.done():
             self._tell({"op": "signal", "signal": signal.SIGTERM})
             timer = asyncio.ensure_future(self._clock.sleep(grace_s))
-            await asyncio.wait({timer, self._exit}, return_when=asyncio.FIRST_COMPLETED)
+            waited: set[asyncio.Future[Any]] = {timer, self._exit}
+            await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
             timer.cancel()
         self._tell({"op": "signal", "signal": signal.SIGKILL})
         await asyncio.wait({self._exit}, timeout=_END_TIMEOUT_S)

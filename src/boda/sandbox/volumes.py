@@ -26,7 +26,11 @@ _SET_FLAG, _SET_STRING, _CREATE = 0, 1, 6
 _NOSUID_NODEV_NOATIME = 2 | 4 | 0x10
 
 # No journal: a volume never outlives its sandbox. One inode for every 16 KiB, as mkfs would.
-_FEATURES = "^has_journal,^resize_inode,^metadata_csum,sparse_super2,extent,uninit_bg"
+_MKFS = (
+    *("mkfs.ext4", "-q", "-F", "-b", "4096", "-I", "128", "-m", "0"),
+    *("-O", "^has_journal,^resize_inode,^metadata_csum,sparse_super2,extent,uninit_bg"),
+    *("-E", "lazy_itable_init=1,nodiscard"),
+)
 
 
 def _call(number: int, *arguments: object) -> int:
@@ -122,8 +126,7 @@ class Volumes:
         with unfinished.open("wb") as file:
             file.truncate((size_mb << 20) + overhead)
         done = subprocess.run(
-            ["mkfs.ext4", "-q", "-F", "-b", "4096", "-I", "128", "-m", "0", "-N", str(inodes)]
-            + ["-O", _FEATURES, "-E", "lazy_itable_init=1,nodiscard", unfinished],
+            [*_MKFS, "-N", str(inodes), unfinished],
             capture_output=True,
             text=True,
             check=False,

@@ -1,0 +1,421 @@
+"""What this machine really gives: a sandbox is started, and what it sees and may do is compared
+with what is promised.
+
+``examine`` blocks for a fraction of a second, or for a few when ``thorough``: then the limits are
+tried by running into them, instead of by asking whether the kernel took them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from boda.sandbox.cgroups import Hierarchy
+from boda.sandbox.contract import Interpreter, Sandbox, SandboxError, SandboxSpec
+from boda.sandbox.host import Host
+from boda.sandbox.linux import LinuxSandboxes
+from boda.sandbox.mode import Isolation, Mode
+
+_GUEST = Path(__file__).parent.parent / "guest"
+_DELEGATE = "start boda with: systemd-run --user --scope -p Delegate=yes boda up"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One promise, tried. enforced: how it is kept. missing: what is not; remedy: how to get it.
+
+    required: whether boda refuses to start without it.
+    """
+
+    name: str
+    ok: bool
+    enforced: str = ""
+    missing: str = ""
+    remedy: str = ""
+    required: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class _OwnPython:
+    """The platform's own interpreter, good enough to look around with."""
+
+    name: str
+    interpreter: Path
+    version: str
+    prefix: Path
+    kind: Literal["python", "provided"] = "python"
+
+
+class _ProbeLibrary:
+    """The guest with the probe as its bootstrap; no boto3, so that it starts at once."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def prepare(self, runtime: Interpreter) -> Path:
+        package = self._folder / "_boda"
+        package.mkdir(parents=True)
+        for source in _GUEST.glob("*.py"):
+            shutil.copyfile(source, package / source.name)
+        shutil.copyfile(_GUEST / "probe.py", package / "bootstrap.py")
+        for path in (self._folder, package, *package.iterdir()):
+            path.chmod(0o755)
+        return self._folder
+
+
+def examine(
+    folder: Path,
+    *,
+    isolation: Isolation = "full",
+    network: bool = True,
+    thorough: bool = True,
+) -> list[Finding]:
+    """Try every promise here. folder: where the platform would keep its sandboxes' files; only
+    a folder inside, removed again, is used."""
+    return _in_own_thread(lambda: _examine(folder, isolation, network, thorough))
+
+
+def strong_enough(findings: list[Finding]) -> bool:
+    """Whether everything that is promised of isolation holds."""
+    return all(finding.ok or not finding.required for finding in findings)
+
+
+def _in_own_thread(
+    make: Callable[[], Coroutine[Any, Any, list[Finding]]],
+) -> list[Finding]:
+    """Run to completion whether or not the caller's thread runs an event loop."""
+    result: list[list[Finding] | BaseException] = []
+
+    def work() -> None:
+        try:
+            result.append(asyncio.run(make()))
+        except BaseException as error:
+            result.append(error)
+
+    thread = threading.Thread(target=work, name="boda-doctor")
+    thread.start()
+    thread.join()
+    if isinstance(result[0], BaseException):
+        raise result[0]
+    return result[0]
+
+
+def _working_folder(folder: Path) -> Path:
+    """A fresh folder where the platform would keep its own, or as near as can be written."""
+    base = folder
+    while not base.is_dir():
+        base = base.parent
+    if not os.access(base, os.W_OK):
+        base = Path(tempfile.gettempdir())
+    return Path(tempfile.mkdtemp(prefix=".doctor-", dir=base))
+
+
+def _own_python() -> _OwnPython:
+    version = ".".join(str(part) for part in sys.version_info[:3])
+    executable = Path(getattr(sys, "_base_executable", None) or sys.executable).resolve()
+    return _OwnPython("python", executable, version, Path(sys.base_prefix).resolve())
+
+
+async def _examine(
+    folder: Path, isolation: Isolation, network: bool, thorough: bool
+) -> list[Finding]:
+    place, python = _working_folder(folder), _own_python()
+    sandboxes = LinuxSandboxes(
+        place / "state",
+        {python.name: python},
+        _ProbeLibrary(place / "library"),
+        isolation=isolation,
+        network=network,
+        instance=f"doctor-{os.getpid()}-{place.name}",
+    )
+    code = place / "code"
+    code.mkdir()
+    try:
+        return await _Examination(sandboxes, code, thorough).run()
+    finally:
+        await sandboxes.close()
+        shutil.rmtree(place, ignore_errors=True)
+
+
+async def _ask(sandbox: Sandbox, question: str, timeout_s: float = 15.0) -> dict[str, Any]:
+    """One line to the probe and one back; empty when it died of the question."""
+    loop = asyncio.get_running_loop()
+    answer = b""
+    with contextlib.suppress(OSError, TimeoutError):
+        async with asyncio.timeout(timeout_s):
+            await loop.sock_sendall(sandbox.channel, question.encode() + b"\n")
+            while not answer.endswith(b"\n"):
+                chunk = await loop.sock_recv(sandbox.channel, 1 << 16)
+                if not chunk:
+                    break
+                answer += chunk
+    return dict(json.loads(answer)) if answer.endswith(b"\n") else {}
+
+
+class _Examination:
+    """One visit. Each method answers for one group of promises."""
+
+    def __init__(self, sandboxes: LinuxSandboxes, code: Path, thorough: bool) -> None:
+        self._sandboxes = sandboxes
+        self._mode: Mode = sandboxes.mode
+        self._code = code
+        self._thorough = thorough
+        self._count = 0
+        self._findings: list[Finding] = []
+
+    async def run(self) -> list[Finding]:
+        try:
+            sandbox = await self._start(128)
+        except SandboxError as error:
+            return [self._cannot_start(error)]
+        facts = await _ask(sandbox, "facts")
+        hierarchy = self._sandboxes.hierarchy
+        self._identity(facts)
+        self._namespaces(facts)
+        self._mounts(facts)
+        self._powers(facts)
+        await self._limits(facts, hierarchy)
+        await self._freezing(sandbox, hierarchy)
+        await self._network(sandbox, facts)
+        await sandbox.destroy()
+        return self._findings
+
+    async def _start(self, memory_mb: int, processes: int = 1024) -> Sandbox:
+        self._count += 1
+        return await self._sandboxes.start(
+            SandboxSpec(
+                f"doctor-{self._count}",
+                "python",
+                self._code,
+                memory_mb=memory_mb,
+                ephemeral_mb=64,
+                processes=processes,
+            )
+        )
+
+    def _cannot_start(self, error: SandboxError) -> Finding:
+        if self._mode.isolated and not self._mode.privileged:
+            remedy = (
+                "run boda as root, or allow unprivileged user namespaces (sysctl "
+                "kernel.unprivileged_userns_clone=1, "
+                "kernel.apparmor_restrict_unprivileged_userns=0)"
+            )
+        else:
+            remedy = "run boda as root on the machine itself, or in a container with --privileged"
+        return Finding("sandbox", False, missing=str(error), remedy=remedy)
+
+    def _add(
+        self,
+        name: str,
+        ok: bool,
+        enforced: str,
+        missing: str = "",
+        remedy: str = "",
+        *,
+        required: bool = True,
+    ) -> None:
+        """A finding; of ``missing`` and ``remedy`` only what applies is kept."""
+        if ok:
+            self._findings.append(Finding(name, True, enforced, required=required))
+        else:
+            self._findings.append(Finding(name, False, "", missing, remedy, required))
+
+    def _identity(self, facts: dict[str, Any]) -> None:
+        isolated, privileged = self._mode.isolated, self._mode.privileged
+        self._add(
+            "user",
+            isolated and facts["uid"] == 993,
+            "each sandbox has a uid of its own"
+            if privileged
+            else "a user namespace; outside of it all sandboxes are the platform's user",
+            "functions run as the platform's user",
+            "leave out --isolation process",
+        )
+
+    def _namespaces(self, facts: dict[str, Any]) -> None:
+        words = {
+            "mnt": "mounts",
+            "pid": "processes",
+            "ipc": "shared memory and queues",
+            "uts": "host name",
+            "user": "users",
+            "net": "network",
+            "cgroup": "cgroups",
+        }
+        for name, inside in facts["namespaces"].items():
+            self._add(
+                f"namespace of {words[name]}",
+                inside != os.readlink(f"/proc/self/ns/{name}"),
+                "separate from this machine's",
+                "shared with this machine",
+                "leave out --isolation process",
+            )
+
+    def _mounts(self, facts: dict[str, Any]) -> None:
+        remedy = "leave out --isolation process"
+        code = facts["writable"][-1:] == [facts["task"]]
+        self._add(
+            "read-only root",
+            self._mode.isolated and not facts["hidden"] and not facts["writable"],
+            "only the runtime's files show, none can be written",
+            "the machine's files show",
+            remedy,
+        )
+        self._add(
+            "read-only code",
+            not code,
+            "/var/task cannot be written",
+            "the code's folder can be written",
+            remedy,
+        )
+        self._add(
+            "size of /tmp",
+            48 <= facts["tmp_mb"] <= 72,
+            "a file system of its own"
+            if self._sandboxes.has_volumes
+            else "memory of its own, counted as the function's memory",
+            "it is a folder without a limit",
+            remedy,
+        )
+        self._add(
+            "own /proc",
+            facts["processes"] <= 3 and not facts["sysctl"],
+            "only the sandbox's processes show",
+            "this machine's processes show",
+            remedy,
+        )
+        self._add(
+            "minimal /dev",
+            len(facts["devices"]) <= 10,
+            ", ".join(facts["devices"]) if len(facts["devices"]) <= 10 else "",
+            "this machine's devices show",
+            remedy,
+        )
+
+    def _powers(self, facts: dict[str, Any]) -> None:
+        self._add(
+            "no capabilities",
+            all(int(value, 16) == 0 for value in facts["capabilities"]),
+            "every set is empty",
+            "some are left",
+        )
+        self._add(
+            "no new privileges",
+            facts["no_new_privs"] == "1",
+            "setuid programs give nothing",
+            "the kernel refused",
+        )
+        self._add(
+            "seccomp",
+            facts["seccomp"] == "2" and facts["unshare"] == facts["mount"] == "EPERM",
+            "an allow-list of system calls",
+            "no filter is in force",
+            "a kernel with CONFIG_SECCOMP_FILTER",
+        )
+
+    async def _limits(self, facts: dict[str, Any], hierarchy: Hierarchy) -> None:
+        how = f"by a cgroup of version {hierarchy.version}"
+        root = "run boda as root" if os.geteuid() else "mount the cgroup controller"
+        remedy = _DELEGATE if os.geteuid() else root
+        can = hierarchy.can
+        memory = "memory" in can and (not self._thorough or await self._memory_holds())
+        self._add(
+            "memory",
+            memory or ("memory" not in can),
+            how if memory else "each process by an rlimit; not the sandbox as a whole",
+            "the limit does not hold",
+            remedy,
+        )
+        processes = not self._thorough or await self._processes_hold()
+        self._add(
+            "processes",
+            processes and ("pids" in can or self._mode.isolated),
+            how if "pids" in can else "by an rlimit",
+            "the limit does not hold",
+            remedy,
+        )
+        cpu = "cpu" in can and (not self._thorough or await self._cpu_holds())
+        self._add(
+            "CPU",
+            cpu,
+            f"{how}: 1 vCPU per 1,769 MB",
+            "functions take what CPU there is",
+            remedy,
+            required=False,
+        )
+        self._add(
+            "open files", facts["open_files"] == 1024, "1,024 by an rlimit", "the limit was refused"
+        )
+
+    async def _memory_holds(self) -> bool:
+        sandbox = await self._start(64)
+        answer = await _ask(sandbox, "memory 256")
+        ended = await sandbox.wait_runtime() if not answer else None
+        await sandbox.destroy()
+        return ended is not None and ended.oom
+
+    async def _processes_hold(self) -> bool:
+        sandbox = await self._start(256, processes=20)
+        answer = await _ask(sandbox, "processes 40")
+        await sandbox.destroy()
+        return 0 < int(answer.get("started", 40)) < 40
+
+    async def _cpu_holds(self) -> bool:
+        sandbox = await self._start(177)
+        sandbox.limit_cpu()
+        await _ask(sandbox, "spin 0.5")
+        used = sandbox.usage().cpu_s
+        await sandbox.destroy()
+        return used < 0.35
+
+    async def _freezing(self, sandbox: Sandbox, hierarchy: Hierarchy) -> None:
+        stopped = True
+        if self._thorough and "cpu" in hierarchy.can:
+            loop = asyncio.get_running_loop()
+            await loop.sock_sendall(sandbox.channel, b"spin 0.4\n")
+            await asyncio.sleep(0.05)
+            sandbox.freeze()
+            await asyncio.sleep(0.02)
+            before = sandbox.usage().cpu_s
+            await asyncio.sleep(0.2)
+            stopped = sandbox.usage().cpu_s - before < 0.01
+            sandbox.thaw()
+            await loop.sock_recv(sandbox.channel, 1 << 16)
+        self._add(
+            "freezing",
+            stopped,
+            "by the freezer" if "freezer" in hierarchy.can else "by SIGSTOP",
+            "idle functions keep computing",
+        )
+
+    async def _network(self, sandbox: Sandbox, facts: dict[str, Any]) -> None:
+        missing = self._sandboxes.network_missing
+        self._add(
+            "internet",
+            "eth0" in facts["interfaces"] if self._mode.isolated else True,
+            "through NAT, this machine and its other sandboxes excepted",
+            f"functions have no way out: {missing}",
+            "run boda as root with nftables installed, and sysctl net.ipv4.ip_forward=1",
+            required=False,
+        )
+        host = Host.of_this_machine()
+        self._add(
+            "name servers",
+            bool(host.nameservers) or not self._mode.isolated,
+            ", ".join(host.nameservers),
+            "every name server of /etc/resolv.conf is on this machine's loopback, out of reach"
+            if host.loopback_nameservers
+            else "/etc/resolv.conf names no server",
+            "put a server that sandboxes can reach into /etc/resolv.conf",
+            required=False,
+        )
