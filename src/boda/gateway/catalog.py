@@ -52,7 +52,7 @@ class Offered:
         prefix = model.service_model.signing_name
         self.need = Need(f"{_IAM_PREFIXES.get(prefix, prefix)}:{model.name}")
         self.rule: BodyRule = body_rule(service.name, model.name, limits)
-        self.streams = bool(model.has_streaming_input)
+        self.streams = _is_streamed(model)
         self.checks = bool(model.http_checksum) or bool(model.http_checksum_required)
         self.unsigned_payload = (
             model.auth_type == "v4-unsigned-body" or model.unsigned_payload is True
@@ -161,3 +161,13 @@ def operations_of(
 ) -> list[tuple[ServiceModel, list[str]]]:
     """For the router: each model with the names of the operations that are here."""
     return [(models.service(one.name), list(one.operations)) for one in services]
+
+
+def _is_streamed(model: OperationModel) -> bool:
+    """Whether the input's payload has the streaming trait (S3's Body has, Lambda's Payload not).
+
+    botocore's ``has_streaming_input`` is true of every payload that is a blob.
+    """
+    shape = model.input_shape
+    payload = shape.serialization.get("payload") if shape is not None else None
+    return bool(payload and shape.members[payload].serialization.get("streaming"))
