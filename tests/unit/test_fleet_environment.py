@@ -3,78 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import json
 import re
 
 import pytest
 
 from boda.core.arn import Arn
-from boda.core.clock import ManualClock
 from boda.core.errors import AwsError
-from boda.core.ids import Ids
-from boda.fleet.fleet import Fleet
-from boda.fleet.settings import FleetSettings
-from boda.invoke.call import Call, Outcome
-from boda.invoke.catalogue import Functions
-from boda.invoke.concurrency import Concurrency
-from boda.invoke.path import Invoker
-from boda.runtime.function import FunctionVersion, LogSettings
-from support.fake_sandbox import FakeSandboxes, FakeTelemetry, Keys, function
-
-SETTINGS = FleetSettings(max_environments=8, reserve_mb=100)
-
-
-class Platform:
-    """A fleet with an invoker over fake sandboxes."""
-
-    def __init__(self, settings: FleetSettings = SETTINGS) -> None:
-        self.clock = ManualClock()
-        self.sandboxes = FakeSandboxes(self.clock)
-        self.telemetry = FakeTelemetry()
-        self.available_mb = 10_000
-        self.expires_at: float | None = None
-        self.endpoints: dict[str, bool] = {}
-        self.functions = Functions()
-        self.concurrency = Concurrency()
-        self.fleet = Fleet(
-            self.sandboxes,
-            self.telemetry,
-            self.clock,
-            Ids(seed=1),
-            credentials=lambda version: Keys(expires_at=self.expires_at),
-            serve_endpoint=self._serve,
-            settings=settings,
-            available_mb=lambda: self.available_mb,
-        )
-        self.invoker = Invoker(self.fleet, self.concurrency, self.functions, self.telemetry)
-        self._ids = itertools.count(1)
-
-    def _serve(self, sock, environment_id):
-        endpoints = self.endpoints
-        endpoints[environment_id] = True
-
-        class Endpoint:
-            def close(self) -> None:
-                endpoints[environment_id] = False
-
-        return Endpoint()
-
-    def begin(self, version: FunctionVersion, payload: bytes = b"{}", **fields):
-        call = Call(version, payload, f"id-{next(self._ids)}", version.arn, **fields)
-        return asyncio.ensure_future(self.invoker.invoke(call))
-
-    async def invoke(self, version: FunctionVersion, payload: bytes = b"{}", **fields) -> Outcome:
-        task = self.begin(version, payload, **fields)
-        await self.clock.settle()
-        return await task
-
-    async def advance(self, seconds: float) -> None:
-        await self.clock.settle()
-        await self.clock.advance(seconds)
-
-    def states(self) -> list[str]:
-        return sorted(shot.state for shot in self.fleet.environments())
+from boda.invoke.call import Call
+from boda.runtime.function import LogSettings
+from support.fake_sandbox import function
+from support.fleet_platform import Platform
 
 
 @pytest.fixture

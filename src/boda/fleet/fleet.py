@@ -202,16 +202,15 @@ class Fleet:
             return False
         return not self._live or self._available_mb() > self._settings.reserve_mb
 
-    def _evict_one(self) -> bool:
+    def _evict_one(self) -> Environment | None:
         """Destroy the environment that has been idle longest."""
         oldest: Environment | None = None
         for pool in self._pools.values():
             if pool.idle and (oldest is None or pool.idle[0].idle_since < oldest.idle_since):
                 oldest = pool.idle[0]
-        if oldest is None:
-            return False
-        oldest.destroy()
-        return True
+        if oldest is not None:
+            oldest.destroy()
+        return oldest
 
     def _serve_starved(self) -> None:
         for pool in list(self._starved.values()):
@@ -254,8 +253,12 @@ class Fleet:
                     if old or environment.lapsed(now):
                         environment.destroy()
             for _ in range(_EVICTED_PER_SWEEP):
-                if self._available_mb() > settings.reserve_mb or not self._evict_one():
+                if self._available_mb() > settings.reserve_mb:
                     break
+                evicted = self._evict_one()
+                if evicted is None:
+                    break
+                await evicted.destroyed()  # before it is gone its memory is not back
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

@@ -1,0 +1,234 @@
+"""The Runtime API over HTTP, as custom runtimes speak it, through a whole platform."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+
+from support.fake_sandbox import function
+from support.fleet_platform import Platform
+
+NEXT = "/2018-06-01/runtime/invocation/next"
+
+
+class Client:
+    """A runtime's HTTP connection from inside the sandbox."""
+
+    def __init__(self, reader, writer):
+        self._reader, self._writer = reader, writer
+
+    @classmethod
+    async def open(cls, platform, index=0):
+        while len(platform.sandboxes.made) <= index:
+            await asyncio.sleep(0)
+        address = platform.sandboxes.made[index].runtime_api.getsockname()
+        return cls(*await asyncio.open_connection(*address))
+
+    async def ask(self, method, path, body=b"", headers=None):
+        self.send(method, path, body, headers)
+        return await self.answer()
+
+    def send(self, method, path, body=b"", headers=None):
+        lines = [f"{method} {path} HTTP/1.1", "Host: x", f"Content-Length: {len(body)}"]
+        lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
+        self._writer.write("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
+
+    async def answer(self):
+        head = (await self._reader.readuntil(b"\r\n\r\n")).decode()
+        status = int(head.split()[1])
+        lines = (line.split(": ", 1) for line in head.split("\r\n")[1:] if line)
+        headers = {name.lower(): value for name, value in lines}
+        body = await self._reader.readexactly(int(headers["content-length"]))
+        return status, headers, body
+
+    async def respond(self, headers, body, kind="response", **more):
+        request_id = headers["lambda-runtime-aws-request-id"]
+        path = f"/2018-06-01/runtime/invocation/{request_id}/{kind}"
+        return await self.ask("POST", path, body, more)
+
+    def close(self):
+        self._writer.close()
+
+
+@pytest.fixture
+async def platform():
+    made = Platform()
+    made.sandboxes.init = lambda guest: None  # the guest speaks HTTP only
+    yield made
+    closing = asyncio.ensure_future(made.fleet.close())
+    await closing
+
+
+async def test_a_custom_runtime_serves_calls(platform):
+    first = platform.begin(
+        function(runtime="provided.al2023"), b'{"n":1}', client_context='{"a":\n"b"}', tenant="t"
+    )
+    client = await Client.open(platform)
+    status, headers, body = await client.ask("GET", NEXT)
+    assert (status, body) == (200, b'{"n":1}')
+    assert headers["lambda-runtime-aws-request-id"] == "id-1"
+    assert headers["lambda-runtime-invoked-function-arn"].endswith(":function:f")
+    assert int(headers["lambda-runtime-deadline-ms"]) == int(platform.clock.now() * 1000) + 3000
+    assert headers["lambda-runtime-client-context"] == '{"a": "b"}'
+    assert headers["lambda-runtime-aws-tenant-id"] == "t"
+    assert len(headers["lambda-runtime-invocation-id"]) == 16
+    assert await client.respond(headers, b'"one"') == (
+        202,
+        {"content-type": "application/json", "content-length": "16"},
+        b'{"status":"OK"}\n',
+    )
+    assert (await first).payload == b'"one"'
+    # answered, but not ready: the next call waits until the runtime asks
+    second = platform.begin(function(runtime="provided.al2023"), b"2", tenant="t")
+    client.send("GET", NEXT)
+    _, headers, body = await client.answer()
+    assert body == b"2"
+    error = {"errorType": "Custom.Error", "errorMessage": "no"}
+    await client.respond(headers, json.dumps(error).encode(), "error")
+    outcome = await second
+    assert json.loads(outcome.payload) == error
+    assert (outcome.function_error, outcome.error_type) == ("Unhandled", "Custom.Error")
+    client.close()
+
+
+async def test_wrong_ids_and_states_are_refused(platform):
+    task = platform.begin(function())
+    client = await Client.open(platform)
+    _, headers, _ = await client.ask("GET", NEXT)
+    other = await Client.open(platform)
+    assert (await other.ask("GET", NEXT))[0] == 403
+    base = "/2018-06-01/runtime/invocation"
+    status, _, body = await other.ask("POST", f"{base}/id-9/response", b"1")
+    assert (status, json.loads(body)["errorType"]) == (400, "InvalidRequestID")
+    wrong = {"Lambda-Runtime-Invocation-Id": "0" * 16}
+    status, _, body = await other.ask("POST", f"{base}/id-1/response", b"1", wrong)
+    assert (status, json.loads(body)["errorType"]) == (400, "InvalidInvocationId")
+    assert (await other.ask("POST", "/2018-06-01/runtime/init/error", b"{}"))[0] == 403
+    right = {"Lambda-Runtime-Invocation-Id": headers["lambda-runtime-invocation-id"]}
+    assert (await client.ask("POST", f"{base}/id-1/response", b'"x"', right))[0] == 202
+    assert (await client.ask("POST", f"{base}/id-1/response", b'"y"', right))[0] == 400
+    assert (await task).payload == b'"x"'
+    client.close()
+    other.close()
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/nope", 404),
+        ("POST", NEXT, 405),
+        ("GET", "/2018-06-01/runtime/invocation/x/response", 405),
+        ("POST", "/2020-01-01/extension/register", 501),
+        ("PUT", "/2022-07-01/telemetry", 501),
+        ("GET", "/2018-06-01/runtime/restore/next", 501),
+    ],
+)
+async def test_other_paths(platform, method, path, status):
+    task = platform.begin(function())
+    client = await Client.open(platform)
+    answer, _, body = await client.ask(method, path)
+    assert answer == status and json.loads(body)["errorMessage"]
+    task.cancel()
+    client.close()
+
+
+async def test_init_error_over_http(platform):
+    body = json.dumps({"errorType": "Boot.Failed", "errorMessage": "m"}).encode()
+    task = platform.begin(function())
+    for _ in range(2):  # init, and once more within the call
+        client = await Client.open(platform)
+        headers = {"Lambda-Runtime-Function-Error-Type": "Boot.Failed"}
+        answer = await client.ask("POST", "/2018-06-01/runtime/init/error", body, headers)
+        assert answer[0] == 202
+        client.close()
+        await platform.clock.settle()
+    outcome = await task
+    assert (outcome.payload, outcome.error_type) == (body, "Boot.Failed")
+
+
+async def test_too_large_an_answer(platform):
+    task = platform.begin(function())
+    client = await Client.open(platform)
+    _, headers, _ = await client.ask("GET", NEXT)
+    status, _, body = await client.respond(headers, b"x" * 6_291_557)
+    assert (status, json.loads(body)["errorType"]) == (413, "RequestEntityTooLarge")
+    outcome = await task
+    assert outcome.error_type == "Function.ResponseSizeTooLarge"
+    client.close()
+
+
+async def test_chunked_answers_and_trailing_errors(platform):
+    task = platform.begin(function())
+    client = await Client.open(platform)
+    await client.ask("GET", NEXT)
+    client._writer.write(
+        b"POST /2018-06-01/runtime/invocation/id-1/response HTTP/1.1\r\nHost: x\r\n"
+        b"Lambda-Runtime-Function-Response-Mode: streaming\r\nTransfer-Encoding: chunked\r\n"
+        b"Trailer: Lambda-Runtime-Function-Error-Type\r\n\r\n"
+        b"2\r\nab\r\n1\r\nc\r\n0\r\nLambda-Runtime-Function-Error-Type: Broke.Off\r\n\r\n"
+    )
+    assert (await client.answer())[0] == 202
+    outcome = await task
+    assert (outcome.payload, outcome.error_type) == (b"abc", "Broke.Off")
+    client.close()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x00\xff garbage\r\n\r\n",
+        b"GET / HTTP/1.1\r\nX: " + b"y" * 70_000 + b"\r\n\r\n",
+        b"GET / HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+    ],
+)
+async def test_malformed_requests_end_their_connection_only(platform, data):
+    task = platform.begin(function())
+    client = await Client.open(platform)
+    client._writer.write(data)
+    await client._reader.read(1 << 16)
+    client.close()
+    good = await Client.open(platform)
+    _, headers, _ = await good.ask("GET", NEXT)
+    await good.respond(headers, b"1")
+    assert (await task).payload == b"1"
+    good.close()
+
+
+async def test_connections_are_bounded(platform):
+    task = platform.begin(function())
+    clients = [await Client.open(platform) for _ in range(40)]
+    closed = 0
+    for client in clients:
+        client.send("GET", "/nope")
+        try:
+            await client.answer()
+        except (asyncio.IncompleteReadError, ConnectionError):
+            closed += 1
+    assert closed == 8
+    task.cancel()
+    for client in clients:
+        client.close()
+
+
+async def test_a_lost_poll_is_asked_again(platform):
+    warm = platform.begin(function())
+    client = await Client.open(platform)
+    _, headers, _ = await client.ask("GET", NEXT)
+    await client.respond(headers, b"1")
+    await warm
+    client.send("GET", NEXT)
+    await client._writer.drain()
+    for _ in range(50):
+        await asyncio.sleep(0)
+    client.close()
+    for _ in range(50):
+        await asyncio.sleep(0)
+    task = platform.begin(function(), b"again")
+    again = await Client.open(platform)
+    _, headers, body = await again.ask("GET", NEXT)
+    assert body == b"again"
+    await again.respond(headers, b"2")
+    assert (await task).payload == b"2"
+    again.close()
