@@ -36,6 +36,7 @@ from boda.invoke.path import Invoker
 from boda.runtime.catalogue import Catalogue
 from boda.runtime.function import FunctionVersion
 from boda.runtime.library import Library
+from boda.sandbox.contract import SandboxError
 from boda.sandbox.doctor import examine, strong_enough
 from boda.sandbox.linux import LinuxSandboxes
 from boda.services import iam, lambda_, logs, platform, s3, sts
@@ -101,6 +102,7 @@ class Platform:
         self._ids = Ids()
         # What has been started, to be stopped in reverse.
         self._stops: list[tuple[str, Callable[[], Awaitable[object]]]] = []
+        self._background: set[asyncio.Task[None]] = set()
         self.endpoint = ""
 
     async def start(self) -> None:
@@ -215,6 +217,8 @@ class Platform:
         )
         server = HttpServer(gateway, settings.host, settings.port)
         await functions_service.load()
+        # A function that was just made will soon be called: have its interpreter ready.
+        functions.on_named(lambda version: self._warm(sandboxes, catalogue, version.runtime))
         self._later("lambda", functions_service.stop)
         await buckets.start()
         self._later("s3", buckets.stop)
@@ -237,6 +241,18 @@ class Platform:
 
     def _later(self, name: str, stop: Callable[[], Awaitable[object]]) -> None:
         self._stops.append((name, stop))
+
+    def _warm(self, sandboxes: LinuxSandboxes, catalogue: Catalogue, runtime: str) -> None:
+        async def work() -> None:
+            try:
+                await sandboxes.warm(runtime)
+            except SandboxError as error:
+                log.warning("the runtime %s could not be prepared: %s", runtime, error)
+
+        if runtime in catalogue:
+            task = asyncio.get_running_loop().create_task(work())
+            self._background.add(task)
+            task.add_done_callback(self._background.discard)
 
     async def _release_folder(self) -> None:
         self._folder.release()

@@ -21,7 +21,12 @@ def print_table(
     """Print rows under columns given as (heading, is a number)."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=title or None, title_justify="left")
     for heading, numeric in columns:
-        table.add_column(heading, justify="right" if numeric else "left", overflow="fold")
+        table.add_column(
+            heading,
+            justify="right" if numeric else "left",
+            overflow="fold",
+            no_wrap=numeric,
+        )
     for row in rows:
         table.add_row(*row)
     Console(highlight=False, markup=False).print(table)

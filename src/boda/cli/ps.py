@@ -29,7 +29,7 @@ def ps(folder: DataDir = None, as_json: Json = False) -> None:
         ],
         [
             (
-                row["EnvironmentId"],
+                row["EnvironmentId"][:12],
                 row["FunctionName"],
                 row["Version"],
                 row["State"],

@@ -21,12 +21,15 @@ class Functions:
         self._versions: dict[str, dict[str, FunctionVersion]] = {}
         self._policies: dict[tuple[str, str], Policy] = {}
         self._listeners: list[Callable[[FunctionVersion], None]] = []
+        self._namers: list[Callable[[FunctionVersion], None]] = []
 
     def put(self, arn: str, qualifier: str, version: FunctionVersion) -> None:
         """Name a version. What the qualifier named before is retired unless named otherwise."""
         entry = self._versions.setdefault(arn, {})
         before = entry.get(qualifier)
         entry[qualifier] = version
+        for listener in self._namers:
+            listener(version)
         if before is not None and before.key != version.key:
             self._retire(entry, before)
 
@@ -80,6 +83,10 @@ class Functions:
     def policy(self, arn: str, qualifier: str = LATEST) -> Policy | None:
         """The resource policy of a qualifier, each having its own, as on AWS."""
         return self._policies.get((arn, qualifier))
+
+    def on_named(self, listener: Callable[[FunctionVersion], None]) -> None:
+        """Call the listener with each version that a qualifier names from now on."""
+        self._namers.append(listener)
 
     def on_retired(self, listener: Callable[[FunctionVersion], None]) -> None:
         """Call the listener with each version that no qualifier names any more."""
