@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
@@ -65,6 +66,12 @@ class Platform:
         return self.principal(made["AccessKey"]["AccessKeyId"])
 
 
+@functools.cache
+def _models() -> Models:
+    """Reading them is most of the time a small test would take."""
+    return Models()
+
+
 @contextlib.asynccontextmanager
 async def platform(folder: Path, clock: Clock | None = None) -> AsyncIterator[Platform]:
     clock = clock or ManualClock()
@@ -77,7 +84,7 @@ async def platform(folder: Path, clock: Clock | None = None) -> AsyncIterator[Pl
         authorizer = Authorizer(identity, clock)
         gateway = Gateway(
             [service, sts.build(identity)],
-            Models(),
+            _models(),
             identity,
             authorizer,
             clock,

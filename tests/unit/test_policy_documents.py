@@ -190,3 +190,8 @@ def test_no_input_raises_anything_else(statement: Any, kind: PolicyKind | None) 
 def test_no_condition_raises_anything_else(block: Any) -> None:
     with contextlib.suppress(MalformedPolicy):
         Policy.parse(_document({**GOOD, "Condition": block}), "identity")
+
+
+def test_messages_can_be_sent_in_any_protocol() -> None:
+    text = _document({**TRUST, "Principal": {"AWS": "\ud800\x00<x>"}})
+    assert _refused(text, "trust") == 'Invalid principal in policy: "AWS":"??<x>"'

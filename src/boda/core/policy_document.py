@@ -64,7 +64,12 @@ _IAM_RESOURCES = (
 
 
 class MalformedPolicy(ValueError):
-    """The document is not a policy; the message is AWS's."""
+    """The document is not a policy; the message is AWS's, fit for any protocol."""
+
+    def __init__(self, message: str) -> None:
+        # Messages quote the document, which may hold escaped control characters and half
+        # surrogate pairs that neither XML nor UTF-8 can carry.
+        super().__init__("".join(c if c.isprintable() else "?" for c in message))
 
 
 class Grant(IntEnum):

@@ -115,8 +115,14 @@ class Roles(Room):
 
     @operation("ListInstanceProfilesForRole", authorize=on("role", "ListInstanceProfilesForRole"))
     async def list_instance_profiles_for_role(
-        self, ctx: Context, *, role_name: str
+        self,
+        ctx: Context,
+        *,
+        role_name: str,
+        marker: str | None = None,
+        max_items: int | None = None,
     ) -> dict[str, Any]:
         """Always none: instance profiles belong to EC2, and tools ask before they delete a role."""
         rules.role(self.store, role_name)
-        return {"InstanceProfiles": [], "IsTruncated": False}
+        none: list[str] = []
+        return rules.page("InstanceProfiles", none, str, str, marker, max_items)

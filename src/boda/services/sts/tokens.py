@@ -89,7 +89,8 @@ class Tokens:
     ) -> dict[str, Any]:
         """external_id is the trust policy's to judge (``_role``)."""
         role = self.sessions.role(role_arn)
-        if role is None:
+        if role is None or ":federated-user/" in ctx.principal.arn:
+            # Federated users assume no roles, whatever their policies say.
             raise _refused(ctx, role_arn)
         former = self.sessions.session(ctx.principal.access_key_id)
         chained = ctx.principal.kind == "assumed-role"
