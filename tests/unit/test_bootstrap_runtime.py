@@ -39,8 +39,10 @@ PYTHONS = interpreters()
 
 BOOT = """
 import os, sys
-sys.path.insert(0, sys.argv[3])
+task, guest = os.environ["LAMBDA_TASK_ROOT"], sys.argv[3]
+sys.path.insert(0, guest)
 import bootstrap
+sys.path[:0] = [task, task + "/opt/python"]
 bootstrap.main(int(sys.argv[1]), int(sys.argv[2]), {k: v for k, v in os.environ.items()})
 """
 
@@ -54,7 +56,7 @@ class Guest:
         variables = {
             "_HANDLER": handler,
             "LAMBDA_TASK_ROOT": str(task),
-            "_BODA_LAYERS_ROOT": str(task / "opt"),
+            "LAMBDA_RUNTIME_DIR": str(GUEST),
             "AWS_LAMBDA_FUNCTION_NAME": "f",
             "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
             "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "128",

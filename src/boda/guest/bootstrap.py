@@ -12,7 +12,6 @@ One receive and one send per invocation.
 """
 
 import atexit
-import contextlib
 import decimal
 import json
 import os
@@ -134,27 +133,19 @@ class Runtime:
             self._invoke(frame)
 
     def _prepare(self):
-        """The working folder, the search path and the logging a function finds."""
+        """The logging and the modules a function finds."""
         bootstrap_logs.set_up_logging(
             self._sink,
             self._current,
             os.environ.get("AWS_LAMBDA_LOG_FORMAT", ""),
             os.environ.get("AWS_LAMBDA_LOG_LEVEL", ""),
         )
-        task = os.environ.get("LAMBDA_TASK_ROOT", "/var/task")
-        with contextlib.suppress(OSError):  # the import says what is missing in better words
-            os.chdir(task)
-        version = "python{}.{}".format(*sys.version_info[:2])
-        layers = os.environ.get("_BODA_LAYERS_ROOT", "/opt")
-        roots = [
-            task,
-            os.path.join(layers, "python", "lib", version, "site-packages"),
-            os.path.join(layers, "python"),
-        ]
-        extra = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
-        sys.path[:0] = roots + extra
-        sys.argv = [os.path.join(task, "")]
-        bootstrap_errors.make_way(roots)
+        # Whoever started this process has put the search path in AWS's order: what stands
+        # before the runtime's own folder is the function's, its layers' and its author's.
+        runtime = os.environ.get("LAMBDA_RUNTIME_DIR", "/var/runtime")
+        sys.argv = [os.path.join(runtime, "bootstrap")]
+        if runtime in sys.path:
+            bootstrap_errors.make_way(sys.path[: sys.path.index(runtime)])
 
     def _receive(self):
         """The next INVOKE frame's body, or None at the end of the channel."""

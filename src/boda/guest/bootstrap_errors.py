@@ -130,10 +130,10 @@ def make_way(roots):
     own -= CORE_MODULES
     standard = sys.stdlib_module_names
     loaded = {name.split(".")[0] for name in sys.modules}
-    replaced = own & loaded - {"boda"}
+    replaced = own & loaded - {__name__.split(".")[0]}
     if not replaced:
         return
-    foreign = any(name not in standard and not name.startswith("bootstrap") for name in replaced)
+    foreign = not replaced <= standard
     for name in list(sys.modules):
         top = name.split(".")[0]
         if top in replaced or (foreign and top in _SDK):
