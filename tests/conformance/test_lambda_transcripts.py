@@ -16,11 +16,11 @@ from typing import Any
 import botocore
 import pytest
 from botocore.exceptions import ClientError, ParamValidationError
+
+from boda.core.clock import SystemClock
 from support.golden import golden
 from support.identity import client, served
 from support.lambda_world import package, world
-
-from boda.core.clock import SystemClock
 
 ROOT = Path(__file__).resolve().parents[2]
 OPERATIONS = {

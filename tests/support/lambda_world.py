@@ -12,8 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from support.identity import ACCOUNT
-
 from boda.core.clock import Clock, ManualClock
 from boda.core.errors import AwsError
 from boda.core.ids import Ids
@@ -29,6 +27,7 @@ from boda.invoke.concurrency import Concurrency
 from boda.runtime.function import FunctionVersion
 from boda.services import iam, lambda_
 from boda.storage.database import Database
+from support.identity import ACCOUNT
 
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/worker"
 

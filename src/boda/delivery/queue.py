@@ -85,6 +85,7 @@ class Queue:
         self._shares = Shares(slots)
         self._lanes: dict[str, Lane] = {}
         self._held = 0
+        self._serial = 0
         self._running: set[asyncio.Task[None]] = set()
         self._beating: asyncio.Task[None] | None = None
         self._open = False
@@ -134,7 +135,7 @@ class Queue:
         """
         now = self._clock.now()
         event = Event(
-            id=f"{int(now * 1_000_000):016x}{self._ids.hex(12)}",
+            id=self._next_id(now),
             arn=arn,
             qualifier=qualifier,
             request_id=request_id,
@@ -154,6 +155,11 @@ class Queue:
                 500,
                 Type="Server",
             ) from None
+
+    def _next_id(self, now: float) -> str:
+        """Unique, and in the order of acceptance: among events due at once it is the order."""
+        self._serial += 1
+        return f"{int(now * 1_000_000):016x}{self._serial:010x}{self._ids.hex(8)}"
 
     def _accepted(self, event: Event) -> None:
         self._failures.count(event, "AsyncEventsReceived")

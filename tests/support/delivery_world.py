@@ -1,0 +1,250 @@
+"""The post office on a manual clock, with a database that answers at once and rooms to crash."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+from unittest.mock import patch
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from boda import delivery
+from boda.core.clock import ManualClock
+from boda.core.errors import AwsError
+from boda.core.ids import Ids
+from boda.core.policy import Policy
+from boda.delivery.contract import Source
+from boda.delivery.post import Letter
+from boda.invoke.call import Call, Outcome
+from boda.invoke.catalogue import LATEST, Functions
+from boda.runtime.function import FunctionVersion, LogSettings
+from boda.storage.database import Database, _engine
+from boda.telemetry.contract import Metered, StreamKey
+
+T = TypeVar("T")
+
+ACCOUNT, REGION = "000000000000", "us-east-1"
+
+
+def _careless_engine(path: Path) -> sa.Engine:
+    engine = _engine(path)
+
+    @sa.event.listens_for(engine, "connect")
+    def _configure(connection: Any, _record: Any) -> None:
+        connection.execute("PRAGMA synchronous=OFF")
+
+    return engine
+
+
+class PromptDatabase(Database):
+    """Waits for its threads where it stands, so that a manual clock sees no time pass.
+
+    failing: asked before every write; True: the disk refuses.
+    """
+
+    failing: Callable[[], bool] = staticmethod(lambda: False)
+
+    def __init__(self, path: Path, metadata: list[sa.MetaData]) -> None:
+        # Thousands of commits one after the other: the disk itself is not what is tested here.
+        with patch("boda.storage.database._engine", _careless_engine):
+            super().__init__(path, metadata)
+
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        return self.read_now(work)
+
+    async def write(self, work: Callable[[Connection], T]) -> T:
+        if self.failing():
+            raise OSError(28, "No space left on device")
+        return self.write_now(work)
+
+
+class Telemetry:
+    """Counts metrics by name and keeps log lines."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+        self.lines: list[tuple[StreamKey, str]] = []
+
+    def log(self, key: StreamKey, events: Any) -> None:
+        self.lines.extend((key, line) for _, line in events)
+
+    async def log_room(self) -> None: ...
+
+    def meter(self, invocation: Metered) -> None: ...
+
+    def metric(
+        self,
+        account: str,
+        region: str,
+        namespace: str,
+        name: str,
+        value: float,
+        dimensions: Any = None,
+        unit: str = "Count",
+    ) -> None:
+        assert namespace == "AWS/Lambda" and set(dimensions) == {"FunctionName"}
+        self.counts[name] += 1
+
+    async def flush(self) -> None: ...
+
+
+class DeadLetters:
+    """A carrier that keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.letters: list[Letter] = []
+        self.refuses = False
+
+    def may_deliver(self, target_arn: str, source: Source) -> bool:
+        return True
+
+    async def carry(self, target_arn: str, letter: Letter) -> str:
+        if self.refuses:
+            raise AwsError("QueueDoesNotExist", "There is no such queue.", 400)
+        self.letters.append(letter)
+        return "id"
+
+
+class Scripted:
+    """An invoke path whose outcomes a test decides. log: (time, function, request id, trace)."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        self._clock = clock
+        self.log: list[tuple[float, str, str, str]] = []
+        self.duration_s: Callable[[Call], float] = lambda call: 0.0
+        self.outcome: Callable[[Call], Outcome | Exception] = lambda call: ok(call)
+        self.running: Counter[str] = Counter()
+        self.most: Counter[str] = Counter()
+
+    async def invoke(self, call: Call) -> Outcome:
+        name = call.version.name
+        self.log.append((self._clock.now(), name, call.request_id, call.trace_id))
+        self.running[name] += 1
+        self.most[name] = max(self.most[name], self.running[name])
+        try:
+            outcome = self.outcome(call)
+            if isinstance(outcome, Exception):
+                raise outcome
+            duration = self.duration_s(call)
+            if duration:
+                await self._clock.sleep(duration)
+            return outcome
+        finally:
+            self.running[name] -= 1
+
+
+def ok(call: Call) -> Outcome:
+    return Outcome(b"null", call.version.version)
+
+
+def failed(call: Call, message: str = "broken") -> Outcome:
+    payload = f'{{"errorMessage":"{message}","errorType":"Exception"}}'.encode()
+    return Outcome(payload, call.version.version, "Unhandled", "Exception")
+
+
+def throttled() -> AwsError:
+    reason = "ReservedFunctionConcurrentInvocationLimitExceeded"
+    return AwsError("TooManyRequestsException", "Rate Exceeded.", 429, Reason=reason)
+
+
+def arn(name: str) -> str:
+    return f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{name}"
+
+
+def version(name: str, **settings: Any) -> FunctionVersion:
+    return FunctionVersion(
+        account=ACCOUNT,
+        region=REGION,
+        name=name,
+        version=LATEST,
+        revision_id="r",
+        role_arn="",
+        runtime="python3.12",
+        handler="a.b",
+        code_dir=Path("/nowhere"),
+        log=LogSettings(f"/aws/lambda/{name}"),
+        **settings,
+    )
+
+
+def _nothing_reserved(account: str, region: str, function: str) -> int | None:
+    return None
+
+
+@dataclass
+class Office:
+    """What survives a crash, and the post office that does not."""
+
+    database: PromptDatabase
+    clock: ManualClock
+    functions: Functions
+    invoker: Scripted
+    telemetry: Telemetry
+    dead: DeadLetters
+    random: random.Random
+    delivery: delivery.Delivery
+    slots: int = 64
+    reserved: Callable[[str, str, str], int | None] = _nothing_reserved
+
+    def function(self, name: str, **settings: Any) -> FunctionVersion:
+        made = version(name, **settings)
+        self.functions.put(arn(name), LATEST, made)
+        return made
+
+    def allow(self, name: str, **condition: Any) -> None:
+        """Let S3 post to the function."""
+        statement = {
+            "Sid": "s3",
+            "Effect": "Allow",
+            "Principal": {"Service": "s3.amazonaws.com"},
+            "Action": "lambda:InvokeFunction",
+            "Resource": arn(name),
+            **({"Condition": condition} if condition else {}),
+        }
+        document = {"Version": "2012-10-17", "Statement": [statement]}
+        self.functions.set_policy(arn(name), LATEST, Policy.parse(document))
+
+    def rebuild(self) -> None:
+        self.delivery = delivery.build(
+            self.database,
+            self.functions,
+            self.invoker,
+            self.telemetry,
+            self.clock,
+            Ids(self.random.randrange(1 << 30)),
+            slots=self.slots,
+            reserved=lambda *key: self.reserved(*key),
+        )
+        self.delivery.post.add("sqs", self.dead)
+
+    async def crash(self) -> None:
+        """Lose everything that is only in memory, as kill -9 would, and start anew."""
+        await self.delivery.stop(grace_s=0)
+        self.invoker.running.clear()
+        self.rebuild()
+        await self.delivery.start()
+
+    async def waiting(self) -> int:
+        return await self.delivery.queue.waiting()
+
+
+def office(folder: Path, seed: int = 1, **settings: Any) -> Office:
+    clock = ManualClock()
+    made = Office(
+        PromptDatabase(folder / "queue.sqlite", [delivery.metadata]),
+        clock,
+        Functions(),
+        Scripted(clock),
+        Telemetry(),
+        DeadLetters(),
+        random.Random(seed),
+        None,  # type: ignore[arg-type]
+        **settings,
+    )
+    made.rebuild()
+    return made
