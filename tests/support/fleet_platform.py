@@ -6,6 +6,7 @@ import asyncio
 import itertools
 
 from boda.core.clock import ManualClock
+from boda.core.errors import AwsError
 from boda.core.ids import Ids
 from boda.fleet.fleet import Fleet
 from boda.fleet.settings import FleetSettings
@@ -28,6 +29,7 @@ class Platform:
         self.telemetry = FakeTelemetry()
         self.available_mb = 10_000
         self.expires_at: float | None = None
+        self.refusal: AwsError | None = None
         self.endpoints: dict[str, bool] = {}
         self.functions = Functions()
         self.concurrency = Concurrency()
@@ -36,13 +38,18 @@ class Platform:
             self.telemetry,
             self.clock,
             Ids(seed=1),
-            credentials=lambda version: Keys(expires_at=self.expires_at),
+            credentials=self._credentials,
             serve_endpoint=self._serve,
             settings=settings,
             available_mb=lambda: self.available_mb,
         )
         self.invoker = Invoker(self.fleet, self.concurrency, self.functions, self.telemetry)
         self._ids = itertools.count(1)
+
+    def _credentials(self, version: FunctionVersion) -> Keys:
+        if self.refusal is not None:
+            raise self.refusal
+        return Keys(expires_at=self.expires_at)
 
     def _serve(self, sock, environment_id):
         endpoints = self.endpoints

@@ -187,6 +187,14 @@ async def test_a_sandbox_that_cannot_start_fails_its_call_only(platform):
     assert (await platform.invoke(function(), b"1")).payload == b"1"
 
 
+async def test_a_role_that_gives_no_keys_is_the_callers_error(platform):
+    platform.refusal = AwsError("AccessDeniedException", "The role cannot be assumed.", 403)
+    with pytest.raises(AwsError) as caught:
+        await platform.invoke(function())
+    assert caught.value is platform.refusal
+    assert platform.states() == []
+
+
 async def test_an_update_retires_the_old_revision(platform):
     held = hold(platform)
     old, new = function(revision="1"), function(revision="2")

@@ -65,7 +65,10 @@ class Surroundings:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What ``boda ps`` shows. memory_bytes: now. memory_mb: the limit. pid: of the sandbox's init, or 0."""
+    """What ``boda ps`` shows.
+
+    memory_bytes: now. memory_mb: the limit. pid: of the sandbox's init, or 0.
+    """
 
     id: str
     account: str
@@ -154,6 +157,9 @@ class Environment:
             sandbox = await around.sandboxes.start(spec)
         except SandboxError as error:
             _log.warning("no environment for %s: %s", version.qualified_arn, error)
+            self._die(error)
+            return
+        except AwsError as error:  # the role does not give its keys
             self._die(error)
             return
         except Exception as error:

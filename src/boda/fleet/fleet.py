@@ -170,7 +170,8 @@ class Fleet:
         if error is not None:
             waiter = pool.next_waiter()
             if waiter is not None:
-                waiter.future.set_exception(_could_not_start())
+                told = error if isinstance(error, AwsError) else _could_not_start()
+                waiter.future.set_exception(told)
         self._want(pool)
         self._tidy(pool)
 
