@@ -98,15 +98,14 @@ class Functions:
         self.environments: list[str] = []
 
     @operation("Invoke")
-    async def invoke(self, ctx: Context, *, function_name: str, payload: Any = None,
+    async def invoke(self, ctx: Context, *, function_name: str, payload: bytes = b"",
                      invocation_type: str = "") -> Answer:  # fmt: skip
         self.environments.append(ctx.environment_id)
         self.started.set()
         await self.gate.wait()
-        data = await payload.read() if payload is not None else b""
         self.finished += 1
         return Answer(
-            {"StatusCode": 200, "Payload": data, "ExecutedVersion": function_name},
+            {"StatusCode": 200, "Payload": payload, "ExecutedVersion": function_name},
             headers={"X-Extra": "yes"},
         )
 

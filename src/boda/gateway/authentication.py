@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, unquote
 
 from boda.core.clock import Clock
 from boda.core.errors import AwsError, not_implemented
@@ -183,8 +183,9 @@ class Claim:
     """What a request says about its signer, read and not yet believed.
 
     date, region, service: of the credential scope; service is a signing name.
-    expires_s: how long a presigned URL holds; None for a signature in the header.
-    token: the session token, or "". token_given: whether there was one at all.
+    timestamp, signed_at: the moment of signing, as signed and in seconds since the epoch.
+    token: the session token, or "".
+    expires_s: how long a presigned URL holds; None when it does not say, or for a header.
     """
 
     access_key_id: str
@@ -194,6 +195,7 @@ class Claim:
     signed: list[str]
     signature: str
     timestamp: str
+    signed_at: int
     token: str
     presigned: bool = False
     expires_s: int | None = None
@@ -213,6 +215,22 @@ def read_claim(request: WireRequest) -> Claim | None:
     if in_query and "X-Amz-Signature=" in query:
         raise Malformed("two")
     return _claim_of_header(authorization, request.headers)
+
+
+def hinted_scope(request: WireRequest) -> tuple[str, str] | None:
+    """Region and service of a claim that cannot be read otherwise; trusted for nothing.
+
+    It tells whose words to refuse it in, and, where signatures are not checked, what was meant.
+    """
+    _, found, rest = request.headers.get("authorization", "").partition("Credential=")
+    if not found:
+        _, found, rest = unquote(request.query).partition("X-Amz-Credential=")
+    parts = rest.split(",", 1)[0].split("&", 1)[0].split("/")
+    if len(parts) < 4 or not parts[2] or not parts[3]:
+        return None
+    if not _NAME_CHARACTERS.issuperset(parts[2] + parts[3]):
+        return None
+    return parts[2], parts[3]
 
 
 def _claim_of_header(authorization: str, headers: Mapping[str, str]) -> Claim:
@@ -236,10 +254,8 @@ def _claim_of_header(authorization: str, headers: Mapping[str, str]) -> Claim:
             raise Malformed("incomplete", f"Authorization header requires '{name}' parameter.")
     timestamp = headers.get("x-amz-date", "")
     try:
-        if timestamp:
-            sigv4.seconds(timestamp)
-        else:
-            timestamp = sigv4.timestamp_of_date(headers.get("date", ""))
+        timestamp = timestamp or sigv4.timestamp_of_date(headers.get("date", ""))
+        signed_at = sigv4.seconds(timestamp)
     except (ValueError, TypeError):
         if timestamp or headers.get("date"):
             raise Malformed(
@@ -256,6 +272,7 @@ def _claim_of_header(authorization: str, headers: Mapping[str, str]) -> Claim:
         parts["SignedHeaders"],
         parts["Signature"],
         timestamp,
+        signed_at,
         headers.get("x-amz-security-token", ""),
         None,
     )
@@ -297,7 +314,7 @@ def _claim_of_query(query: str) -> Claim | None:
         )  # fmt: skip
     timestamp = found["X-Amz-Date"]
     try:
-        sigv4.seconds(timestamp)
+        signed_at = sigv4.seconds(timestamp)
     except ValueError:
         raise Malformed(
             "incomplete-query",
@@ -308,6 +325,7 @@ def _claim_of_query(query: str) -> Claim | None:
         found["X-Amz-SignedHeaders"],
         found["X-Amz-Signature"],
         timestamp,
+        signed_at,
         found.get("X-Amz-Security-Token", ""),
         _expires(found.get("X-Amz-Expires")),
         presigned=True,
@@ -336,6 +354,7 @@ def _claim(
     signed: str,
     signature: str,
     timestamp: str,
+    signed_at: int,
     token: str,
     expires_s: int | None,
     *,
@@ -373,6 +392,7 @@ def _claim(
         signed.split(";"),
         signature,
         timestamp,
+        signed_at,
         token,
         presigned,
         expires_s,
@@ -473,7 +493,7 @@ class Authenticator:
         return key
 
     def _check_time(self, claim: Claim, now: float, style: Style) -> None:
-        signed_at = sigv4.seconds(claim.timestamp)
+        signed_at = claim.signed_at
         skew_s = _SKEW_S[style]
         if claim.presigned:
             expires_s = claim.expires_s

@@ -110,7 +110,6 @@ class Connection(HttpToolsProtocol):
             raise _Refused
 
     def on_headers_complete(self) -> None:
-        self._in_head = False
         if self._silent > self._limits.head_bytes // 2:
             size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
             if size > self._limits.head_bytes:
@@ -120,8 +119,9 @@ class Connection(HttpToolsProtocol):
             raise _Refused
         self._silent = 0
         self._drained = 0
-        self._phase = "busy"
         super().on_headers_complete()
+        self._in_head = False
+        self._phase = "busy"
 
     def on_body(self, body: bytes) -> None:
         self._silent = 0

@@ -24,7 +24,14 @@ from boda.core.errors import AwsError, not_implemented
 from boda.core.ids import Ids
 from boda.core.principal import ANONYMOUS, Principal, root_of
 from boda.gateway.absent import AbsentServices
-from boda.gateway.authentication import Authenticator, Malformed, Style, read_claim, refusal
+from boda.gateway.authentication import (
+    Authenticator,
+    Malformed,
+    Style,
+    hinted_scope,
+    read_claim,
+    refusal,
+)
 from boda.gateway.authorization import Authorizer
 from boda.gateway.body import BytesBody, Inbound
 from boda.gateway.catalog import Installed, Offered, operations_of, unknown_operation
@@ -42,13 +49,15 @@ from boda.gateway.wire import WireRequest, WireResponse
 log = logging.getLogger("boda.gateway")
 
 HEALTH = "/_boda/health"
+# Services that are known by another name than the one requests are signed for.
+_SERVICE_NAMES = {"monitoring": "cloudwatch", "states": "stepfunctions"}
 _UNSIGNED_BODY = BodyRule(1024 * 1024, "RequestEntityTooLarge", "The request body is too large.")
 
 
 class Site(Protocol):
-    """Whole host names answered by something else than AWS operations (function URLs …)."""
+    """Host names or paths answered by something else than AWS operations (function URLs …)."""
 
-    def matches(self, host: str) -> bool: ...
+    def matches(self, request: WireRequest) -> bool: ...
 
     async def handle(self, request: WireRequest) -> WireResponse:
         """The request's body is a Body, unread. Signatures are the site's own affair."""
@@ -115,7 +124,9 @@ class Gateway:
         x = Exchange(request, inbound)
         try:
             for site in self._sites:
-                if site.matches(request.host):
+                if site.matches(request):
+                    if self._draining and not request.environment_id:
+                        return WireResponse(503, [("Retry-After", "1"), ("Connection", "close")])
                     request.body = self._payloads.whole(inbound)
                     return await site.handle(request)
             self._route(x)
@@ -143,18 +154,20 @@ class Gateway:
 
     def _route(self, x: Exchange) -> None:
         request = x.request
+        scope: str | None = None
         try:
             claim = x.claim = read_claim(request)
         except Malformed as problem:
             x.problem = problem
-            claim = None
-        if claim is not None:
-            if claim.presigned and claim.service == "s3":
-                x.request = request = _hoisted(request)
-            x.region = claim.region
-            route = self._router.route(request, claim.service)
+            hint = hinted_scope(request)
+            if hint is not None:
+                x.region, scope = hint
         else:
-            route = self._router.route(request, None)
+            if claim is not None:
+                x.region, scope = claim.region, claim.service
+                if claim.presigned and scope == "s3":
+                    x.request = request = _hoisted(request)
+        route = self._router.route(request, scope)
         x.route = route
         installed = x.installed = self._installed.get(route.service)
         if installed is not None and route.operation:
@@ -200,14 +213,15 @@ class Gateway:
         if x.style == "s3":
             await self._payloads.take(x, None)
             return
-        if x.route.action_in_body:
+        in_body = x.route.action_in_body
+        if in_body:
             x.request.body = await x.inbound.read(
                 _UNSIGNED_BODY.limit, lambda _size: _UNSIGNED_BODY.error()
             )
             self._name_action(x)
         if x.offered is None or not x.offered.anybody:
             raise refusal("missing", x.style)
-        if not x.route.action_in_body:
+        if not in_body:
             await self._payloads.take(x, None)
 
     async def _resolve(self, x: Exchange) -> Offered:
@@ -227,7 +241,8 @@ class Gateway:
                 x.request.query,
                 x.request.headers,
             )
-            raise not_implemented(route.absent, _printable(operation) or "this operation")
+            name = _SERVICE_NAMES.get(route.absent, route.absent)
+            raise not_implemented(name, _printable(operation) or "this operation")
         raise unknown_operation(x.style, route.operation, x.request.method, x.request.path)
 
     def _name_action(self, x: Exchange) -> None:

@@ -7,6 +7,7 @@ sizes of bodies are AWS's where it names one.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from boda.core.errors import AwsError
 
@@ -41,15 +42,20 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class BodyRule:
-    """The largest body of an operation, in bytes, and how AWS says that it was larger."""
+    """The largest body of an operation, in bytes, and how AWS says that it was larger.
+
+    typed: the error tells ``Type: User``, as Lambda's do.
+    """
 
     limit: int
     code: str
     message: str
     status: int = 413
+    typed: bool = False
 
     def error(self) -> AwsError:
-        return AwsError(self.code, self.message, self.status, Type="User")
+        fields: dict[str, Any] = {"Type": "User"} if self.typed else {}
+        return AwsError(self.code, self.message, self.status, **fields)
 
 
 def _lambda(operation: str, limit: int, code: str, named: str = "") -> tuple[str, BodyRule]:
@@ -57,6 +63,7 @@ def _lambda(operation: str, limit: int, code: str, named: str = "") -> tuple[str
         limit,
         code,
         f"Request must be smaller than {limit} bytes for the {named or operation} operation",
+        typed=True,
     )
 
 

@@ -168,6 +168,9 @@ def _close_socket(listening: socket.socket) -> None:
 def _bind(host: str, port: int) -> list[socket.socket]:
     """One socket for each address of the host, all on the same port; at least the first."""
     try:
+        if not 0 <= port < 65_536:
+            # getaddrinfo would take it modulo 65,536.
+            raise OverflowError("there is no such port")
         found = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE, proto=socket.IPPROTO_TCP
         )

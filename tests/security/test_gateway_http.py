@@ -1,0 +1,356 @@
+"""What hostile or broken clients may try on the socket: each is refused, none hangs or crashes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+from botocore.auth import S3SigV4Auth, SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+
+from boda.core.errors import PlatformError
+from boda.gateway.limits import Limits
+from boda.gateway.server import HttpServer
+from support.rig import KEY, SECRET, Rig, rig
+
+TIGHT = Limits(
+    head_bytes=64 * 1024,
+    headers=100,
+    head_timeout_s=0.3,
+    body_idle_s=0.3,
+    keep_alive_s=0.3,
+    drain_s=0.3,
+    write_stall_s=0.3,
+    body_bytes=100_000,
+    stream_bytes=1_000_000,
+)
+
+
+@pytest.fixture
+async def up() -> AsyncIterator[Rig]:
+    async with rig() as made:
+        yield made
+
+
+@pytest.fixture
+async def tight() -> AsyncIterator[Rig]:
+    async with rig(limits=TIGHT) as made:
+        yield made
+
+
+def head(up: Rig, method: str, path: str, body: bytes = b"", *, service: str = "s3",
+         length: int | None = None, secret: str = SECRET, **extra: str) -> bytes:  # fmt: skip
+    """A signed request's head, as bytes; ``length`` lies about its body."""
+    request = AWSRequest(method, f"{up.url}{path}", data=body)
+    kind = S3SigV4Auth if service == "s3" else SigV4Auth
+    kind(Credentials(KEY, secret), service, "us-east-1").add_auth(request)
+    fields = {
+        "Host": f"127.0.0.1:{up.server.port}",
+        **request.headers,
+        "Content-Length": str(len(body) if length is None else length),
+        **{name.replace("_", "-"): value for name, value in extra.items()},
+    }
+    lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+    return f"{method} {path} HTTP/1.1\r\n{lines}\r\n".encode()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x00\x01\x02\x03\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        b"GET\r\n\r\n",
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"BREW / HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost : x\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHo\x00st: x\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n",
+        b"GET /\xff\xfe HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET ://:: HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"CONNECT x:1 HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
+        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n",
+        b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n",
+        b"GET / HTTP/1.1\nHost: x\nA: b\r c\n\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    ],
+)
+async def test_what_is_not_http_gets_400(
+    up: Rig, data: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    answer = await up.raw(data)
+    assert answer.startswith(b"HTTP/1.1 400 "), answer
+    assert b"Traceback" not in answer
+    assert not [one for one in caplog.records if one.exc_info]
+
+
+async def test_two_requests_cannot_be_made_of_one(up: Rig) -> None:
+    """A trailer of a chunked body is no header, and none is left over for a next request."""
+    up.objects.kept["b", "k"] = b"x"
+    smuggled = (
+        b"POST /b/k HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+        b"0\r\nauthorization: AWS4-HMAC-SHA256 broken\r\n\r\n"
+    )
+    answer = await up.raw(
+        smuggled + b"GET /_boda/health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    )
+    assert b"AuthorizationHeaderMalformed" not in answer
+    assert answer.count(b"HTTP/1.1 ") in (1, 2)
+
+
+async def test_heads_too_large(tight: Rig) -> None:
+    for data in (
+        b"GET /" + b"a" * 70_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nA: " + b"b" * 70_000 + b"\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\n" + b"A: b\r\n" * 200 + b"\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nA: " + b"b" * 400_000,
+    ):
+        assert (await tight.raw(data)).startswith(b"HTTP/1.1 431 ")
+
+
+async def test_an_endless_trailer_ends(tight: Rig) -> None:
+    start = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nA: "
+    answer = await tight.raw(start + b"b" * 400_000)
+    assert answer.startswith(b"HTTP/1.1 4")
+    answer = await tight.raw(start[:-6] + b"5;" + b"e" * 400_000)
+    assert answer.startswith(b"HTTP/1.1 4")
+
+
+async def test_slow_heads_and_idle_connections_end(tight: Rig) -> None:
+    began = time.monotonic()
+    slow, silent, idle = await asyncio.gather(
+        tight.raw(b"GET / HTTP/1.1\r\nHost:"),
+        tight.raw(b""),
+        tight.raw(b"GET /_boda/health HTTP/1.1\r\nHost: x\r\n\r\n"),
+    )
+    assert slow.startswith(b"HTTP/1.1 408 ")
+    assert silent.startswith(b"HTTP/1.1 408 ")
+    assert idle.startswith(b"HTTP/1.1 200 ")
+    assert time.monotonic() - began < 5
+
+
+async def test_a_head_that_drips_ends(tight: Rig) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", tight.server.port)
+    writer.write(b"GET / HTTP/1.1\r\n")
+    answer = asyncio.create_task(reader.read())
+    while not answer.done():
+        writer.write(b"A: b\r\n")
+        await asyncio.sleep(0.02)
+    assert (await answer).startswith(b"HTTP/1.1 408 ")
+    writer.close()
+
+
+async def test_slow_bodies_end(tight: Rig) -> None:
+    upload = head(tight, "PUT", "/b/k", b"x" * 50)
+    answer = await tight.raw(upload + b"x" * 10)
+    assert answer.startswith(b"HTTP/1.1 400 ") and b"<Code>RequestTimeout</Code>" in answer
+    path = "/2015-03-31/functions/f/invocations"
+    answer = await tight.raw(head(tight, "POST", path, b"{}  ", service="lambda") + b"{}")
+    assert answer.startswith(b"HTTP/1.1 400 ") and b"RequestTimeout" in answer
+    assert not tight.objects.kept
+
+
+async def test_aborted_uploads_are_noticed(up: Rig) -> None:
+    for cut in (0, 10, 100_000):
+        _, writer = await asyncio.open_connection("127.0.0.1", up.server.port)
+        writer.write(head(up, "PUT", "/b/k", b"x" * 200_000) + b"x" * cut)
+        await writer.drain()
+        while not up.objects.seen:
+            await asyncio.sleep(0.005)
+        writer.transport.abort()
+        async with asyncio.timeout(5):
+            while not up.objects.errors:
+                await asyncio.sleep(0.005)
+        assert up.objects.errors.pop().code == "IncompleteBody"
+        up.objects.seen = {}
+    assert not up.objects.kept
+
+
+async def test_bodies_over_their_limits(tight: Rig) -> None:
+    path = "/2015-03-31/functions"
+    create = head(tight, "POST", path, service="lambda", length=70_167_212)
+    answer = await tight.raw(create)
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    assert b"Request must be smaller than 70167211 bytes for the CreateFunction operation" in answer
+    assert b"x-amzn-errortype: RequestEntityTooLargeException" in answer.lower().replace(
+        b"requestentitytoolargeexception", b"RequestEntityTooLargeException"
+    )
+    answer = await tight.raw(
+        head(tight, "POST", f"{path}/f/invocations", service="lambda", length=6_291_557)
+    )
+    assert answer.startswith(b"HTTP/1.1 413 ") and b"RequestTooLargeException" in answer
+    answer = await tight.raw(head(tight, "PUT", "/b/k", length=1_000_001))
+    assert answer.startswith(b"HTTP/1.1 400 ") and b"<Code>EntityTooLarge</Code>" in answer
+    assert b"<MaxSizeAllowed>1000000</MaxSizeAllowed>" in answer
+    answer = await tight.raw(head(tight, "POST", "/b?delete", length=100_001))
+    assert answer.startswith(b"HTTP/1.1 400 ") and b"MaxMessageLengthExceeded" in answer
+    chunked = (
+        (
+            b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n"
+            b"Content-Type: application/x-www-form-urlencoded\r\n\r\n"
+        )
+        + b"10000\r\n"
+        + b"a" * 65_536
+        + b"\r\n"
+    )
+    answer = await tight.raw(chunked * 1 + (b"10000\r\n" + b"a" * 65_536 + b"\r\n") * 20)
+    assert answer.startswith(b"HTTP/1.1 413 ")
+
+
+async def test_uploads_need_a_length(up: Rig) -> None:
+    bare = head(up, "PUT", "/b/k").replace(b"Content-Length: 0\r\n", b"")
+    answer = await asyncio.wait_for(first(up, bare), 10)
+    assert answer.startswith(b"HTTP/1.1 411 ") and b"<Code>MissingContentLength</Code>" in answer
+    chunked = bare.replace(b"\r\n\r\n", b"\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n")
+    answer = await asyncio.wait_for(first(up, chunked), 10)
+    assert answer.startswith(b"HTTP/1.1 501 ") and b"Transfer-Encoding" in answer
+
+
+async def first(up: Rig, data: bytes) -> bytes:
+    """One answer, on a connection that stays open."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", up.server.port)
+    writer.write(data)
+    answer = await reader.readuntil(b"\r\n\r\n")
+    length = int(answer.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
+    answer += await reader.readexactly(length)
+    writer.close()
+    return answer
+
+
+async def test_an_answer_gets_through_while_a_body_is_still_sent(up: Rig) -> None:
+    """The refused upload of a client that reads only after it has sent everything."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", up.server.port)
+    size = 8_000_000
+    writer.write(head(up, "PUT", "/b/k", length=size, secret="wrong"))
+    for _ in range(size // 80_000):
+        writer.write(b"x" * 80_000)
+        await writer.drain()
+    answer = await asyncio.wait_for(reader.read(65_536), 10)
+    assert answer.startswith(b"HTTP/1.1 403 ")
+    writer.write(b"GET /_boda/health HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert (await asyncio.wait_for(reader.read(65_536), 10)).startswith(b"HTTP/1.1 200 ")
+    writer.close()
+
+
+async def test_a_refused_body_is_not_read_for_ever(tight: Rig) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", tight.server.port)
+    writer.write(head(tight, "PUT", "/b/k", length=900_000, secret="wrong") + b"x")
+    answer = await asyncio.wait_for(reader.read(), 5)
+    assert answer.startswith(b"HTTP/1.1 403 ")
+    writer.close()
+
+
+async def test_header_values_cannot_split_an_answer(up: Rig) -> None:
+    up.objects.kept["b", "k"] = b"x"
+    client = up.client("s3")
+    got = await asyncio.to_thread(
+        client.get_object, Bucket="b", Key="k",
+        ResponseContentDisposition="a\r\nSet-Cookie: evil=1\r\n\x00ü",
+    )  # fmt: skip
+    headers = got["ResponseMetadata"]["HTTPHeaders"]
+    assert "set-cookie" not in headers
+    assert headers["content-disposition"].startswith("a  Set-Cookie: evil=1")
+
+
+async def test_streams_are_closed_when_the_client_goes(up: Rig) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", up.server.port)
+    writer.write(head(up, "GET", "/b/endless"))
+    data = await reader.readuntil(b"first")
+    assert data.startswith(b"HTTP/1.1 200 ")
+    writer.transport.abort()
+    async with asyncio.timeout(5):
+        while not up.objects.closed:
+            await asyncio.sleep(0.005)
+
+
+async def test_an_unread_answer_is_given_up(tight: Rig) -> None:
+    tight.objects.kept["b", "k"] = b"x" * 30_000_000
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.setblocking(False)
+        loop = asyncio.get_running_loop()
+        await loop.sock_connect(client, ("127.0.0.1", tight.server.port))
+        await loop.sock_sendall(client, head(tight, "GET", "/b/k"))
+        async with asyncio.timeout(10):
+            while not tight.server._state.tasks:
+                await asyncio.sleep(0.005)
+            while tight.server._state.connections:
+                await asyncio.sleep(0.02)
+
+
+async def test_a_handler_outlives_its_client(up: Rig) -> None:
+    up.functions.gate.clear()
+    _, writer = await asyncio.open_connection("127.0.0.1", up.server.port)
+    path = "/2015-03-31/functions/f/invocations"
+    writer.write(head(up, "POST", path, b"{}", service="lambda") + b"{}")
+    await asyncio.wait_for(up.functions.started.wait(), 5)
+    writer.transport.abort()
+    while up.server._state.connections:
+        await asyncio.sleep(0.005)
+    up.functions.gate.set()
+    async with asyncio.timeout(5):
+        while not up.functions.finished:
+            await asyncio.sleep(0.005)
+
+
+async def test_pipelined_requests_are_answered_in_order(up: Rig) -> None:
+    up.objects.kept["public", "a"], up.objects.kept["public", "b"] = b"first", b"second"
+    one = b"GET /public/%s HTTP/1.1\r\nHost: x\r\n%s\r\n"
+    answer = await up.raw(one % (b"a", b"") + one % (b"b", b"Connection: close\r\n"), 5)
+    while b"second" not in answer:
+        pytest.fail(f"only {answer!r}")
+    assert answer.index(b"first") < answer.index(b"second")
+
+
+async def test_an_upgrade_is_declined(up: Rig) -> None:
+    """Java's client offers HTTP/2 with every first request."""
+    offered = (
+        b"GET /_boda/health HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, HTTP2-Settings\r\n"
+        b"Upgrade: h2c\r\nHTTP2-Settings: AAEAAEAAAAIAAAABAAMAAABkAAQBAAAAAAUAAEAA\r\n\r\n"
+    )
+    answer = await up.raw(offered)
+    assert answer.startswith(b"HTTP/1.1 200 ") and b"connection: close" in answer
+
+
+async def test_too_many_connections() -> None:
+    async with rig(limits=Limits(connections=2)) as up:
+        held = [await asyncio.open_connection("127.0.0.1", up.server.port) for _ in range(2)]
+        await first_bytes(held[1])
+        assert (await up.raw(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")).startswith(b"HTTP/1.1 503 ")
+        for _, writer in held:
+            writer.close()
+
+
+async def first_bytes(pair: tuple[asyncio.StreamReader, asyncio.StreamWriter]) -> None:
+    pair[1].write(b"GET /_boda/health HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert (await pair[0].read(100)).startswith(b"HTTP/1.1 200 ")
+
+
+async def test_addresses_that_cannot_be_had(up: Rig) -> None:
+    for host, port, words in (
+        ("127.0.0.1", up.server.port, "is in use by another program"),
+        ("no-such-host.invalid", 0, "boda cannot listen on no-such-host.invalid"),
+        ("203.0.113.7", 0, "boda cannot listen on 203.0.113.7"),
+        ("127.0.0.1", 70_000, "boda cannot listen on 127.0.0.1 port 70000"),
+    ):
+        with pytest.raises(PlatformError, match=words) as raised:
+            await HttpServer(up.gateway, host, port).start()
+        assert "\n" not in str(raised.value)
+    # The one that was there is not disturbed.
+    assert (await up.raw(b"GET /_boda/health HTTP/1.0\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
+
+
+async def test_nothing_is_logged_about_bad_requests(
+    up: Rig, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING)
+    await up.raw(b"nonsense\r\n\r\n")
+    await first(up, head(up, "GET", "/b/k", secret="wrong"))
+    assert not caplog.records
