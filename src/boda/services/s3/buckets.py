@@ -14,6 +14,7 @@ from typing import Any
 from sqlalchemy.engine import Connection
 
 from boda.core.policy import MalformedPolicy, Policy
+from boda.core.principal import Principal
 from boda.services.s3 import errors, rows
 from boda.services.s3.notifications import Notifications
 from boda.services.s3.public import is_public
@@ -82,14 +83,15 @@ class Bucket:
         """Whether versioning was ever on."""
         return bool(self.versioning)
 
-    def policy_for(self, account: str) -> Policy | None:
-        """The policy as it holds for callers of ``account``.
+    def policy_for(self, principal: Principal) -> Policy | None:
+        """The policy as it holds for this caller.
 
         A public policy of a bucket that restricts public access holds for the owner's account
         and for services only.
         """
         restrict = (self.settings.get("public_access") or {}).get("RestrictPublicBuckets")
-        if restrict and self.public and account != self.account:
+        ours = principal.is_service or principal.account == self.account
+        if restrict and self.public and not ours:
             return None
         return self.policy
 

@@ -88,7 +88,7 @@ class Core:
         return Need(
             action,
             resource,
-            policy=bucket.policy_for(ctx.account) if bucket else None,
+            policy=bucket.policy_for(ctx.principal) if bucket else None,
             context=context or {},
             account=bucket.account if bucket else "",
         )

@@ -84,7 +84,7 @@ class S3:
         """
         found = self._core.bucket(bucket)
         action = "s3:GetObjectVersion" if version_id else "s3:GetObject"
-        policy = found.policy_for(principal.account)
+        policy = found.policy_for(principal)
         authorize(Need(action, object_arn(bucket, key), policy=policy, account=found.account))
         chunks, version = await self._reading.fetch(bucket, key, version_id)
         return Fetched(chunks, version.size, version.etag, version.version_id)
