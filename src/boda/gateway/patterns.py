@@ -70,19 +70,17 @@ def matcher(pattern: str) -> Matches | None:
     loops, nested = _loops(tree, False)
     if loops <= 1 and not nested:
         return lambda text: whole(text) is not None
-    try:
-        parallel = _Parallel(tree).matches
-    except _Unsupported:
-        if nested:
-            return None
-        parallel = _anything
     if nested:
-        return parallel
+        return _parallel(tree)
+
+    machine: list[Matches | None] = []
 
     def matches(text: str) -> bool:
-        if len(text) ** loops > _BACKTRACK_STEPS:
-            return parallel(text)
-        return whole(text) is not None
+        if len(text) ** loops <= _BACKTRACK_STEPS:
+            return whole(text) is not None
+        if not machine:
+            machine.append(_parallel(tree))
+        return machine[0] is None or machine[0](text)
 
     return matches
 
@@ -157,8 +155,11 @@ def _loops(tree: Iterable[Any], inside: bool) -> tuple[int, bool]:
     return count, nested
 
 
-def _anything(text: str) -> bool:
-    return True
+def _parallel(tree: Any) -> Matches | None:
+    try:
+        return _Parallel(tree).matches
+    except _Unsupported:
+        return None
 
 
 class _Unsupported(Exception):

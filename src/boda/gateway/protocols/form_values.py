@@ -98,8 +98,8 @@ class FormReader:
         """The wire names under which a member may come."""
         name = shape.serialization.get("name", member)
         if shape.type_name == "list" and self.is_flat(shape):
-            # Old models call a flattened list by its items' name.
-            return [shape.member.serialization.get("name", name), name]
+            # Old models call a flattened list by its items' name, and so do clients.
+            return [name, shape.member.serialization.get("name", name)]
         return [name]
 
     def is_flat(self, shape: Shape) -> bool:

@@ -18,6 +18,7 @@ from boda.gateway.protocols.scalars import (
     moment_from_text,
     moment_to_number,
     moment_to_text,
+    timestamp_form,
 )
 from boda.gateway.protocols.tree import BeyondDouble, Convert, TreeReader, TreeWriter, unexpected
 
@@ -56,15 +57,10 @@ class JsonReader(TreeReader):
         return blob_from_text(value)
 
     def timestamp(self, shape: Shape) -> Convert:
-        form = shape.serialization.get("timestampFormat", "unixtimestamp")
+        form = timestamp_form(shape, "unixtimestamp")
         if form == "unixtimestamp":
             return _moment
         return lambda value: moment_from_text(_string(value), form)
-
-    def string(self, shape: Shape) -> Convert:
-        if shape.serialization.get("jsonvalue"):
-            return lambda value: decode(_string(value).encode("utf-8", "replace"))
-        return super().string(shape)
 
 
 class JsonWriter(TreeWriter):
@@ -76,15 +72,10 @@ class JsonWriter(TreeWriter):
         return number if math.isfinite(number) else float_to_text(number)
 
     def timestamp(self, shape: Shape) -> Convert:
-        form = shape.serialization.get("timestampFormat", "unixtimestamp")
+        form = timestamp_form(shape, "unixtimestamp")
         if form == "unixtimestamp":
             return moment_to_number
         return lambda value: moment_to_text(value, form)
-
-    def string(self, shape: Shape) -> Convert:
-        if shape.serialization.get("jsonvalue"):
-            return lambda value: encode(value).decode()
-        return super().string(shape)
 
 
 def _string(value: Any) -> str:

@@ -110,7 +110,11 @@ def whole_body(request: WireRequest, op: OperationModel) -> bytes:
     body = request.body
     if not isinstance(body, bytes | bytearray | memoryview):
         raise TypeError(f"{op.name} takes its body whole, not as a stream")
-    if op.request_compression and request.headers.get("content-encoding", "").endswith("gzip"):
+    if (
+        body
+        and op.request_compression
+        and request.headers.get("content-encoding", "").endswith("gzip")
+    ):
         return _inflated(bytes(body))
     return bytes(body) if type(body) is not bytes else body
 

@@ -13,7 +13,7 @@ from botocore.model import OperationModel, ServiceModel, Shape
 
 from boda.gateway.protocols import event_stream
 from boda.gateway.protocols.events import EventCodec
-from boda.gateway.protocols.json_values import decode, encode
+from boda.gateway.protocols.json_values import encode
 from boda.gateway.protocols.protocol import Headers, Protocol, whole_body
 from boda.gateway.protocols.scalars import Malformed, blob_from_text, blob_to_text
 from boda.gateway.protocols.xml_values import ReadText, text_reader, text_writer
@@ -143,7 +143,7 @@ class Rest(Protocol):
             params[member] = _placed(convert, raw, label)
 
     def _read_query(self, plan: InputPlan, query: str, params: dict[str, Any]) -> None:
-        rest: dict[str, list[str]] = {}
+        found: dict[str, list[str]] = {}
         for part in query.split("&"):
             if not part:
                 continue
@@ -160,11 +160,12 @@ class Rest(Protocol):
                     params.setdefault(member, []).append(_placed(convert, value, name))
                 elif member not in params:
                     params[member] = self.query_value(convert, value, name)
-            elif plan.query_map is not None:
-                rest.setdefault(name, []).append(value)
+            if plan.query_map is not None:
+                found.setdefault(name, []).append(value)
         if plan.query_map is not None:
+            # A server's map holds every parameter, those bound by name as well.
             member, many = plan.query_map
-            params[member] = rest if many else {name: texts[0] for name, texts in rest.items()}
+            params[member] = found if many else {name: texts[0] for name, texts in found.items()}
 
     def query_value(self, convert: ReadText, text: str, name: str) -> Any:
         return _placed(convert, text, name)
@@ -222,7 +223,6 @@ class Rest(Protocol):
             else:
                 plan.body.append((member, part))
         plan.path = _path_pattern(op.http.get("requestUri", "/")) if plan.labels else None
-        # A prefix header that is bound by its own name is not the map's as well.
         plan.read_body = self.body_reader(op, plan)
         return plan
 
@@ -278,7 +278,7 @@ class Rest(Protocol):
                 return b"", ""
             data = value.encode() if isinstance(value, str) else bytes(value)
             return data, self.default_blob_type(op)
-        if value is None and shape.type_name != "structure":
+        if value is None and (shape.type_name != "structure" or shape.is_tagged_union):
             return b"", ""
         if shape.type_name == "string" and not getattr(shape, "is_document_type", False):
             return str(value).encode(), "text/plain"
@@ -328,7 +328,7 @@ def write_headers(plan: OutputPlan, output: Mapping[str, Any], headers: Headers)
 
 def header_reader(shape: Shape) -> ReadText:
     if shape.serialization.get("jsonvalue"):
-        return lambda text: decode(blob_from_text(text))
+        return lambda text: _utf8(blob_from_text(text))
     if shape.type_name == "list":
         item = text_reader(shape.member, "rfc822")
         form = shape.member.serialization.get("timestampFormat", "rfc822")
@@ -340,7 +340,7 @@ def header_reader(shape: Shape) -> ReadText:
 
 def header_writer(shape: Shape) -> WriteText:
     if shape.serialization.get("jsonvalue"):
-        return lambda value: blob_to_text(encode(value))
+        return lambda value: blob_to_text(value if isinstance(value, str) else encode(value))
     if shape.type_name == "list":
         item = text_writer(shape.member, "rfc822")
         if shape.member.type_name == "string":
@@ -367,6 +367,8 @@ def _placed(convert: ReadText, text: str, name: str) -> Any:
 
 def _split_list(text: str) -> Iterable[str]:
     """The items of a header list; an item in double quotes may hold commas."""
+    if not text.strip():
+        return []
     if '"' not in text:
         return [one.strip() for one in text.split(",")]
     items: list[str] = []

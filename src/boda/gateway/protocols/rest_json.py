@@ -54,7 +54,7 @@ class RestJson(Rest):
     def body_writer(self, op: OperationModel, plan: OutputPlan) -> Callable[[Any], bytes] | None:
         if plan.payload_shape is not None:
             convert = self._writer.writer(plan.payload_shape)
-        elif plan.body or not (plan.headers or plan.prefixed or plan.status_member):
+        elif plan.body or not (plan.headers or plan.prefixed):
             convert = self._writer.members(plan.body)
         else:
             return None

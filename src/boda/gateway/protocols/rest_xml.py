@@ -43,14 +43,14 @@ class RestXml(Rest):
     def root_name(self, op: OperationModel, plan: OutputPlan) -> str:
         """The name of the answer's root element."""
         shape = plan.payload_shape or op.output_shape
-        default = shape.name if plan.payload_shape is None else plan.payload_shape.name
-        name: str = shape.serialization.get("name", default)
-        return name
+        told = shape.serialization.get("name", plan.payload)
+        if plan.payload and told != plan.payload:
+            return str(told)
+        return str(xml_values.own_traits(shape).get("name", shape.name))
 
     def root_namespace(self, shape: Shape) -> str:
-        uri = shape.serialization.get("xmlNamespace", {}).get("uri", "")
-        uri = uri or self.service.metadata.get("xmlNamespace", "")
-        return f' xmlns="{escape(uri)}"' if uri else ""
+        space = shape.serialization.get("xmlNamespace") or self.service.metadata.get("xmlNamespace")
+        return xml_values.namespace_attribute(space) if space else ""
 
     def check_root(self, root: Node, op: OperationModel, plan: InputPlan) -> None:
         """Raise Malformed when the document is of another kind than the operation's."""

@@ -42,6 +42,12 @@ class Malformed(Exception):
         self.where = where
 
 
+def timestamp_form(shape: Any, default: str) -> str:
+    """How the shape's timestamps are written: ``iso8601``, ``rfc822`` or ``unixtimestamp``."""
+    form: str = shape.serialization.get("timestampFormat", default)
+    return form.lower()
+
+
 def in_range(value: int, type_name: str) -> int:
     """The value if it fits the model's integer type; a Java service could not hold it else."""
     limit = 1 << (_BITS.get(type_name, 64) - 1)

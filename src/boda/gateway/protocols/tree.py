@@ -60,8 +60,7 @@ class TreeReader:
         self._compiled: dict[tuple[Any, ...], Convert] = {}
 
     def reader(self, shape: Shape) -> Convert:
-        traits = shape.serialization
-        key = (shape.name, traits.get("timestampFormat"), traits.get("jsonvalue"))
+        key = (shape.name, shape.serialization.get("timestampFormat"))
         found = self._compiled.get(key)
         if found is None:
             # A recursive shape reaches itself through this entry while it is being compiled.
@@ -105,7 +104,7 @@ class TreeReader:
             return self.timestamp(shape)
         if kind == "blob":
             return self.blob
-        return self.string(shape)
+        return _text
 
     def _list(self, shape: Shape) -> Convert:
         item = self.reader(shape.member)
@@ -127,9 +126,6 @@ class TreeReader:
 
         return read
 
-    def string(self, shape: Shape) -> Convert:
-        return _text
-
     def timestamp(self, shape: Shape) -> Convert:
         raise NotImplementedError
 
@@ -144,8 +140,7 @@ class TreeWriter:
         self._compiled: dict[tuple[Any, ...], Convert] = {}
 
     def writer(self, shape: Shape) -> Convert:
-        traits = shape.serialization
-        key = (shape.name, traits.get("timestampFormat"), traits.get("jsonvalue"))
+        key = (shape.name, shape.serialization.get("timestampFormat"))
         found = self._compiled.get(key)
         if found is None:
             self._compiled[key] = lambda value: self._compiled[key](value)
@@ -190,9 +185,6 @@ class TreeWriter:
             return self.timestamp(shape)
         if kind == "blob":
             return self.blob
-        return self.string(shape)
-
-    def string(self, shape: Shape) -> Convert:
         return str
 
     def float(self, value: Any) -> Any:

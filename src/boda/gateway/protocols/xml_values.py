@@ -8,7 +8,7 @@ services match local names.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from xml.parsers import expat
 
@@ -24,6 +24,7 @@ from boda.gateway.protocols.scalars import (
     integer_from_text,
     moment_from_text,
     moment_to_text,
+    timestamp_form,
 )
 
 _MAX_DEPTH = 128
@@ -106,7 +107,7 @@ def text_reader(shape: Shape, default_timestamp: str = "iso8601") -> ReadText:
     if kind == "blob":
         return blob_from_text
     if kind == "timestamp":
-        form = shape.serialization.get("timestampFormat", default_timestamp)
+        form = timestamp_form(shape, default_timestamp)
         return lambda text: moment_from_text(text, form)
     return lambda text: text
 
@@ -124,7 +125,7 @@ def text_writer(
     if kind == "blob":
         return blob_to_text
     if kind == "timestamp":
-        form = shape.serialization.get("timestampFormat", default_timestamp)
+        form = timestamp_form(shape, default_timestamp)
         return lambda value: moment_to_text(value, form, millis=millis)
     return str
 
@@ -155,11 +156,15 @@ class XmlReader:
             elif shape.serialization.get("flattened") and shape.type_name == "list":
                 item = (member, "list", self.reader(shape.member))
                 fields[name] = item
-                fields.setdefault(shape.member.serialization.get("name", name), item)
+                fields.setdefault(flat_name(member, shape), item)
             elif shape.serialization.get("flattened") and shape.type_name == "map":
                 fields[name] = (member, "map", self._entry(shape))
             else:
                 fields[name] = (member, "one", self.reader(shape))
+                if name == own_traits(shape).get("name"):
+                    # The shape's own name, meant for a document's root: some clients use it
+                    # for the element, others the member's name.
+                    fields.setdefault(member, fields[name])
 
         def read(node: Node) -> dict[str, Any]:
             output: dict[str, Any] = {}
@@ -217,7 +222,6 @@ class XmlReader:
 class XmlWriter:
     """Compiles shapes into writers of elements.
 
-    flat_lists: whether lists are flattened without saying so, as EC2's are not on the way out.
     millis: timestamps always carry milliseconds.
     """
 
@@ -242,7 +246,7 @@ class XmlWriter:
     def members(self, members: Iterable[tuple[str, Shape]]) -> Callable[[list[str], Any], None]:
         """A writer of the given members' elements, without an element around them."""
         fields = [
-            (member, _element_name(member, shape), self.writer(shape))
+            (member, flat_name(member, shape), self.writer(shape))
             for member, shape in members
             if not shape.serialization.get("xmlAttribute")
         ]
@@ -333,19 +337,30 @@ class XmlWriter:
         return emit
 
 
-def _element_name(member: str, shape: Shape) -> str:
+def own_traits(shape: Shape) -> Mapping[str, Any]:
+    """What the shape says of itself, without what the member that refers to it adds."""
+    traits: Mapping[str, Any] = shape._shape_resolver.get_shape_by_name(shape.name).serialization
+    return traits
+
+
+def flat_name(member: str, shape: Shape) -> str:
+    """The name of a member's element.
+
+    A list whose shape (not the member) is flattened goes by its items' name, as in old models:
+    ``AttributeName`` for ``AttributeNames``.
+    """
     name: str = shape.serialization.get("name", member)
-    if shape.serialization.get("flattened") and shape.type_name == "list":
-        # Old models name a flattened list by its items (``AttributeName`` for
-        # ``AttributeNames``), and clients look for that.
+    if shape.type_name == "list" and own_traits(shape).get("flattened"):
         name = shape.member.serialization.get("name", name)
     return name
 
 
 def _namespace(shape: Shape) -> str:
     space = shape.serialization.get("xmlNamespace")
-    if not space:
-        return ""
+    return namespace_attribute(space) if space else ""
+
+
+def namespace_attribute(space: Mapping[str, str] | str) -> str:
     if isinstance(space, str):
         space = {"uri": space}
     prefix = f":{space['prefix']}" if space.get("prefix") else ""
