@@ -342,6 +342,17 @@ async def test_a_deleted_stream_comes_back_empty(recorder: Recorder) -> None:
     assert [event.message for event in events] == ["new"]
 
 
+async def test_a_stream_deleted_behind_the_recorders_back_is_made_again(
+    recorder: Recorder, database: Database
+) -> None:
+    recorder.log(KEY, [(1, "gone")])
+    await recorder.flush()
+    await database.write(lambda c: c.execute(sa.delete(log_streams)).rowcount)
+    recorder.log(KEY, [(2, "new")])
+    events = await read_all(recorder, Search(await group_id(recorder)))
+    assert [event.message for event in events] == ["new"]
+
+
 async def test_put_events_answers_after_commit_and_makes_no_stream(
     recorder: Recorder, database: Database
 ) -> None:

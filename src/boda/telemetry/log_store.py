@@ -24,6 +24,33 @@ from boda.telemetry.tables import log_blocks, log_groups, log_streams, log_trash
 DAY_MS = 86_400_000
 SCAN_S = 1.0
 _CACHE_LIMIT = 10_000
+_IDS_PER_QUERY = 500
+
+_ALIVE = sa.select(log_streams.c.id).where(
+    log_streams.c.id.in_(sa.bindparam("ids", expanding=True))
+)
+_INSERT_BLOCK = sa.insert(log_blocks)
+_TOUCH_STREAM = (
+    sa.update(log_streams)
+    .where(log_streams.c.id == sa.bindparam("stream"))
+    .values(
+        first_ms=sa.case(
+            (log_streams.c.first_ms < sa.bindparam("first"), log_streams.c.first_ms),
+            else_=sa.bindparam("first"),
+        ),
+        last_ms=sa.case(
+            (log_streams.c.last_ms > sa.bindparam("last"), log_streams.c.last_ms),
+            else_=sa.bindparam("last"),
+        ),
+        ingested_ms=sa.bindparam("ingested"),
+        stored_bytes=log_streams.c.stored_bytes + sa.bindparam("added"),
+    )
+)
+_GROW_GROUP = (
+    sa.update(log_groups)
+    .where(log_groups.c.id == sa.bindparam("group"))
+    .values(stored_bytes=log_groups.c.stored_bytes + sa.bindparam("added"))
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,38 +287,50 @@ class LogStore:
         create: bool = True,
     ) -> bool:
         """In a transaction: store blocks. False (and nothing stored of that stream) where the
-        stream does not exist and ``create`` is not allowed."""
-        stored_all = True
-        for key, blocks in packed:
-            if not blocks:
+        stream does not exist and ``create`` is not allowed.
+
+        A handful of statements whatever the number of streams: this runs several times a second.
+        """
+        wanted = [(key, blocks) for key, blocks in packed if blocks]
+        numbers = self._numbers(connection, [key for key, _ in wanted], create)
+        streams: list[dict[str, Any]] = []
+        rows: list[dict[str, Any]] = []
+        sizes: dict[int, int] = {}
+        for key, blocks in wanted:
+            if key not in numbers:
                 continue
-            numbers = self._touch(connection, key, blocks, create)
-            if numbers is None:
-                stored_all = False
-                continue
-            group_id, stream_id = numbers
-            connection.execute(
-                sa.insert(log_blocks),
-                [
-                    {
-                        "group_id": group_id,
-                        "stream_id": stream_id,
-                        "first_ms": block.first_ms,
-                        "last_ms": block.last_ms,
-                        "ingested_ms": block.ingested_ms,
-                        "events": block.events,
-                        "size": block.size,
-                        "data": block.data,
-                    }
-                    for block in blocks
-                ],
+            group_id, stream_id = numbers[key]
+            size = sum(block.size for block in blocks)
+            sizes[group_id] = sizes.get(group_id, 0) + size
+            streams.append(
+                {
+                    "stream": stream_id,
+                    "first": min(block.first_ms for block in blocks),
+                    "last": max(block.last_ms for block in blocks),
+                    "ingested": max(block.ingested_ms for block in blocks),
+                    "added": size,
+                }
             )
-            connection.execute(
-                sa.update(log_groups)
-                .where(log_groups.c.id == group_id)
-                .values(stored_bytes=log_groups.c.stored_bytes + sum(b.size for b in blocks))
+            rows.extend(
+                {
+                    "group_id": group_id,
+                    "stream_id": stream_id,
+                    "first_ms": block.first_ms,
+                    "last_ms": block.last_ms,
+                    "ingested_ms": block.ingested_ms,
+                    "events": block.events,
+                    "size": block.size,
+                    "data": block.data,
+                }
+                for block in blocks
             )
-        return stored_all
+        if rows:
+            connection.execute(_TOUCH_STREAM, streams)
+            connection.execute(_INSERT_BLOCK, rows)
+            connection.execute(
+                _GROW_GROUP, [{"group": one, "added": size} for one, size in sizes.items()]
+            )
+        return len(numbers) == len({key for key, _ in wanted})
 
     def forget(self) -> None:
         """A transaction was rolled back: numbers learnt in it mean nothing."""
@@ -315,13 +354,33 @@ class LogStore:
             return 0
         return int(self._clock.now() * 1000) - group.retention_days * DAY_MS
 
-    def _touch(
-        self, connection: Connection, key: StreamKey, blocks: Sequence[Block], create: bool
-    ) -> tuple[int, int] | None:
-        """Bring the stream's row up to date, and make it where that is wanted."""
-        known = self._known.get(key)
-        if known is not None and self._update_stream(connection, known[1], blocks):
-            return known
+    def _numbers(
+        self, connection: Connection, keys: Sequence[StreamKey], create: bool
+    ) -> dict[StreamKey, tuple[int, int]]:
+        """Group and stream numbers of those streams that exist, or are made where that is
+        wanted."""
+        numbers = {key: self._known[key] for key in keys if key in self._known}
+        remembered = [stream_id for _, stream_id in numbers.values()]
+        alive: set[int] = set()
+        for start in range(0, len(remembered), _IDS_PER_QUERY):
+            some = remembered[start : start + _IDS_PER_QUERY]
+            alive.update(connection.scalars(_ALIVE, {"ids": some}))
+        for key in keys:
+            known = numbers.get(key)
+            if known is not None and known[1] in alive:
+                continue
+            found = self._find(connection, key, create)
+            if found is None:
+                numbers.pop(key, None)
+                continue
+            numbers[key] = found
+            alive.add(found[1])
+            if len(self._known) >= _CACHE_LIMIT:
+                self._known.clear()
+            self._known[key] = found
+        return numbers
+
+    def _find(self, connection: Connection, key: StreamKey, create: bool) -> tuple[int, int] | None:
         group = _group_row(connection, key.account, key.region, key.group)
         if group is not None:
             group_id = group.id
@@ -331,35 +390,8 @@ class LogStore:
             return None
         stream = _stream_row(connection, group_id, key.stream)
         if stream is not None:
-            stream_id = stream.id
-        elif create:
-            stream_id = self._insert_stream(connection, group_id, key.stream)
-        else:
-            return None
-        self._update_stream(connection, stream_id, blocks)
-        if len(self._known) >= _CACHE_LIMIT:
-            self._known.clear()
-        self._known[key] = (group_id, stream_id)
-        return group_id, stream_id
-
-    @staticmethod
-    def _update_stream(connection: Connection, stream_id: int, blocks: Sequence[Block]) -> bool:
-        columns = log_streams.c
-        first = min(block.first_ms for block in blocks)
-        last = max(block.last_ms for block in blocks)
-        earlier = sa.or_(columns.first_ms.is_(None), columns.first_ms > first)
-        later = sa.or_(columns.last_ms.is_(None), columns.last_ms < last)
-        statement = (
-            sa.update(log_streams)
-            .where(columns.id == stream_id)
-            .values(
-                first_ms=sa.case((earlier, first), else_=columns.first_ms),
-                last_ms=sa.case((later, last), else_=columns.last_ms),
-                ingested_ms=max(block.ingested_ms for block in blocks),
-                stored_bytes=columns.stored_bytes + sum(block.size for block in blocks),
-            )
-        )
-        return connection.execute(statement).rowcount == 1
+            return group_id, stream.id
+        return (group_id, self._insert_stream(connection, group_id, key.stream)) if create else None
 
     def _insert_group(
         self, connection: Connection, account: str, region: str, name: str, tags: Mapping[str, str]

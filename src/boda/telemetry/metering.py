@@ -94,36 +94,41 @@ class MeterBuffer:
                 self._sums[key] = sums
 
 
+# The same words in SQLite and PostgreSQL.
+_ADD = sa.text(
+    """
+    INSERT INTO metering (account, region, function, version, hour_s, requests, errors,
+        duration_us, init_us, billed_ms, billed_mb_ms, ephemeral_mb_ms, max_memory_mb)
+    VALUES (:account, :region, :function, :version, :hour_s, :requests, :errors,
+        :duration_us, :init_us, :billed_ms, :billed_mb_ms, :ephemeral_mb_ms, :max_memory_mb)
+    ON CONFLICT (account, hour_s, region, function, version) DO UPDATE SET
+        requests = metering.requests + excluded.requests,
+        errors = metering.errors + excluded.errors,
+        duration_us = metering.duration_us + excluded.duration_us,
+        init_us = metering.init_us + excluded.init_us,
+        billed_ms = metering.billed_ms + excluded.billed_ms,
+        billed_mb_ms = metering.billed_mb_ms + excluded.billed_mb_ms,
+        ephemeral_mb_ms = metering.ephemeral_mb_ms + excluded.ephemeral_mb_ms,
+        max_memory_mb = CASE WHEN metering.max_memory_mb > excluded.max_memory_mb
+            THEN metering.max_memory_mb ELSE excluded.max_memory_mb END
+    """
+)
+
+
 def write_sums(connection: Connection, taken: Mapping[Key, Sums]) -> None:
     """In a transaction: add to the rows."""
-    columns = metering.c
-    for (account, region, function, version, hour), sums in taken.items():
-        names = {
-            "account": account,
-            "region": region,
-            "function": function,
-            "version": version,
-            "hour_s": hour,
-        }
-        memory = sums.max_memory_mb
-        added = {
-            name: columns[name] + getattr(sums, name)
-            for name in Sums.__slots__
-            if name != "max_memory_mb"
-        }
-        done = connection.execute(
-            sa.update(metering)
-            .where(*(columns[name] == value for name, value in names.items()))
-            .values(
-                **added,
-                max_memory_mb=sa.case(
-                    (columns.max_memory_mb < memory, memory), else_=columns.max_memory_mb
-                ),
-            )
-        ).rowcount
-        if not done:
-            values = {name: getattr(sums, name) for name in Sums.__slots__}
-            connection.execute(sa.insert(metering).values(**names, **values))
+    if taken:
+        names = ("account", "region", "function", "version", "hour_s")
+        connection.execute(
+            _ADD,
+            [
+                {
+                    **dict(zip(names, key, strict=True)),
+                    **{name: getattr(sums, name) for name in Sums.__slots__},
+                }
+                for key, sums in taken.items()
+            ],
+        )
 
 
 def read_usage(connection: Connection, account: str, start_s: int, end_s: int) -> list[Usage]:

@@ -119,37 +119,49 @@ def dimension_text(dimensions: Mapping[str, str] | None) -> str:
     return json.dumps(dict(sorted(dimensions.items())), separators=(",", ":"))
 
 
+# The same words in SQLite and PostgreSQL.
+_ADD = sa.text(
+    """
+    INSERT INTO metric_minutes (account, region, namespace, name, dimensions, unit, minute_s,
+        samples, sum, minimum, maximum)
+    VALUES (:account, :region, :namespace, :name, :dimensions, :unit, :minute_s,
+        :samples, :sum, :minimum, :maximum)
+    ON CONFLICT (account, region, namespace, name, dimensions, unit, minute_s) DO UPDATE SET
+        samples = metric_minutes.samples + excluded.samples,
+        sum = metric_minutes.sum + excluded.sum,
+        minimum = CASE WHEN metric_minutes.minimum < excluded.minimum
+            THEN metric_minutes.minimum ELSE excluded.minimum END,
+        maximum = CASE WHEN metric_minutes.maximum > excluded.maximum
+            THEN metric_minutes.maximum ELSE excluded.maximum END
+    """
+)
+
+
 def write_minutes(connection: Connection, taken: Mapping[tuple[Series, int], Statistics]) -> None:
     """In a transaction: add to the rows."""
-    columns = metric_minutes.c
-    for (series, minute), found in taken.items():
-        account, region, namespace, name, dimension, unit = series
-        place = {
-            "account": account,
-            "region": region,
-            "namespace": namespace,
-            "name": name,
-            "dimensions": dimension_text(dict(dimension)),
-            "unit": unit,
-            "minute_s": minute,
-        }
-        low, high = found.minimum, found.maximum
-        done = connection.execute(
-            sa.update(metric_minutes)
-            .where(*(columns[column] == value for column, value in place.items()))
-            .values(
-                samples=columns.samples + found.samples,
-                sum=columns.sum + found.sum,
-                minimum=sa.case((columns.minimum > low, low), else_=columns.minimum),
-                maximum=sa.case((columns.maximum < high, high), else_=columns.maximum),
-            )
-        ).rowcount
-        if not done:
-            connection.execute(
-                sa.insert(metric_minutes).values(
-                    **place, samples=found.samples, sum=found.sum, minimum=low, maximum=high
-                )
-            )
+    if taken:
+        connection.execute(
+            _ADD,
+            [
+                {
+                    "account": account,
+                    "region": region,
+                    "namespace": namespace,
+                    "name": name,
+                    "dimensions": dimension_text(dict(dimension)),
+                    "unit": unit,
+                    "minute_s": minute,
+                    "samples": found.samples,
+                    "sum": found.sum,
+                    "minimum": found.minimum,
+                    "maximum": found.maximum,
+                }
+                for (
+                    (account, region, namespace, name, dimension, unit),
+                    minute,
+                ), found in taken.items()
+            ],
+        )
 
 
 def read_datapoints(

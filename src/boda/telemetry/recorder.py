@@ -18,6 +18,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -46,7 +47,7 @@ from boda.telemetry.metrics import Datapoint, MetricBuffer, read_datapoints, wri
 from boda.telemetry.subscription import Subscription
 from boda.telemetry.sweeper import Sweeper
 
-LINGER_S = 0.1
+LINGER_S = 0.2
 HIGH_BYTES = 32 * MIB  # writers of logs are asked to wait above this
 LOW_BYTES = 16 * MIB  # and go on below this
 URGENT_BYTES = 2 * MIB  # from here the writer does not linger
@@ -345,4 +346,12 @@ class Recorder(Telemetry):
 
 
 def _pack_all(waiting: Mapping[StreamKey, Waiting]) -> Packed:
-    return [(key, list(pack(one.events, one.ingested_ms))) for key, one in waiting.items()]
+    packed: Packed = []
+    for key, one in waiting.items():
+        blocks: list[Block] = []
+        for block in pack(one.events, one.ingested_ms):
+            blocks.append(block)
+            # Give the interpreter to the event loop now rather than when it insists (5 ms).
+            time.sleep(0)
+        packed.append((key, blocks))
+    return packed
