@@ -93,7 +93,8 @@ def _descendants():
                     after_name = file.read().rpartition(b")")[2].split()
             except OSError:
                 continue
-            parents[int(name)] = int(after_name[1])
+            if after_name[0] != b"Z":  # what has ended only waits to be collected
+                parents[int(name)] = int(after_name[1])
     me, found = os.getpid(), set()
     for pid in parents:
         trail, at = [], pid
@@ -119,7 +120,6 @@ def _signal_all(number, isolated):
                 os.kill(pid, number)
         if not found or number != signal.SIGKILL:
             return
-        _reap()
 
 
 def _reap():

@@ -30,6 +30,8 @@ def _load():
     Making one client warms what botocore keeps for the life of a process. The session is a
     throw-away one: no default session, no credentials, no open connection stay behind.
     """
+    # What the interpreter's owner installed into it is not the functions' business.
+    sys.path[:] = [path for path in sys.path if not path.endswith("-packages")]
     bootstrap = importlib.import_module(__package__ + ".bootstrap")
     try:
         import boto3
@@ -43,18 +45,51 @@ def _load():
     return bootstrap
 
 
-def _fork(order, fds, control, program, bootstrap, own_pid_namespace):
-    """Fork an init. Returns (pid, pidfd) in the zygote; the init does not return."""
-    if order["isolated"]:
-        # The namespace for children is chosen anew for each: back to one's own, then a fresh one.
-        linux.setns(own_pid_namespace, linux.NEWPID)
+def _announce(init_socket, pid):
+    """Tell the platform of a new init, by its number here and by a descriptor."""
+    pidfd = os.pidfd_open(pid)
+    message = json.dumps({"event": "forked", "pid": pid}).encode()
+    socket.send_fds(init_socket, [message], [pidfd])
+    os.close(pidfd)
+
+
+def _fork_through_another(init_socket):
+    """Fork into a fresh pid namespace without the power to come back from choosing one.
+
+    A process in between chooses and forks; the init becomes the zygote's child when it ends.
+    Returns True in the init, False in the zygote."""
+    if os.fork():
+        return False
+    try:
         linux.unshare(linux.NEWPID)
-    pid = os.fork()
+        pid = os.fork()
+    except OSError as error:
+        init.report_failure(init_socket, f"fork: {error}")
+        os._exit(1)
     if pid:
-        return pid, os.pidfd_open(pid)
+        _announce(init_socket, pid)
+        os._exit(0)
+    return True
+
+
+def _fork(order, fds, control, program, bootstrap, own_pid_namespace, answer):
+    """Fork an init, which does not return."""
+    if order["isolated"] and not order["change_uid"]:
+        if not _fork_through_another(answer):
+            return
+    else:
+        if order["isolated"]:
+            # Chosen anew for each child: back to one's own namespace, then a fresh one.
+            linux.setns(own_pid_namespace, linux.NEWPID)
+            linux.unshare(linux.NEWPID)
+        pid = os.fork()
+        if pid:
+            _announce(answer, pid)
+            return
     status = 1
     try:
         control.close()
+        answer.close()
         if own_pid_namespace is not None:
             os.close(own_pid_namespace)
         init_socket = socket.socket(fileno=fds["init"])
@@ -77,6 +112,7 @@ def main(fd, isolated):
     bootstrap = _load()
     program = seccomp.program()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps inits
+    linux.prctl(linux.PR_SET_CHILD_SUBREAPER, 1)
     gc.collect()
     gc.freeze()
     control.send(json.dumps({"ready": sys.version.split()[0]}).encode())
@@ -88,10 +124,7 @@ def main(fd, isolated):
         fds = dict(zip(order["fds"], received, strict=True))
         with socket.socket(fileno=os.dup(fds["init"])) as answer:
             try:
-                pid, pidfd = _fork(order, fds, control, program, bootstrap, own_pid_namespace)
-                message = json.dumps({"event": "forked", "pid": pid}).encode()
-                socket.send_fds(answer, [message], [pidfd])
-                os.close(pidfd)
+                _fork(order, fds, control, program, bootstrap, own_pid_namespace, answer)
             except OSError as error:
                 init.report_failure(answer, f"fork: {error}")
         for each in received:
