@@ -39,8 +39,7 @@ from boda.telemetry.contract import StreamKey, Telemetry
 
 _log = logging.getLogger(__name__)
 
-_SAMPLE_EVERY_S = 0.05
-_SHORT_S = 0.005
+_SAMPLE_EVERY_S = 0.02
 
 
 class Closable(Protocol):
@@ -523,9 +522,9 @@ class Environment:
             future.set_result(outcome)
 
     def _memory_mb(self, now_s: float) -> int:
-        """The highest use so far. Short invocations share a measurement, which costs several
-        system calls, with those right before them."""
-        if now_s - self._begun_s > _SHORT_S or now_s - self._sampled_s > _SAMPLE_EVERY_S:
+        """The highest use so far. Invocations that follow closely share a measurement, which
+        costs several system calls."""
+        if now_s - self._sampled_s > _SAMPLE_EVERY_S:
             self._sampled_s = now_s
             assert self._sandbox is not None
             self._peak_bytes = max(self._peak_bytes, self._sandbox.usage().peak_bytes)

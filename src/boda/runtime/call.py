@@ -13,7 +13,8 @@ class Call:
     """One invocation of one function version.
 
     invoked_arn: as the caller named it, with qualifier if there was one.
-    client_context: JSON text, decoded. trace_id: the ``X-Amzn-Trace-Id`` header's value.
+    client_context: JSON text, decoded. trace_id: what the invocation runs under, as
+    ``runtime.trace.next_hop`` makes it from the ``X-Amzn-Trace-Id`` header that came.
     tenant: of ``X-Amz-Tenant-Id`` or "". deadline is counted by the environment from the start
     of the invoke phase.
     """
