@@ -64,9 +64,13 @@ def run(folder: Path, *, kills: int = 3, seconds: float = 2.0) -> dict[str, Any]
 
 
 def _client(
-    boda: Boda, name: str, stop: threading.Event, objects: dict[str, str], events: set[str]
+    s3: Any,
+    functions: Any,
+    name: str,
+    stop: threading.Event,
+    objects: dict[str, str],
+    events: set[str],
 ) -> None:
-    s3, functions = boda.client("s3"), boda.client("lambda")
     number = 0
     while not stop.is_set():
         number += 1

@@ -18,7 +18,7 @@ from typing import Literal
 
 import uvloop
 
-from boda import delivery, telemetry
+from boda import __version__, delivery, telemetry
 from boda.core.arn import DEFAULT_ACCOUNT
 from boda.core.clock import SystemClock
 from boda.core.errors import AwsError, PlatformError
@@ -212,7 +212,7 @@ class Platform:
             clock,
             ids,
             auth=settings.auth,
-            health=lambda: {"isolation": settings.isolation},
+            health=lambda: {"version": __version__, "isolation": settings.isolation},
             sites=[CodeDownloads(functions_service)],
         )
         server = HttpServer(gateway, settings.host, settings.port)

@@ -31,20 +31,20 @@ def cost(
             ("FUNCTION", False),
             ("REQUESTS", True),
             ("ERRORS", True),
-            ("DURATION", True),
-            ("BILLED", True),
+            ("MS", True),
+            ("BILLED MS", True),
             ("GB-SECONDS", True),
-            ("AWS LIST PRICE", True),
+            ("AWS USD", True),
         ],
         [
             (
                 row["FunctionName"],
                 f"{row['Requests']:,}",
                 f"{row['Errors']:,}",
-                f"{row['DurationMs']:,.0f} ms",
-                f"{row['BilledMs']:,} ms",
+                f"{row['DurationMs']:,.0f}",
+                f"{row['BilledMs']:,}",
                 f"{row['GbSeconds']:,.3f}",
-                f"{row['AwsPriceWithoutFreeTierUsd']} USD",
+                f"{float(row['AwsPriceWithoutFreeTierUsd']):.7f}",
             )
             for row in [*answer["Functions"], total]
         ],
