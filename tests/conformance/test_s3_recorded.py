@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
+
 from support.recorded import Held, recorded
 from support.s3_world import OTHER_ACCOUNT, World, s3_world
 
@@ -805,9 +806,8 @@ async def test_lists_of_versions(stage: Stage) -> None:
             VersionIdMarker=page["NextVersionIdMarker"])  # fmt: skip
     await s("list-objects-next-key-empty", "list_object_versions", **one, KeyMarker="")
     await s("list-objects-next-key-last", "list_object_versions", **one, KeyMarker="test_2")
-    wanted = recorded(
-        "s3", "test_s3_list_operations", "TestS3ListObjectVersions::test_list_objects_versions_markers"
-    )  # fmt: skip
+    case = "TestS3ListObjectVersions::test_list_objects_versions_markers"
+    wanted = recorded("s3", "test_s3_list_operations", case)
     held = Held()
     for step, answer in s.steps.items():
         for each in (wanted[step], answer):
@@ -913,16 +913,13 @@ async def test_cors_configurations(stage: Stage) -> None:
     s.check("test_s3_cors", "TestS3Cors::test_get_cors")
 
 
-Check = Callable[[Stage], Any]
-
-
 async def test_destinations_are_validated(stage: Stage) -> None:
     s = stage
     put, member = "put_bucket_notification_configuration", "NotificationConfiguration"
 
     def function(arn: str) -> dict[str, Any]:
-        return {member: {"LambdaFunctionConfigurations": [
-            {"Id": "id123", "LambdaFunctionArn": arn, "Events": ["s3:ObjectCreated:*"]}]}}  # fmt: skip
+        rule = {"Id": "id123", "LambdaFunctionArn": arn, "Events": ["s3:ObjectCreated:*"]}
+        return {member: {"LambdaFunctionConfigurations": [rule]}}
 
     arn = "arn:aws:lambda:us-east-1:000000000000:function:my-lambda"
     await s("invalid_not_skip", put, **function("invalid-queue"))
