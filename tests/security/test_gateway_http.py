@@ -75,7 +75,7 @@ def head(up: Rig, method: str, path: str, body: bytes = b"", *, service: str = "
         b"CONNECT x:1 HTTP/1.1\r\nHost: x\r\n\r\n",
         b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
         b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
-        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n",
+        b"PUT / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0",
         b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
         b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n",
         b"GET / HTTP/1.1\nHost: x\nA: b\r c\n\n",
@@ -202,6 +202,25 @@ async def test_bodies_over_their_limits(tight: Rig) -> None:
     )
     answer = await tight.raw(chunked * 1 + (b"10000\r\n" + b"a" * 65_536 + b"\r\n") * 20)
     assert answer.startswith(b"HTTP/1.1 413 ")
+
+
+async def test_numbers_of_things_are_bounded(up: Rig) -> None:
+    """Nothing that is cheap to send may be dear to read."""
+    began = time.monotonic()
+    answer = await first(up, b"GET /b?" + b"a&" * 30_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 400 ") and b"RequestHeaderSectionTooLarge" in answer
+    form = b"Action=GetCallerIdentity" + b"&a" * 100_000
+    answer = await first(
+        up,
+        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+        b"Content-Length: %d\r\n\r\n%s" % (len(form), form),
+    )
+    assert answer.startswith(b"HTTP/1.1 403 ")
+    names = b";".join(b"x%d" % one for one in range(100_000))
+    signed = head(up, "GET", "/b/k").replace(b"SignedHeaders=", b"SignedHeaders=" + names + b";")
+    answer = await first(up, signed)
+    assert answer.startswith(b"HTTP/1.1 400 ") and b"Too many SignedHeaders." in answer
+    assert time.monotonic() - began < 5
 
 
 async def test_uploads_need_a_length(up: Rig) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import hashlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -28,6 +29,12 @@ from boda.gateway.service import Answer, Body, Context, Need, Service, Stream, o
 KEY, SECRET = "AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
 USER_KEY, USER_SECRET = "AKIAUSER", "user-secret"
 SESSION_KEY, SESSION_SECRET, SESSION_TOKEN = "ASIASESSION", "session-secret", "session-token"
+
+
+@functools.cache
+def _models() -> Models:
+    """Read once per process: they never change, and reading them takes longer than a test."""
+    return Models()
 
 
 class Keys:
@@ -252,7 +259,7 @@ async def rig(*, auth: Any = "sigv4", limits: Limits | None = None, clock: Clock
     ]
     gateway = Gateway(
         services,
-        Models(),
+        _models(),
         keys,
         Authorizer(keys, clock, open_mode=auth == "open"),
         clock,

@@ -30,6 +30,7 @@ _SKEW_S = {"s3": 900, "query": 300, "json": 300}
 _UNSIGNED_PRESIGNED_EXPIRES_S = 900
 _NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-._")
 _MAX_CACHED_KEYS = 4096
+_MAX_SIGNED_HEADERS = 512
 
 _NO_MATCH = (
     "The request signature we calculated does not match the signature you provided. Check your "
@@ -384,12 +385,15 @@ def _claim(
             "Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from "
             f"HTTP: '{_printable(date)}' != '{timestamp[:8]}', from '{timestamp}'.",
         )
+    names = signed.split(";", _MAX_SIGNED_HEADERS)
+    if len(names) > _MAX_SIGNED_HEADERS:
+        raise Malformed(why, "Too many SignedHeaders.")
     return Claim(
         access_key_id,
         date,
         region,
         service,
-        signed.split(";"),
+        names,
         signature,
         timestamp,
         signed_at,

@@ -51,7 +51,8 @@ log = logging.getLogger("boda.gateway")
 HEALTH = "/_boda/health"
 # Services that are known by another name than the one requests are signed for.
 _SERVICE_NAMES = {"monitoring": "cloudwatch", "states": "stepfunctions"}
-_UNSIGNED_BODY = BodyRule(1024 * 1024, "RequestEntityTooLarge", "The request body is too large.")
+_HASHED_IN_A_THREAD = 1024 * 1024
+_UNSIGNED_BODY = BodyRule(256 * 1024, "RequestEntityTooLarge", "The request body is too large.")
 
 
 class Site(Protocol):
@@ -154,6 +155,13 @@ class Gateway:
 
     def _route(self, x: Exchange) -> None:
         request = x.request
+        if request.query.count("&") >= self.limits.query_parameters:
+            raise AwsError(
+                "RequestHeaderSectionTooLarge",
+                "Your request header and the query parameters used to make the request exceed "
+                "the maximum allowed size.",
+                400,
+            )
         scope: str | None = None
         try:
             claim = x.claim = read_claim(request)
@@ -204,7 +212,7 @@ class Gateway:
             await self._payloads.take(x, chain)
         else:
             await self._payloads.take(x, None)
-            payload = hashlib.sha256(received(x)).hexdigest()
+            payload = await _sha256(received(x))
             authenticator.verify(claim, credential, x.signed, payload, x.style)
         x.principal = credential.principal
 
@@ -308,7 +316,7 @@ class Gateway:
     def _serialise(x: Exchange, offered: Offered, output: Any) -> WireResponse:
         assert x.installed is not None
         protocol = x.installed.protocol(x.route.wire)
-        if type(output) is Answer:
+        if isinstance(output, Answer):
             response = protocol.serialize(output.output, offered.model, x.request_id, output.status)
             response.headers.extend(output.headers.items())
             return response
@@ -371,7 +379,7 @@ class Gateway:
         )
         self._authorise(offered, ctx, params)
         output = await self._run(offered, ctx, params)
-        if type(output) is Answer:
+        if isinstance(output, Answer):
             output = output.output
         return dict(output or {})
 
@@ -388,6 +396,12 @@ class Gateway:
             except TimeoutError:
                 return False
         return True
+
+
+async def _sha256(data: bytes) -> str:
+    if len(data) > _HASHED_IN_A_THREAD:
+        return (await asyncio.to_thread(hashlib.sha256, data)).hexdigest()
+    return hashlib.sha256(data).hexdigest()
 
 
 def _style(route: Route) -> Style:

@@ -17,6 +17,7 @@ MIB = 1024 * 1024
 @dataclass(frozen=True, slots=True)
 class Limits:
     """head_bytes: request line and headers together. headers: their number.
+    query_parameters: their number; reading many more would keep others waiting.
 
     head_timeout_s: from a request's first byte (or the connection's start) to the end of its
         headers. body_idle_s: between two pieces of a body that is waited for.
@@ -29,6 +30,7 @@ class Limits:
 
     head_bytes: int = MIB
     headers: int = 512
+    query_parameters: int = 1_000
     head_timeout_s: float = 30.0
     body_idle_s: float = 60.0
     keep_alive_s: float = 75.0

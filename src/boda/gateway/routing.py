@@ -19,6 +19,7 @@ from boda.gateway.wire import WireRequest
 RPC_CBOR = "smithy-rpc-v2-cbor"
 _REST = ("rest-json", "rest-xml")
 _QUERY = ("query", "ec2")
+_MAX_FIELDS = 20_000
 
 
 @dataclass(slots=True)
@@ -101,7 +102,7 @@ class Router:
         """
         action = version = ""
         for text in (query, body.decode("utf-8", "replace")):
-            if "Action=" in text:
+            if "Action=" in text and text.count("&") <= _MAX_FIELDS:
                 for name, value in parse_qsl(text, keep_blank_values=True):
                     if name == "Action" and not action:
                         action = value

@@ -116,11 +116,11 @@ class HttpServer:
         for connection in list(self._state.connections):
             connection.shutdown()
         finished = await self._gateway.drain(grace_s)
+        tasks = [task for state in self._states() for task in state.tasks]
         for endpoint in list(self._endpoints):
             endpoint.close()
         await self._flush()
         _abort(self._state)
-        tasks = [task for task in self._state.tasks if not task.done()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
