@@ -7,6 +7,7 @@ limit whatever the headers say, and no entry passes through a symbolic link of t
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import stat
@@ -64,6 +65,10 @@ def unpack(source: Path, target: Path, quotas: Quotas) -> int:
         OverflowError,
     ):
         raise cannot_unzip() from None
+    except OSError as error:
+        if error.errno == errno.EINVAL:  # a crafted offset before the start of the file
+            raise cannot_unzip() from None
+        raise
 
 
 def entries(archive: zipfile.ZipFile, quotas: Quotas) -> Iterator[Entry]:

@@ -22,8 +22,6 @@ class Quotas:
     environment_bytes: int = 4096
     function_name_length: int = 64
     tags: int = 50
-    tag_key_length: int = 128
-    tag_value_length: int = 256
     policy_bytes: int = 20 * 1024
     client_context_bytes: int = 3583
     page: int = 50

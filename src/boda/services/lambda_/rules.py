@@ -191,14 +191,8 @@ def tags(
     wanted: Mapping[str, str], quotas: Quotas, present: Mapping[str, str] = {}
 ) -> dict[str, str]:
     """The tags after adding these. AwsError."""
-    for key, value in wanted.items():
-        if not 0 < len(key) <= quotas.tag_key_length or len(value) > quotas.tag_value_length:
-            raise invalid(
-                f"Tag keys have 1 to {quotas.tag_key_length} characters and values at most "
-                f"{quotas.tag_value_length}."
-            )
-        if key.lower().startswith("aws:"):
-            raise invalid("Tag keys starting with 'aws:' are reserved for AWS use.")
+    if any(key.lower().startswith("aws:") for key in wanted):
+        raise invalid("Tag keys starting with 'aws:' are reserved for AWS use.")
     merged = {**present, **wanted}
     if len(merged) > quotas.tags:
         raise invalid("Number of tags exceeds resource tag limit.")
