@@ -94,9 +94,9 @@ async def test_the_event_loop_is_not_held_up_by_writing(database: Database) -> N
     batch = [(1_000_000, f"line {n} {'.' * 60}") for n in range(100)]
     spent = 0.0
     for _ in range(1000):
-        began = time.process_time()
+        began = time.thread_time()
         recorder.log(KEY, batch)
-        spent += time.process_time() - began
+        spent += time.thread_time() - began
     flushing = asyncio.create_task(recorder.flush())
     turns = 0
     while not flushing.done():

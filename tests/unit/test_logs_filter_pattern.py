@@ -291,6 +291,6 @@ def test_hostile_patterns_and_messages_end_soon(pattern: str, shape: str) -> Non
     }[shape]
     test = compile_pattern(pattern)
     assert test is not None
-    start = time.process_time()
+    start = time.thread_time()
     test(message)
-    assert time.process_time() - start < 5
+    assert time.thread_time() - start < 5
