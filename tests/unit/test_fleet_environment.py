@@ -144,6 +144,17 @@ async def test_timeout_stops_the_runtime_and_the_next_call_resets_it(platform):
     assert "INIT_REPORT" not in "".join(platform.telemetry.lines())
 
 
+async def test_a_call_right_after_a_failure_gets_the_same_sandbox(platform):
+    platform.sandboxes.handle = lambda guest, call: guest.exit(1)
+    first = platform.begin(function())
+    await first
+    platform.sandboxes.handle = lambda guest, call: guest.respond(call, b"1")
+    assert platform.states() == ["stopping"]
+    assert (await platform.begin(function())).payload == b"1"
+    (sandbox,) = platform.sandboxes.made
+    assert sandbox.restarts == 1
+
+
 async def test_an_answer_after_the_deadline_is_nobodys(platform):
     late = []
     platform.sandboxes.handle = lambda guest, call: late.append((guest, call))

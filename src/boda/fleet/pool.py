@@ -37,8 +37,12 @@ class Pool:
 
     @property
     def wanting(self) -> int:
-        """How many calls wait for which no environment is being started."""
-        return len(self.waiters) - len(self.fresh)
+        """How many calls wait for which no environment is on its way: a new one, or one that
+        is being stopped after a failure, to be reset for the next call with ``/tmp`` kept."""
+        if not self.waiters:
+            return 0
+        stopping = sum(each.state == "stopping" for each in self.environments - self.fresh)
+        return len(self.waiters) - len(self.fresh) - stopping
 
     def take(self, now_s: float) -> Environment | None:
         """The idle environment used last. now_s: monotonic; lapsed ones are passed over."""
