@@ -97,7 +97,7 @@ def body_bytes(suite: dict[str, Any], body: str) -> bytes:
     return body.encode()
 
 
-@pytest.mark.parametrize(("suite", "case"), vectors("input"))
+@pytest.mark.parametrize(("suite", "case"), list(vectors("input")))
 def test_a_request_is_parsed(suite: dict[str, Any], case: dict[str, Any]) -> None:
     if case["id"] in NOT_HELD["input"]:
         pytest.skip(NOT_HELD["input"][case["id"]])
@@ -139,7 +139,7 @@ def _on_the_wire(params: dict[str, Any], op: OperationModel) -> dict[str, Any]:
     return kept
 
 
-@pytest.mark.parametrize(("suite", "case"), vectors("output"))
+@pytest.mark.parametrize(("suite", "case"), list(vectors("output")))
 def test_an_answer_is_serialised(suite: dict[str, Any], case: dict[str, Any]) -> None:
     if case["id"] in NOT_HELD["output"]:
         pytest.skip(NOT_HELD["output"][case["id"]])

@@ -34,6 +34,7 @@ class InputPlan:
     labels: list[tuple[str, str, ReadText]] = field(default_factory=list)
     query: dict[str, tuple[str, ReadText, bool]] = field(default_factory=dict)
     query_map: tuple[str, bool] | None = None
+    literals: frozenset[str] = frozenset()
     headers: list[tuple[str, str, ReadText]] = field(default_factory=list)
     prefixed: list[tuple[str, str]] = field(default_factory=list)
     payload: str = ""
@@ -160,7 +161,7 @@ class Rest(Protocol):
                     params.setdefault(member, []).append(_placed(convert, value, name))
                 elif member not in params:
                     params[member] = self.query_value(convert, value, name)
-            if plan.query_map is not None:
+            if plan.query_map is not None and name not in plan.literals:
                 found.setdefault(name, []).append(value)
         if plan.query_map is not None:
             # A server's map holds every parameter, those bound by name as well.
@@ -206,6 +207,8 @@ class Rest(Protocol):
         shape = op.input_shape
         if shape is None:
             return plan
+        fixed = op.http.get("requestUri", "/").partition("?")[2]
+        plan.literals = frozenset(one.partition("=")[0] for one in fixed.split("&") if one)
         plan.payload = shape.serialization.get("payload", "")
         for member, part in shape.members.items():
             place = part.serialization.get("location")
