@@ -38,7 +38,15 @@ def run(folder: Path, *, kills: int = 3, seconds: float = 2.0) -> dict[str, Any]
             stop = threading.Event()
             clients = [
                 threading.Thread(
-                    target=_client, args=(boda, f"{round_}-{n}", stop, objects, events)
+                    target=_client,
+                    args=(
+                        boda.client("s3"),
+                        boda.client("lambda"),
+                        f"{round_}-{n}",
+                        stop,
+                        objects,
+                        events,
+                    ),
                 )
                 for n in range(4)
             ]
