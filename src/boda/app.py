@@ -110,8 +110,9 @@ class Platform:
         settings, clock, ids = self._settings, self._clock, self._ids
         self._folder.take()
         self._later("folder", self._release_folder)
-        catalogue = await asyncio.to_thread(Catalogue.discover)
-        await self._check_isolation()
+        catalogue, _ = await asyncio.gather(
+            asyncio.to_thread(Catalogue.discover), self._check_isolation()
+        )
 
         tables = [
             telemetry.metadata,
