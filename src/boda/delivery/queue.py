@@ -153,7 +153,7 @@ class Queue:
                 "ServiceException",
                 "The event could not be stored; send it again.",
                 500,
-                Type="Server",
+                Type="Service",
             ) from None
 
     def _next_id(self, now: float) -> str:

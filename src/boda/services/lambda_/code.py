@@ -192,9 +192,11 @@ class CodeStore:
     def _settle(self, new: Path, sha256: str) -> Package:
         """Check, unpack, flush and name the package in ``new``. Blocking."""
         archive, task = new / "code.zip", new / "task"
+        size = archive.stat().st_size
+        if self.has(sha256):  # the same bytes were checked when they came first
+            return Package(sha256, size, _size(self.task(sha256)))
         task.mkdir(mode=0o755)
-        unzipped = unpack(archive, task, self._quotas)
-        package = Package(sha256, archive.stat().st_size, unzipped)
+        package = Package(sha256, size, unpack(archive, task, self._quotas))
         if not self.has(sha256):
             _flush(new)
             try:
@@ -204,6 +206,14 @@ class CodeStore:
                     raise
             _flush_folder(self._root)
         return package
+
+
+def _size(folder: Path) -> int:
+    """Bytes of the files and links below a folder."""
+    total = 0
+    for place, _, names in os.walk(folder):
+        total += sum(os.lstat(os.path.join(place, name)).st_size for name in names)
+    return total
 
 
 def _digest(archive: Path) -> str:

@@ -7,7 +7,7 @@ the service.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from boda.core.errors import AwsError
 from boda.services.lambda_.errors import constraint, invalid, resource_not_found
@@ -33,22 +33,24 @@ _ALIAS = re.compile(r"(?![0-9]+$)[a-zA-Z0-9_-]+")
 
 @dataclass(frozen=True, slots=True)
 class Identifier:
-    """A function, and the qualifier if the caller gave one."""
+    """A function, and the qualifier if the caller gave one.
+
+    arn: without qualifier. named_arn: as the caller named it, with the qualifier only where there
+    was one. Both are made once, because the invoke path reads them on every call.
+    """
 
     account: str
     region: str
     name: str
     qualifier: str | None = None
+    arn: str = field(init=False)
+    named_arn: str = field(init=False)
 
-    @property
-    def arn(self) -> str:
-        """Without qualifier."""
-        return f"arn:aws:lambda:{self.region}:{self.account}:function:{self.name}"
-
-    @property
-    def named_arn(self) -> str:
-        """As the caller named it: with the qualifier only where there was one."""
-        return self.arn if self.qualifier is None else f"{self.arn}:{self.qualifier}"
+    def __post_init__(self) -> None:
+        arn = f"arn:aws:lambda:{self.region}:{self.account}:function:{self.name}"
+        object.__setattr__(self, "arn", arn)
+        named = arn if self.qualifier is None else f"{arn}:{self.qualifier}"
+        object.__setattr__(self, "named_arn", named)
 
     @property
     def key(self) -> tuple[str, str, str]:

@@ -95,7 +95,7 @@ class InvocationOperations:
         if not self._runnable(version.runtime):
             raise absent_here(version.runtime)
         run_under, hops = trace.next_hop(
-            header, version.arn, self.core.clock.now(), self.core.ids.hex
+            header, identifier.arn, self.core.clock.now(), self.core.ids.hex
         )
         if hops >= trace.MAX_HOPS and version.recursive_loop == "Terminate":
             raise recursive(version.arn, hops)

@@ -101,7 +101,7 @@ def absent_here(runtime: str) -> AwsError:
         f"The runtime {runtime} is not found on this machine; `boda runtimes` lists those that "
         "are and says how to add more.",
         502,
-        Type="Server",
+        Type="Service",
     )
 
 
