@@ -14,7 +14,7 @@ from boda.core.errors import AwsError, not_implemented
 from boda.gateway.service import Answer, Context, Need, operation
 from boda.services.s3 import acls, errors, names, rows, tags
 from boda.services.s3.buckets import NEW_BUCKET, Bucket
-from boda.services.s3.core import Core, on_bucket
+from boda.services.s3.core import Core, on_bucket, settled
 
 _MAX_BUCKETS = 10_000
 _DEFAULT_ENCRYPTION = {
@@ -60,17 +60,21 @@ class BucketOperations:
         if configuration.get("Tags"):
             settings["tags"] = tags.bucket_tags(configuration["Tags"])
         new = Bucket(bucket, ctx.account, region, self.core.clock.now(), settings)
-        made = await self.core.write(
-            lambda connection: rows.insert_bucket(
-                connection, new.name, new.account, new.region, new.created, settings
-            )
-        )
-        if made:
-            self.core.buckets.add(new)
-        else:
+        if not await settled(self._insert(new)):
             self._already_there(ctx, bucket, region)
         place = f"/{bucket}" if ctx.region == "us-east-1" else _virtual_host(ctx, bucket)
         return {"Location": place, "BucketArn": names.bucket_arn(bucket)}
+
+    async def _insert(self, new: Bucket) -> bool:
+        def work(connection: Connection) -> bool:
+            return rows.insert_bucket(
+                connection, new.name, new.account, new.region, new.created, new.settings
+            )
+
+        made = await self.core.write(work)
+        if made:
+            self.core.buckets.add(new)
+        return made
 
     def _already_there(self, ctx: Context, name: str, region: str) -> None:
         """us-east-1 alone takes a second creation by the owner as done."""
@@ -200,8 +204,9 @@ class BucketOperations:
     async def delete_bucket(
         self, ctx: Context, *, bucket: str, expected_bucket_owner: str | None = None
     ) -> None:
-        found = self.core.bucket(bucket, expected_bucket_owner)
+        await settled(self._delete(self.core.bucket(bucket, expected_bucket_owner)))
 
+    async def _delete(self, found: Bucket) -> None:
         def work(connection: Connection) -> None:
             found.check()
             if rows.holds_versions(connection, found.name):
@@ -220,9 +225,7 @@ class BucketOperations:
             if self.core.buckets.find(found.name) is found:
                 found.gone = False
             raise
-        finally:
-            if found.gone:
-                self.core.buckets.remove(found)
+        self.core.buckets.remove(found)
         self.core.trash.filled()
 
     @operation("GetBucketVersioning", authorize=on_bucket("s3:GetBucketVersioning"))

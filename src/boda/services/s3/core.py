@@ -6,7 +6,7 @@ operation → Core.commit(work) → writer thread: rows, outbox → commit → p
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import Any, TypeVar
 
 from sqlalchemy.engine import Connection
@@ -131,8 +131,7 @@ class Core:
             await self.outbox.post(letters)
             return result
 
-        # A caller that goes away must not keep a committed event from being posted.
-        return await asyncio.shield(asyncio.create_task(write_and_post()))
+        return await settled(write_and_post())
 
     async def configure(self, bucket: Bucket, edit: Callable[[dict[str, Any]], None]) -> None:
         """Change a bucket's settings, durably, then in memory."""
@@ -140,7 +139,12 @@ class Core:
         async def both() -> None:
             adopt(bucket, await self.write(change(bucket, edit)))
 
-        await asyncio.shield(asyncio.create_task(both()))
+        await settled(both())
+
+
+async def settled(work: Coroutine[Any, Any, T]) -> T:
+    """Let work that follows a commit reach its end though the caller goes away meanwhile."""
+    return await asyncio.shield(asyncio.create_task(work))
 
 
 def on_bucket(action: str) -> Authorize:

@@ -189,9 +189,11 @@ class ListingOperations:
         # Without a key marker S3 does not look at the upload's.
         above: int | None = None
         if marker and upload_id_marker:
-            upload = await self.core.read(
-                lambda c: rows.upload(c, found.name, marker, upload_id_marker)
-            )
+            upload: Upload | None = None
+            if names.is_upload_id(upload_id_marker):
+                upload = await self.core.read(
+                    lambda c: rows.upload(c, found.name, marker, upload_id_marker)
+                )
             if upload is None:
                 raise errors.invalid_argument(
                     "upload-id-marker", upload_id_marker, "Invalid uploadId marker"
@@ -231,7 +233,9 @@ class ListingOperations:
                 version_id,
                 "A version-id marker cannot be specified without a key marker.",
             )
-        found = await self.core.read(lambda c: rows.named(c, bucket.name, marker, version_id))
+        found: Version | None = None
+        if version_id == names.NULL_VERSION or names.is_version_id(version_id):
+            found = await self.core.read(lambda c: rows.named(c, bucket.name, marker, version_id))
         if found is None:
             raise errors.invalid_argument(
                 "version-id-marker", version_id, "Invalid version id specified"

@@ -258,6 +258,7 @@ class MultipartOperations:
     ) -> dict[str, Any]:
         found = self.core.bucket(bucket, expected_bucket_owner)
         raw = names.check_key(key)
+        names.check_upload_id(upload_id)
         conditions = WriteConditions(if_match, if_none_match)
         conditions.check_form()
         completion = Completion(
@@ -310,11 +311,11 @@ class MultipartOperations:
                 disturbed=upload.disturbed,
             )
             written.blobs_freed = written.blobs_freed or bool(left_out)
-            found.open_uploads -= 1
             happening = created("CompleteMultipartUpload", version, found, now)
             return written, [happening]
 
         written = await self.core.commit(ctx, found, work)
+        found.open_uploads -= 1
         if written.blobs_freed:
             self.core.trash.filled()
         version = written.version
@@ -343,15 +344,16 @@ class MultipartOperations:
     ) -> None:
         found = self.core.bucket(bucket, expected_bucket_owner)
         raw = names.check_key(key)
+        names.check_upload_id(upload_id)
 
         def work(connection: Connection) -> None:
             if rows.upload(connection, found.name, raw, upload_id) is None:
                 raise errors.no_such_upload(upload_id)
             rows.drop_parts(connection, upload_id)
             rows.drop_upload(connection, upload_id)
-            found.open_uploads -= 1
 
         await self.core.write(work)
+        found.open_uploads -= 1
         self.core.trash.filled()
 
     @operation("ListParts", authorize=on_object("s3:ListMultipartUploadParts"))
@@ -401,6 +403,7 @@ class MultipartOperations:
 
     async def _upload(self, bucket: Bucket, key: str, upload_id: str) -> Upload:
         raw = names.check_key(key)
+        names.check_upload_id(upload_id)
         found = await self.core.read(lambda c: rows.upload(c, bucket.name, raw, upload_id))
         if found is None:
             raise errors.no_such_upload(upload_id)

@@ -19,6 +19,7 @@ NULL_VERSION = "null"
 
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _VERSION = re.compile(r"[A-Za-z0-9._]{32}")
+_UPLOAD = re.compile(r"[A-Za-z0-9._]{64}")
 _PREFIXES = ("xn--", "sthree-", "amzn-s3-demo-")
 _SUFFIXES = ("-s3alias", "--ol-s3", ".mrap", "--x-s3", "--table-s3")
 _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz._"
@@ -76,8 +77,22 @@ def new_upload_id(ids: Ids) -> str:
 def check_version_id(version_id: str, *, versioned: bool) -> None:
     if version_id == NULL_VERSION:
         return
-    if not versioned or not _VERSION.fullmatch(version_id):
+    if not versioned or not is_version_id(version_id):
         raise errors.invalid_argument("versionId", version_id, "Invalid version id specified")
+
+
+def is_version_id(text: str) -> bool:
+    return _VERSION.fullmatch(text) is not None
+
+
+def is_upload_id(text: str) -> bool:
+    return _UPLOAD.fullmatch(text) is not None
+
+
+def check_upload_id(upload_id: str) -> None:
+    """Raise NoSuchUpload for what never was one."""
+    if not is_upload_id(upload_id):
+        raise errors.no_such_upload(upload_id)
 
 
 def canonical_id(account: str) -> str:

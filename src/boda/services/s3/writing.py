@@ -443,7 +443,7 @@ def _request_context(params: Mapping[str, Any]) -> dict[str, str]:
     context = {key: params[member] for key, member in members.items() if params.get(member)}
     if params.get("Tagging"):
         for key, value in tags.header_tags(params["Tagging"]).items():
-            context[f"s3:requestobjecttag/{key}"] = value
+            context[f"s3:requestobjecttag/{key.lower()}"] = value
     return context
 
 
