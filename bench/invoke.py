@@ -50,17 +50,17 @@ def run(folder: Path) -> dict[str, Any]:
         ports = {"boda": boda.port, "fastapi": peer_port}
         for connections in (1, 16):
             for name in ports:
-                _load(ports[name], connections, 1.0, files[name])  # warm up
+                run_load(ports[name], connections, 1.0, files[name])  # warm up
             for _ in range(ROUNDS):
                 for name in ports:
-                    found = _load(ports[name], connections, SECONDS, files[name])
+                    found = run_load(ports[name], connections, SECONDS, files[name])
                     if found["errors"]:
                         raise RuntimeError(f"{name} failed: {found['sample_error']}")
                     rows.setdefault((name, connections), []).append(found)
     return _report(rows)
 
 
-def _load(port: int, connections: int, seconds: float, file: Path) -> dict[str, Any]:
+def run_load(port: int, connections: int, seconds: float, file: Path) -> dict[str, Any]:
     done = subprocess.run(
         [
             *(sys.executable, "-m", "bench.load", "127.0.0.1", str(port)),

@@ -61,9 +61,8 @@ class Connection(asyncio.Protocol):
             length = int(lower[at + 15 : end if end >= 0 else None])
             if len(self.buffer) < head + 4 + length:
                 return
-        elif b"transfer-encoding: chunked" in lower:
-            if not self.buffer.endswith(b"0\r\n\r\n"):
-                return
+        elif b"transfer-encoding: chunked" in lower and not self.buffer.endswith(b"0\r\n\r\n"):
+            return
         self.latencies.append(time.perf_counter() - self.started)
         if self.buffer[9:12] != b"200":
             self.errors += 1

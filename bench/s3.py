@@ -14,7 +14,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
 from bench.host import Boda
-from bench.invoke import _load
+from bench.invoke import run_load
 from bench.load import write_requests
 from bench.memory import pss
 from bench.signing import signed
@@ -47,7 +47,7 @@ def run(folder: Path) -> dict[str, Any]:
                     for n in range(4000)
                 ],
             )
-            found = _load(boda.port, CONNECTIONS, 5.0, file)
+            found = run_load(boda.port, CONNECTIONS, 5.0, file)
             if found["errors"]:
                 raise RuntimeError(found["sample_error"])
             report[f"4 KB {method.lower()}s per second x{CONNECTIONS}"] = round(found["per_second"])

@@ -93,7 +93,13 @@ async def _run(settings: Settings) -> int:
 
 
 class Platform:
-    """Every room of one boda, put together. ``start`` and ``stop`` once each."""
+    """Every room of one boda, put together. ``start`` and ``stop`` once each.
+
+    gateway, invoker, endpoint: after ``start``.
+    """
+
+    gateway: Gateway
+    invoker: Invoker
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -168,7 +174,7 @@ class Platform:
             ),
         )
         self._later("fleet", lambda: fleet.close(GRACE_S))
-        invoker = Invoker(fleet, concurrency, functions, recorder)
+        invoker = self.invoker = Invoker(fleet, concurrency, functions, recorder)
         post_office = delivery.build(
             database,
             functions,
@@ -205,7 +211,7 @@ class Platform:
             logs.build(recorder, clock, ids),
             own,
         ]
-        gateway = Gateway(
+        gateway = self.gateway = Gateway(
             services,
             Models([platform.MODELS]),
             identity,

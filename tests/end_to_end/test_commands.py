@@ -21,8 +21,8 @@ from support.commands import run_cli
 
 
 def test_deploy_invoke_logs_ps_cost(boda: Boda, name: str, tmp_path: Path) -> None:
-    def cli(*words: str, input: str | None = None) -> subprocess.CompletedProcess[str]:
-        return run_cli(boda.folder, *words, input=input)
+    def cli(*words: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+        return run_cli(boda.folder, *words, stdin=stdin)
 
     folder = tmp_path / name
     folder.mkdir()
@@ -40,7 +40,7 @@ def test_deploy_invoke_logs_ps_cost(boda: Boda, name: str, tmp_path: Path) -> No
     assert json.loads(done.stdout) == "hello rider"
     assert "from the rider" in done.stderr and "REPORT" in done.stderr
 
-    done = cli("invoke", name, "-", input='{"name": "stdin"}')
+    done = cli("invoke", name, "-", stdin='{"name": "stdin"}')
     assert json.loads(done.stdout) == "hello stdin"
 
     failed = cli("invoke", name, "{}")

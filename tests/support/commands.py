@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def run_cli(
-    folder: Path, *words: str, input: str | None = None
+    folder: Path, *words: str, stdin: str | None = None
 ) -> subprocess.CompletedProcess[str]:
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "BODA_"))}
     return subprocess.run(
@@ -17,7 +17,7 @@ def run_cli(
         env=environment | {"BODA_DATA_DIR": str(folder), "COLUMNS": "160"},
         capture_output=True,
         text=True,
-        input=input,
+        input=stdin,
         timeout=90,
         check=False,
     )
