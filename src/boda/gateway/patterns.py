@@ -19,7 +19,7 @@ from typing import Any
 # Backtracking over n characters with k loops in a row takes up to n**k steps; beyond so many
 # the parallel machine takes over, which is slower by step and is itself bounded.
 _BACKTRACK_STEPS = 1_000_000
-_PARALLEL_STEPS = 1_000_000
+_PARALLEL_STEPS = 400_000
 _MAX_STATES = 4000
 _CLASSES = {"d": "0-9", "w": "_a-zA-Z0-9", "s": " \\t-\\r"}
 # Class bodies; letters and marks are wider than Unicode's, so that nothing right is refused.
