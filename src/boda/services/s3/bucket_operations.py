@@ -34,7 +34,10 @@ class BucketOperations:
         self.core = core
         self._regions: frozenset[str] = frozenset()
 
-    @operation("CreateBucket", authorize=on_bucket("s3:CreateBucket"))
+    def _create_needs(self, ctx: Context, params: Mapping[str, Any]) -> Iterable[Need]:
+        return (Need("s3:CreateBucket", names.bucket_arn(params["Bucket"])),)
+
+    @operation("CreateBucket", authorize=_create_needs)
     async def create_bucket(
         self,
         ctx: Context,
@@ -60,41 +63,22 @@ class BucketOperations:
         if configuration.get("Tags"):
             settings["tags"] = tags.bucket_tags(configuration["Tags"])
         new = Bucket(bucket, ctx.account, region, self.core.clock.now(), settings)
-        if not await settled(self._insert(new)):
-            self._already_there(ctx, bucket, region)
+        there = await settled(self._insert(new))
+        if there is not None:
+            _check_there(ctx, new, *there)
         place = f"/{bucket}" if ctx.region == "us-east-1" else _virtual_host(ctx, bucket)
         return {"Location": place, "BucketArn": names.bucket_arn(bucket)}
 
-    async def _insert(self, new: Bucket) -> bool:
-        def work(connection: Connection) -> bool:
+    async def _insert(self, new: Bucket) -> tuple[str, str] | None:
+        def work(connection: Connection) -> tuple[str, str] | None:
             return rows.insert_bucket(
                 connection, new.name, new.account, new.region, new.created, new.settings
             )
 
-        made = await self.core.write(work)
-        if made:
+        there = await self.core.write(work)
+        if there is None:
             self.core.buckets.add(new)
-        return made
-
-    def _already_there(self, ctx: Context, name: str, region: str) -> None:
-        """us-east-1 alone takes a second creation by the owner as done."""
-        found = self.core.buckets.find(name)
-        if found is None or found.account != ctx.account:
-            raise AwsError(
-                "BucketAlreadyExists",
-                "The requested bucket name is not available. The bucket namespace is shared by "
-                "all users of the system. Please select a different name and try again.",
-                409,
-                BucketName=name,
-            )
-        if found.region != "us-east-1" or region != "us-east-1":
-            raise AwsError(
-                "BucketAlreadyOwnedByYou",
-                "Your previous request to create the named bucket succeeded and you already own "
-                "it.",
-                409,
-                BucketName=name,
-            )
+        return there
 
     def _region(self, ctx: Context, constraint: str | None) -> str:
         if ctx.region == "us-east-1":
@@ -320,6 +304,25 @@ class BucketOperations:
     ) -> None:
         found = self.core.bucket(bucket, expected_bucket_owner)
         await self.core.configure(found, lambda settings: settings.pop("encryption", None))
+
+
+def _check_there(ctx: Context, new: Bucket, account: str, region: str) -> None:
+    """us-east-1 alone takes a second creation by the owner as done."""
+    if account != ctx.account:
+        raise AwsError(
+            "BucketAlreadyExists",
+            "The requested bucket name is not available. The bucket namespace is shared by all "
+            "users of the system. Please select a different name and try again.",
+            409,
+            BucketName=new.name,
+        )
+    if region != "us-east-1" or new.region != "us-east-1":
+        raise AwsError(
+            "BucketAlreadyOwnedByYou",
+            "Your previous request to create the named bucket succeeded and you already own it.",
+            409,
+            BucketName=new.name,
+        )
 
 
 def _encryption(configuration: Mapping[str, Any]) -> dict[str, Any]:

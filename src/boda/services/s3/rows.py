@@ -501,11 +501,12 @@ def insert_bucket(
     region: str,
     created: float,
     settings: Mapping[str, Any],
-) -> bool:
-    """False when a bucket of that name exists."""
-    taken = sa.select(buckets.c.name).where(buckets.c.name == name)
-    if connection.execute(taken).first() is not None:
-        return False
+) -> tuple[str, str] | None:
+    """None, or whose the bucket of that name already is: (account, region)."""
+    taken = sa.select(buckets.c.account, buckets.c.region).where(buckets.c.name == name)
+    row = connection.execute(taken).first()
+    if row is not None:
+        return (row[0], row[1])
     connection.execute(
         sa.insert(buckets),
         {
@@ -516,7 +517,7 @@ def insert_bucket(
             "settings": json.dumps(settings),
         },
     )
-    return True
+    return None
 
 
 def settings_of(connection: Connection, name: str) -> dict[str, Any] | None:

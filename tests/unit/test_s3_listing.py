@@ -1,0 +1,161 @@
+"""Walks over buckets: pages in order, prefixes passed, nothing lost or shown twice."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from boda.services.s3 import listing, rows
+from boda.services.s3.listing import Scope
+from boda.services.s3.rows import Upload, Version
+
+
+@pytest.fixture
+def connection() -> Iterator[Connection]:
+    engine = sa.create_engine("sqlite://")
+    rows.metadata.create_all(engine)
+    with engine.connect() as connection:
+        yield connection
+    engine.dispose()
+
+
+def put(connection: Connection, key: str, seq: int, *, marker: bool = False) -> None:
+    version = Version("b", key.encode(), seq, f"v{seq}", marker, 0)
+    rows.insert_version(connection, version)
+
+
+def pages(connection: Connection, scope: Scope, limit: int) -> list[bytes]:
+    """Keys and prefixes of all pages, walked by markers as a client does."""
+    shown: list[bytes] = []
+    marker = b""
+    while True:
+        page = listing.keys(connection, scope, marker, limit)
+        shown += sorted([each.key for each in page.items] + page.prefixes)
+        if not page.truncated:
+            return shown
+        assert page.last is not None
+        marker = page.last if isinstance(page.last, bytes) else page.last.key
+
+
+def test_keys_stand_in_the_order_of_their_bytes(connection: Connection) -> None:
+    keys = ["b", "a", "Z", "ä", "a/", "a!", "𝄞", "\uffff", "a/b"]
+    for seq, key in enumerate(keys):
+        put(connection, key, seq + 1)
+    assert pages(connection, Scope("b"), 2) == sorted(key.encode() for key in keys)
+
+
+def test_buckets_do_not_mix(connection: Connection) -> None:
+    put(connection, "mine", 1)
+    rows.insert_version(connection, Version("c", b"other", 2, "null", False, 0))
+    assert pages(connection, Scope("b"), 10) == [b"mine"]
+
+
+def test_random_buckets_against_the_rule_itself(connection: Connection) -> None:
+    """Every page size, prefix and delimiter shows what filtering the whole bucket would."""
+    chance = random.Random(3)
+    alive: dict[str, bool] = {}
+    for seq in range(1, 401):
+        key = "".join(chance.choice("ab/") for _ in range(chance.randint(1, 6)))
+        marker = chance.random() < 0.3
+        put(connection, key, seq, marker=marker)
+        alive[key] = not marker
+    keys = sorted(key for key, there in alive.items() if there)
+    for prefix in ("", "a", "a/", "b//", "zz"):
+        for delimiter in ("", "/", "b", "//"):
+            wanted = set()
+            for key in keys:
+                if not key.startswith(prefix):
+                    continue
+                at = key.find(delimiter, len(prefix)) if delimiter else -1
+                wanted.add(key if at < 0 else key[: at + len(delimiter)])
+            scope = Scope("b", prefix.encode(), delimiter.encode())
+            for limit in (1, 3, 1000):
+                found = pages(connection, scope, limit)
+                assert found == sorted(each.encode() for each in wanted), (scope, limit)
+
+
+def test_a_page_reads_little_however_much_a_prefix_holds(connection: Connection) -> None:
+    values = [
+        {**_row(f"{folder}/{i:05}"), "rank": -(folder * 10_000 + i)}
+        for folder in range(3)
+        for i in range(3000)
+    ]
+    connection.execute(sa.insert(rows.versions), values)
+    seen = 0
+    original = rows.versions_from
+
+    def counted(*args: object) -> Iterator[Version]:
+        nonlocal seen
+        for version in original(*args):  # type: ignore[arg-type]
+            seen += 1
+            yield version
+
+    rows.versions_from = counted  # type: ignore[assignment]
+    try:
+        page = listing.keys(connection, Scope("b", b"", b"/"), b"", 1000)
+    finally:
+        rows.versions_from = original
+    assert page.prefixes == [b"0/", b"1/", b"2/"]
+    assert seen < 10
+
+
+def test_many_versions_of_one_key_are_passed(connection: Connection) -> None:
+    values = [{**_row("many"), "rank": -i, "version_id": f"v{i}"} for i in range(1, 2500)]
+    connection.execute(sa.insert(rows.versions), values)
+    put(connection, "next", 9000)
+    assert pages(connection, Scope("b"), 10) == [b"many", b"next"]
+    page = listing.versions(connection, Scope("b"), b"", None, 3000)
+    assert [each.version.seq for each in page.items] == [*range(2499, 0, -1), 9000]
+    assert [each.latest for each in page.items] == [True] + [False] * 2498 + [True]
+
+
+def test_versions_by_marker(connection: Connection) -> None:
+    for seq, key in enumerate(["a", "a", "a", "b", "b"]):
+        put(connection, key, seq + 1, marker=seq == 2)
+
+    def shown(marker: bytes, below: int | None, limit: int = 10) -> list[int]:
+        page = listing.versions(connection, Scope("b"), marker, below, limit)
+        return [each.version.seq for each in page.items]
+
+    assert shown(b"", None) == [3, 2, 1, 5, 4]
+    assert shown(b"a", 3) == [2, 1, 5, 4]
+    assert shown(b"a", None) == [5, 4]
+    assert shown(b"b", 4) == []
+
+
+def test_uploads_walk_by_key_and_beginning(connection: Connection) -> None:
+    for seq, key in enumerate(["x/1", "a", "x/2", "a", "y"], start=1):
+        upload = Upload(f"u{seq}", "b", key.encode(), seq, 0, {}, "", "", "STANDARD", {})
+        rows.insert_upload(connection, upload)
+
+    def ids(marker: bytes = b"", above: int | None = None, delimiter: bytes = b"") -> list[str]:
+        page = listing.uploads(connection, Scope("b", b"", delimiter), marker, above, 10)
+        return [each.id for each in page.items] + [p.decode() for p in page.prefixes]
+
+    assert ids() == ["u2", "u4", "u1", "u3", "u5"]
+    assert ids(b"a", 2) == ["u4", "u1", "u3", "u5"]
+    assert ids(b"a") == ["u1", "u3", "u5"]
+    assert ids(delimiter=b"/") == ["u2", "u4", "u5", "x/"]
+
+
+def _row(key: str) -> dict[str, object]:
+    return {
+        "bucket": "b",
+        "key": key.encode(),
+        "version_id": "null",
+        "marker": False,
+        "modified": 0,
+        "size": 0,
+        "etag": "",
+        "place": "",
+        "content": "",
+        "algorithm": "",
+        "checksum_type": "",
+        "checksum": "",
+        "storage_class": "STANDARD",
+        "details": "{}",
+    }
