@@ -135,9 +135,8 @@ def candidate_interpreters(environ: Mapping[str, str]) -> Iterator[Path]:
         for entry in sorted(_entries(folder), key=lambda path: (len(path.name), path.name)):
             if not _NAME.fullmatch(entry.name) or not os.access(entry, os.X_OK):
                 continue
-            # A virtual environment's python is a link too, and says more when run by its own
-            # name; links within one folder are the same interpreter.
-            real = entry.parent / os.path.realpath(entry)
+            # Links to one interpreter count once; a virtual environment's python is such a link.
+            real = Path(os.path.realpath(entry))
             if real not in seen and entry.is_file():
                 seen.add(real)
                 yield entry

@@ -403,7 +403,9 @@ class _Examination:
         self._add(
             "internet",
             "eth0" in facts["interfaces"] if self._mode.isolated else True,
-            "through NAT, this machine and its other sandboxes excepted",
+            "through NAT, this machine and its other sandboxes excepted"
+            if self._mode.isolated
+            else "this machine's own network, its loopback included",
             f"functions have no way out: {missing}",
             "run boda as root with nftables installed, and sysctl net.ipv4.ip_forward=1",
             required=False,

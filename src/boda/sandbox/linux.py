@@ -131,7 +131,7 @@ class LinuxSandboxes:
         shutil.rmtree(self._state, ignore_errors=True)
         self._state.mkdir(parents=True, mode=0o700)
         self._hierarchy = open_hierarchy(self._tag)
-        self._lease.record(cgroup_paths=self._hierarchy.paths, forward_was=None)
+        self._lease.record(self._hierarchy.paths)
         if os.geteuid() == 0:
             self._favour = favour_moves()
         if self._mode.isolated and self._mode.privileged and not Volumes.possible():
@@ -140,7 +140,7 @@ class LinuxSandboxes:
             self._open_network()
 
     def _open_network(self) -> None:
-        assert self._lease is not None and self._hierarchy is not None
+        assert self._lease is not None
         network = Network(self._tag, first=int(self._tag, 16))
         try:
             if not self._mode.privileged:
@@ -150,7 +150,8 @@ class LinuxSandboxes:
             self.network_missing = str(error)
             return
         self._network = network
-        self._lease.record(cgroup_paths=self._hierarchy.paths, forward_was=network.forward_was)
+        if network.forward_was is not None:
+            self._lease.record_forwarding(network.forward_was)
 
     # Starting
 

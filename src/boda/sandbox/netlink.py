@@ -7,6 +7,7 @@ A message is a header, a fixed part and attributes; the kernel answers each with
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import os
 import socket
 import struct
@@ -16,12 +17,15 @@ _NEWLINK, _DELLINK, _NEWADDR, _NEWROUTE = 16, 17, 20, 24
 _REQUEST, _ACK, _CREATE, _EXCLUSIVE = 1, 4, 0x400, 0x200
 _ERROR = 2
 
+_ADDRESS = 1
 _IFNAME, _MASTER, _LINKINFO, _NET_NS_FD = 3, 10, 18, 28
 _PROTINFO = 12
 _INFO_KIND, _INFO_DATA, _VETH_PEER = 1, 2, 1
 _PORT_ISOLATED = 33
 _NESTED = 0x8000
 _UP = 1
+_RUNNING = 0x40
+_GET_FLAGS = 0x8913
 
 Attribute = tuple[int, bytes]
 
@@ -77,15 +81,22 @@ class Netlink:
                 yield kind, sequence, data[16:length]
                 data = data[(length + 3) & ~3 :]
 
-    def add_bridge(self, name: str) -> None:
+    def add_bridge(self, name: str, hardware: bytes) -> None:
+        """With a hardware address of its own: otherwise it takes the lowest of its ports', and
+        whoever has learnt it talks to nobody when that port goes."""
         info = _attributes([(_INFO_KIND, b"bridge")])
-        body = _link() + _attributes([(_IFNAME, _name(name)), (_LINKINFO | _NESTED, info)])
-        self._ask(_NEWLINK, body, _CREATE | _EXCLUSIVE)
+        attributes = [(_IFNAME, _name(name)), (_ADDRESS, hardware), (_LINKINFO | _NESTED, info)]
+        self._ask(_NEWLINK, _link() + _attributes(attributes), _CREATE | _EXCLUSIVE)
 
-    def add_veth(self, name: str, peer: str, peer_namespace: int) -> None:
-        """A pair: one end here, the other in the namespace of a descriptor."""
+    def add_veth(self, name: str, peer: str, peer_namespace: int, hardware: bytes) -> None:
+        """A pair: one end here, the other, of that hardware address, in the namespace of a
+        descriptor."""
         inner = _link() + _attributes(
-            [(_IFNAME, _name(peer)), (_NET_NS_FD, struct.pack("=I", peer_namespace))]
+            [
+                (_IFNAME, _name(peer)),
+                (_ADDRESS, hardware),
+                (_NET_NS_FD, struct.pack("=I", peer_namespace)),
+            ]
         )
         data = _attributes([(_VETH_PEER | _NESTED, inner)])
         info = _attributes([(_INFO_KIND, b"veth"), (_INFO_DATA | _NESTED, data)])
@@ -118,6 +129,14 @@ class Netlink:
     def delete(self, name: str) -> None:
         """OSError when there is none of this name."""
         self._ask(_DELLINK, _link(socket.if_nametoindex(name)))
+
+
+def is_running(name: str) -> bool:
+    """Whether a link carries traffic by now; the kernel takes a moment after ``up``."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        request = struct.pack("16sh22x", name.encode(), 0)
+        answer = fcntl.ioctl(probe, _GET_FLAGS, request)
+    return bool(struct.unpack_from("h", answer, 16)[0] & _RUNNING)
 
 
 _libc = ctypes.CDLL(None, use_errno=True)

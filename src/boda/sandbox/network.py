@@ -15,15 +15,23 @@ import ipaddress
 import os
 import queue
 import shutil
+import socket
 import subprocess
 import threading
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from boda.sandbox.netlink import Netlink, enter_network, enter_new_network, own_network
+from boda.sandbox.netlink import (
+    Netlink,
+    enter_network,
+    enter_new_network,
+    is_running,
+    own_network,
+)
 
-_FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
+FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
 _PREFIX = 20  # 4,093 sandboxes
 
 RULES = """
@@ -70,7 +78,7 @@ class Names:
     def table(self) -> str:
         return f"boda_{self.instance}"
 
-    def veth(self, number: int) -> str:
+    def veth(self, number: int | str) -> str:
         return f"b{self.instance[:8]}v{number}"
 
 
@@ -95,6 +103,19 @@ def routes() -> list[ipaddress.IPv4Network]:
             mask = int.from_bytes(bytes.fromhex(fields[7]), "little")
             found.append(ipaddress.IPv4Network((address, mask.bit_count()), strict=False))
     return found
+
+
+def hardware_of(address: ipaddress.IPv4Address) -> bytes:
+    """The hardware address that goes with an address, always the same: then what a neighbour has
+    learnt stays true when the address is used again."""
+    return b"\x02\xb0" + address.packed
+
+
+def _until_running(name: str) -> None:
+    for _ in range(200):
+        if is_running(name):
+            return
+        time.sleep(0.001)
 
 
 def nft(script: str) -> None:
@@ -129,7 +150,8 @@ class Network:
         self._count = 0
         self.subnet: ipaddress.IPv4Network | None = None
         self.forward_was: str | None = None
-        """What ip_forward was, if it had to be changed."""
+        """What ip_forward was, if it had to be changed; putting it back is the lease's affair,
+        since other instances may count on it by then."""
 
     def open(self) -> None:
         """NetworkUnavailable; then nothing is left behind."""
@@ -141,7 +163,7 @@ class Network:
         try:
             link = Netlink()
             try:
-                link.add_bridge(self._names.bridge)
+                link.add_bridge(self._names.bridge, hardware_of(self.subnet[1]))
                 link.add_address(self._names.bridge, str(self.subnet[1]), _PREFIX)
                 link.up(self._names.bridge)
             finally:
@@ -160,10 +182,10 @@ class Network:
 
     def _allow_forwarding(self) -> None:
         self.forward_was = None
-        present = _FORWARD.read_text().strip()
+        present = FORWARD.read_text().strip()
         if present == "0":
             try:
-                _FORWARD.write_text("1")
+                FORWARD.write_text("1")
             except OSError as error:
                 raise NetworkUnavailable(
                     "net.ipv4.ip_forward is 0 and may not be changed here"
@@ -206,10 +228,6 @@ class Network:
 
     def _undo(self) -> None:
         sweep(self._names.instance)
-        if self.forward_was is not None:
-            with contextlib.suppress(OSError):
-                _FORWARD.write_text(self.forward_was)
-            self.forward_was = None
 
     def _work(self) -> None:
         """The thread that prepares: it changes its own namespace, which no other thread does."""
@@ -243,7 +261,7 @@ class Network:
                 self._free.append(number)
             raise
         try:
-            link.add_veth(veth, "eth0", namespace)
+            link.add_veth(veth, "eth0", namespace, hardware_of(self.subnet[number]))
             link.enslave(veth, self._names.bridge)
             enter_network(namespace)
             try:
@@ -251,6 +269,7 @@ class Network:
                     inside.up(name)
                 inside.add_address("eth0", str(self.subnet[number]), _PREFIX)
                 inside.add_default_route(str(self.subnet[1]))
+                _until_running("eth0")
             finally:
                 enter_network(self._home)
         except OSError:
@@ -268,11 +287,11 @@ class Network:
 def sweep(instance: str) -> None:
     """Remove an instance's bridge and rules, if they are there."""
     names = Names(instance)
-    with contextlib.suppress(OSError):
-        link = Netlink()
-        try:
-            link.delete(names.bridge)
-        finally:
-            link.close()
+    with contextlib.closing(Netlink()) as link:
+        # A cable goes with its namespace, but the kernel takes its time over those.
+        cables = [name for _, name in socket.if_nameindex() if name.startswith(names.veth(""))]
+        for name in (*cables, names.bridge):
+            with contextlib.suppress(OSError):
+                link.delete(name)
     with contextlib.suppress(NetworkUnavailable):
         nft(f"table inet {names.table}\ndelete table inet {names.table}\n")

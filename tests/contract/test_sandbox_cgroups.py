@@ -1,0 +1,173 @@
+"""Groups of both versions, as far as this machine has them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from boda.sandbox.cgroups import (
+    CONTROLLERS,
+    Group,
+    Hierarchy,
+    Hierarchy1,
+    Hierarchy2,
+    Limit,
+    NoHierarchy,
+    open_hierarchy,
+    sweep,
+)
+from boda.sandbox.contract import SandboxError
+from support.sandbox_snippets import why_not_root
+
+LIMIT = Limit(64 << 20, 0.5, 20)
+pytestmark = pytest.mark.skipif(bool(why_not_root()), reason=why_not_root() or "root")
+
+
+def unified() -> Path | None:
+    for path in (Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/unified")):
+        if (path / "cgroup.controllers").exists():
+            return path
+    return None
+
+
+@pytest.fixture(params=["best", "version 2"])
+def hierarchy(request: pytest.FixtureRequest) -> Iterator[Hierarchy]:
+    name = f"test{os.getpid()}"
+    made: Hierarchy
+    if request.param == "best":
+        made = open_hierarchy(name)
+        if isinstance(made, NoHierarchy):
+            pytest.skip("this machine gives no cgroup")
+    else:
+        top = unified()
+        if top is None:
+            pytest.skip("this machine has no cgroup of version 2")
+        made = Hierarchy2(top, f"boda-{name}")
+    yield made
+    made.close()
+    assert not any(Path(path).exists() for path in made.paths)
+
+
+@contextlib.contextmanager
+def spinning(group: Group) -> Iterator[int]:
+    """A process in the group that computes without end."""
+    pid = os.fork()
+    if pid == 0:
+        for fd in group.entries.values():
+            os.write(fd, b"0")
+        while True:
+            pass
+    try:
+        time.sleep(0.05)
+        yield pid
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+        group.thaw()
+        os.waitpid(pid, 0)
+
+
+def ticks(pid: int) -> int:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return int(fields[11]) + int(fields[12])
+
+
+def test_freezing_stops_and_thawing_lets_go(hierarchy: Hierarchy) -> None:
+    group = hierarchy.make("one", LIMIT)
+    with spinning(group) as pid:
+        group.freeze()
+        time.sleep(0.05)
+        before = ticks(pid)
+        time.sleep(0.15)
+        assert ticks(pid) - before <= 1
+        group.thaw()
+        time.sleep(0.15)
+        assert ticks(pid) - before >= 3
+        # Through the descriptor as well, which is how an init does it.
+        group.freeze()
+        assert group.freezer is not None
+        os.write(group.freezer, group.thawed.encode())
+        time.sleep(0.02)
+        before = ticks(pid)
+        time.sleep(0.15)
+        assert ticks(pid) - before >= 3
+    assert group.remove()
+    assert group.remove()  # gone, and safe to ask again
+
+
+def test_two_of_a_name_are_refused(hierarchy: Hierarchy) -> None:
+    group = hierarchy.make("same", LIMIT)
+    with pytest.raises(SandboxError, match="same: File exists"):
+        hierarchy.make("same", LIMIT)
+    assert group.remove()
+
+
+def test_a_group_in_use_is_not_removed_but_later(hierarchy: Hierarchy) -> None:
+    group = hierarchy.make("busy", LIMIT)
+    with spinning(group):
+        assert not group.remove()
+    for _ in range(100):
+        if group.remove():
+            break
+        time.sleep(0.01)
+    else:
+        pytest.fail("the group was never removed")
+    assert group.usage().cpu_s == 0
+    group.freeze()
+    group.set_cpu(1.0)
+    assert group.oom_kills() == 0
+
+
+def test_sweeping_kills_what_is_left_even_if_frozen(hierarchy: Hierarchy) -> None:
+    group = hierarchy.make("left", LIMIT)
+    pid = os.fork()
+    if pid == 0:
+        for fd in group.entries.values():
+            os.write(fd, b"0")
+        time.sleep(1000)
+    time.sleep(0.05)
+    group.freeze()
+    sweep(list(hierarchy.paths))
+    assert os.waitpid(pid, 0)[1] == signal.SIGKILL
+    sweep(list(hierarchy.paths))
+    assert not any(Path(path).exists() for path in hierarchy.paths)
+
+
+def test_version_2_reads_its_files(tmp_path: Path) -> None:
+    """On a copy of a group's files, since the machine may have version 1."""
+    files = {
+        "cgroup.procs": "",
+        "cgroup.controllers": "cpu memory pids",
+        "cgroup.subtree_control": "cpu memory pids",
+    }
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    base = tmp_path / "boda-x"
+    base.mkdir()
+    for name, text in files.items():
+        (base / name).write_text(text)
+    hierarchy = Hierarchy2(tmp_path, "boda-x")
+    assert hierarchy.can == {"memory", "cpu", "pids", "freezer"}
+    with pytest.raises(SandboxError):  # no kernel makes the files of a new folder here
+        hierarchy.make("env", LIMIT)
+    assert not (base / "env").exists()
+
+
+def test_version_1_needs_one_hierarchy_at_least(tmp_path: Path) -> None:
+    with pytest.raises(SandboxError, match="no cgroup hierarchy"):
+        Hierarchy1(dict.fromkeys(CONTROLLERS, tmp_path / "absent"), "boda-x")
+
+
+def test_without_cgroups_nothing_is_promised() -> None:
+    nothing = NoHierarchy()
+    group = nothing.make("any", LIMIT)
+    group.freeze()
+    group.thaw()
+    assert nothing.can == frozenset() and group.entries == {} and group.freezer is None
+    assert group.usage().memory_bytes == 0 and group.remove()

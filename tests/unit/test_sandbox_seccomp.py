@@ -1,0 +1,139 @@
+"""The filter's decisions, by a machine that runs the filter's program as the kernel would."""
+
+from __future__ import annotations
+
+import errno
+import importlib.util
+import struct
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import boda
+
+ALLOW, KILL = 0x7FFF0000, 0x80000000
+ARCHES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
+
+
+def guest_module(name: str) -> ModuleType:
+    """A module of the guest, imported as the guest is: as a package of its own."""
+    folder = Path(boda.__file__).parent / "guest"
+    if "_guest" not in sys.modules:
+        spec = importlib.util.spec_from_file_location(
+            "_guest", folder / "__init__.py", submodule_search_locations=[str(folder)]
+        )
+        assert spec is not None and spec.loader is not None
+        sys.modules["_guest"] = importlib.util.module_from_spec(spec)
+    return importlib.import_module(f"_guest.{name}")
+
+
+seccomp, syscalls = guest_module("seccomp"), guest_module("syscalls")
+
+
+def decide(program: bytes, arch: int, number: int, *arguments: int) -> int:
+    """What the filter returns for one call."""
+    six = (*arguments, 0, 0, 0, 0, 0, 0)[:6]
+    data = struct.pack("<IIQ6Q", number & 0xFFFFFFFF, arch, 0, *six)
+    steps = [struct.unpack_from("HBBI", program, at) for at in range(0, len(program), 8)]
+    accumulator, at = 0, 0
+    while True:
+        code, true, false, k = steps[at]
+        at += 1
+        if code == 0x20:
+            [accumulator] = struct.unpack_from("<I", data, k)
+        elif code == 0x06:
+            return k
+        else:
+            holds = {
+                0x15: accumulator == k,
+                0x25: accumulator > k,
+                0x35: accumulator >= k,
+                0x45: bool(accumulator & k),
+            }[code]
+            at += true if holds else false
+
+
+def refusal(error: int) -> int:
+    return 0x00050000 | error
+
+
+@pytest.fixture(params=sorted(ARCHES))
+def machine(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def test_exactly_the_listed_calls_pass(machine: str) -> None:
+    program, listed = seccomp.program(machine), set(seccomp.allowed(machine))
+    looked_at = {
+        syscalls.NUMBERS[machine][name]
+        for name in ("clone", "clone3", "socket", "personality", "ioctl")
+    }
+    for number in range(syscalls.NEWEST + 1):
+        if number in looked_at:
+            continue
+        wanted = ALLOW if number in listed else refusal(errno.EPERM)
+        assert decide(program, ARCHES[machine], number) == wanted, number
+
+
+def test_calls_past_the_tables_are_unknown(machine: str) -> None:
+    program = seccomp.program(machine)
+    for number in (syscalls.NEWEST + 1, 1000, 0x40000000 | 1, 0xFFFFFFFF):
+        assert decide(program, ARCHES[machine], number) == refusal(errno.ENOSYS)
+
+
+def test_another_architecture_is_fatal(machine: str) -> None:
+    program = seccomp.program(machine)
+    for arch in (0x40000003, *(value for name, value in ARCHES.items() if name != machine)):
+        assert decide(program, arch, 1) == KILL
+
+
+@pytest.mark.parametrize(
+    "bit", [0x20000, 0x2000000, 0x4000000, 0x8000000, 0x10000000, 0x20000000, 0x40000000]
+)
+def test_clone_makes_threads_but_no_namespaces(machine: str, bit: int) -> None:
+    program, clone = seccomp.program(machine), syscalls.NUMBERS[machine]["clone"]
+    thread = 0x3D0F00
+    assert decide(program, ARCHES[machine], clone, thread) == ALLOW
+    assert decide(program, ARCHES[machine], clone, 17) == ALLOW
+    assert decide(program, ARCHES[machine], clone, thread | bit) == refusal(errno.EPERM)
+    clone3 = syscalls.NUMBERS[machine]["clone3"]
+    assert decide(program, ARCHES[machine], clone3) == refusal(errno.ENOSYS)
+
+
+def test_arguments_that_are_looked_at(machine: str) -> None:
+    program, call = seccomp.program(machine), syscalls.NUMBERS[machine]
+
+    def answer(name: str, *arguments: int) -> int:
+        return decide(program, ARCHES[machine], call[name], *arguments)
+
+    for family in (1, 2, 10, 16):
+        assert answer("socket", family) == ALLOW
+    for family in (0, 17, 31, 38, 40, 44):
+        assert answer("socket", family) == refusal(errno.EPERM)
+    assert answer("ioctl", 0, 0x5401) == ALLOW
+    for request in (0x5412, 0x541C, 0x100005412):  # the kernel looks at 32 bits
+        assert answer("ioctl", 0, request) == refusal(errno.EPERM)
+    assert answer("personality", 0xFFFFFFFF) == ALLOW
+    assert answer("personality", 0x40000) == refusal(errno.EPERM)
+
+
+def test_every_group_has_a_reason_and_every_name_is_known() -> None:
+    seen: set[str] = set()
+    for name, reason, listed in seccomp.GROUPS:
+        assert name and len(reason) > 10
+        for call in listed.split():
+            assert call not in seen
+            assert call in syscalls.NUMBERS["x86_64"], call
+            seen.add(call)
+
+
+def test_what_the_text_refuses_is_not_listed() -> None:
+    listed = {name for _, _, names in seccomp.GROUPS for name in names.split()}
+    text = seccomp.__doc__ or ""
+    refused = text[text.index("Refused on purpose") :].replace(",", " ").replace(".", " ").split()
+    names = {word for word in refused if word.islower() and "_" in word} | {
+        "unshare", "setns", "chroot", "ptrace", "kcmp", "bpf", "keyctl", "mount", "mknod",
+    }  # fmt: skip
+    assert not names & listed
