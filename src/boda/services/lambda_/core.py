@@ -57,6 +57,8 @@ class Core:
         self.ids = ids
         self.quotas = quotas
         self.code: CodeStore
+        self.on_dropped: list[Callable[[Function, str | None], None]] = []
+        """Told of functions that are gone, and with a qualifier of versions and aliases."""
         self._functions: dict[tuple[str, str], dict[str, Function]] = {}
         self._references: Counter[str] = Counter()
         self._locks: weakref.WeakValueDictionary[Key, asyncio.Lock] = weakref.WeakValueDictionary()
@@ -186,6 +188,28 @@ class Core:
             function.versions[qualifier] = revised
         self.hot.set_policy(function.arn, qualifier, parsed)
 
+    async def attach(
+        self, function: Function, kind: str, qualifier: str, content: dict[str, Any] | None
+    ) -> None:
+        """Replace, or with None remove, what is attached to a qualifier. Under the lock."""
+        await self.write(
+            lambda connection: rows.put_attached(connection, function.key, kind, qualifier, content)
+        )
+        held = function.attached.setdefault(kind, {})
+        if content is None:
+            held.pop(qualifier, None)
+        else:
+            held[qualifier] = content
+
+    def forget_qualifier(self, function: Function, qualifier: str) -> None:
+        """Forget, in memory, what hung on a version or an alias whose rows are gone."""
+        function.policies.pop(qualifier, None)
+        self.hot.set_policy(function.arn, qualifier, None)
+        for held in function.attached.values():
+            held.pop(qualifier, None)
+        for listener in self.on_dropped:
+            listener(function, qualifier)
+
     async def drop(self, function: Function) -> None:
         """Forget a function altogether. Call under its lock."""
         await self.write(lambda connection: rows.delete_function(connection, function.key))
@@ -194,12 +218,15 @@ class Core:
         self.reservations.reserve(*function.key, None)
         for version in function.versions.values():
             self._unrefer(version)
+        for listener in self.on_dropped:
+            listener(function, None)
 
     async def drop_version(self, function: Function, version: str) -> None:
         """Forget one version. Call under the function's lock."""
         await self.write(lambda connection: rows.delete_version(connection, function.key, version))
         self.hot.remove(function.arn, version)
         self._unrefer(function.versions.pop(version))
+        self.forget_qualifier(function, version)
 
     def refuse_over_storage(self, identifier: Identifier, more_bytes: int) -> None:
         """Raises CodeStorageExceededException when so many bytes more would be too many."""

@@ -99,7 +99,8 @@ class Function:
     """A function with all that hangs on it.
 
     reserved: reserved concurrent executions, or None. policies: statements by qualifier, the
-    unqualified function's under ``$LATEST``.
+    unqualified function's under ``$LATEST``. attached: what else was configured for it, by kind
+    and qualifier, in the members AWS names it by (attached.py).
     """
 
     account: str
@@ -110,6 +111,7 @@ class Function:
     reserved: int | None = None
     recursive_loop: Literal["Terminate", "Allow"] = "Terminate"
     policies: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    attached: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
 
     @property
     def key(self) -> Key:

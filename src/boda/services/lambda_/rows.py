@@ -58,9 +58,20 @@ policies = sa.Table(
     sa.Column("statements", sa.LargeBinary, nullable=False),
 )
 
+attached = sa.Table(
+    "lambda_attached",
+    metadata,
+    sa.Column("account", sa.Text, primary_key=True),
+    sa.Column("region", sa.Text, primary_key=True),
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("kind", sa.Text, primary_key=True),
+    sa.Column("qualifier", sa.Text, primary_key=True),
+    sa.Column("content", sa.LargeBinary, nullable=False),
+)
+
 
 def load(connection: Connection) -> list[Function]:
-    """Every function with its versions and policies."""
+    """Every function with its versions, policies and what is attached to it."""
     found: dict[Key, Function] = {}
     for row in connection.execute(sa.select(functions)):
         found[row.account, row.region, row.name] = Function(
@@ -91,6 +102,9 @@ def load(connection: Connection) -> list[Function]:
     for row in connection.execute(sa.select(policies)):
         statements = orjson.loads(row.statements)
         found[row.account, row.region, row.name].policies[row.qualifier] = statements
+    for row in connection.execute(sa.select(attached)):
+        kinds = found[row.account, row.region, row.name].attached
+        kinds.setdefault(row.kind, {})[row.qualifier] = orjson.loads(row.content)
     return list(found.values())
 
 
@@ -154,14 +168,44 @@ def put_policy(
     )
 
 
+def put_attached(
+    connection: Connection, key: Key, kind: str, qualifier: str, content: dict[str, Any] | None
+) -> None:
+    """Replace what is attached to a qualifier; None: remove it."""
+    if content is not None:
+        _replace(
+            connection,
+            attached,
+            account=key[0],
+            region=key[1],
+            name=key[2],
+            kind=kind,
+            qualifier=qualifier,
+            content=orjson.dumps(content),
+        )
+        return
+    connection.execute(
+        sa.delete(attached).where(
+            _is(attached, key), attached.c.kind == kind, attached.c.qualifier == qualifier
+        )
+    )
+
+
 def delete_function(connection: Connection, key: Key) -> None:
     """Remove the function and everything that hangs on it."""
-    for table in (functions, versions, policies):
+    for table in (functions, versions, policies, attached):
         connection.execute(sa.delete(table).where(_is(table, key)))
 
 
 def delete_version(connection: Connection, key: Key, version: str) -> None:
     connection.execute(sa.delete(versions).where(_is(versions, key), versions.c.version == version))
+    delete_qualifier(connection, key, version)
+
+
+def delete_qualifier(connection: Connection, key: Key, qualifier: str) -> None:
+    """Remove what hangs on a version or an alias: its policy and what is attached to it."""
+    for table in (policies, attached):
+        connection.execute(sa.delete(table).where(_is(table, key), table.c.qualifier == qualifier))
 
 
 def _is(table: sa.Table, key: Key) -> sa.ColumnElement[bool]:
