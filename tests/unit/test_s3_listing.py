@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -140,6 +141,30 @@ def test_uploads_walk_by_key_and_beginning(connection: Connection) -> None:
     assert ids(b"a", 2) == ["u4", "u1", "u3", "u5"]
     assert ids(b"a") == ["u1", "u3", "u5"]
     assert ids(delimiter=b"/") == ["u2", "u4", "u5", "x/"]
+
+
+def test_no_question_reads_a_table_whole(connection: Connection) -> None:
+    asked: list[tuple[str, Any]] = []
+
+    def note(_c: Any, _cursor: Any, statement: str, parameters: Any, _x: Any, _many: Any) -> None:
+        asked.append((statement, parameters))
+
+    sa.event.listen(connection, "before_cursor_execute", note)
+    rows.latest(connection, "b", b"k")
+    rows.named(connection, "b", b"k", "v")
+    list(rows.versions_from(connection, "b", b"k", 5))
+    list(rows.older_versions(connection, "b", b"k", 9, 5))
+    rows.holds_versions(connection, "b")
+    rows.uploads_after(connection, "b", b"k", 1, 5)
+    rows.disturb_uploads(connection, "b", b"k")
+    rows.parts_of(connection, "u", 1, 5)
+    rows.known_blobs(connection, ["a", "b"])
+    sa.event.remove(connection, "before_cursor_execute", note)
+    assert len(asked) > 8
+    for statement, parameters in asked:
+        plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters).all()
+        for step in plan:
+            assert str(step[3]).startswith("SEARCH"), (statement, step[3])
 
 
 def _row(key: str) -> dict[str, object]:

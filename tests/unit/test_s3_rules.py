@@ -61,7 +61,7 @@ def test_copy_sources(source: str, found: tuple[str, str, str | None]) -> None:
     assert names.parse_copy_source(source) == found
 
 
-@pytest.mark.parametrize("source", ["", "b", "b/", "/", "/b"])
+@pytest.mark.parametrize("source", ["", "b", "b/", "/", "/b", "b/%FF"])
 def test_bad_copy_sources(source: str) -> None:
     with pytest.raises(AwsError, match="InvalidArgument"):
         names.parse_copy_source(source)

@@ -131,7 +131,10 @@ def form_encoded(text: str) -> str:
 def parse_copy_source(source: str) -> tuple[str, str, str | None]:
     """``[/]bucket/key[?versionId=…]`` to bucket, key and version id."""
     path, _, query = source.partition("?versionId=")
-    bucket, slash, key = unquote(path).removeprefix("/").partition("/")
+    try:
+        bucket, slash, key = unquote(path, errors="strict").removeprefix("/").partition("/")
+    except UnicodeDecodeError:
+        bucket, slash, key = "", "", ""
     if not slash or not bucket or not key:
         raise errors.invalid_argument(
             "x-amz-copy-source",

@@ -372,6 +372,7 @@ def uploads_after(
         sa.select(uploads)
         .where(
             uploads.c.bucket == bucket,
+            uploads.c.key >= key,
             sa.or_(uploads.c.key > key, sa.and_(uploads.c.key == key, uploads.c.seq > seq)),
         )
         .order_by(uploads.c.key, uploads.c.seq)
@@ -477,7 +478,9 @@ def known_blobs(connection: Connection, contents: Sequence[str]) -> set[str]:
     """Those of these blobs that an object, a part or the trash names."""
     found: set[str] = set()
     in_versions = sa.select(versions.c.content).where(
-        versions.c.content.in_(contents), versions.c.place == IN_BLOB
+        versions.c.content.in_(contents),
+        # A literal, so that the partial index serves.
+        versions.c.place == sa.literal_column(f"'{IN_BLOB}'"),
     )
     in_parts = sa.select(parts.c.content).where(parts.c.content.in_(contents))
     in_trash = sa.select(trash.c.content).where(trash.c.content.in_(contents))
