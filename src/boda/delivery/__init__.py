@@ -4,6 +4,7 @@ post.py     finds the carrier for a target          lambda_carrier.py  functions
 queue.py    accepts events and runs them            lane.py            one function's events
 retry.py    when again, when no more (pure)         guard.py           stops endless loops
 failure.py  dead letters, metrics, the log          rows.py            the queue on disk
+destination.py  records of what came of events
 """
 
 from __future__ import annotations
@@ -13,9 +14,12 @@ from dataclasses import dataclass
 
 from boda.core.clock import Clock
 from boda.core.ids import Ids
+from boda.core.policy import Policy, Question, decide, principal_keys
+from boda.core.principal import Principal
 from boda.delivery import rows
+from boda.delivery.destination import AsyncRules, Destinations, Rules
 from boda.delivery.failure import Failures
-from boda.delivery.lambda_carrier import LambdaCarrier
+from boda.delivery.lambda_carrier import LambdaCarrier, Permits
 from boda.delivery.post import Attribute, Carrier, Letter, Post
 from boda.delivery.queue import Invokes, Queue
 from boda.delivery.retry import RetryPolicy
@@ -25,6 +29,7 @@ from boda.storage.database import Database
 from boda.telemetry.contract import Telemetry
 
 __all__ = [
+    "AsyncRules",
     "Attribute",
     "Carrier",
     "Delivery",
@@ -39,7 +44,7 @@ __all__ = [
 metadata = rows.metadata
 
 _SLOTS = 64
-_DEFAULT_RETRIES = RetryPolicy()
+_DEFAULT_RULES = AsyncRules()
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +65,21 @@ def _nothing_reserved(account: str, region: str, function: str) -> int | None:
     return None
 
 
+def _no_rules(version: FunctionVersion, qualifier: str) -> AsyncRules:
+    return _DEFAULT_RULES
+
+
+def _no_role(version: FunctionVersion) -> Principal | None:
+    return None
+
+
+def _by_resource_policy(
+    principal: Principal, action: str, resource: str, policy: Policy | None, account: str
+) -> bool:
+    question = Question(principal, action, resource, principal_keys(principal))
+    return decide(question, resource=policy, account=account).allowed
+
+
 def build(
     database: Database,
     functions: Functions,
@@ -70,14 +90,17 @@ def build(
     *,
     slots: int = _SLOTS,
     reserved: Callable[[str, str, str], int | None] = _nothing_reserved,
-    retries: Callable[[FunctionVersion], RetryPolicy] = lambda version: _DEFAULT_RETRIES,
+    rules: Rules = _no_rules,
+    role: Callable[[FunctionVersion], Principal | None] = _no_role,
+    permits: Permits = _by_resource_policy,
     exclusive: bool = True,
 ) -> Delivery:
     """Put the post office together; touches no disk.
 
     database: made with ``metadata`` among its tables. slots: attempts at once of all functions
     together. reserved: reserved concurrency by account, region and function name, None where
-    there is none.
+    there is none. rules: retries and destinations of a version under the qualifier it was
+    invoked by. role: who a function acts as; permits: what that lets it do.
     """
     post = Post()
     failures = Failures(post, telemetry, clock)
@@ -90,8 +113,9 @@ def build(
         ids,
         slots=slots,
         reserved=reserved,
-        retries=retries,
+        rules=rules,
+        destinations=Destinations(post, telemetry, clock, ids, role),
         exclusive=exclusive,
     )
-    post.add("lambda", LambdaCarrier(functions, queue, ids))
+    post.add("lambda", LambdaCarrier(functions, queue, ids, permits))
     return Delivery(post, queue)

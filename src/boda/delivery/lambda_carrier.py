@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from boda.core.arn import Arn
 from boda.core.errors import AwsError
 from boda.core.ids import Ids
-from boda.core.policy import Question, decide, principal_keys
+from boda.core.policy import Policy, Question, decide, principal_keys
+from boda.core.principal import Principal
 from boda.delivery.contract import Source
 from boda.delivery.post import Letter
 from boda.delivery.queue import Queue
@@ -15,17 +18,28 @@ ACTION = "lambda:InvokeFunction"
 EVENT_LIMIT = 1024 * 1024
 """Bytes of an asynchronous event (AWS: 1 MB since October 2025)."""
 
+Permits = Callable[[Principal, str, str, Policy | None, str], bool]
+"""Whether a principal of an account may do an action to a resource, given the resource's policy
+and the account that owns it; the principal's own policies count."""
+
 
 class LambdaCarrier:
-    def __init__(self, functions: Functions, queue: Queue, ids: Ids) -> None:
+    """permits: asked for whoever is not a service, such as a function's role."""
+
+    def __init__(self, functions: Functions, queue: Queue, ids: Ids, permits: Permits) -> None:
         self._functions = functions
         self._queue = queue
         self._ids = ids
+        self._permits = permits
 
     def may_deliver(self, target_arn: str, source: Source) -> bool:
         """A function that is still being created may already be written to: events wait."""
         arn, qualifier = split_qualifier(target_arn)
         policy = self._functions.policy(arn, qualifier or LATEST)
+        if not source.principal.is_service:
+            return self._permits(
+                source.principal, ACTION, target_arn, policy, Arn.parse(arn).account
+            )
         context: dict[str, str] = {"aws:sourcearn": source.arn, "aws:sourceaccount": source.account}
         context.update(principal_keys(source.principal))
         decision = decide(
@@ -41,7 +55,8 @@ class LambdaCarrier:
             raise AwsError(
                 "AccessDeniedException",
                 f"{source.principal.arn} is not authorized to perform: {ACTION} on resource: "
-                f"{target_arn} because no resource-based policy allows the {ACTION} action",
+                f"{target_arn} because no {_which(source.principal)} policy allows the {ACTION} "
+                "action",
                 403,
             )
         if len(letter.event) > EVENT_LIMIT:
@@ -63,3 +78,7 @@ class LambdaCarrier:
             trace_id=source.trace_id,
         )
         return request_id
+
+
+def _which(principal: Principal) -> str:
+    return "resource-based" if principal.is_service else "identity-based"

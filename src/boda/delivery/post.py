@@ -21,11 +21,13 @@ class Attribute:
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """What a carrier takes. event: JSON. attributes: for targets that have message attributes."""
+    """What a carrier takes. event: JSON. attributes: for targets that have message attributes.
+    name: for targets that keep things by name, such as buckets."""
 
     event: bytes
     source: Source
     attributes: Mapping[str, Attribute] = field(default_factory=dict)
+    name: str = ""
 
 
 class Carrier(Protocol):
@@ -64,8 +66,10 @@ class Post:
         event: bytes,
         source: Source,
         attributes: Mapping[str, Attribute],
+        *,
+        name: str = "",
     ) -> str:
-        """The same with message attributes."""
+        """The same with message attributes, or with a name to keep it by."""
         carrier = self._find(target_arn)
         if carrier is None:
             raise AwsError(
@@ -73,7 +77,7 @@ class Post:
                 f"Nothing here delivers events to {target_arn} yet.",
                 400,
             )
-        return await carrier.carry(target_arn, Letter(event, source, attributes))
+        return await carrier.carry(target_arn, Letter(event, source, attributes, name))
 
     def _find(self, target_arn: str) -> Carrier | None:
         try:

@@ -2,8 +2,8 @@
 
 Laws of this file:
   1. ``accept`` returns only after the event's commit.
-  2. An event leaves the disk only after its attempt succeeded, or after it was given up and its
-     dead-letter target has it.
+  2. An event leaves the disk only after its attempt succeeded, or after it was given up, and its
+     dead-letter target and destination have been told.
   3. Memory is bounded: a window per function without payloads, and so many bytes of payloads.
   4. Each function has a lane of its own; lanes share the slots evenly.
 """
@@ -22,6 +22,7 @@ from boda.core.errors import AwsError, BodaError
 from boda.core.ids import Ids
 from boda.delivery import retry, rows
 from boda.delivery.batch import Batch
+from boda.delivery.destination import AsyncRules, Destinations, Rules
 from boda.delivery.failure import Failures, Reason
 from boda.delivery.guard import refusal, stable_root
 from boda.delivery.lane import Lane
@@ -54,7 +55,7 @@ class Queue:
 
     slots: attempts at once, of all functions together.
     reserved: a function's reserved concurrency by account, region and name, or None.
-    retries: how often and how long a version's events are tried.
+    rules: how often and how long a version's events are tried, and who is told of the end.
     exclusive: nobody else works on these rows, so what another owner held is free at once.
     """
 
@@ -69,7 +70,8 @@ class Queue:
         *,
         slots: int,
         reserved: Callable[[str, str, str], int | None],
-        retries: Callable[[FunctionVersion], RetryPolicy],
+        rules: Rules,
+        destinations: Destinations,
         exclusive: bool,
     ) -> None:
         self._database = database
@@ -79,7 +81,8 @@ class Queue:
         self._clock = clock
         self._ids = ids
         self._reserved = reserved
-        self._retries = retries
+        self._rules = rules
+        self._destinations = destinations
         self._exclusive = exclusive
         self._owner = ids.hex(16)
         self._shares = Shares(slots)
@@ -312,20 +315,21 @@ class Queue:
         if version is None:
             await self._without_function(lane, event, payload, now)
             return
-        policy = self._retries(version)
+        rules = self._rules(version, event.qualifier)
+        policy = rules.retry
         self._failures.count(
             event, "AsyncEventAge", (now - event.accepted_at) * 1000.0, "Milliseconds"
         )
         if retry.too_old(policy, event.accepted_at, now):
-            await self._give_up(event, payload, version, _too_old(policy))
+            await self._give_up(event, payload, version, _too_old(policy), rules)
             return
         if self._reserved(version.account, version.region, version.name) == 0:
-            await self._give_up(event, payload, version, _SWITCHED_OFF)
+            await self._give_up(event, payload, version, _SWITCHED_OFF, rules)
             return
         run_under, hops = trace.next_hop(event.trace_id, event.arn, now, self._ids.hex)
         refused = refusal(version, hops)
         if refused is not None:
-            await self._give_up(event, payload, version, refused)
+            await self._give_up(event, payload, version, refused, rules)
             return
         call = Call(version, payload, event.request_id, event.invoked_arn, trace_id=run_under)
         try:
@@ -340,7 +344,7 @@ class Queue:
             await self._not_run(lane, event, policy, throttled=False)
         else:
             lane.went_well()
-            await self._ran(lane, event, payload, version, policy, outcome)
+            await self._ran(lane, event, payload, version, rules, outcome)
 
     async def _ran(
         self,
@@ -348,18 +352,19 @@ class Queue:
         event: Event,
         payload: bytes,
         version: FunctionVersion,
-        policy: RetryPolicy,
+        rules: AsyncRules,
         outcome: Outcome,
     ) -> None:
         if not outcome.function_error:
+            await self._destinations.succeeded(rules.on_success, event, payload, version, outcome)
             await self._remove(event)
             return
         event.failures += 1
         now = self._clock.now()
-        step = retry.after_error(policy, event.failures, event.accepted_at, now)
+        step = retry.after_error(rules.retry, event.failures, event.accepted_at, now)
         if isinstance(step, GiveUp):
             reason = Reason(step.condition, 200, _error_message(outcome.payload))
-            await self._give_up(event, payload, version, reason)
+            await self._give_up(event, payload, version, reason, rules, outcome)
         else:
             await self._defer(lane, event, step)
 
@@ -385,9 +390,19 @@ class Queue:
         await self._give_up(event, payload, None, reason)
 
     async def _give_up(
-        self, event: Event, payload: bytes, version: FunctionVersion | None, reason: Reason
+        self,
+        event: Event,
+        payload: bytes,
+        version: FunctionVersion | None,
+        reason: Reason,
+        rules: AsyncRules | None = None,
+        outcome: Outcome | None = None,
     ) -> None:
         await self._failures.give_up(event, payload, version, reason)
+        if version is not None and rules is not None:
+            await self._destinations.failed(
+                rules.on_failure, event, payload, version, reason, outcome
+            )
         await self._remove(event)
 
     async def _remove(self, event: Event) -> None:
