@@ -241,6 +241,8 @@ class ReadingOperations:
         """An object's bytes for the platform itself. Raises NoSuchBucket, NoSuchKey …"""
         found = self.core.bucket(bucket)
         raw = names.check_key(key)
+        if version_id is not None:
+            names.check_version_id(version_id, versioned=found.versioned)
         for _ in _attempts():
             version, data = await self.core.read(
                 lambda connection: _find(connection, found, raw, version_id)
