@@ -41,14 +41,22 @@ class Inbound:
 
     announced: Content-Length, or None for chunked transfer. empty: there is no body at all.
     begun, ended: whether reading has begun (and with it the ``100 Continue``), and has ended.
+    ready: gives the whole body if it is here already, else None.
     """
 
-    __slots__ = ("_idle_s", "_receive", "announced", "begun", "empty", "ended")
+    __slots__ = ("_idle_s", "_ready", "_receive", "announced", "begun", "empty", "ended")
 
     def __init__(
-        self, receive: Receive, announced: int | None, *, empty: bool, idle_s: float
+        self,
+        receive: Receive,
+        announced: int | None,
+        *,
+        empty: bool,
+        idle_s: float,
+        ready: Callable[[], bytes | None] | None = None,
     ) -> None:
         self._receive = receive
+        self._ready = ready
         self._idle_s = idle_s
         self.announced = announced
         self.empty = empty
@@ -58,6 +66,9 @@ class Inbound:
     async def next(self) -> bytes:
         """The next piece; check ``ended`` after it. AwsError when the client went or stalls."""
         self.begun = True
+        if self._ready is not None and (whole := self._ready()) is not None:
+            self.ended = True
+            return whole
         try:
             async with asyncio.timeout(self._idle_s):
                 message = await self._receive()

@@ -15,6 +15,7 @@ import asyncio
 from collections.abc import Callable
 from email.utils import formatdate
 from typing import Any, Literal
+from urllib.parse import unquote
 
 import httptools
 from uvicorn.config import Config
@@ -22,8 +23,10 @@ from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from boda.gateway.cycle import READY, Cycle
 from boda.gateway.limits import Limits
 
+_ASGI = {"version": "3.0", "spec_version": "2.3"}
 _PHRASES = {
     400: b"Bad Request",
     408: b"Request Timeout",
@@ -91,7 +94,9 @@ class Connection(HttpToolsProtocol):
     # The parser
 
     def on_message_begin(self) -> None:
-        super().on_message_begin()
+        self.url = b""
+        self.expect_100_continue = False
+        self.headers = []
         self._in_head = True
         self._since = self._now()
         self._phase = "head"
@@ -115,13 +120,54 @@ class Connection(HttpToolsProtocol):
             if size > self._limits.head_bytes:
                 self._refusal = (431, "The request's headers are too large.")
                 raise _Refused
-        if sum(name == b"host" for name, _ in self.headers) > 1:
+        if sum([name == b"host" for name, _ in self.headers]) > 1:
             raise _Refused
         self._silent = 0
         self._drained = 0
-        super().on_headers_complete()
+        self._begin()
         self._in_head = False
         self._phase = "busy"
+
+    def _begin(self) -> None:
+        """Start the application on the request whose headers are complete, or queue it."""
+        parser = self.parser
+        http_version = parser.get_http_version()
+        url = httptools.parse_url(self.url)
+        scope: Any = {
+            "type": "http",
+            "asgi": _ASGI,
+            "http_version": http_version,
+            "method": parser.get_method().decode("ascii"),
+            "scheme": self.scheme,
+            "path": unquote(url.path.decode("ascii")),
+            "raw_path": url.path,
+            "query_string": url.query or b"",
+            "root_path": "",
+            "headers": self.headers,
+            "server": self.server,
+            "client": self.client,
+            "state": self.app_state,
+        }
+        before = self.cycle
+        cycle = self.cycle = Cycle(
+            scope,
+            self.transport,
+            self.flow,
+            self.logger,
+            self.access_logger,
+            False,
+            self.server_state.default_headers,
+            asyncio.Event(),
+            self.expect_100_continue,
+            http_version != "1.0" and parser.should_keep_alive(),
+            self.on_response_complete,
+        )
+        scope[READY] = cycle.ready
+        if before is None or before.response_complete:
+            self._start_asgi_task(cycle, self.app)
+        else:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((cycle, self.app))
 
     def on_body(self, body: bytes) -> None:
         self._silent = 0

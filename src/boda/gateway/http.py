@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from boda.gateway.body import Inbound, Receive
+from boda.gateway.cycle import READY
 from boda.gateway.service import Stream
 from boda.gateway.wire import WireRequest, WireResponse
 
@@ -44,7 +45,8 @@ def read_request(scope: Any, receive: Receive, idle_s: float) -> tuple[WireReque
     length = headers.get("content-length")
     announced = int(length) if length is not None and length.isdecimal() else None
     empty = announced == 0 or (announced is None and "transfer-encoding" not in headers)
-    return request, Inbound(receive, announced, empty=empty, idle_s=idle_s)
+    inbound = Inbound(receive, announced, empty=empty, idle_s=idle_s, ready=scope.get(READY))
+    return request, inbound
 
 
 async def send_response(
