@@ -129,20 +129,24 @@ def _translate(pattern: str) -> str:
 
 
 def _loops(tree: Iterable[Any], inside: bool) -> tuple[int, bool]:
-    """How many unbounded loops a pattern has, and whether one stands within another."""
+    """How many long loops a pattern has, and whether one may go through a text in many ways.
+
+    That is so when a loop holds another, or a choice: ``(a|aa)+`` has a way for every sum.
+    """
     count, nested = 0, False
     for code, value in tree:
         branches: list[Any] = []
         within = inside
         if code in (sre.MAX_REPEAT, sre.MIN_REPEAT, sre.POSSESSIVE_REPEAT):
+            nested = nested or (inside and value[0] != value[1])
             if value[1] > 8 and value[0] != value[1]:
                 count += 1
-                nested = nested or inside
                 within = True
             branches = [value[2]]
         elif code is sre.SUBPATTERN:
             branches = [value[-1]]
         elif code is sre.BRANCH:
+            nested = nested or inside
             branches = value[1]
         elif code in (sre.ASSERT, sre.ASSERT_NOT):
             branches = [value[1]]

@@ -89,8 +89,8 @@ class JsonRpc(Protocol):
         *,
         resource: str = "",
     ) -> WireResponse:
-        shape = self.error_shape(error.code)
-        code = shape.name if shape is not None else error.code
+        names = self.named(error.code)
+        shape, code = names.shape, names.type
         if self.version == "1.0":
             # 1.0 services name the shape in full, 1.1 services by its last part; clients of
             # either read what follows the #.
@@ -105,7 +105,7 @@ class JsonRpc(Protocol):
             tree[message_member(shape)] = error.message
         tree.update(plain(values))
         headers = self.request_id_headers(request_id)
-        headers.extend(query_error_header(self.service, shape, error))
+        headers.extend(query_error_header(self.service, names, error))
         headers.extend(error.headers.items())
         headers.append(("Content-Type", self.content_type))
         return WireResponse(error.status, headers, json_values.encode(tree))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from botocore.model import OperationModel, ServiceModel, Shape
 
@@ -16,6 +16,35 @@ from boda.gateway.wire import WireRequest, WireResponse
 _MAX_INFLATED = 128 * 1024 * 1024
 
 Headers = list[tuple[str, str]]
+
+_SQS = "AWS.SimpleQueueService."
+# What a service that once spoke query called its errors then, recorded, where the model has
+# forgotten it. Clients show these codes and choose the exception by the shape's name.
+_QUERY_CODES = {
+    "sqs": {
+        "BatchEntryIdsNotDistinct": _SQS + "BatchEntryIdsNotDistinct",
+        "BatchRequestTooLong": _SQS + "BatchRequestTooLong",
+        "EmptyBatchRequest": _SQS + "EmptyBatchRequest",
+        "InvalidBatchEntryId": _SQS + "InvalidBatchEntryId",
+        "InvalidParameterValueException": "InvalidParameterValue",
+        "MessageNotInflight": _SQS + "MessageNotInflight",
+        "MissingRequiredParameterException": "MissingParameter",
+        "PurgeQueueInProgress": _SQS + "PurgeQueueInProgress",
+        "QueueDeletedRecently": _SQS + "QueueDeletedRecently",
+        "QueueDoesNotExist": _SQS + "NonExistentQueue",
+        "QueueNameExists": "QueueAlreadyExists",
+        "TooManyEntriesInBatchRequest": _SQS + "TooManyEntriesInBatchRequest",
+        "UnsupportedOperation": _SQS + "UnsupportedOperation",
+    }
+}
+
+
+class ErrorNames(NamedTuple):
+    """An error's shape, if the model has one, its shape's name and its code on the wire."""
+
+    shape: Shape | None
+    type: str
+    code: str
 
 
 class Protocol(ABC):
@@ -28,7 +57,7 @@ class Protocol(ABC):
 
     def __init__(self, service: ServiceModel) -> None:
         self.service = service
-        self._errors: dict[str, Shape] | None = None
+        self._errors: dict[str, ErrorNames] | None = None
 
     def parse(
         self,
@@ -87,16 +116,23 @@ class Protocol(ABC):
     def malformed(self, error: Malformed) -> AwsError:
         return AwsError("SerializationException", error.reason)
 
-    def error_shape(self, code: str) -> Shape | None:
-        """The model's shape of an error, by its name or by its code on the wire."""
+    def named(self, code: str) -> ErrorNames:
+        """An error by its shape's name or by its code on the wire."""
         if self._errors is None:
-            by_code: dict[str, Shape] = {}
-            for shape in self.service.error_shapes:
-                by_code.setdefault(shape.metadata.get("error", {}).get("code", shape.name), shape)
-            for shape in self.service.error_shapes:
-                by_code[shape.name] = shape
-            self._errors = by_code
-        return self._errors.get(code)
+            self._errors = self._name_errors()
+        return self._errors.get(code) or ErrorNames(None, code, code)
+
+    def _name_errors(self) -> dict[str, ErrorNames]:
+        shapes = {shape.name: shape for shape in self.service.error_shapes}
+        codes = {
+            name: shape.metadata.get("error", {}).get("code", name)
+            for name, shape in shapes.items()
+        }
+        codes.update(_QUERY_CODES.get(self.service.service_name, {}))
+        named = {name: ErrorNames(shapes.get(name), name, code) for name, code in codes.items()}
+        for name, code in codes.items():
+            named.setdefault(code, named[name])
+        return named
 
     def request_id_headers(self, request_id: str) -> Headers:
         return [("x-amzn-RequestId", request_id)]
@@ -119,23 +155,12 @@ def whole_body(request: WireRequest, op: OperationModel) -> bytes:
     return bytes(body) if type(body) is not bytes else body
 
 
-def wire_code(shape: Shape | None, code: str) -> str:
-    """The code the wire carries: the model may name another one than the shape's name."""
-    if shape is None:
-        return code
-    found: str = shape.metadata.get("error", {}).get("code", shape.name)
-    return found
-
-
-def query_error_header(service: ServiceModel, shape: Shape | None, error: AwsError) -> Headers:
+def query_error_header(service: ServiceModel, names: ErrorNames, error: AwsError) -> Headers:
     """What clients of a service that once spoke query read the error's old code from."""
-    if not service.is_query_compatible:
-        return []
-    code = wire_code(shape, error.code)
-    if shape is not None and code == shape.name:
+    if not service.is_query_compatible or (names.shape is not None and names.code == names.type):
         return []
     side = "Receiver" if error.fault == "server" else "Sender"
-    return [("x-amzn-query-error", f"{code};{side}")]
+    return [("x-amzn-query-error", f"{names.code};{side}")]
 
 
 def message_member(shape: Shape | None) -> str:

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from botocore.model import OperationModel, ServiceModel, Shape
+from botocore.model import OperationModel, ServiceModel
 
 from boda.core.errors import AwsError
 from boda.gateway.protocols import form_values
 from boda.gateway.protocols.form_values import Ec2FormReader, Form, FormReader
-from boda.gateway.protocols.protocol import Protocol, whole_body, wire_code
+from boda.gateway.protocols.protocol import ErrorNames, Protocol, whole_body
 from boda.gateway.protocols.scalars import Malformed
 from boda.gateway.protocols.xml_values import XmlWriter, escape
 from boda.gateway.wire import WireRequest, WireResponse
@@ -104,14 +104,14 @@ class Query(Protocol):
         headers = self.request_id_headers(request_id)
         headers.extend(error.headers.items())
         headers.append(("Content-Type", self.content_type))
-        body = self._error_document(error, self.error_shape(error.code), request_id)
+        body = self._error_document(error, self.named(error.code), request_id)
         return WireResponse(error.status, headers, body.encode("utf-8", "replace"))
 
-    def _error_document(self, error: AwsError, shape: Shape | None, request_id: str) -> str:
+    def _error_document(self, error: AwsError, names: ErrorNames, request_id: str) -> str:
         kind = "Receiver" if error.fault == "server" else "Sender"
         return (
             f"<ErrorResponse{self._namespace()}><Error><Type>{kind}</Type>"
-            f"{error_elements(error, shape, self._writer)}</Error>"
+            f"{error_elements(error, names, self._writer)}</Error>"
             f"<RequestId>{escape(request_id)}</RequestId></ErrorResponse>"
         )
 
@@ -137,16 +137,16 @@ class Ec2(Query):
         if write is not None:
             write(parts, output)
 
-    def _error_document(self, error: AwsError, shape: Shape | None, request_id: str) -> str:
+    def _error_document(self, error: AwsError, names: ErrorNames, request_id: str) -> str:
         return (
-            f"<Response><Errors><Error>{error_elements(error, shape, self._writer)}</Error>"
+            f"<Response><Errors><Error>{error_elements(error, names, self._writer)}</Error>"
             f"</Errors><RequestID>{escape(request_id)}</RequestID></Response>"
         )
 
 
-def error_elements(error: AwsError, shape: Shape | None, writer: XmlWriter) -> str:
+def error_elements(error: AwsError, names: ErrorNames, writer: XmlWriter) -> str:
     """Code, message and further members of an error, as elements."""
-    parts = [f"<Code>{escape(wire_code(shape, error.code))}</Code>"]
+    parts = [f"<Code>{escape(names.code)}</Code>"]
     if error.message:
         parts.append(f"<Message>{escape(error.message)}</Message>")
     fields = {
@@ -154,6 +154,7 @@ def error_elements(error: AwsError, shape: Shape | None, writer: XmlWriter) -> s
         for name, value in error.fields.items()
         if value is not None and name.lower() not in ("code", "message")
     }
+    shape = names.shape
     if shape is not None:
         members = [
             (name, part)

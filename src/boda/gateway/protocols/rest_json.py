@@ -76,9 +76,10 @@ class RestJson(Rest):
         *,
         resource: str = "",
     ) -> WireResponse:
-        shape = self.error_shape(error.code)
+        names = self.named(error.code)
+        shape = names.shape
         headers = self.request_id_headers(request_id)
-        headers.append(("x-amzn-ErrorType", shape.name if shape is not None else error.code))
+        headers.append(("x-amzn-ErrorType", names.type))
         values = dict(error.fields)
         tree: dict[str, Any] = {}
         if shape is not None:

@@ -12,6 +12,7 @@ from botocore.model import OperationModel, ServiceModel, Shape
 
 from boda.core.errors import AwsError
 from boda.gateway.protocols import xml_values
+from boda.gateway.protocols.protocol import ErrorNames
 from boda.gateway.protocols.query import error_elements
 from boda.gateway.protocols.rest import (
     InputPlan,
@@ -127,7 +128,8 @@ class RestXml(Rest):
         *,
         resource: str = "",
     ) -> WireResponse:
-        shape = self.error_shape(error.code)
+        names = self.named(error.code)
+        shape = names.shape
         headers = self.request_id_headers(request_id)
         if shape is not None:
             plan = OutputPlan()
@@ -137,17 +139,17 @@ class RestXml(Rest):
         if (op is not None and op.http.get("method") == "HEAD") or error.status == 304:
             return WireResponse(error.status, headers, b"")
         headers.append(("Content-Type", self.content_type))
-        body = _DECLARATION + self.error_document(error, shape, request_id, resource)
+        body = _DECLARATION + self.error_document(error, names, request_id, resource)
         return WireResponse(error.status, headers, body.encode("utf-8", "replace"))
 
     def error_document(
-        self, error: AwsError, shape: Shape | None, request_id: str, resource: str
+        self, error: AwsError, names: ErrorNames, request_id: str, resource: str
     ) -> str:
         kind = "Receiver" if error.fault == "server" else "Sender"
         uri = self.service.metadata.get("xmlNamespace", "")
         space = f' xmlns="{escape(uri)}"' if uri else ""
         return (
             f"<ErrorResponse{space}><Error><Type>{kind}</Type>"
-            f"{error_elements(error, shape, self._writer)}</Error>"
+            f"{error_elements(error, names, self._writer)}</Error>"
             f"<RequestId>{escape(request_id)}</RequestId></ErrorResponse>"
         )

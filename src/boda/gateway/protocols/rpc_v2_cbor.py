@@ -98,8 +98,8 @@ class RpcV2Cbor(Protocol):
         *,
         resource: str = "",
     ) -> WireResponse:
-        shape = self.error_shape(error.code)
-        code = shape.name if shape is not None else error.code
+        names = self.named(error.code)
+        shape, code = names.shape, names.type
         tree: dict[str, Any] = {"__type": f"com.amazonaws.{self.service.endpoint_prefix}#{code}"}
         values = dict(error.fields)
         if shape is not None:
@@ -110,7 +110,7 @@ class RpcV2Cbor(Protocol):
             tree[message_member(shape)] = error.message
         tree.update(plain(values))
         headers = self.request_id_headers(request_id)
-        headers.extend(query_error_header(self.service, shape, error))
+        headers.extend(query_error_header(self.service, names, error))
         headers.extend(error.headers.items())
         headers.append(("Content-Type", _CONTENT_TYPE))
         return WireResponse(error.status, headers, cbor_values.encode(tree))

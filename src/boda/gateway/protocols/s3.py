@@ -13,7 +13,7 @@ from typing import Any
 from botocore.model import OperationModel, Shape
 
 from boda.core.errors import AwsError
-from boda.gateway.protocols.protocol import Headers
+from boda.gateway.protocols.protocol import ErrorNames, Headers
 from boda.gateway.protocols.query import error_elements
 from boda.gateway.protocols.rest import InputPlan, OutputPlan
 from boda.gateway.protocols.rest_xml import RestXml
@@ -137,13 +137,13 @@ class S3(RestXml):
         return location
 
     def error_document(
-        self, error: AwsError, shape: Shape | None, request_id: str, resource: str
+        self, error: AwsError, names: ErrorNames, request_id: str, resource: str
     ) -> str:
         where = ""
         if resource and not {"Resource", "Key", "BucketName"} & error.fields.keys():
             where = f"<Resource>{escape(resource)}</Resource>"
         return (
-            f"<Error>{error_elements(error, shape, self._writer)}{where}"
+            f"<Error>{error_elements(error, names, self._writer)}{where}"
             f"<RequestId>{escape(request_id)}</RequestId>"
             f"<HostId>{_host_id(request_id)}</HostId></Error>"
         )
