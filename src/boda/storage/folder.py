@@ -1,13 +1,13 @@
 """The data folder: what lies where, its lock, and what other processes may read of it.
 
-    boda.db       rows (SQLite, WAL)
-    blobs/        objects' bytes
-    code/         functions' code, unpacked, by digest
-    library/      what functions find under /var/runtime
-    sandbox/      state of running environments
-    root.json     the root user's key pair, mode 0600
-    address.json  where a running boda answers
-    lock          held by the running boda
+boda.db       rows (SQLite, WAL)
+blobs/        objects' bytes
+code/         functions' code, unpacked, by digest
+library/      what functions find under /var/runtime
+sandbox/      state of running environments
+root.json     the root user's key pair, mode 0600
+address.json  where a running boda answers
+lock          held by the running boda
 """
 
 from __future__ import annotations
