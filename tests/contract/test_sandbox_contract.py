@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import os
 import signal
 import sys
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -405,3 +407,58 @@ async def test_cpu_is_lent_for_the_start_and_then_limited(kit: Kit) -> None:
         2,
     )
     await sandbox.destroy()
+
+
+async def test_variables_that_are_too_long_harm_nobody_else(kit: Kit) -> None:
+    before = await kit.start()
+    with pytest.raises(SandboxError, match="too long"):
+        await kit.start(environment={"BIG": "x" * (1 << 20)})
+    with pytest.raises(SandboxError):
+        await kit.start(environment={"NUL": "a\0b"})
+    [zygote] = kit.sandboxes._zygotes.values()
+    assert zygote.alive and await run(before, "answer = 1") == 1
+    await before.destroy()
+
+
+async def test_a_start_that_is_given_up_leaves_no_sandbox(kit: Kit) -> None:
+    for pause_s in (0.0, 0.002, 0.004, 0.006, 0.01):
+        task = asyncio.create_task(kit.start())
+        await asyncio.sleep(pause_s)
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await (await task).destroy()
+    assert not kit.sandboxes._alive
+    for path in kit.sandboxes.hierarchy.paths:
+        assert not [entry for entry in Path(path).iterdir() if entry.is_dir()]
+
+
+def test_on_uvloop_too(kit: Kit, tmp_path: Path) -> None:
+    """The platform runs on it, and it has its own ways with sockets and descriptors."""
+    uvloop = pytest.importorskip("uvloop")
+    python = ThisPython()
+
+    async def life() -> None:
+        sandboxes = LinuxSandboxes(
+            tmp_path / "state",
+            {python.name: python},
+            SnippetLibrary(tmp_path / "library"),
+            isolation="full" if kit.isolated else "process",
+            network=False,
+            instance=f"uvloop-{tmp_path}",
+        )
+        try:
+            sandbox = await sandboxes.start(SandboxSpec("env", "python", kit.code))
+            assert await run(sandbox, "answer = 1") == 1
+            await sandbox.restart({})
+            with pytest.raises(Died) as died:
+                await run(sandbox, "import os; os._exit(2)")
+            assert died.value.how == Exit(2, None)
+            await sandbox.destroy()
+        finally:
+            await sandboxes.close()
+
+    thread = threading.Thread(target=lambda: results.append(uvloop.run(life())))
+    results: list[None] = []
+    thread.start()
+    thread.join(60)
+    assert results == [None]

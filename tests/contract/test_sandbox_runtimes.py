@@ -48,6 +48,11 @@ async def test_each_runs_with_boto3_ready(tmp_path: Path) -> None:
             assert (version, prefix) == (runtime.version, "/var/lang")
             assert where == "/var/runtime/boto3/__init__.py"
             assert seconds < 2
+            own = (
+                "import botocore.session; a, b = (botocore.session.Session() for _ in 'ab'); "
+                "answer = [a.get_component('data_loader') is b.get_component('data_loader')]"
+            )
+            assert await run(sandbox, own) == [True]  # parsed once, in the zygote
             await sandbox.destroy()
     finally:
         await sandboxes.close()

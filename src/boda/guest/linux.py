@@ -155,6 +155,13 @@ def install_filter(program):
     prctl(PR_SET_SECCOMP, 2, ctypes.addressof(holder))
 
 
+def give_memory_back():
+    """Return to the kernel what malloc keeps for later; with less to copy, a fork is faster."""
+    trim = getattr(_libc, "malloc_trim", None)
+    if trim is not None:
+        trim(ctypes.c_size_t(0))
+
+
 def close_range(first, last=0xFFFFFFFF):
     result = _syscall(_CLOSE_RANGE, ctypes.c_uint(first), ctypes.c_uint(last), ctypes.c_uint(0))
     _check(result, "close_range")

@@ -20,6 +20,7 @@ from typing import Literal, Protocol
 from boda.sandbox.contract import SandboxError, Usage
 
 PERIOD_US = 100_000
+PLATFORM = "boda-platform"
 CONTROLLERS = ("memory", "cpu", "pids", "freezer", "cpuacct")
 
 
@@ -46,6 +47,7 @@ class Group(Protocol):
     def freeze(self) -> None: ...
     def thaw(self) -> None: ...
     def usage(self) -> Usage: ...
+    def peak_bytes(self) -> int: ...
     def reset_peak(self) -> None: ...
     def oom_kills(self) -> int: ...
     def kill(self) -> None: ...
@@ -112,12 +114,26 @@ def _remove(path: Path) -> bool:
     return True
 
 
+def _number_at(fd: int | None) -> int:
+    """What an open file of one number holds now; 0 when it cannot be read."""
+    if fd is not None:
+        with contextlib.suppress(OSError, ValueError):
+            return int(os.pread(fd, 64, 0))
+    return 0
+
+
 class _Entries:
     """Descriptors that belong to a group, closed with it."""
 
     def __init__(self) -> None:
         self.entries: dict[str, int] = {}
         self.freezer: int | None = None
+
+    def _freezer_write(self, text: bytes) -> None:
+        # Through the descriptor that is kept: this stands between a caller and its answer.
+        if self.freezer is not None:
+            with contextlib.suppress(OSError):
+                os.pwrite(self.freezer, text, 0)
 
     def _open(self, name: str, path: Path, file: str) -> None:
         self.entries[name] = os.open(path / file, os.O_WRONLY | os.O_CLOEXEC)
@@ -161,21 +177,20 @@ class _Group2(_Entries):
         _write(self._path, "cpu.max.burst", _quota(cpu))
 
     def freeze(self) -> None:
-        _write(self._path, "cgroup.freeze", 1)
+        self._freezer_write(b"1")
 
     def thaw(self) -> None:
-        _write(self._path, "cgroup.freeze", 0)
+        self._freezer_write(b"0")
 
     def usage(self) -> Usage:
         now = _number(self._path, "memory.current")
         now = max(0, now - _fields(_read(self._path, "memory.stat")).get("inactive_file", 0))
         cpu = _fields(_read(self._path, "cpu.stat")).get("usage_usec", 0) / 1e6
-        peak = 0
-        if self._peak is not None:
-            with contextlib.suppress(OSError, ValueError):
-                peak = int(os.pread(self._peak, 64, 0))
         self._highest = max(self._highest, now)
-        return Usage(now, peak or self._highest, cpu)
+        return Usage(now, _number_at(self._peak) or self._highest, cpu)
+
+    def peak_bytes(self) -> int:
+        return _number_at(self._peak) or self.usage().peak_bytes
 
     def reset_peak(self) -> None:
         self._highest = 0
@@ -203,6 +218,7 @@ class _Group1(_Entries):
     def __init__(self, paths: dict[str, Path], limit: Limit) -> None:
         super().__init__()
         self._paths = paths
+        self._peak: int | None = None
         try:
             for path in set(paths.values()):
                 path.mkdir()
@@ -210,6 +226,7 @@ class _Group1(_Entries):
                 _write(memory, "memory.swappiness", 0)
                 _write(memory, "memory.limit_in_bytes", limit.memory_bytes)
                 _write(memory, "memory.memsw.limit_in_bytes", limit.memory_bytes)
+                self._peak = os.open(memory / "memory.max_usage_in_bytes", os.O_RDONLY)
             if (pids := paths.get("pids")) is not None:
                 _write(pids, "pids.max", limit.processes)
             self.set_cpu(limit.cpu)
@@ -232,17 +249,20 @@ class _Group1(_Entries):
         _write(path, "cpu.cfs_burst_us", _quota(cpu))
 
     def freeze(self) -> None:
-        _write(self._at("freezer"), "freezer.state", "FROZEN")
+        self._freezer_write(b"FROZEN")
 
     def thaw(self) -> None:
-        _write(self._at("freezer"), "freezer.state", "THAWED")
+        self._freezer_write(b"THAWED")
 
     def usage(self) -> Usage:
         memory = self._at("memory")
         now = _number(memory, "memory.usage_in_bytes")
         now = max(0, now - _fields(_read(memory, "memory.stat")).get("inactive_file", 0))
-        peak = _number(memory, "memory.max_usage_in_bytes")
-        return Usage(now, max(peak, now), _number(self._at("cpuacct"), "cpuacct.usage") / 1e9)
+        cpu_s = _number(self._at("cpuacct"), "cpuacct.usage") / 1e9
+        return Usage(now, max(_number_at(self._peak), now), cpu_s)
+
+    def peak_bytes(self) -> int:
+        return _number_at(self._peak)
 
     def reset_peak(self) -> None:
         _write(self._at("memory"), "memory.max_usage_in_bytes", 0)
@@ -255,6 +275,9 @@ class _Group1(_Entries):
 
     def remove(self) -> bool:
         self._close()
+        if self._peak is not None:
+            os.close(self._peak)
+            self._peak = None
         gone = [_remove(path) for path in set(self._paths.values())]
         return all(gone)
 
@@ -276,6 +299,9 @@ class _NoGroup:
 
     def usage(self) -> Usage:
         return Usage(0, 0, 0.0)
+
+    def peak_bytes(self) -> int:
+        return 0
 
     def oom_kills(self) -> int:
         return 0
@@ -326,6 +352,8 @@ def _place(mount: _Mount, own: str) -> Path:
     """Where a cgroup lies below a mount, which may show only a part of the tree."""
     if mount.root != "/" and own.startswith(mount.root):
         own = own[len(mount.root) :]
+    if own.endswith("/" + PLATFORM):
+        own = own[: -len(PLATFORM) - 1]  # where an earlier platform has stepped aside
     path = mount.point / own.lstrip("/")
     return path if path.is_dir() else mount.point
 
@@ -335,9 +363,10 @@ class Hierarchy2:
 
     version: Literal[0, 1, 2] = 2
 
-    def __init__(self, top: Path, name: str) -> None:
-        """SandboxError when groups cannot be made below ``top``."""
-        self._moved_to: Path | None = None
+    def __init__(self, top: Path, name: str, *, whole: bool = False) -> None:
+        """SandboxError when groups cannot be made below ``top``. whole: ``top`` is all of the
+        tree that this machine or container sees."""
+        self._whole = whole
         wanted = {"memory", "cpu", "pids"} & set(_read(top, "cgroup.controllers").split())
         self._enable(top, wanted)
         self._base = top / name
@@ -363,15 +392,19 @@ class Hierarchy2:
                 _write(path, "cgroup.subtree_control", f"+{controller}")
 
     def _step_aside(self, path: Path) -> bool:
-        if self._moved_to is not None:
+        """Move what is in a group into a leaf of it, if all of that is this platform's own or
+        this is the root of a container."""
+        inside = _read(path, "cgroup.procs").split()
+        if inside != [str(os.getpid())] and not (self._whole and os.geteuid() == 0):
             return False
-        leaf = path / "boda-platform"
+        leaf = path / PLATFORM
         try:
             leaf.mkdir(exist_ok=True)
-            (leaf / "cgroup.procs").write_text(str(os.getpid()))
+            for pid in inside:
+                with contextlib.suppress(ProcessLookupError):
+                    (leaf / "cgroup.procs").write_text(pid)
         except OSError:
             return False
-        self._moved_to = leaf
         return True
 
     def make(self, name: str, limit: Limit) -> Group:
@@ -433,7 +466,7 @@ def open_hierarchy(instance: str) -> Hierarchy:
         at_root = os.geteuid() == 0 and not (mount.point / "cgroup.type").exists()
         top = mount.point if at_root else _place(mount, own.get("", "/"))
         with contextlib.suppress(SandboxError):
-            return Hierarchy2(top, name)
+            return Hierarchy2(top, name, whole=top == mount.point)
     tops: dict[str, Path] = {}
     for mount in mounts:
         if mount.kind == "cgroup":

@@ -186,7 +186,12 @@ class LinuxSandboxes:
                 if zygote.alive:
                     return zygote
                 await zygote.close()
-            folder = await asyncio.to_thread(self._library.prepare, interpreter)
+            try:
+                folder = await asyncio.to_thread(self._library.prepare, interpreter)
+            except (OSError, PlatformError) as error:  # a full disk, for example
+                raise SandboxError(
+                    f"what functions find beside their code could not be laid out: {error}"
+                ) from None
             mount_point = self._state / f"root-{next(self._mounts)}"
             zygote = Zygote(interpreter, folder, self._host, self._mode, mount_point, self._hidden)
             await zygote.start()

@@ -96,6 +96,7 @@ class LinuxSandbox:
         self._running: asyncio.Future[None] = self._loop.create_future()
         self._exit: asyncio.Future[Exit] = self._loop.create_future()
         self._dead = asyncio.Event()
+        self._forked = asyncio.Event()
         self._pidfd = -1
         self._oom_seen = 0
         self._listeners: list[socket.socket] = []
@@ -169,6 +170,7 @@ class LinuxSandbox:
         if event == "forked":
             self.pid, self._pidfd = said["pid"], fds[0]
             self._loop.add_reader(self._pidfd, self._died)
+            self._forked.set()
         elif event == "running":
             self.marks = [(name, at) for name, at in said["marks"]]
             if fds:
@@ -201,6 +203,7 @@ class LinuxSandbox:
         self._lost("the sandbox ended")
 
     def _lost(self, reason: str) -> None:
+        self._forked.set()
         if self._control is not None:
             self._loop.remove_reader(self._control.fileno())
             self._control.close()
@@ -252,6 +255,9 @@ class LinuxSandbox:
     def usage(self) -> Usage:
         return self._group.usage()
 
+    def peak_bytes(self) -> int:
+        return self._group.peak_bytes()
+
     def reset_peak(self) -> None:
         self._group.reset_peak()
 
@@ -283,6 +289,10 @@ class LinuxSandbox:
         if self._boost is not None:
             self._boost.cancel()
             self._boost = None
+        if self._pidfd < 0:
+            # The order is under way: the init it makes must be known before it can be ended.
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._forked.wait(), _END_TIMEOUT_S)
         if self._isolated and self._pidfd >= 0:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import json
 import os
 import socket
@@ -146,6 +147,8 @@ class Zygote:
                 except BlockingIOError:
                     await asyncio.sleep(0.001)  # many forks are under way
                 except OSError as error:
+                    if error.errno == errno.EMSGSIZE:
+                        raise SandboxError("the environment's variables are too long") from error
                     self._drop()
                     raise SandboxError(f"the zygote of {self.runtime.name}: {error}") from error
 
