@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import uuid
 
 _ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
 
@@ -32,7 +31,12 @@ class Ids:
 
     def uuid(self) -> str:
         """A version 4 UUID in its usual form."""
-        return str(uuid.UUID(bytes=self.bytes(16), version=4))
+        # Put together by hand: the uuid module takes five times as long, on every request.
+        digits = self.bytes(16).hex()
+        variant = "89ab"[int(digits[16], 16) & 3]
+        return (
+            f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
+        )
 
     def hex(self, digits: int) -> str:
         """So many lower-case hexadecimal digits."""

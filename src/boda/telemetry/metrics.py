@@ -73,17 +73,29 @@ class MetricBuffer:
         unit: str,
         now_s: float,
     ) -> None:
-        dimension = tuple(sorted(dimensions.items())) if dimensions else ()
+        if not dimensions:
+            dimension: tuple[tuple[str, str], ...] = ()
+        elif len(dimensions) == 1:
+            dimension = tuple(dimensions.items())
+        else:
+            dimension = tuple(sorted(dimensions.items()))
         series = (account, region, namespace, name, dimension, unit)
-        if not math.isfinite(value) or not self._admit(series, int(now_s) // 3600):
-            self.dropped += 1
-            return
-        key = (series, int(now_s) // 60 * 60)
+        moment = int(now_s)
+        key = (series, moment - moment % 60)
+        finite = math.isfinite(value)
         found = self._minutes.get(key)
-        if found is None:
+        if found is not None and finite:
+            # The usual case: a series that was admitted in this minute already.
+            found.samples += 1
+            found.sum += value
+            if value < found.minimum:
+                found.minimum = value
+            if value > found.maximum:
+                found.maximum = value
+        elif finite and self._admit(series, moment // 3600):
             self._minutes[key] = Statistics(1, value, value, value)
         else:
-            found.add(1, value, value, value)
+            self.dropped += 1
 
     def _admit(self, series: Series, hour: int) -> bool:
         if hour != self._seen_hour:
