@@ -45,8 +45,6 @@ class Stage:
                 "HTTPHeaders": {},
                 "HTTPStatusCode": meta.get("HTTPStatusCode"),
             }
-            # The wire names the resource of errors; the recordings leave it out.
-            noted.get("Error", {}).pop("Resource", None)
             if "Body" in answer:
                 data = await asyncio.to_thread(answer["Body"].read)
                 noted["Body"] = data.decode()

@@ -41,9 +41,7 @@ class Refusals:
         request_id = self._request_id(x)
         model = x.offered.model if x.offered is not None else None
         try:
-            response = self._protocol(x).serialize_error(
-                error, model, request_id, resource=x.request.path
-            )
+            response = self._protocol(x).serialize_error(error, model, request_id)
         except Exception:
             log.exception("request %s: its error could not be written", request_id)
             return WireResponse(500, [("x-amzn-RequestId", request_id)])

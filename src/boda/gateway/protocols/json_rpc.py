@@ -86,8 +86,6 @@ class JsonRpc(Protocol):
         error: AwsError,
         op: OperationModel | None,
         request_id: str,
-        *,
-        resource: str = "",
     ) -> WireResponse:
         names = self.named(error.code)
         shape, code = names.shape, names.type

@@ -108,8 +108,6 @@ class Protocol(ABC):
         error: AwsError,
         op: OperationModel | None,
         request_id: str,
-        *,
-        resource: str = "",
     ) -> WireResponse:
         """The error as the service would send it; op is None before one is known."""
 

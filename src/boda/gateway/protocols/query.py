@@ -98,8 +98,6 @@ class Query(Protocol):
         error: AwsError,
         op: OperationModel | None,
         request_id: str,
-        *,
-        resource: str = "",
     ) -> WireResponse:
         headers = self.request_id_headers(request_id)
         headers.extend(error.headers.items())

@@ -73,8 +73,6 @@ class RestJson(Rest):
         error: AwsError,
         op: OperationModel | None,
         request_id: str,
-        *,
-        resource: str = "",
     ) -> WireResponse:
         names = self.named(error.code)
         shape = names.shape

@@ -125,8 +125,6 @@ class RestXml(Rest):
         error: AwsError,
         op: OperationModel | None,
         request_id: str,
-        *,
-        resource: str = "",
     ) -> WireResponse:
         names = self.named(error.code)
         shape = names.shape
@@ -139,12 +137,10 @@ class RestXml(Rest):
         if (op is not None and op.http.get("method") == "HEAD") or error.status == 304:
             return WireResponse(error.status, headers, b"")
         headers.append(("Content-Type", self.content_type))
-        body = _DECLARATION + self.error_document(error, names, request_id, resource)
+        body = _DECLARATION + self.error_document(error, names, request_id)
         return WireResponse(error.status, headers, body.encode("utf-8", "replace"))
 
-    def error_document(
-        self, error: AwsError, names: ErrorNames, request_id: str, resource: str
-    ) -> str:
+    def error_document(self, error: AwsError, names: ErrorNames, request_id: str) -> str:
         kind = "Receiver" if error.fault == "server" else "Sender"
         uri = self.service.metadata.get("xmlNamespace", "")
         space = f' xmlns="{escape(uri)}"' if uri else ""

@@ -95,8 +95,6 @@ class RpcV2Cbor(Protocol):
         error: AwsError,
         op: OperationModel | None,
         request_id: str,
-        *,
-        resource: str = "",
     ) -> WireResponse:
         names = self.named(error.code)
         shape, code = names.shape, names.type

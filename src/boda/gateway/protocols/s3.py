@@ -136,14 +136,9 @@ class S3(RestXml):
 
         return location
 
-    def error_document(
-        self, error: AwsError, names: ErrorNames, request_id: str, resource: str
-    ) -> str:
-        where = ""
-        if resource and not {"Resource", "Key", "BucketName"} & error.fields.keys():
-            where = f"<Resource>{escape(resource)}</Resource>"
+    def error_document(self, error: AwsError, names: ErrorNames, request_id: str) -> str:
         return (
-            f"<Error>{error_elements(error, names, self._writer)}{where}"
+            f"<Error>{error_elements(error, names, self._writer)}"
             f"<RequestId>{escape(request_id)}</RequestId>"
             f"<HostId>{_host_id(request_id)}</HostId></Error>"
         )
