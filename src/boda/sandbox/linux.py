@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from boda.core.clock import Clock, SystemClock
+from boda.core.errors import PlatformError
 from boda.sandbox import plan
 from boda.sandbox.cgroups import Group, Hierarchy, Limit, NoHierarchy, favour_moves, open_hierarchy
 from boda.sandbox.contract import (
