@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -113,6 +114,18 @@ class Platform:
 
     async def start(self) -> None:
         """Raises PlatformError; what was started by then is for ``stop`` to end."""
+        try:
+            await self._start()
+        except OSError as error:
+            where = error.filename or self._folder.path
+            raise PlatformError(
+                f"boda cannot start ({error.strerror or error}: {os.fsdecode(where)}); put that "
+                "right or choose another folder with --data-dir."
+            ) from None
+        except AwsError as error:  # what is written at every start met a full disk
+            raise PlatformError(f"boda cannot start. {error.message}") from None
+
+    async def _start(self) -> None:
         settings, clock, ids = self._settings, self._clock, self._ids
         self._folder.take()
         self._later("folder", self._release_folder)

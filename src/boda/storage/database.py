@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import queue
 import threading
 from collections.abc import Callable
@@ -27,6 +28,7 @@ from boda.core.errors import AwsError, PlatformError
 T = TypeVar("T")
 
 _GROUP_LIMIT = 512
+_CHECKED_BYTES = 256 * 1024 * 1024
 
 
 class Database:
@@ -41,6 +43,7 @@ class Database:
         self, path: Path, metadata: list[sa.MetaData], *, schema_version: int = 1, readers: int = 4
     ) -> None:
         self._path = path
+        _make_private(path)
         self._engine = _engine(path)
         self._queue: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
         self._readers = ThreadPoolExecutor(readers, thread_name_prefix="boda-read")
@@ -49,9 +52,10 @@ class Database:
             self._prepare(metadata, schema_version)
         except sa.exc.DatabaseError as error:
             self._engine.dispose()
+            remedy = "free some space" if _disk_failed(error) else "restore it from a backup"
             raise PlatformError(
-                f"The database {path} cannot be used ({error.orig}); restore it from a backup or "
-                "choose another --data-dir."
+                f"The database {path} cannot be used ({error.orig}); {remedy} or choose another "
+                "--data-dir."
             ) from None
         self._writer = threading.Thread(target=self._run_writer, name="boda-write", daemon=True)
         self._writer.start()
@@ -67,8 +71,20 @@ class Database:
                 )
             for tables in metadata:
                 tables.create_all(connection)
+            self._check_pages(connection)
             connection.exec_driver_sql(f"PRAGMA user_version={schema_version}")
             connection.commit()
+
+    def _check_pages(self, connection: Connection) -> None:
+        """Refuse a damaged file before anything is built on it; big ones would take too long."""
+        if self._path.stat().st_size > _CHECKED_BYTES:
+            return
+        found = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar()
+        if found != "ok":
+            raise PlatformError(
+                f"The database {self._path} is damaged ({found}); restore it from a backup or "
+                "choose another --data-dir."
+            )
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         """Run ``work`` on a read connection and return its answer."""
@@ -156,6 +172,15 @@ class Database:
             outcomes = [(write, None, failure) for write in group]
         for write, value, problem in outcomes:
             write.answer(value, problem)
+
+
+def _make_private(path: Path) -> None:
+    """Rows hold secret keys. SQLite gives its log and index the mode of the database itself."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        os.fchmod(descriptor, 0o600)
+    finally:
+        os.close(descriptor)
 
 
 def _disk_failed(error: BaseException | None) -> bool:
