@@ -155,7 +155,7 @@ class Queue:
             raise AwsError(
                 "ServiceException",
                 "The event could not be stored; send it again.",
-                500,
+                503,
                 Type="Service",
             ) from None
 

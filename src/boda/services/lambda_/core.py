@@ -281,5 +281,5 @@ def storage_failure(error: BaseException) -> AwsError:
     """The platform's disk refused: the caller may try again, nothing was changed."""
     words = getattr(error, "strerror", None) or str(error).splitlines()[0][:200]
     return AwsError(
-        "ServiceException", f"The change could not be stored: {words}", 500, Type="Service"
+        "ServiceException", f"The change could not be stored: {words}", 503, Type="Service"
     )
