@@ -15,7 +15,7 @@ from botocore.model import ServiceModel
 from boda.gateway.paths import PathTable
 
 _KEPT = 8
-_TRIED = 3
+_TRIED = 16
 # Signing names under which the service has another name, where the names do not begin alike.
 _OTHER_NAMES = {
     "execute-api": ("apigatewaymanagementapi",),
@@ -62,7 +62,7 @@ def _load(signing_name: str) -> list[PathTable]:
     for name in wanted[:_TRIED]:
         try:
             model = ServiceModel(loader.load_service_model(name, "service-2"), name)
-            if model.signing_name == signing_name and str(model.protocol).startswith("rest"):
+            if signing_name in (model.signing_name, name) and str(model.protocol).startswith("rest"):
                 tables.append(PathTable(model))
         except BotoCoreError:
             continue

@@ -16,10 +16,14 @@ from botocore.model import ServiceModel
 from boda.gateway.paths import Labels, PathTable
 from boda.gateway.wire import WireRequest
 
+_S3_CONTROL = "s3control"
+_S3_CONTROL_PATH = "/v20180820/"
 RPC_CBOR = "smithy-rpc-v2-cbor"
 _REST = ("rest-json", "rest-xml")
 _QUERY = ("query", "ec2")
 _MAX_FIELDS = 20_000
+# S3 apart, the REST services that speak XML: a request alone does not tell its protocol.
+_IN_XML = frozenset({"cloudfront", "route53", _S3_CONTROL})
 
 
 @dataclass(slots=True)
@@ -155,6 +159,9 @@ class Router:
         if known.table is not None:
             path = request.path
             if known is self._s3:
+                if path.startswith(_S3_CONTROL_PATH) and "x-amz-account-id" in headers:
+                    # Signed as S3, and of another model.
+                    return _absent(request, _S3_CONTROL)
                 bucket = self.bucket_of_host(request.host)
                 if bucket:
                     path = f"/{quote(bucket)}{path if path != '/' else ''}"
@@ -253,7 +260,7 @@ def _absent(request: WireRequest, scope: str) -> Route:
         or "Action=" in request.query
     ):
         return Route("", "ec2" if scope == "ec2" else "query", absent=scope)
-    return Route("", "rest-json", absent=scope)
+    return Route("", "rest-xml" if scope in _IN_XML else "rest-json", absent=scope)
 
 
 def _rpc_operation(path: str) -> str:
