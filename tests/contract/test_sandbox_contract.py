@@ -239,7 +239,9 @@ async def test_usage_follows_memory(sandbox: Sandbox) -> None:
     await run(sandbox, "del block")
     assert sandbox.usage().memory_bytes < after.memory_bytes - (30 << 20)
     assert sandbox.usage().peak_bytes >= after.memory_bytes
+    assert sandbox.peak_bytes() >= after.memory_bytes
     sandbox.reset_peak()
+    assert sandbox.peak_bytes() < after.memory_bytes
     assert sandbox.usage().peak_bytes < after.memory_bytes
 
 
@@ -250,6 +252,7 @@ async def test_everything_is_safe_after_its_death(kit: Kit) -> None:
     sandbox.freeze()
     sandbox.thaw()
     sandbox.usage()
+    sandbox.peak_bytes()
     sandbox.reset_peak()
     sandbox.limit_cpu()
     await asyncio.wait_for(sandbox.stop_runtime(), 1)

@@ -128,6 +128,16 @@ class _Entries:
     def __init__(self) -> None:
         self.entries: dict[str, int] = {}
         self.freezer: int | None = None
+        self._peak: int | None = None
+
+    def peak_bytes(self) -> int:
+        """Of the time since it was last reset; 0 where nothing counts it."""
+        return _number_at(self._peak)
+
+    def _open_peak(self, path: Path) -> None:
+        """Kept open: in version 2 a peak is reset for those only who read this descriptor."""
+        with contextlib.suppress(OSError):
+            self._peak = os.open(path, os.O_RDWR | os.O_CLOEXEC)
 
     def _freezer_write(self, text: bytes) -> None:
         # Through the descriptor that is kept: this stands between a caller and its answer.
@@ -145,6 +155,9 @@ class _Entries:
         if self.freezer is not None:
             os.close(self.freezer)
             self.freezer = None
+        if self._peak is not None:
+            os.close(self._peak)
+            self._peak = None
 
 
 class _Group2(_Entries):
@@ -163,14 +176,10 @@ class _Group2(_Entries):
             self.set_cpu(limit.cpu)
             self._open("cgroup0", path, "cgroup.procs")
             self.freezer = os.open(path / "cgroup.freeze", os.O_WRONLY | os.O_CLOEXEC)
-            # The peak counts from when the file was opened and reset; older kernels cannot.
-            self._peak: int | None = None
-            with contextlib.suppress(OSError):
-                self._peak = os.open(path / "memory.peak", os.O_RDWR | os.O_CLOEXEC)
+            self._open_peak(path / "memory.peak")
         except OSError:
             self.remove()
             raise
-        self._highest = 0
 
     def set_cpu(self, cpu: float) -> None:
         _write(self._path, "cpu.max", f"{_quota(cpu)} {PERIOD_US}")
@@ -186,14 +195,9 @@ class _Group2(_Entries):
         now = _number(self._path, "memory.current")
         now = max(0, now - _fields(_read(self._path, "memory.stat")).get("inactive_file", 0))
         cpu = _fields(_read(self._path, "cpu.stat")).get("usage_usec", 0) / 1e6
-        self._highest = max(self._highest, now)
-        return Usage(now, _number_at(self._peak) or self._highest, cpu)
-
-    def peak_bytes(self) -> int:
-        return _number_at(self._peak) or self.usage().peak_bytes
+        return Usage(now, max(self.peak_bytes(), now), cpu)
 
     def reset_peak(self) -> None:
-        self._highest = 0
         if self._peak is not None:
             with contextlib.suppress(OSError):
                 os.write(self._peak, b"reset")  # Linux 6.12; before, the peak is of a lifetime
@@ -206,9 +210,6 @@ class _Group2(_Entries):
 
     def remove(self) -> bool:
         self._close()
-        if getattr(self, "_peak", None) is not None:
-            os.close(self._peak)  # type: ignore[arg-type]
-            self._peak = None
         return _remove(self._path)
 
 
@@ -218,7 +219,6 @@ class _Group1(_Entries):
     def __init__(self, paths: dict[str, Path], limit: Limit) -> None:
         super().__init__()
         self._paths = paths
-        self._peak: int | None = None
         try:
             for path in set(paths.values()):
                 path.mkdir()
@@ -226,7 +226,7 @@ class _Group1(_Entries):
                 _write(memory, "memory.swappiness", 0)
                 _write(memory, "memory.limit_in_bytes", limit.memory_bytes)
                 _write(memory, "memory.memsw.limit_in_bytes", limit.memory_bytes)
-                self._peak = os.open(memory / "memory.max_usage_in_bytes", os.O_RDONLY)
+                self._open_peak(memory / "memory.max_usage_in_bytes")
             if (pids := paths.get("pids")) is not None:
                 _write(pids, "pids.max", limit.processes)
             self.set_cpu(limit.cpu)
@@ -259,13 +259,12 @@ class _Group1(_Entries):
         now = _number(memory, "memory.usage_in_bytes")
         now = max(0, now - _fields(_read(memory, "memory.stat")).get("inactive_file", 0))
         cpu_s = _number(self._at("cpuacct"), "cpuacct.usage") / 1e9
-        return Usage(now, max(_number_at(self._peak), now), cpu_s)
-
-    def peak_bytes(self) -> int:
-        return _number_at(self._peak)
+        return Usage(now, max(self.peak_bytes(), now), cpu_s)
 
     def reset_peak(self) -> None:
-        _write(self._at("memory"), "memory.max_usage_in_bytes", 0)
+        if self._peak is not None:
+            with contextlib.suppress(OSError):
+                os.write(self._peak, b"0")
 
     def oom_kills(self) -> int:
         return _fields(_read(self._at("memory"), "memory.oom_control")).get("oom_kill", 0)
@@ -275,9 +274,6 @@ class _Group1(_Entries):
 
     def remove(self) -> bool:
         self._close()
-        if self._peak is not None:
-            os.close(self._peak)
-            self._peak = None
         gone = [_remove(path) for path in set(self._paths.values())]
         return all(gone)
 

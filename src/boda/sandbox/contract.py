@@ -126,6 +126,9 @@ class Sandbox(Protocol):
 
     def usage(self) -> Usage: ...
 
+    def peak_bytes(self) -> int:
+        """``usage().peak_bytes`` alone, for one system call: it is asked for after invocations."""
+
     def reset_peak(self) -> None: ...
 
     def limit_cpu(self) -> None:
