@@ -342,3 +342,13 @@ def test_values_are_shown_as_java_prints_them(models: Models) -> None:
         "[true, 1, 2.5, java.nio.HeapByteBuffer[pos=0 lim=3 cap=3], {k=v}]"
     )
     assert show({"Key": "a"}, shape) == "Tag(key=a, value=null)"
+
+
+@pytest.mark.parametrize("member", ["logGroupName", "logStreamName"])
+def test_the_length_of_log_names_is_left_to_the_service(models: Models, member: str) -> None:
+    """It was recorded to have one sentence for groups and streams."""
+    op = models.service("logs").operation_model("CreateLogStream")
+    params = {"logGroupName": "g", "logStreamName": "s", member: "x" * 513}
+    models.validator("logs").check(op, params)
+    empty = refusal(models, "logs", "CreateLogStream", **params | {member: ""})
+    assert "length greater than or equal to 1" in empty.message

@@ -53,6 +53,8 @@ _RECORDED_ENUMS = {
 
 # Enums whose values the service checks itself, in words of its own (recorded).
 _OPEN_ENUMS = frozenset((("lambda", "Runtime"),))
+# Lengths of the same kind: the service has one sentence for both (recorded).
+_OPEN_LENGTHS = frozenset((("logs", "LogGroupName"), ("logs", "LogStreamName")))
 
 Ok = Callable[[Any], bool]
 Explain = Callable[[Any, str, list[str]], None]
@@ -323,6 +325,8 @@ class _Compiler:
 
     def _sizes(self, shape: Shape) -> list[tuple[Ok, str]]:
         low, high = shape.metadata.get("min"), shape.metadata.get("max")
+        if (self._service, shape.name) in _OPEN_LENGTHS:
+            high = None
         checks: list[tuple[Ok, str]] = []
         if high is not None:
             most = int(high)
@@ -336,6 +340,8 @@ class _Compiler:
 
     def _range(self, shape: Shape) -> list[tuple[Ok, str]]:
         low, high = shape.metadata.get("min"), shape.metadata.get("max")
+        if (self._service, shape.name) in _OPEN_LENGTHS:
+            high = None
         checks: list[tuple[Ok, str]] = []
         if high is not None:
             sentence = f"Member must have value less than or equal to {high}"
