@@ -15,6 +15,10 @@ from urllib.parse import parse_qsl, unquote
 from botocore.model import OperationModel, ServiceModel
 
 Labels = dict[str, str]
+"""Not to be changed: the same path gets the same ones."""
+
+_REMEMBERED_PATHS = 2048
+_REMEMBERED_CHARACTERS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +61,7 @@ class PathTable:
         self, model: ServiceModel, offered: Iterable[str] = (), *, trailing_slash: bool = True
     ) -> None:
         self._root = _Node()
+        self._plain: dict[tuple[str, str], tuple[str, Labels]] = {}
         self._trailing_slash = trailing_slash
         known = frozenset(offered)
         for name in model.operation_names:
@@ -67,6 +72,9 @@ class PathTable:
         self, method: str, path: str, query: str, headers: Mapping[str, str]
     ) -> tuple[str, Labels] | None:
         """The operation and its labels, still percent-encoded; None when there is none."""
+        known = self._plain.get((method, path))
+        if known is not None:
+            return known
         segments = path.split("/")[1:]
         if self._trailing_slash:
             while segments and not segments[-1]:
@@ -86,7 +94,13 @@ class PathTable:
                 if chosen is None:
                     continue
                 best = chosen
-            return best.operation, dict(zip(best.names, values, strict=True))
+            found = best.operation, dict(zip(best.names, values, strict=True))
+            if parsed is None and len(path) <= _REMEMBERED_CHARACTERS:
+                # Neither query nor headers had a say: the path alone means this, always.
+                if len(self._plain) >= _REMEMBERED_PATHS:
+                    self._plain.clear()
+                self._plain[method, path] = found
+            return found
         return None
 
     def methods(self, path: str) -> bool:

@@ -15,6 +15,7 @@ import hmac
 from collections.abc import Collection, Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from urllib.parse import quote, unquote_to_bytes
 
 ALGORITHM = "AWS4-HMAC-SHA256"
@@ -114,6 +115,7 @@ class ChunkSignatures:
         return hmac.compare_digest(self._previous.encode(), claimed.encode("utf-8", "replace"))
 
 
+@lru_cache(maxsize=256)
 def seconds(timestamp: str) -> int:
     """``20150830T123600Z`` as seconds since the epoch; ValueError when it is not such a time."""
     if len(timestamp) != 16 or timestamp[8] != "T" or timestamp[15] != "Z":
