@@ -194,6 +194,12 @@ def test_services_that_are_not_here(router: Router) -> None:
     assert (route.service, route.absent, route.operation) == ("", "dynamodb", "Scan")
     route = router.route(request("GET", "/schedules"), "scheduler")
     assert (route.service, route.absent, route.operation) == ("", "scheduler", "")
+    route = router.route(request("GET", "/2013-04-01/hostedzone"), "route53")
+    assert (route.absent, route.wire) == ("route53", "rest-xml")
+    account = request("GET", "/v20180820/accesspoint", x_amz_account_id="000000000000")
+    assert router.route(account, "s3").absent == "s3control"
+    bucket = router.route(request("GET", "/v20180820/accesspoint"), "s3")
+    assert (bucket.service, bucket.operation) == ("s3", "GetObject")
 
 
 @pytest.mark.parametrize(
@@ -202,6 +208,9 @@ def test_services_that_are_not_here(router: Router) -> None:
         ("scheduler", "GET", "/schedules", "ListSchedules"),
         ("execute-api", "POST", "/@connections/abc", "PostToConnection"),
         ("scheduler", "GET", "/nowhere", ""),
+        ("access-analyzer", "PUT", "/archive-rule", "ApplyArchiveRule"),
+        ("bedrock", "POST", "/model/a/converse", "Converse"),
+        ("s3control", "GET", "/v20180820/accesspoint", "ListAccessPoints"),
         ("no-such-service", "GET", "/", ""),
         ("../../etc", "GET", "/", ""),
     ],

@@ -57,13 +57,20 @@ def _load(signing_name: str) -> list[PathTable]:
     wanted = list(_OTHER_NAMES.get(signing_name, ()))
     if signing_name in names:
         wanted.append(signing_name)
-    wanted += [n for n in names if n.startswith(signing_name) and n != signing_name]
+    bare = _bare(signing_name)
+    wanted += [n for n in names if _bare(n).startswith(bare) and n not in wanted]
     tables = []
     for name in wanted[:_TRIED]:
         try:
             model = ServiceModel(loader.load_service_model(name, "service-2"), name)
-            if signing_name in (model.signing_name, name) and str(model.protocol).startswith("rest"):
+            of_it = signing_name in (model.signing_name, name)
+            if of_it and str(model.protocol).startswith("rest"):
                 tables.append(PathTable(model))
         except BotoCoreError:
             continue
     return tables
+
+
+def _bare(name: str) -> str:
+    """``access-analyzer`` signs for ``accessanalyzer``: hyphens come and go."""
+    return name.lower().replace("-", "")

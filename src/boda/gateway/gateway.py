@@ -242,16 +242,23 @@ class Gateway:
                 raise not_implemented(x.offered.service, x.offered.name)
             return x.offered
         if route.absent:
-            operation = route.operation or await self._absent.operation(
-                route.absent,
-                x.request.method,
-                x.request.path,
-                x.request.query,
-                x.request.headers,
-            )
+            request = x.request
+            operation = route.operation or await self._named_elsewhere(x, route.absent)
             name = _SERVICE_NAMES.get(route.absent, route.absent)
-            raise not_implemented(name, _printable(operation) or "this operation")
+            raise not_implemented(name, _printable(operation or f"{request.method} {request.path}"))
+        if route.service and not route.operation and route.service != "s3":
+            # Several models share a signing name (Lambda's, for one): another may know it.
+            operation = await self._named_elsewhere(x, route.service)
+            if operation:
+                raise not_implemented(route.service, operation)
         raise unknown_operation(x.style, route.operation, x.request.method, x.request.path)
+
+    async def _named_elsewhere(self, x: Exchange, signing_name: str) -> str:
+        """The REST operation's name in a model of a service that boda lacks, or ""."""
+        request = x.request
+        return await self._absent.operation(
+            signing_name, request.method, request.path, request.query, request.headers
+        )
 
     def _name_action(self, x: Exchange) -> None:
         body = x.request.body
