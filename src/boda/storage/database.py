@@ -71,9 +71,23 @@ class Database:
                 )
             for tables in metadata:
                 tables.create_all(connection)
+                self._check_columns(connection, tables)
             self._check_pages(connection)
             connection.exec_driver_sql(f"PRAGMA user_version={schema_version}")
             connection.commit()
+
+    def _check_columns(self, connection: Connection, metadata: sa.MetaData) -> None:
+        """Refuse tables of another shape now, rather than fail on their rows later."""
+        looks = sa.inspect(connection)
+        for table in metadata.sorted_tables:
+            there = {column["name"] for column in looks.get_columns(table.name)}
+            missing = sorted(set(table.columns.keys()) - there)
+            if missing:
+                raise PlatformError(
+                    f"The data folder {self._path.parent} was written by another version of boda "
+                    f"(its table {table.name} has no {missing[0]}); start that version on it or "
+                    "choose another --data-dir."
+                )
 
     def _check_pages(self, connection: Connection) -> None:
         """Refuse a damaged file before anything is built on it; big ones would take too long."""
