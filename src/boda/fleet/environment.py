@@ -96,11 +96,23 @@ class Gone(Exception):
 
 
 class Environment:
-    """See the module. ``start`` once; then ``run`` whenever it is available."""
+    """See the module. ``start`` once; then ``run`` whenever it is available.
+
+    provisioned: kept whether or not calls need it. initialised: its runtime was ready once.
+    """
 
     def __init__(
-        self, around: Surroundings, owner: Owner, version: FunctionVersion, tenant: str
+        self,
+        around: Surroundings,
+        owner: Owner,
+        version: FunctionVersion,
+        tenant: str,
+        *,
+        provisioned: bool = False,
     ) -> None:
+        self.provisioned = provisioned
+        self.initialised = False
+        self._initialization = "provisioned-concurrency" if provisioned else "on-demand"
         self.id = around.ids.hex(32)
         self.version = version
         self.tenant = tenant
@@ -173,7 +185,10 @@ class Environment:
         self._endpoint = around.serve_endpoint(sandbox.endpoint, self.id)
         self._output.write(*self._reports.init_start(self._clock.now()))
         self._init_begun_s = self._clock.monotonic()
-        self._deadline.set(self._init_begun_s + around.settings.init_limit_s)
+        limit_s = around.settings.init_limit_s
+        if self.provisioned:
+            limit_s = max(around.settings.provisioned_init_limit_s, version.timeout_s)
+        self._deadline.set(self._init_begun_s + limit_s)
         self._listen()
 
     def destroy(self) -> None:
@@ -219,7 +234,7 @@ class Environment:
             margin = settings.credentials_margin_s + version.timeout_s
             left = credential.expires_at - self._clock.now() - margin
             self.retire_at = self._clock.monotonic() + left
-        return variables(version, self._stream, credential)
+        return variables(version, self._stream, credential, self._initialization)
 
     def _listen(self) -> None:
         """Begin with the present runtime process of the sandbox."""
@@ -367,6 +382,7 @@ class Environment:
     # What the runtime says
 
     def runtime_ready(self) -> None:
+        self.initialised = True
         if self.state == "init":
             self._deadline.clear()
             self._init_ms = (self._clock.monotonic() - self._init_begun_s) * 1000
@@ -523,11 +539,11 @@ class Environment:
 
     def _memory_mb(self, now_s: float) -> int:
         """The highest use so far. Invocations that follow closely share a measurement, which
-        costs several system calls."""
+        costs a system call."""
         if now_s - self._sampled_s > _SAMPLE_EVERY_S:
             self._sampled_s = now_s
             assert self._sandbox is not None
-            self._peak_bytes = max(self._peak_bytes, self._sandbox.usage().peak_bytes)
+            self._peak_bytes = max(self._peak_bytes, self._sandbox.peak_bytes())
         return math.ceil(self._peak_bytes / (1 << 20))
 
     # Small things

@@ -10,13 +10,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
 from typing import Any
 
 from boda.core.clock import Clock
 from boda.core.errors import AwsError
 from boda.core.ids import Ids
 from boda.fleet.environment import Closable, Environment, Snapshot, Surroundings
-from boda.fleet.pool import Pool, PoolKey, Waiter
+from boda.fleet.lifecycle import AVAILABLE
+from boda.fleet.pool import COULD_NOT_START, Pool, PoolKey, Waiter
 from boda.fleet.settings import FleetSettings, available_memory_mb
 from boda.fleet.variables import RoleCredential
 from boda.runtime.function import FunctionVersion
@@ -25,6 +27,17 @@ from boda.telemetry.contract import Telemetry
 
 _log = logging.getLogger(__name__)
 _EVICTED_PER_SWEEP = 8
+_INIT_FAILED = "FUNCTION_ERROR_INIT_FAILURE"
+
+
+@dataclass(frozen=True, slots=True)
+class Provisioned:
+    """allocated: initialised environments. available: those that run nothing. failing: why
+    there are not as many as wanted, or "" (they are on their way, or there)."""
+
+    allocated: int
+    available: int
+    failing: str = ""
 
 
 class Fleet:
@@ -92,6 +105,35 @@ class Fleet:
             pool.forget(waiter)
             self._tidy(pool)
 
+    # For provisioned concurrency
+
+    def provision(self, version: FunctionVersion, count: int) -> None:
+        """Keep so many environments of the version initialised from now on; 0: none."""
+        key = (version.key, "")
+        pool = self._pools.get(key)
+        if pool is None:
+            if not count:
+                return
+            pool = self._pools[key] = Pool(key, version)
+        pool.provisioned, pool.failing = count, ""
+        for environment in pool.kept[count:]:
+            environment.provisioned = False  # from now on it goes when it is idle for too long
+        self._want(pool)
+        self._tidy(pool)
+
+    def provisioned(self, version: FunctionVersion) -> Provisioned:
+        """What there is for the version."""
+        pool = self._pools.get((version.key, ""))
+        if pool is None:
+            return Provisioned(0, 0)
+        there = [each for each in pool.kept if each.initialised]
+        available = sum(each.state in AVAILABLE for each in there)
+        return Provisioned(len(there), available, pool.failing)
+
+    def _provision_again(self, pool: Pool) -> None:
+        pool.failing = ""
+        self._want(pool)
+
     # For the operator
 
     def environments(self) -> list[Snapshot]:
@@ -103,6 +145,7 @@ class Fleet:
             if key[0] != version.key:
                 continue
             pool.retired = True
+            pool.provisioned = 0
             for environment in list(pool.environments):
                 environment.retiring = True
             while pool.idle:
@@ -144,13 +187,17 @@ class Fleet:
         if pool is None or environment not in pool.environments:
             return  # it has died meanwhile
         pool.fresh.discard(environment)
+        if environment.provisioned and not environment.initialised:
+            pool.failing = _INIT_FAILED
         if environment.lapsed(self._clock.monotonic()):
             environment.destroy()
             return
         waiter = pool.next_waiter()
         if waiter is not None:
             waiter.future.set_result(environment)
-        elif environment.retiring or self._closing or self._starved:
+        elif (
+            environment.retiring or self._closing or (self._starved and not environment.provisioned)
+        ):
             environment.destroy()
         else:
             pool.idle.append(environment)
@@ -172,14 +219,20 @@ class Fleet:
             if waiter is not None:
                 told = error if isinstance(error, AwsError) else _could_not_start()
                 waiter.future.set_exception(told)
+            if environment.provisioned and not environment.initialised:
+                pool.failing = COULD_NOT_START
+                self._clock.call_later(
+                    self._settings.provision_again_s, self._provision_again, pool
+                )
         self._want(pool)
         self._tidy(pool)
 
     # Scaling
 
     def _want(self, pool: Pool) -> None:
-        """Start as many environments as calls wait for, as far as the machine goes."""
-        while pool.wanting > 0 and not self._closing:
+        """Start as many environments as calls wait for and as are provisioned, as far as the
+        machine goes."""
+        while not self._closing and (pool.wanting > 0 or pool.lacking > 0):
             if not self._has_room():
                 self._evict_one()
                 if not self._has_room():
@@ -189,7 +242,9 @@ class Fleet:
         self._starved.pop(pool.key, None)
 
     def _start(self, pool: Pool) -> None:
-        environment = Environment(self._around, self, pool.version, pool.tenant)
+        environment = Environment(
+            self._around, self, pool.version, pool.tenant, provisioned=pool.lacking > 0
+        )
         environment.retiring = pool.retired
         self._live[environment.id] = environment
         pool.environments.add(environment)
@@ -207,8 +262,11 @@ class Fleet:
         """Destroy the environment that has been idle longest."""
         oldest: Environment | None = None
         for pool in self._pools.values():
-            if pool.idle and (oldest is None or pool.idle[0].idle_since < oldest.idle_since):
-                oldest = pool.idle[0]
+            for environment in pool.idle:
+                if not environment.provisioned:
+                    if oldest is None or environment.idle_since < oldest.idle_since:
+                        oldest = environment
+                    break
         if oldest is not None:
             oldest.destroy()
         return oldest
@@ -250,7 +308,10 @@ class Fleet:
             now = self._clock.monotonic()
             for pool in list(self._pools.values()):
                 for environment in list(pool.idle):
-                    old = now - environment.idle_since >= settings.idle_s
+                    if environment.provisioned:
+                        old = environment.retire_at <= now
+                    else:
+                        old = now - environment.idle_since >= settings.idle_s
                     if old or environment.lapsed(now):
                         environment.destroy()
             for _ in range(_EVICTED_PER_SWEEP):

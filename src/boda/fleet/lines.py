@@ -13,6 +13,9 @@ MAX_EVENT = 262_144
 
 _HEAD = struct.Struct(">IIQ")
 _FRAME_KIND = 0xA55A00
+_PART, _REST = 0xA55A0000, 0xA55A0001
+"""Kinds of the first-party bootstrap: the beginning of a line that is not ended yet, its rest."""
+
 _EARLIEST_S = 1000.0
 _LATEST_S = 1.0
 
@@ -48,12 +51,15 @@ class ConsoleLines:
 class LogFrames:
     """Frames of a runtime client (``u32 kind, u32 length, u64 microseconds``) to events."""
 
-    __slots__ = ("_broken", "_buffer", "_left", "_stamp")
+    __slots__ = ("_begun", "_begun_at", "_broken", "_buffer", "_kind", "_left", "_stamp")
 
     def __init__(self) -> None:
         self._buffer = bytearray()
+        self._kind = 0
         self._left = 0
         self._stamp = 0
+        self._begun = b""
+        self._begun_at = 0
         self._broken: ConsoleLines | None = None
 
     def feed(self, data: bytes, now_s: float, events: Events) -> None:
@@ -71,8 +77,11 @@ class LogFrames:
                 take = min(self._left, MAX_EVENT)
                 if have - at < take:
                     break
-                text = buffer[at : at + take].decode("utf-8", "replace")
-                events.append((self._stamp, text))
+                if self._kind in (_PART, _REST):
+                    self._join(bytes(buffer[at : at + take]), events)
+                else:
+                    text = buffer[at : at + take].decode("utf-8", "replace")
+                    events.append((self._stamp, text))
                 at += take
                 self._left -= take
                 continue
@@ -85,14 +94,32 @@ class LogFrames:
                 buffer.clear()
                 return
             at += _HEAD.size
+            self._kind = kind
             self._left = length
             seconds = micros / 1e6
             honest = now_s - _EARLIEST_S <= seconds <= now_s + _LATEST_S
             self._stamp = micros // 1000 if honest else now_ms
         del buffer[:at]
 
+    def _join(self, data: bytes, events: Events) -> None:
+        if not self._begun:
+            self._begun_at = self._stamp
+        self._begun += data
+        while len(self._begun) > MAX_EVENT:
+            events.append((self._begun_at, self._begun[:MAX_EVENT].decode("utf-8", "replace")))
+            self._begun = self._begun[MAX_EVENT:]
+        if self._kind == _REST:
+            self.end_line(events)
+
+    def end_line(self, events: Events) -> None:
+        """What was begun and is not to be ended."""
+        if self._begun:
+            events.append((self._begun_at, self._begun.decode("utf-8", "replace")))
+            self._begun = b""
+
     def flush(self, now_s: float, events: Events) -> None:
         """What is left of a frame whose writer is gone."""
+        self.end_line(events)
         now_ms = int(now_s * 1000)
         if self._broken is not None:
             self._broken.flush(now_ms, events)

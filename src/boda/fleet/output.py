@@ -86,6 +86,7 @@ class Output:
                 if count < _CHUNK:
                     break
                 left -= count
+        self._log_frames.end_line(events)
         self._console_lines.flush(int(self._clock.now() * 1000), events)
         if events:
             self._append(events)

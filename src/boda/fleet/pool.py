@@ -10,6 +10,8 @@ from boda.fleet.environment import Environment
 from boda.fleet.lifecycle import AVAILABLE
 from boda.runtime.function import FunctionVersion
 
+COULD_NOT_START = "The execution environments could not be started."
+
 PoolKey = tuple[tuple[str, str, str, str, str], str]
 
 
@@ -17,10 +19,21 @@ class Pool:
     """Late binding: a call that waits takes whichever environment comes first, a new one or an
     old one. Idle ones are used last in, first out, so that those not needed grow old and go.
 
-    fresh: environments that have not been available yet.
+    fresh: environments that have not been available yet. provisioned: how many to keep whether
+    or not calls need them; failing: why they cannot be had, or "".
     """
 
-    __slots__ = ("environments", "fresh", "idle", "key", "retired", "version", "waiters")
+    __slots__ = (
+        "environments",
+        "failing",
+        "fresh",
+        "idle",
+        "key",
+        "provisioned",
+        "retired",
+        "version",
+        "waiters",
+    )
 
     def __init__(self, key: PoolKey, version: FunctionVersion) -> None:
         self.key = key
@@ -30,6 +43,8 @@ class Pool:
         self.idle: list[Environment] = []
         self.waiters: deque[Waiter] = deque()
         self.retired = False
+        self.provisioned = 0
+        self.failing = ""
 
     @property
     def tenant(self) -> str:
@@ -43,6 +58,18 @@ class Pool:
             return 0
         stopping = sum(each.state == "stopping" for each in self.environments - self.fresh)
         return len(self.waiters) - len(self.fresh) - stopping
+
+    @property
+    def kept(self) -> list[Environment]:
+        """The environments that are there because of ``provisioned``."""
+        return [each for each in self.environments if each.provisioned]
+
+    @property
+    def lacking(self) -> int:
+        """How many more are to be started for ``provisioned``; none while that fails."""
+        if not self.provisioned or self.failing == COULD_NOT_START:
+            return 0
+        return self.provisioned - len(self.kept)
 
     def take(self, now_s: float) -> Environment | None:
         """The idle environment used last. now_s: monotonic; lapsed ones are passed over."""
@@ -72,7 +99,7 @@ class Pool:
 
     @property
     def empty(self) -> bool:
-        return not self.environments and not self.waiters
+        return not self.environments and not self.waiters and not self.provisioned
 
 
 class Waiter:

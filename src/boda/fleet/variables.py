@@ -27,10 +27,15 @@ class RoleCredential(Protocol):
     def expires_at(self) -> float | None: ...
 
 
-def variables(version: FunctionVersion, stream: str, credential: RoleCredential) -> dict[str, str]:
+def variables(
+    version: FunctionVersion,
+    stream: str,
+    credential: RoleCredential,
+    initialization: str = "on-demand",
+) -> dict[str, str]:
     """Everything the runtime process finds in its environment.
 
-    stream: the log stream's name.
+    stream: the log stream's name. initialization: ``on-demand`` or ``provisioned-concurrency``.
     """
     runtime = version.runtime
     changeable = {
@@ -57,7 +62,7 @@ def variables(version: FunctionVersion, stream: str, credential: RoleCredential)
         "AWS_LAMBDA_FUNCTION_NAME": version.name,
         "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(version.memory_mb),
         "AWS_LAMBDA_FUNCTION_VERSION": version.version,
-        "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
+        "AWS_LAMBDA_INITIALIZATION_TYPE": initialization,
         "AWS_LAMBDA_LOG_GROUP_NAME": version.log.group,
         "AWS_LAMBDA_LOG_STREAM_NAME": stream,
         "AWS_ACCESS_KEY_ID": credential.access_key_id,

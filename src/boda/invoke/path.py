@@ -56,4 +56,8 @@ class Invoker:
             metric(self._telemetry, call, "Throttles", 1.0)
             raise
         metric(self._telemetry, call, "ConcurrentExecutions", float(lease.running))
+        if lease.provisioned:
+            metric(self._telemetry, call, "ProvisionedConcurrencyInvocations", 1.0)
+        elif self._concurrency.has_provisioned(call.version):
+            metric(self._telemetry, call, "ProvisionedConcurrencySpilloverInvocations", 1.0)
         return lease

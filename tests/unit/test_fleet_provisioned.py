@@ -1,0 +1,148 @@
+"""Provisioned concurrency: environments that are there before any call needs them."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from boda.core.errors import AwsError
+from boda.fleet.fleet import Provisioned
+from boda.fleet.settings import FleetSettings
+from boda.invoke.concurrency import Concurrency
+from support.fake_sandbox import function
+from support.fleet_platform import Platform
+
+PLACE = ("000000000000", "us-east-1")
+
+
+@pytest.fixture
+async def platform():
+    made = Platform(FleetSettings(max_environments=4, reserve_mb=100, idle_s=600))
+    yield made
+    closing = asyncio.ensure_future(made.fleet.close())
+    await made.clock.settle()
+    await closing
+    assert made.sandboxes.alive == []
+
+
+async def test_they_are_initialised_before_any_call_and_stay(platform):
+    version = function(version="1")
+    platform.fleet.provision(version, 2)
+    assert platform.fleet.provisioned(version) == Provisioned(0, 0)
+    await platform.clock.settle()
+    assert platform.fleet.provisioned(version) == Provisioned(2, 2)
+    kinds = {
+        guest.spec.environment["AWS_LAMBDA_INITIALIZATION_TYPE"]
+        for guest in platform.sandboxes.made
+    }
+    assert kinds == {"provisioned-concurrency"}
+    await platform.advance(3600)
+    assert platform.fleet.provisioned(version) == Provisioned(2, 2)
+    await platform.invoke(version)
+    assert len(platform.sandboxes.made) == 2
+
+
+async def test_one_that_dies_is_replaced(platform):
+    version = function(version="1")
+    platform.fleet.provision(version, 1)
+    await platform.clock.settle()
+    (environment,) = platform.fleet._live.values()
+    environment.destroy()
+    await platform.clock.settle()
+    assert platform.fleet.provisioned(version) == Provisioned(1, 1)
+    assert len(platform.sandboxes.made) == 2
+
+
+async def test_they_are_not_evicted_for_others(platform):
+    version = function(version="1")
+    platform.fleet.provision(version, 3)
+    await platform.clock.settle()
+    await platform.invoke(function("other"))
+    await platform.invoke(function("third"))  # has to make room: only the other's may go
+    assert platform.fleet.provisioned(version) == Provisioned(3, 3)
+
+
+async def test_fewer_are_let_go_when_idle_for_long(platform):
+    version = function(version="1")
+    platform.fleet.provision(version, 2)
+    await platform.clock.settle()
+    platform.fleet.provision(version, 1)
+    assert platform.fleet.provisioned(version).allocated == 1
+    await platform.advance(700)
+    assert platform.states() == ["idle"]
+    platform.fleet.provision(version, 0)
+    await platform.advance(700)
+    assert platform.states() == []
+
+
+async def test_a_deleted_version_keeps_none(platform):
+    version = function(version="1")
+    platform.fleet.provision(version, 2)
+    await platform.clock.settle()
+    platform.fleet.retire(version)
+    await platform.clock.settle()
+    assert platform.states() == []
+
+
+async def test_what_cannot_start_says_so_and_is_tried_again_later(platform):
+    version = function(version="1")
+    platform.sandboxes.fail_starts = 1
+    platform.fleet.provision(version, 1)
+    await platform.clock.settle()
+    await platform.advance(30)  # not at once, which would go on for ever
+    found = platform.fleet.provisioned(version)
+    assert found.allocated == 0 and "could not be started" in found.failing
+    await platform.advance(31)
+    assert platform.fleet.provisioned(version) == Provisioned(1, 1)
+
+
+async def test_code_that_does_not_initialise_says_so(platform):
+    version = function(version="1")
+    platform.sandboxes.init = lambda guest: guest.init_error("Runtime.ImportModuleError", b"{}")
+    platform.fleet.provision(version, 2)
+    await platform.clock.settle()
+    assert platform.fleet.provisioned(version) == Provisioned(0, 0, "FUNCTION_ERROR_INIT_FAILURE")
+
+
+def leases(concurrency: Concurrency, *versions: str) -> list[str]:
+    """What each lease in turn is answered with."""
+    found = []
+    for version in versions:
+        try:
+            lease = concurrency.lease(function("a", version=version))
+        except AwsError as error:
+            found.append(error.fields["Reason"])
+        else:
+            found.append("own" if lease.provisioned else "shared")
+    return found
+
+
+def test_a_reservation_that_is_all_provisioned_leaves_nothing_for_other_versions():
+    concurrency = Concurrency()
+    concurrency.reserve(*PLACE, "a", 2)
+    concurrency.provision(*PLACE, "a", "1", 2)
+    reason = "ReservedFunctionConcurrentInvocationLimitExceeded"
+    assert leases(concurrency, "$LATEST", "1", "1", "1") == [reason, "own", "own", reason]
+
+
+def test_beyond_what_is_provisioned_a_version_shares_with_all():
+    concurrency = Concurrency(limit=3)
+    concurrency.provision(*PLACE, "a", "1", 1)
+    assert concurrency.unreserved(*PLACE) == 2
+    reason = "ConcurrentInvocationLimitExceeded"
+    assert leases(concurrency, "1", "1", "$LATEST", "1") == ["own", "shared", "shared", reason]
+
+
+def test_releasing_gives_back_to_where_it_was_taken():
+    concurrency = Concurrency(limit=2)
+    concurrency.provision(*PLACE, "a", "1", 1)
+    own = concurrency.lease(function("a", version="1"))
+    shared = concurrency.lease(function("a", version="1"))
+    own.release()
+    own.release()
+    assert concurrency.lease(function("a", version="1")).provisioned
+    shared.release()
+    assert leases(concurrency, "$LATEST") == ["shared"]
+    concurrency.provision(*PLACE, "a", "1", 0)
+    assert concurrency.unreserved(*PLACE) == 2
