@@ -5,7 +5,8 @@ own time:
 
     u32 0xa55a00xx (kind and level)   u32 length   u64 microseconds since the epoch   message
 
-which is the framing AWS's own runtime clients use. What children and C code write to the file
+which is the framing AWS's own runtime clients use. Two kinds are this bootstrap's own: the
+beginning of a line that is not ended yet, and its rest. What children and C code write to the file
 descriptors 1 and 2 takes another pipe and is split by lines on the platform's side.
 """
 
@@ -22,6 +23,7 @@ import traceback
 _HEAD = struct.Struct(">IIQ")
 _DATE_FORMAT = "%Y-%m-%dT%H:%M:%S"
 _NO_LEVEL = 0xA55A0003
+_PART, _REST = 0xA55A0000, 0xA55A0001
 _TEXT_KINDS = {10: 0xA55A000B, 20: 0xA55A000F, 30: 0xA55A0013, 40: 0xA55A0017, 50: 0xA55A001B}
 _JSON_KINDS = {10: 0xA55A000A, 20: 0xA55A000E, 30: 0xA55A0012, 40: 0xA55A0016, 50: 0xA55A001A}
 _NBSP = "\u00a0"
@@ -69,7 +71,8 @@ class Sink:
         now = time.time_ns() // 1000
         with self._lock:
             if not self._framed:
-                _write(1, data if data.endswith(b"\n") else data + b"\n")
+                whole = kind == _PART or data.endswith(b"\n")
+                _write(1, data if whole else data + b"\n")
             elif len(data) <= _LONGEST:
                 _write(self._fd, _HEAD.pack(kind, len(data), now) + data)
             else:
@@ -116,7 +119,8 @@ class LineWriter(io.TextIOBase):
     """``sys.stdout`` and ``sys.stderr``: each complete line is one event.
 
     Lines are put together per thread, since ``print`` writes a text and its end apart and another
-    thread may come between.
+    thread may come between. What is flushed, or printed with an empty end, is handed over as it
+    is: should the process not live to end the line, its beginning is in the log.
     """
 
     def __init__(self, sink, fd, name):
@@ -124,6 +128,7 @@ class LineWriter(io.TextIOBase):
         self._sink = sink
         self._fd = fd
         self._parts = {}
+        self._begun = set()
         self.name = name
         self.buffer = _Bytes(self)
 
@@ -140,6 +145,8 @@ class LineWriter(io.TextIOBase):
         if cut < 0:
             if text:
                 self._hold(thread, text)
+            else:
+                self.flush()  # print(…, end="")
             return len(text)
         held = self._parts.pop(thread, None)
         complete = text[: cut + 1]
@@ -149,6 +156,11 @@ class LineWriter(io.TextIOBase):
         rest = text[cut + 1 :]
         if rest:
             self._parts[thread] = [rest]
+        if thread in self._begun:
+            self._begun.discard(thread)
+            cut = complete.index("\n") + 1
+            self._sink.log(complete[:cut], _REST)
+            complete = complete[cut:]
         if complete.count("\n") == 1:
             self._sink.log(complete)
         else:
@@ -159,20 +171,24 @@ class LineWriter(io.TextIOBase):
         held = self._parts.setdefault(thread, [])
         held.append(text)
         if sum(map(len, held)) >= _LONGEST:
-            self._parts.pop(thread, None)
-            self._sink.log("".join(held))
+            self.flush()
 
     def finish(self):
         """Send what has no line end yet, of all threads."""
         while self._parts:
             try:
-                _, held = self._parts.popitem()
+                thread, held = self._parts.popitem()
             except KeyError:
-                return
-            self._sink.log("".join(held))
+                break
+            self._sink.log("".join(held), _REST if thread in self._begun else _NO_LEVEL)
+        self._begun.clear()
 
     def flush(self):
-        pass
+        thread = threading.get_ident()
+        held = self._parts.pop(thread, None)
+        if held is not None:
+            self._begun.add(thread)
+            self._sink.log("".join(held), _PART)
 
     def writable(self):
         return True
