@@ -232,3 +232,33 @@ async def test_a_lost_poll_is_asked_again(platform):
     await again.respond(headers, b"2")
     assert (await task).payload == b"2"
     again.close()
+
+
+async def test_a_restarted_runtime_that_asks_at_once_is_not_turned_away(platform):
+    """It may connect before the platform hears that it runs, and a shell script asks once."""
+    version = function(runtime="provided.al2023")
+    first = platform.begin(version)
+    client = await Client.open(platform)
+    await client.ask("GET", NEXT)
+    sandbox = platform.sandboxes.made[0]
+    sandbox.guest.exit(3)
+    assert (await first).error_type == "Runtime.ExitError"
+    restart, early = sandbox.restart, []
+
+    async def restart_and_hear_at_once(environment):
+        await restart(environment)
+        early.append(await Client.open(platform))
+        early[0].send("GET", NEXT)
+        await asyncio.sleep(0.05)
+
+    sandbox.restart = restart_and_hear_at_once
+    second = platform.begin(version, b"2")
+    while not early:
+        await asyncio.sleep(0.001)
+    status, headers, body = await asyncio.wait_for(early[0].answer(), 5)
+    assert (status, body) == (200, b"2")
+    await early[0].respond(headers, b'"two"')
+    assert (await second).payload == b'"two"'
+    assert len(platform.sandboxes.made) == 1
+    client.close()
+    early[0].close()

@@ -357,6 +357,8 @@ class Environment:
         assert sandbox is not None
         self._init_begun_s = self._clock.monotonic()
         self._init_ms = None
+        if self._api is not None:
+            self._api.hold()
         try:
             await sandbox.restart(self._variables())
         except Exception as error:

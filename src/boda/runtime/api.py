@@ -57,10 +57,24 @@ class RuntimeApi:
     def session(self) -> Session:
         return self._session
 
+    def hold(self) -> None:
+        """Drop whoever is connected, and let those who connect from now on wait for ``renew``:
+        a new runtime process may ask before the platform hears that it runs."""
+        self._loop.remove_reader(self._fd)
+        self._drop()
+        while True:
+            try:
+                accepted, _ = self._listener.accept()
+            except OSError:
+                return
+            accepted.close()
+
     def renew(self, session: Session) -> None:
         """Serve a new runtime process; the old one's connections are dropped."""
         self._drop()
         self._session = session
+        if self._open:
+            self._loop.add_reader(self._fd, self._accept)
 
     def close(self) -> None:
         """Idempotent; the listening socket stays the sandbox's."""
