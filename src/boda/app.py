@@ -10,6 +10,7 @@ import asyncio
 import gc
 import logging
 import os
+import resource
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -28,6 +29,7 @@ from boda.fleet.fleet import Fleet
 from boda.gateway.authorization import Authorizer
 from boda.gateway.gateway import Gateway
 from boda.gateway.identity import Credential
+from boda.gateway.limits import Limits
 from boda.gateway.models import Models
 from boda.gateway.server import HttpServer
 from boda.gateway.service import Context
@@ -52,6 +54,7 @@ ROLE_CREDENTIALS_S = 12 * 3600.0
 """How long a function's credentials hold; its environments are replaced before they lapse."""
 
 SCHEMA_VERSION = 1
+_DESCRIPTORS = 65_536
 GRACE_S = 25.0
 """How long running invocations may take to finish after a signal to stop."""
 
@@ -234,6 +237,7 @@ class Platform:
             auth=settings.auth,
             health=lambda: {"version": __version__, "isolation": settings.isolation},
             sites=[CodeDownloads(functions_service)],
+            limits=Limits(connections=min(Limits().connections, _descriptors() // 2)),
         )
         server = HttpServer(gateway, settings.host, settings.port)
         await functions_service.load()
@@ -332,6 +336,20 @@ class _Objects:
         )
         async for chunk in found.chunks:
             yield chunk
+
+
+def _descriptors() -> int:
+    """Take as many file descriptors as this machine gives without asking; how many.
+
+    Clients may hold half of them: whoever opens connections must not keep functions, objects
+    and rows from being opened.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _DESCRIPTORS if hard == resource.RLIM_INFINITY else min(_DESCRIPTORS, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        return wanted
+    return wanted if soft == resource.RLIM_INFINITY else soft
 
 
 def _in_url(host: str) -> str:
