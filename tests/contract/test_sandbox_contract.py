@@ -133,6 +133,8 @@ async def test_addresses_in_the_environment_lead_to_those_sockets(kit: Kit) -> N
     url = await run(sandbox, "answer = os.environ['URL']")
     assert api == f"127.0.0.1:{sandbox.runtime_api.getsockname()[1]}"
     assert url == f"http://127.0.0.1:{sandbox.endpoint.getsockname()[1]}"
+    await sandbox.restart({"API": "127.0.0.1:9001"})
+    assert await run(sandbox, "import os; answer = os.environ['API']") == api
     await sandbox.destroy()
 
 
@@ -159,8 +161,9 @@ async def test_restart_keeps_tmp_and_nothing_else(kit: Kit, sandbox: Sandbox) ->
     await run(sandbox, "open(tmp + '/kept', 'w').write('x'); seen = 1")
     await run(sandbox, "import subprocess; other = subprocess.Popen(['sleep', '1000'])")
     waiting = asyncio.create_task(sandbox.wait_runtime())
+    await asyncio.sleep(0)  # it waits for the present process, not for the next
     old = sandbox.channel
-    await sandbox.restart({"WHO": "b", "TMPDIR": await run(sandbox, "answer = tmp")})
+    await sandbox.restart({"WHO": "b"})
     assert (await waiting).signal == signal.SIGKILL
     assert sandbox.channel is not old and old.fileno() == -1
     state = await run(

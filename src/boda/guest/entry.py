@@ -10,6 +10,7 @@ import os
 import random
 import resource
 import signal
+import struct
 import sys
 import time
 import traceback
@@ -45,11 +46,11 @@ def give_up(status_fd, error):
         os.write(status_fd, f"{type(error).__name__}: {error}"[:1000].encode())
 
 
-def with_ports(environ, named, listeners):
+def with_ports(environ, named, ports):
     """The environment with the well-known addresses replaced by those really listened on."""
     changed = dict(environ)
-    for address, listener in zip(named, listeners, strict=True):
-        actual = f"127.0.0.1:{listener.getsockname()[1]}"
+    for address, port in zip(named, ports, strict=True):
+        actual = f"127.0.0.1:{port}"
         changed = {key: value.replace(address, actual) for key, value in changed.items()}
     return changed
 
@@ -141,7 +142,7 @@ def _execute(order, environ):
     if order["kind"] == "provided":
         # The layer's bootstrap serves when the code has none of its own.
         found = [path for path in argv if os.path.exists(path)]
-        argv = found[:1] or argv[:1]
+        argv = found[:1]
     else:
         for fd in (3, 4):
             os.set_inheritable(fd, True)
@@ -149,11 +150,22 @@ def _execute(order, environ):
         argv = ([wrapper] if wrapper else []) + argv
         argv = [*argv, "3", "4", ":".join(search_path(order, environ))]
     try:
+        if not argv:
+            tried = " ".join(order["argv"])
+            _refuse_entrypoint(f"Couldn't find valid bootstrap(s): [{tried}]")
         os.execve(argv[0], argv, environ)
     except OSError as error:
-        # The function's own fault, not the platform's: told on the console, as AWS does.
-        os.write(2, f"RequestId: unknown Error: {argv[0]}: {error.strerror}\n".encode())
-        os._exit(126 if isinstance(error, PermissionError) else 127)
+        _refuse_entrypoint(f"fork/exec {argv[0]}: {(error.strerror or '').lower()}")
+
+
+def _refuse_entrypoint(words):
+    """The function's own fault, not the platform's: an error of its init, in AWS's words. As the
+    invocation is not known here, the platform puts its id before them."""
+    kind, body = b"Runtime.InvalidEntrypoint", words.encode("utf-8", "replace")[:4096]
+    head = struct.pack(">IBH", 3 + len(kind) + len(body), 5, len(kind))
+    with contextlib.suppress(OSError):
+        os.write(3, head + kind + body)
+    os._exit(127)
 
 
 def _enter(order, environ, fds, program, status):

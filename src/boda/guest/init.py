@@ -206,8 +206,11 @@ def _serve(order, runtime, fds, control, program, bootstrap):
             _report_ended(control, runtime, _end_all(isolated))
             fds.update(zip(("channel", "log", "console"), received, strict=True))
             runtime.generation = command["generation"]
+            environ = command["environ"]
+            if not isolated:
+                environ = entry.with_ports(environ, order["ports_named"], order["ports"])
             try:
-                _start_runtime(order, runtime, command["environ"], fds, control, program, bootstrap)
+                _start_runtime(order, runtime, environ, fds, control, program, bootstrap)
             except OSError as error:
                 report_failure(control, f"runtime process: {error}")
                 return
@@ -242,7 +245,8 @@ def main(order, fds, control, program, bootstrap):
         marks.append(("listening sockets", time.monotonic()))
         environ = order["environ"]
         if not isolated:
-            environ = entry.with_ports(environ, order["ports_named"], listeners)
+            order["ports"] = [listener.getsockname()[1] for listener in listeners]
+            environ = entry.with_ports(environ, order["ports_named"], order["ports"])
         _start_runtime(order, runtime, environ, fds, control, program, bootstrap)
     except StepFailed as error:
         report_failure(control, error.reason, error.index)

@@ -12,7 +12,8 @@ import contextlib
 import ctypes
 import os
 import re
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
@@ -63,7 +64,8 @@ class Hierarchy(Protocol):
     paths: tuple[str, ...]
 
     def make(self, name: str, limit: Limit) -> Group: ...
-    def close(self) -> None: ...
+    def close(self) -> bool:
+        """Remove every group, whoever is in it. False when that was not possible. Blocking."""
 
 
 def _read(path: Path, name: str) -> str:
@@ -314,7 +316,8 @@ class NoHierarchy:
     def make(self, name: str, limit: Limit) -> Group:
         return _NoGroup()
 
-    def close(self) -> None: ...
+    def close(self) -> bool:
+        return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -409,8 +412,8 @@ class Hierarchy2:
         except OSError as error:
             raise SandboxError(f"cgroup {name}: {error.strerror}") from error
 
-    def close(self) -> None:
-        _remove(self._base)
+    def close(self) -> bool:
+        return sweep(self.paths)
 
 
 class Hierarchy1:
@@ -439,9 +442,8 @@ class Hierarchy1:
         except OSError as error:
             raise SandboxError(f"cgroup {name}: {error.strerror}") from error
 
-    def close(self) -> None:
-        for base in set(self._bases.values()):
-            _remove(base)
+    def close(self) -> bool:
+        return sweep(self.paths)
 
 
 def open_hierarchy(instance: str) -> Hierarchy:
@@ -473,19 +475,33 @@ def open_hierarchy(instance: str) -> Hierarchy:
     return NoHierarchy()
 
 
-def sweep(paths: list[str]) -> None:
-    """Remove what an instance that is no more has left: its processes first."""
-    for text in paths:
-        base = Path(text)
-        if not base.name.startswith("boda-") or not base.is_dir():
-            continue
-        for group in [*(entry for entry in base.iterdir() if entry.is_dir()), base]:
-            _write(group, "freezer.state", "THAWED")
-            _write(group, "cgroup.freeze", "0")
-            for pid in _read(group, "cgroup.procs").split():
-                with contextlib.suppress(OSError):
-                    os.kill(int(pid), 9)
-            _remove(group)
+def sweep(paths: Sequence[str], patience_s: float = 2.0) -> bool:
+    """Remove what an instance that is no more has left: its processes first. Blocking.
+
+    False when something is still there after so long, for a later sweep to remove."""
+    bases = [Path(text) for text in paths if Path(text).name.startswith("boda-")]
+    end = time.monotonic() + patience_s
+    while not all([_swept(base) for base in bases]):  # noqa: C419  each of them, every time
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+def _swept(base: Path) -> bool:
+    """One attempt; processes take a moment to go once they are killed."""
+    try:
+        groups = [*(entry for entry in base.iterdir() if entry.is_dir()), base]
+    except OSError:
+        return not base.exists()
+    for group in groups:
+        _write(group, "freezer.state", "THAWED")
+        _write(group, "cgroup.freeze", "0")
+        for pid in _read(group, "cgroup.procs").split():
+            with contextlib.suppress(OSError):
+                os.kill(int(pid), 9)
+        _remove(group)
+    return not base.exists()
 
 
 def favour_moves() -> int | None:

@@ -65,11 +65,12 @@ class Lease:
         with contextlib.suppress(FileExistsError), (self._folder / "ip_forward").open("x") as file:
             file.write(was)
 
-    def close(self) -> None:
-        """Everything has been removed."""
+    def close(self, *, clean: bool = True) -> None:
+        """clean: everything has been removed; else the record stays, for the next to sweep."""
         with self._alone():
-            with contextlib.suppress(OSError):
-                self._path.unlink()
+            if clean:
+                with contextlib.suppress(OSError):
+                    self._path.unlink()
             os.close(self._fd)
             self._sweep()
 
@@ -91,8 +92,8 @@ class Lease:
                 fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
                 try:
                     if _lock(fd):
-                        self._clean(path.stem, os.pread(fd, 1 << 16, 0))
-                        path.unlink()
+                        if self._clean(path.stem, os.pread(fd, 1 << 16, 0)):
+                            path.unlink()
                     else:
                         living = True
                 finally:
@@ -100,12 +101,13 @@ class Lease:
         if not living:
             self._put_forwarding_back()
 
-    def _clean(self, tag: str, text: bytes) -> None:
-        with contextlib.suppress(ValueError, AttributeError, TypeError):
-            paths = [str(path) for path in json.loads(text or b"{}").get("cgroups", [])]
-            cgroups.sweep([path for path in paths if path.endswith(f"/boda-{tag}")])
+    def _clean(self, tag: str, text: bytes) -> bool:
         if os.geteuid() == 0:
             network.sweep(tag)
+        paths: list[str] = []
+        with contextlib.suppress(ValueError, AttributeError, TypeError):
+            paths = [str(path) for path in json.loads(text or b"{}").get("cgroups", [])]
+        return cgroups.sweep([path for path in paths if path.endswith(f"/boda-{tag}")])
 
     def _put_forwarding_back(self) -> None:
         note = self._folder / "ip_forward"

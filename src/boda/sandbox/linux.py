@@ -248,6 +248,7 @@ class LinuxSandboxes:
                 clock=self._clock,
                 name_step=lambda index: steps[index].describe(),
                 release=release,
+                adapt=lambda environ: self._environ(spec, zygote, environ),
             )
             self._alive.add(sandbox)
             await zygote.fork(order, list(fds.values()))
@@ -316,7 +317,6 @@ class LinuxSandboxes:
     ) -> dict[str, Any]:
         """What the zygote and the init are told; see ``guest/init.py``."""
         isolated = self._mode.isolated
-        environ = dict(spec.environment)
         limits = plan.Limits(open_files=spec.open_files, processes=spec.processes).wire()
         if isolated:
             task, runtime, opt = "/var/task", "/var/runtime", ["/opt"]
@@ -325,7 +325,6 @@ class LinuxSandboxes:
             task, runtime = str(spec.code_dir.resolve()), str(zygote.library)
             opt = [str(folder.resolve()) for folder in reversed(spec.layer_dirs)]
             stdlib = str(zygote.runtime.prefix)
-            environ |= self._process_environ(spec, task, runtime)
             del limits["processes"]  # would count every process of this user
         if "memory" not in self.hierarchy.can:
             # Better than nothing: each process on its own. A fork begins with what it copies.
@@ -344,7 +343,7 @@ class LinuxSandboxes:
             "ports_named": list(NAMED),
             "cgroups": list(group.entries),
             "thawed": group.thawed,
-            "environ": environ,
+            "environ": self._environ(spec, zygote, spec.environment),
             "defaults": {"LD_LIBRARY_PATH": plan.LIBRARY_PATH},
             "limits": limits,
             "uid": uid,
@@ -359,14 +358,20 @@ class LinuxSandboxes:
             "name": kind if kind == "provided" else zygote.runtime.name,
         }
 
-    def _process_environ(self, spec: SandboxSpec, task: str, runtime: str) -> dict[str, str]:
+    def _environ(
+        self, spec: SandboxSpec, zygote: Zygote, environ: Mapping[str, str]
+    ) -> dict[str, str]:
         """Without a root of its own a function must be told where its things really are."""
+        if self._mode.isolated:
+            return dict(environ)
         tmp = self._state / "tmp" / spec.sandbox_id
         tmp.mkdir(parents=True, exist_ok=True, mode=0o700)
+        library = str(zygote.library)
         return {
-            "LAMBDA_TASK_ROOT": task,
-            "LAMBDA_RUNTIME_DIR": runtime,
-            "PYTHONPATH": runtime,
+            **environ,
+            "LAMBDA_TASK_ROOT": str(spec.code_dir.resolve()),
+            "LAMBDA_RUNTIME_DIR": library,
+            "PYTHONPATH": environ.get("PYTHONPATH", library).replace("/var/runtime", library),
             "TMPDIR": str(tmp),
         }
 
@@ -413,10 +418,9 @@ class LinuxSandboxes:
             self._network.close()
         if self._volumes is not None:
             self._volumes.close()
-        if self._hierarchy is not None:
-            self._hierarchy.close()
+        clean = self._hierarchy is None or self._hierarchy.close()
         if self._favour is not None:
             os.close(self._favour)
         shutil.rmtree(self._state, ignore_errors=True)
         if self._lease is not None:
-            self._lease.close()
+            self._lease.close(clean=clean)

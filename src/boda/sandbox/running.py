@@ -78,7 +78,9 @@ class LinuxSandbox:
         clock: Clock,
         name_step: Callable[[int], str],
         release: Callable[[], Awaitable[None]],
+        adapt: Callable[[Mapping[str, str]], dict[str, str]] = dict,
     ) -> None:
+        """adapt: what an environment becomes here; see ``LinuxSandboxes``."""
         self.spec = spec
         self.pid = 0
         self.marks = []
@@ -91,6 +93,7 @@ class LinuxSandbox:
         self._clock = clock
         self._name_step = name_step
         self._release = release
+        self._adapt = adapt
         self._loop = asyncio.get_running_loop()
         self._generation = 0
         self._running: asyncio.Future[None] = self._loop.create_future()
@@ -131,7 +134,7 @@ class LinuxSandbox:
         command = {
             "op": "restart",
             "generation": self._generation,
-            "environ": dict(environment),
+            "environ": self._adapt(environment),
         }
         try:
             socket.send_fds(self._control, [json.dumps(command).encode()], self._pipes.there)
