@@ -144,8 +144,19 @@ async def test_what_is_not_there(here: World, params: dict[str, Any], message: s
     assert error.message == f"Function not found: {ARN[:-1]}{message}"
 
 
-async def test_a_tenant_is_not_silently_ignored(here: World) -> None:
-    assert (await here.error("Invoke", FunctionName="f", TenantId="t")).status == 501
+async def test_a_tenant_is_asked_for_where_functions_isolate_them_and_only_there(
+    here: World,
+) -> None:
+    error = await here.error("Invoke", FunctionName="f", TenantId="blue")
+    assert error.code == "InvalidParameterValueException"
+    assert "is not enabled with tenancy configuration" in error.message
+    await here.create("isolated", TenancyConfig={"TenantIsolationMode": "PER_TENANT"})
+    error = await here.error("Invoke", FunctionName="isolated")
+    assert "Add a valid tenant ID in your request" in error.message
+    await here.call("Invoke", FunctionName="isolated", TenantId="blue")
+    assert here.invoker.calls[-1].tenant == "blue"
+    await here.call("Invoke", FunctionName="isolated", TenantId="red", InvocationType="Event")
+    assert here.queue.accepted[-1]["tenant"] == "red"
 
 
 async def test_a_runtime_this_machine_has_not(tmp_path: Path) -> None:

@@ -111,6 +111,7 @@ class Queue:
         qualifier: str = LATEST,
         invoked_arn: str = "",
         trace_id: str = "",
+        tenant: str = "",
     ) -> None:
         """Accept an event for a version found already; durable when this returns. AwsError."""
         await self.accept(
@@ -120,6 +121,7 @@ class Queue:
             request_id=request_id,
             invoked_arn=invoked_arn or version.arn,
             trace_id=trace_id,
+            tenant=tenant,
         )
 
     async def accept(
@@ -131,6 +133,7 @@ class Queue:
         request_id: str,
         invoked_arn: str,
         trace_id: str,
+        tenant: str = "",
     ) -> None:
         """Accept an event for a function; durable when this returns. AwsError.
 
@@ -146,6 +149,7 @@ class Queue:
             trace_id=trace_id or stable_root(now, self._ids),
             accepted_at=now,
             due_at=now,
+            tenant=tenant,
             payload=payload,
         )
         try:
@@ -331,7 +335,14 @@ class Queue:
         if refused is not None:
             await self._give_up(event, payload, version, refused, rules)
             return
-        call = Call(version, payload, event.request_id, event.invoked_arn, trace_id=run_under)
+        call = Call(
+            version,
+            payload,
+            event.request_id,
+            event.invoked_arn,
+            trace_id=run_under,
+            tenant=event.tenant,
+        )
         try:
             outcome = await self._invoker.invoke(call)
         except AwsError as error:

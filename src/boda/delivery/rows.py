@@ -25,6 +25,7 @@ events = sa.Table(
     sa.Column("request_id", sa.Text, nullable=False),
     sa.Column("invoked_arn", sa.Text, nullable=False),
     sa.Column("trace_id", sa.Text, nullable=False),
+    sa.Column("tenant", sa.Text, nullable=False),
     sa.Column("payload", sa.LargeBinary, nullable=False),
     sa.Column("accepted_at", sa.Float, nullable=False),
     sa.Column("due_at", sa.Float, nullable=False),
@@ -60,6 +61,7 @@ class Event:
     trace_id: str
     accepted_at: float
     due_at: float
+    tenant: str = ""
     failures: int = 0
     throttles: int = 0
     payload: bytes | None = None

@@ -1,12 +1,15 @@
 """The functions as the hot path sees them: a table in memory that the Lambda service fills.
 
-The service writes rows first and this table after commit; nothing here touches disk. Aliases are
-entries like versions are: the service puts the version an alias points at under the alias's name.
+The service writes rows first and this table after commit; nothing here touches disk. An alias
+says which version it means each time it is asked, so that it need not be told of the versions'
+changes; with weights, chance decides.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import random
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 from boda.core.policy import Policy
 from boda.runtime.function import FunctionVersion
@@ -14,10 +17,22 @@ from boda.runtime.function import FunctionVersion
 LATEST = "$LATEST"
 
 
-class Functions:
-    """Function versions and resource policies by function ARN (without qualifier)."""
+class _Route(NamedTuple):
+    """version: where an alias leads. others: other versions with their shares of the calls."""
 
-    def __init__(self) -> None:
+    version: str
+    others: tuple[tuple[str, float], ...]
+
+
+class Functions:
+    """Function versions and resource policies by function ARN (without qualifier).
+
+    chance: numbers from 0 up to but not including 1, each as likely as any other.
+    """
+
+    def __init__(self, chance: Callable[[], float] | None = None) -> None:
+        self._chance = chance or random.SystemRandom().random
+        self._aliases: dict[str, dict[str, _Route]] = {}
         self._versions: dict[str, dict[str, FunctionVersion]] = {}
         self._policies: dict[tuple[str, str], Policy] = {}
         self._listeners: list[Callable[[FunctionVersion], None]] = []
@@ -33,8 +48,19 @@ class Functions:
         if before is not None and before.key != version.key:
             self._retire(entry, before)
 
+    def put_alias(
+        self, arn: str, alias: str, version: str, others: Mapping[str, float] | None = None
+    ) -> None:
+        """Let an alias lead to a version, and to others by their shares (0.0–1.0) of the calls."""
+        routes = self._aliases.setdefault(arn, {})
+        routes[alias] = _Route(version, tuple((others or {}).items()))
+
     def remove(self, arn: str, qualifier: str | None = None) -> None:
         """Forget one qualifier, or with None the whole function and its policies."""
+        if qualifier is None:
+            self._aliases.pop(arn, None)
+        elif arn in self._aliases:
+            self._aliases[arn].pop(qualifier, None)
         entry = self._versions.get(arn)
         if entry is None:
             return
@@ -60,12 +86,26 @@ class Functions:
         """
         entry = self._versions.get(arn)
         if entry is None:
-            base, own = split_qualifier(arn)
-            entry = self._versions.get(base)
+            arn, own = split_qualifier(arn)
+            entry = self._versions.get(arn)
             if entry is None:
                 return None
             qualifier = own or qualifier
-        return entry.get(qualifier)
+        found = entry.get(qualifier)
+        if found is None:
+            route = self._aliases.get(arn, {}).get(qualifier)
+            if route is not None:
+                return entry.get(self._choose(route))
+        return found
+
+    def _choose(self, route: _Route) -> str:
+        if route.others:
+            mark = self._chance()
+            for version, share in route.others:
+                if mark < share:
+                    return version
+                mark -= share
+        return route.version
 
     def find(
         self, account: str, region: str, name: str, qualifier: str = LATEST

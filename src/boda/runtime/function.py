@@ -26,6 +26,7 @@ class FunctionVersion:
 
     version: ``$LATEST`` or a number. arn: without qualifier.
     code_dir: the unpacked code on this machine, read-only. layer_dirs: in merge order.
+    runtime: "" for an image. file_systems: where file systems are to be mounted.
     environment: the user's variables. timeout_s: seconds. memory_mb, ephemeral_mb: MiB.
     """
 
@@ -49,6 +50,7 @@ class FunctionVersion:
     dead_letter_arn: str = ""
     snap_start: bool = False
     tenant_isolation: bool = False
+    file_systems: tuple[str, ...] = ()
     recursive_loop: Literal["Terminate", "Allow"] = "Terminate"
 
     @property

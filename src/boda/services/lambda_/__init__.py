@@ -8,6 +8,7 @@ One file per group of operations; a further group is a class with ``@operation``
     core.py         how it changes                      states.py   how it becomes Active
     package.py      zips, taken as hostile              code.py     unpacked code on disk
     answers.py      records as AWS answers them         quotas.py   limits, as data
+    versions.py     publishing                          layer_*.py  layers and their rows
 """
 
 from __future__ import annotations
@@ -25,12 +26,16 @@ from boda.core.ids import Ids
 from boda.gateway.service import Context, Service
 from boda.invoke.catalogue import Functions
 from boda.services.lambda_ import records, rows
+from boda.services.lambda_.aliases import AliasOperations
 from boda.services.lambda_.code import CodeStore
 from boda.services.lambda_.concurrency import ConcurrencyOperations
 from boda.services.lambda_.configuration import ConfigurationOperations
 from boda.services.lambda_.core import Core, Reservations
 from boda.services.lambda_.functions import FunctionOperations
 from boda.services.lambda_.invocations import Events, InvocationOperations, Invokes
+from boda.services.lambda_.layer_permissions import LayerPermissionOperations
+from boda.services.lambda_.layer_store import Layers
+from boda.services.lambda_.layers import LayerOperations
 from boda.services.lambda_.permissions import PermissionOperations
 from boda.services.lambda_.quotas import Quotas
 from boda.services.lambda_.records import Function, Standing, Version
@@ -39,6 +44,7 @@ from boda.services.lambda_.roles import RoleCheck, Roles
 from boda.services.lambda_.sources import Objects, Sources
 from boda.services.lambda_.states import Transitions, in_motion
 from boda.services.lambda_.tags import TagOperations
+from boda.services.lambda_.versions import VersionOperations
 from boda.storage.database import Database
 
 __all__ = [
@@ -71,14 +77,18 @@ class Options:
 class Lambda:
     """The service. ``load`` before the first request, ``stop`` after the last."""
 
-    def __init__(self, service: Service, core: Core, transitions: Transitions) -> None:
+    def __init__(
+        self, service: Service, core: Core, layers: Layers, transitions: Transitions
+    ) -> None:
         self.service = service
         self._core = core
+        self._layers = layers
         self._transitions = transitions
 
     async def load(self) -> None:
         """Read every function, finish what a crash interrupted, fill the invoke path's tables."""
         core = self._core
+        await self._layers.load()
         found = await core.database.read(rows.load)
         for function in found:
             core.remember(function)
@@ -87,7 +97,7 @@ class Lambda:
         moved: list[Version] = []
         for function in found:
             for version in list(function.versions.values()):
-                after = await self._settled(version, version.code_sha256 in whole)
+                after = await self._settled(version, whole)
                 if after is not version:
                     function.versions[after.version] = after
                     moved.append(after)
@@ -112,17 +122,21 @@ class Lambda:
     def _whole_packages(self) -> set[str]:
         code = self._core.code
         wanted = {
-            version.code_sha256
+            sha256
             for function in self._core.all()
             for version in function.versions.values()
+            for sha256 in version.packages
         }
         return {sha256 for sha256 in wanted if code.has(sha256)}
 
-    async def _settled(self, version: Version, whole: bool) -> Version:
+    async def _settled(self, version: Version, whole: set[str]) -> Version:
         """The version as it should be after a start."""
-        if not whole:
+        for sha256 in version.packages:
+            if sha256 in whole:
+                continue
             try:
-                await self._core.code.restore(version.code_sha256)
+                await self._core.code.restore(sha256)
+                whole.add(sha256)
             except (OSError, AwsError) as error:
                 _log.error("The code of %s is lost: %s", version.arn, error)
                 lost = Standing("Failed", "The code package is missing.", "InvalidZipFileException")
@@ -134,6 +148,8 @@ class Lambda:
         for version in function.versions.values():
             if version.state.state == "Active":
                 core.expose(function, version)
+        for alias in function.aliases.values():
+            core.expose_alias(function, alias)
         for qualifier, statements in function.policies.items():
             core.hot.set_policy(function.arn, qualifier, records.policy(statements))
         if function.reserved is not None:
@@ -174,16 +190,22 @@ def build(
     core.code = CodeStore(code_dir, chosen.quotas, clock, ids, core.refers)
     transitions = Transitions(core, chosen.update_settle_s)
     sources = Sources(core.code, objects)
+    layers = Layers(core)
     check = RoleCheck(roles)
 
     def signed(ctx: Context, sha256: str) -> str:
         return ctx.endpoint + core.code.sign(sha256)
 
+    location = code_location or signed
     service = Service(
         "lambda",
         [
-            FunctionOperations(core, sources, check, transitions, code_location or signed),
-            ConfigurationOperations(core, sources, check, transitions),
+            FunctionOperations(core, sources, check, layers, transitions, location),
+            ConfigurationOperations(core, sources, check, layers, transitions),
+            VersionOperations(core, transitions),
+            AliasOperations(core),
+            LayerOperations(core, layers, sources, location),
+            LayerPermissionOperations(core, layers),
             InvocationOperations(core, invoker, queue, runnable),
             PermissionOperations(core),
             TagOperations(core),
@@ -191,4 +213,4 @@ def build(
             RecursionOperations(core),
         ],
     )
-    return Lambda(service, core, transitions)
+    return Lambda(service, core, layers, transitions)

@@ -6,9 +6,11 @@ Field presence follows the recordings: what was never configured is absent, not 
 from __future__ import annotations
 
 import base64
+import hashlib
 from datetime import UTC, datetime
 from typing import Any
 
+from boda.services.lambda_.identifiers import LATEST
 from boda.services.lambda_.records import Settings, Standing, Version
 from boda.services.lambda_.runtimes import version_arn
 
@@ -20,11 +22,10 @@ def configuration(version: Version, *, qualifier: str | None = None) -> dict[str
     answer |= _standing(
         version.update, "LastUpdateStatus", "LastUpdateStatusReason", "LastUpdateStatusReasonCode"
     )
-    answer["RuntimeVersionConfig"] = {
-        "RuntimeVersionArn": version_arn(
-            version.region, version.settings.runtime, version.settings.architecture
-        )
-    }
+    settings = version.settings
+    if settings.runtime:
+        arn = version_arn(version.region, settings.runtime, settings.architecture)
+        answer["RuntimeVersionConfig"] = {"RuntimeVersionArn": arn}
     return answer
 
 
@@ -34,36 +35,86 @@ def summary(version: Version, *, qualifier: str | None = None) -> dict[str, Any]
     answer: dict[str, Any] = {
         "FunctionName": version.name,
         "FunctionArn": version.arn if qualifier is None else f"{version.arn}:{qualifier}",
-        "Runtime": settings.runtime,
         "Role": settings.role,
-        "Handler": settings.handler,
         "CodeSize": version.code_bytes,
         "Description": settings.description,
         "Timeout": settings.timeout_s,
         "MemorySize": settings.memory_mb,
         "LastModified": timestamp(version.modified_at),
-        "CodeSha256": code_sha256(version.code_sha256),
+        "CodeSha256": code_sha256(version),
         "Version": version.version,
         "TracingConfig": {"Mode": settings.tracing},
         "RevisionId": version.revision_id,
-        "PackageType": "Zip",
+        "PackageType": "Image" if settings.image_uri else "Zip",
         "Architectures": [settings.architecture],
         "EphemeralStorage": {"Size": settings.ephemeral_mb},
-        "SnapStart": {"ApplyOn": "None", "OptimizationStatus": "Off"},
+        "SnapStart": {
+            "ApplyOn": settings.snap_start,
+            "OptimizationStatus": "On" if _optimized(version) else "Off",
+        },
         "LoggingConfig": _logging(settings, version.log_group),
     }
+    for name, value in _configured(version).items():
+        if value:
+            answer[name] = value
     if settings.environment is not None:
         answer["Environment"] = {"Variables": dict(settings.environment)}
-    if settings.dead_letter_arn:
-        answer["DeadLetterConfig"] = {"TargetArn": settings.dead_letter_arn}
-    if settings.empty_vpc:
-        answer["VpcConfig"] = {
-            "SubnetIds": [],
-            "SecurityGroupIds": [],
-            "VpcId": "",
-            "Ipv6AllowedForDualStack": False,
-        }
     return answer
+
+
+def _configured(version: Version) -> dict[str, Any]:
+    """Members that are absent unless configured, here empty then."""
+    settings = version.settings
+    return {
+        "Runtime": settings.runtime,
+        "Handler": settings.handler,
+        "DeadLetterConfig": _if(settings.dead_letter_arn, "TargetArn"),
+        "VpcConfig": settings.vpc and _vpc(version),
+        "KMSKeyArn": settings.kms_key_arn,
+        "Layers": [{"Arn": layer.arn, "CodeSize": layer.code_bytes} for layer in settings.layers],
+        "FileSystemConfigs": [dict(system) for system in settings.file_systems],
+        "ImageConfigResponse": _if(settings.image_config, "ImageConfig"),
+        "TenancyConfig": _if(settings.tenancy, "TenantIsolationMode"),
+    }
+
+
+def code(version: Version, location: str) -> dict[str, Any]:
+    """Where the code is. location: of the package; of an image its own address says it."""
+    settings = version.settings
+    if settings.image_uri:
+        repository = settings.image_uri.partition("@")[0]
+        head, slash, last = repository.rpartition("/")
+        return {
+            "RepositoryType": "ECR",
+            "ImageUri": settings.image_uri,
+            "ResolvedImageUri": f"{head}{slash}{last.partition(':')[0]}@sha256:"
+            + version.code_sha256,
+        }
+    answer = {"RepositoryType": "S3", "Location": location}
+    return answer | _if(settings.source_kms_key_arn, "SourceKMSKeyArn")
+
+
+def _if(value: Any, name: str) -> dict[str, Any]:
+    return {name: value} if value else {}
+
+
+def _optimized(version: Version) -> bool:
+    """SnapStart takes effect for published versions alone."""
+    return version.settings.snap_start != "None" and version.version != LATEST
+
+
+def _vpc(version: Version) -> dict[str, Any]:
+    """As AWS echoes it. There is no EC2 here to ask which VPC a subnet is in: an account has one
+    in each region, of which its id follows."""
+    given = version.settings.vpc or {}
+    subnets = list(given.get("SubnetIds") or [])
+    seed = f"{version.account}/{version.region}".encode()
+    return {
+        "SubnetIds": subnets,
+        "SecurityGroupIds": list(given.get("SecurityGroupIds") or []),
+        "VpcId": f"vpc-{hashlib.sha256(seed).hexdigest()[:17]}" if subnets else "",
+        "Ipv6AllowedForDualStack": bool(given.get("Ipv6AllowedForDualStack")),
+    }
 
 
 def timestamp(at: float) -> str:
@@ -72,8 +123,15 @@ def timestamp(at: float) -> str:
     return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}+0000"
 
 
-def code_sha256(hexadecimal: str) -> str:
-    """As AWS shows digests: base64."""
+def code_sha256(version: Version) -> str:
+    """As AWS shows it: of a package in base64, of an image the digest in its address."""
+    if version.settings.image_uri:
+        return version.code_sha256
+    return digest(version.code_sha256)
+
+
+def digest(hexadecimal: str) -> str:
+    """As AWS shows packages' digests: base64."""
     return base64.b64encode(bytes.fromhex(hexadecimal)).decode("ascii")
 
 

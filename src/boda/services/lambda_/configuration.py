@@ -10,26 +10,29 @@ from boda.gateway.service import Context, operation
 from boda.services.lambda_ import answers, rules
 from boda.services.lambda_.access import on_function
 from boda.services.lambda_.core import Core
-from boda.services.lambda_.errors import invalid, stale_revision, update_in_progress
-from boda.services.lambda_.identifiers import LATEST, Identifier
+from boda.services.lambda_.errors import stale_revision, update_in_progress
+from boda.services.lambda_.identifiers import Identifier
+from boda.services.lambda_.layer_store import Layers
 from boda.services.lambda_.records import UPDATING, Function
 from boda.services.lambda_.roles import RoleCheck
 from boda.services.lambda_.sources import Sources
 from boda.services.lambda_.states import Transitions, busy
-
-FUNCTIONS_ONLY = (
-    "This operation is permitted on Lambda functions only. Aliases and versions do not support "
-    "this operation. Please specify either a function name or an unqualified function ARN."
-)
+from boda.services.lambda_.versions import next_version, unqualified
 
 
 class ConfigurationOperations:
     """Changes of code and settings; each starts a new build of ``$LATEST``."""
 
     def __init__(
-        self, core: Core, sources: Sources, roles: RoleCheck, transitions: Transitions
+        self,
+        core: Core,
+        sources: Sources,
+        roles: RoleCheck,
+        layers: Layers,
+        transitions: Transitions,
     ) -> None:
         self.core = core
+        self._layers = layers
         self._sources = sources
         self._roles = roles
         self._transitions = transitions
@@ -52,7 +55,7 @@ class ConfigurationOperations:
         dry_run: bool | None = None,
         revision_id: str | None = None,
     ) -> dict[str, Any]:
-        identifier = self._latest(ctx, function_name)
+        identifier = unqualified(self.core, ctx, function_name)
         code = {
             "ZipFile": zip_file,
             "S3Bucket": s3_bucket,
@@ -60,12 +63,16 @@ class ConfigurationOperations:
             "S3ObjectVersion": s3_object_version,
             "S3ObjectStorageMode": s3_object_storage_mode,
             "ImageUri": image_uri,
-            "SourceKMSKeyArn": source_kms_key_arn,
         }
-        rules.refuse_unsupported("UpdateFunctionCode", {**code, "Publish": publish})
-        self._changeable(identifier, revision_id)  # before a package is fetched for nothing
+        function = self._changeable(identifier, revision_id)  # before fetching for nothing
+        rules.check_source("UpdateFunctionCode", code, bool(function.latest.settings.image_uri))
+        params = {
+            "Architectures": architectures,
+            "SourceKMSKeyArn": source_kms_key_arn,
+            "ImageUri": image_uri,
+        }
         return await self.core.whole(
-            self._new_code(ctx, identifier, code, architectures, bool(dry_run), revision_id)
+            self._new_code(ctx, identifier, code, params, revision_id, bool(dry_run), bool(publish))
         )
 
     async def _new_code(
@@ -73,16 +80,19 @@ class ConfigurationOperations:
         ctx: Context,
         identifier: Identifier,
         code: Mapping[str, Any],
-        architectures: list[str] | None,
-        dry_run: bool,
+        params: Mapping[str, Any],
         revision_id: str | None,
+        dry_run: bool,
+        publish: bool,
     ) -> dict[str, Any]:
         core = self.core
         async with self._sources.package(ctx, code) as package, core.lock(identifier.key):
             function = self._changeable(identifier, revision_id)
             before = function.latest
+            rules.check_source("UpdateFunctionCode", code, bool(before.settings.image_uri))
             core.refuse_over_storage(identifier, package.unzipped_bytes - before.unzipped_bytes)
-            settings = rules.merge(before.settings, {"Architectures": architectures}, core.quotas)
+            settings = rules.merge(before.settings, params, core.quotas)
+            rules.check_together(settings, package.unzipped_bytes, core.quotas)
             changes: dict[str, Any] = {
                 "settings": settings,
                 "code_sha256": package.sha256,
@@ -91,7 +101,7 @@ class ConfigurationOperations:
             }
             if dry_run:  # everything is checked by now, and nothing is kept
                 return answers.configuration(dataclasses.replace(before, **changes))
-            return await self._begin(function, **changes)
+            return await self._begin(function, publish, **changes)
 
     @operation(
         "UpdateFunctionConfiguration",
@@ -121,16 +131,7 @@ class ConfigurationOperations:
         snap_start: Mapping[str, Any] | None = None,
         logging_config: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
-        identifier = self._latest(ctx, function_name)
-        unsupported = {
-            "VpcConfig": vpc_config,
-            "KMSKeyArn": kms_key_arn,
-            "Layers": layers,
-            "FileSystemConfigs": file_system_configs,
-            "ImageConfig": image_config,
-            "SnapStart": snap_start,
-        }
-        rules.refuse_unsupported("UpdateFunctionConfiguration", unsupported)
+        identifier = unqualified(self.core, ctx, function_name)
         params = {
             "Role": role,
             "Handler": handler,
@@ -141,43 +142,65 @@ class ConfigurationOperations:
             "Environment": environment,
             "Runtime": runtime,
             "DeadLetterConfig": dead_letter_config,
+            "KMSKeyArn": kms_key_arn,
             "TracingConfig": tracing_config,
+            "FileSystemConfigs": file_system_configs,
+            "ImageConfig": image_config,
             "EphemeralStorage": ephemeral_storage,
+            "SnapStart": snap_start,
             "LoggingConfig": logging_config,
         }
         function = self._changeable(identifier, revision_id)
         rules.merge(function.latest.settings, params, self.core.quotas)
         if role is not None:
             self._roles.check(ctx, role, identifier.account)
-        return await self.core.whole(self._new_settings(identifier, params, revision_id))
+        return await self.core.whole(
+            self._new_settings(ctx, identifier, params, layers, revision_id)
+        )
 
     async def _new_settings(
-        self, identifier: Identifier, params: Mapping[str, Any], revision_id: str | None
+        self,
+        ctx: Context,
+        identifier: Identifier,
+        params: Mapping[str, Any],
+        layers: list[str] | None,
+        revision_id: str | None,
     ) -> dict[str, Any]:
-        async with self.core.lock(identifier.key):
+        core = self.core
+        async with core.lock(identifier.key):
             function = self._changeable(identifier, revision_id)
-            settings = rules.merge(function.latest.settings, params, self.core.quotas)
+            used = None if layers is None else self._layers.used(ctx, identifier, layers)
+            settings = rules.merge(
+                function.latest.settings, {**params, "Layers": used}, core.quotas
+            )
+            rules.check_together(settings, function.latest.unzipped_bytes, core.quotas)
             return await self._begin(function, settings=settings)
 
-    async def _begin(self, function: Function, **changes: Any) -> dict[str, Any]:
-        """Store the new build and let it take effect. Call under the function's lock."""
+    async def _begin(
+        self, function: Function, publish: bool = False, **changes: Any
+    ) -> dict[str, Any]:
+        """Store the new build and let it take effect. Call under the function's lock.
+
+        Answers the new build, or what publishing it made.
+        """
         core = self.core
-        version = core.revised(
+        latest = core.revised(
             function.latest,
             build_id=core.ids.uuid(),
             modified_at=core.clock.now(),
             update=UPDATING,
             **changes,
         )
-        await core.put(function, version)
-        self._transitions.begin(version)
-        return answers.configuration(version)
-
-    def _latest(self, ctx: Context, function_name: str) -> Identifier:
-        identifier = self.core.identify(ctx, function_name)
-        if identifier.qualifier not in (None, LATEST):
-            raise invalid(FUNCTIONS_ONLY)
-        return identifier
+        published = next_version(core, function, latest) if publish else None
+        begun = [latest] if published is None else [latest, published]
+        await core.put(function, *begun)
+        core.expose(function, latest)
+        for version in begun:
+            self._transitions.begin(version)
+        if publish:
+            answered = published or function.versions[str(function.last_version)]
+            return answers.configuration(answered, qualifier=answered.version)
+        return answers.configuration(latest)
 
     def _changeable(self, identifier: Identifier, revision_id: str | None) -> Function:
         function = self.core.function(identifier)

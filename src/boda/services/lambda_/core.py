@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import weakref
+from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from typing import Any, Protocol, TypeVar
 
 from sqlalchemy.engine import Connection
@@ -25,7 +26,7 @@ from boda.services.lambda_.code import CodeStore
 from boda.services.lambda_.errors import not_found
 from boda.services.lambda_.identifiers import LATEST, Identifier, parse
 from boda.services.lambda_.quotas import Quotas
-from boda.services.lambda_.records import Function, Key, Version
+from boda.services.lambda_.records import Alias, Function, Key, Version
 from boda.storage.database import Database
 
 T = TypeVar("T")
@@ -36,6 +37,9 @@ class Reservations(Protocol):
 
     def reserve(self, account: str, region: str, function: str, count: int | None) -> None:
         """Set, or with None drop, a function's reserved concurrent executions."""
+
+    def provision(self, account: str, region: str, function: str, version: str, count: int) -> None:
+        """Set so many concurrent executions aside for one version; 0: none."""
 
 
 class Core:
@@ -59,7 +63,12 @@ class Core:
         self.code: CodeStore
         self.on_dropped: list[Callable[[Function, str | None], None]] = []
         """Told of functions that are gone, and with a qualifier of versions and aliases."""
+        self.on_routed: list[Callable[[Function], None]] = []
+        """Told of functions of which an alias leads elsewhere from now on."""
+        self.layer_bytes: Callable[[str, str], int] = lambda account, region: 0
+        """How much an account's layers in a region hold, unpacked."""
         self._functions: dict[tuple[str, str], dict[str, Function]] = {}
+        self._names: dict[tuple[str, str], list[str]] = {}
         self._references: Counter[str] = Counter()
         self._locks: weakref.WeakValueDictionary[Key, asyncio.Lock] = weakref.WeakValueDictionary()
         self._changes: set[asyncio.Task[Any]] = set()
@@ -82,23 +91,34 @@ class Core:
         return found
 
     def version(self, identifier: Identifier) -> Version:
-        """The version the identifier names. AwsError ResourceNotFoundException."""
-        found = self.function(identifier).versions.get(identifier.qualifier or LATEST)
+        """The version the identifier names, by an alias too. AwsError ResourceNotFoundException."""
+        function = self.function(identifier)
+        qualifier = identifier.qualifier or LATEST
+        alias = function.aliases.get(qualifier)
+        found = function.versions.get(qualifier if alias is None else alias.version)
         if found is None:
             raise not_found(identifier.named_arn)
         return found
 
     def functions(self, account: str, region: str) -> list[Function]:
         """All of an account in a region, by name."""
+        return list(self.functions_from(account, region))
+
+    def functions_from(self, account: str, region: str, name: str = "") -> Iterator[Function]:
+        """The same, beginning with this name or the next there is."""
         held = self._functions.get((account, region), {})
-        return [held[name] for name in sorted(held)]
+        names = self._names.get((account, region))
+        if names is None:
+            names = self._names[account, region] = sorted(held)
+        for at in range(bisect_left(names, name), len(names)):
+            yield held[names[at]]
 
     def all(self) -> Iterator[Function]:
         for held in self._functions.values():
             yield from held.values()
 
     def refers(self, sha256: str) -> bool:
-        """Whether any function's code is this package."""
+        """Whether any function or layer needs this package."""
         return self._references[sha256] > 0
 
     # Changing
@@ -143,14 +163,39 @@ class Core:
         await self.write(work)
         self.remember(function)
 
-    async def put(self, function: Function, version: Version) -> None:
-        """Replace one version. Call under the function's lock."""
-        await self.write(lambda connection: rows.put_version(connection, version))
-        before = function.versions.get(version.version)
-        function.versions[version.version] = version
-        self._references[version.code_sha256] += 1
-        if before is not None:
-            self._unrefer(before)
+    async def put(self, function: Function, *versions: Version) -> None:
+        """Add or replace versions, all or none. Call under the function's lock."""
+        numbers = [int(each.version) for each in versions if each.version != LATEST]
+        last = max([function.last_version, *numbers])
+
+        def work(connection: Connection) -> None:
+            rows.put_versions(connection, versions)
+            if last != function.last_version:
+                rows.put_function(connection, dataclasses.replace(function, last_version=last))
+
+        await self.write(work)
+        function.last_version = last
+        for version in versions:
+            before = function.versions.get(version.version)
+            function.versions[version.version] = version
+            self.refer(version.packages)
+            if before is not None:
+                self.unrefer(before.packages)
+
+    async def put_alias(self, function: Function, alias: Alias) -> None:
+        """Make or replace an alias. Call under the function's lock."""
+        await self.write(lambda connection: rows.put_alias(connection, function.key, alias))
+        function.aliases[alias.name] = alias
+        self.expose_alias(function, alias)
+        for listener in self.on_routed:
+            listener(function)
+
+    async def drop_alias(self, function: Function, name: str) -> None:
+        """Forget an alias. Call under the function's lock."""
+        await self.write(lambda connection: rows.delete_alias(connection, function.key, name))
+        del function.aliases[name]
+        self.hot.remove(function.arn, name)
+        self.forget_qualifier(function, name)
 
     async def put_whole(self, function: Function, *, revise: bool = False, **changes: Any) -> None:
         """Replace members of the function itself. revise: callers see a new revision then."""
@@ -173,11 +218,16 @@ class Core:
         parsed = records.policy(statements)  # before anything is written
         version = function.versions.get(qualifier)
         revised = self.revised(version) if version is not None else None
+        alias = function.aliases.get(qualifier)
+        if alias is not None:
+            alias = dataclasses.replace(alias, revision_id=self.ids.uuid())
 
         def work(connection: Connection) -> None:
             rows.put_policy(connection, function.key, qualifier, statements)
             if revised is not None:
                 rows.put_version(connection, revised)
+            if alias is not None:
+                rows.put_alias(connection, function.key, alias)
 
         await self.write(work)
         if statements:
@@ -186,6 +236,8 @@ class Core:
             function.policies.pop(qualifier, None)
         if revised is not None:
             function.versions[qualifier] = revised
+        if alias is not None:
+            function.aliases[qualifier] = alias
         self.hot.set_policy(function.arn, qualifier, parsed)
 
     async def attach(
@@ -214,10 +266,11 @@ class Core:
         """Forget a function altogether. Call under its lock."""
         await self.write(lambda connection: rows.delete_function(connection, function.key))
         self._functions.get(function.key[:2], {}).pop(function.name, None)
+        self._names.pop(function.key[:2], None)
         self.hot.remove(function.arn)
         self.reservations.reserve(*function.key, None)
         for version in function.versions.values():
-            self._unrefer(version)
+            self.unrefer(version.packages)
         for listener in self.on_dropped:
             listener(function, None)
 
@@ -225,43 +278,65 @@ class Core:
         """Forget one version. Call under the function's lock."""
         await self.write(lambda connection: rows.delete_version(connection, function.key, version))
         self.hot.remove(function.arn, version)
-        self._unrefer(function.versions.pop(version))
+        self.unrefer(function.versions.pop(version).packages)
         self.forget_qualifier(function, version)
 
-    def refuse_over_storage(self, identifier: Identifier, more_bytes: int) -> None:
-        """Raises CodeStorageExceededException when so many bytes more would be too many."""
-        used = sum(
-            version.unzipped_bytes
-            for function in self._functions.get(
-                (identifier.account, identifier.region), {}
-            ).values()
-            for version in function.versions.values()
-        )
-        if more_bytes > 0 and used + more_bytes > self.quotas.code_storage_bytes:
+    def refuse_over_storage(self, owner: Identifier | Key, more_bytes: int) -> None:
+        """Raises CodeStorageExceededException when so many bytes more would be too many.
+
+        owner: the function or layer the bytes are for.
+        """
+        place = (owner.key if isinstance(owner, Identifier) else owner)[:2]
+        if (
+            more_bytes > 0
+            and self.stored_bytes(*place) + more_bytes > self.quotas.code_storage_bytes
+        ):
             raise AwsError(
                 "CodeStorageExceededException", "Code storage limit exceeded.", 400, Type="User"
             )
 
+    def stored_bytes(self, account: str, region: str) -> int:
+        """Code of functions' versions and of layers, unpacked."""
+        held = self._functions.get((account, region), {})
+        functions = sum(
+            version.unzipped_bytes
+            for function in held.values()
+            for version in function.versions.values()
+        )
+        return functions + self.layer_bytes(account, region)
+
     def remember(self, function: Function) -> None:
         """Put a function whose rows exist into memory, but not yet on the invoke path."""
         self._functions.setdefault(function.key[:2], {})[function.name] = function
+        self._names.pop(function.key[:2], None)
         for version in function.versions.values():
-            self._references[version.code_sha256] += 1
+            self.refer(version.packages)
 
     def expose(self, function: Function, version: Version) -> None:
         """Let the invoke path see the version as it is now."""
-        seen = records.hot(function, version, self.code.task(version.code_sha256))
+        layers = tuple(self.code.task(layer.sha256) for layer in version.settings.layers)
+        seen = records.hot(function, version, self.code.task(version.code_sha256), layers)
         self.hot.put(function.arn, version.version, seen)
+
+    def expose_alias(self, function: Function, alias: Alias) -> None:
+        self.hot.put_alias(function.arn, alias.name, alias.version, alias.weights)
 
     def revised(self, version: Version, **changes: Any) -> Version:
         """The version with changes and a new revision id."""
         return dataclasses.replace(version, revision_id=self.ids.uuid(), **changes)
 
-    def _unrefer(self, version: Version) -> None:
-        self._references[version.code_sha256] -= 1
-        if self._references[version.code_sha256] <= 0:
-            del self._references[version.code_sha256]
-            self.code.retire(version.code_sha256)
+    def refer(self, packages: Iterable[str]) -> None:
+        """Say that something needs these packages from now on."""
+        for sha256 in packages:
+            self._references[sha256] += 1
+
+    def unrefer(self, packages: Iterable[str]) -> None:
+        """Take that back; what nobody needs any more is removed after a while."""
+        for sha256 in packages:
+            self._references[sha256] -= 1
+            if self._references[sha256] <= 0:
+                del self._references[sha256]
+                self.code.retire(sha256)
 
 
 def _keep(tasks: set[asyncio.Task[Any]], work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:

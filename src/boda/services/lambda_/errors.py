@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from boda.core.errors import AwsError
+from boda.runtime.function import FunctionVersion
 
 
 def invalid(message: str) -> AwsError:
@@ -86,4 +87,44 @@ def recursive(arn: str, hops: int) -> AwsError:
         f"resources and stopped the invocation after {hops} invocations in the chain.",
         400,
         Type="User",
+    )
+
+
+def wrong_tenancy(isolated: bool) -> AwsError:
+    """A call without a tenant where one is asked for, or with one where none is."""
+    if isolated:
+        return invalid(
+            "The invoked function is enabled with tenancy configuration. Add a valid tenant ID in "
+            "your request and try again."
+        )
+    return invalid(
+        "The invoked function is not enabled with tenancy configuration. Remove the tenant ID from "
+        "your request and try again."
+    )
+
+
+def snapshot_not_ready() -> AwsError:
+    return AwsError(
+        "SnapStartNotReadyException",
+        "Lambda is initializing your function. It will be ready to invoke once your function "
+        "state becomes active.",
+        409,
+        Type="User",
+    )
+
+
+def cannot_run(version: FunctionVersion) -> AwsError:
+    """The answer to invoking what is kept and described here but cannot be run."""
+    if version.file_systems:
+        return AwsError(
+            "EFSMountFailureException",
+            f"boda has no file systems to mount at {', '.join(version.file_systems)}.",
+            403,
+            Type="User",
+        )
+    return AwsError(
+        "InvalidRuntimeException",
+        "boda does not run container images; create the function from a deployment package.",
+        502,
+        Type="Service",
     )

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
 from typing import Any
 
-from boda.core.errors import AwsError
 from boda.gateway.service import Answer, Context, operation
 from boda.services.lambda_ import answers, rules
 from boda.services.lambda_.access import on_account, on_function, on_new_function
+from boda.services.lambda_.arn_pages import start
 from boda.services.lambda_.core import Core
 from boda.services.lambda_.errors import conflict, constraint, invalid
 from boda.services.lambda_.identifiers import LATEST, Identifier, is_alias
+from boda.services.lambda_.layer_store import Layers
 from boda.services.lambda_.records import PENDING, Function, Settings, Version
 from boda.services.lambda_.roles import RoleCheck
 from boda.services.lambda_.sources import Sources
 from boda.services.lambda_.states import Transitions
+from boda.services.lambda_.versions import next_version, order
 
 
 class FunctionOperations:
@@ -28,12 +29,14 @@ class FunctionOperations:
         core: Core,
         sources: Sources,
         roles: RoleCheck,
+        layers: Layers,
         transitions: Transitions,
         location: Callable[[Context, str], str],
     ) -> None:
         self.core = core
         self._sources = sources
         self._roles = roles
+        self._layers = layers
         self._transitions = transitions
         self._location = location
 
@@ -65,19 +68,10 @@ class FunctionOperations:
         ephemeral_storage: Mapping[str, Any] | None = None,
         snap_start: Mapping[str, Any] | None = None,
         logging_config: Mapping[str, Any] | None = None,
+        tenancy_config: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
         identifier = self._new_name(ctx, function_name)
-        unsupported = {
-            "Publish": publish,
-            "VpcConfig": vpc_config,
-            "PackageType": package_type,
-            "KMSKeyArn": kms_key_arn,
-            "Layers": layers,
-            "FileSystemConfigs": file_system_configs,
-            "ImageConfig": image_config,
-            "SnapStart": snap_start,
-        }
-        rules.refuse_unsupported("CreateFunction", {**unsupported, **code})
+        rules.check_source("CreateFunction", code, package_type == "Image")
         params = {
             "Role": role,
             "Runtime": runtime,
@@ -88,16 +82,26 @@ class FunctionOperations:
             "VpcConfig": vpc_config,
             "DeadLetterConfig": dead_letter_config,
             "Environment": environment,
+            "KMSKeyArn": kms_key_arn,
             "TracingConfig": tracing_config,
+            "FileSystemConfigs": file_system_configs,
+            "ImageConfig": image_config,
+            "ImageUri": code.get("ImageUri"),
+            "SourceKMSKeyArn": code.get("SourceKMSKeyArn"),
             "Architectures": architectures,
             "EphemeralStorage": ephemeral_storage,
+            "SnapStart": snap_start,
             "LoggingConfig": logging_config,
+            "TenancyConfig": tenancy_config,
         }
+        params["Layers"] = self._layers.used(ctx, identifier, layers or [])
         settings = rules.create(params, self.core.quotas)
         wanted_tags = rules.tags(tags or {}, self.core.quotas)
         self._refuse_existing(identifier)
         self._roles.check(ctx, role, identifier.account)
-        return await self.core.whole(self._create(ctx, identifier, settings, code, wanted_tags))
+        return await self.core.whole(
+            self._create(ctx, identifier, settings, code, wanted_tags, bool(publish))
+        )
 
     async def _create(
         self,
@@ -106,6 +110,7 @@ class FunctionOperations:
         settings: Settings,
         code: Mapping[str, Any],
         tags: dict[str, str],
+        publish: bool,
     ) -> dict[str, Any]:
         core = self.core
         async with (
@@ -114,6 +119,8 @@ class FunctionOperations:
         ):
             self._refuse_existing(identifier)
             core.refuse_over_storage(identifier, package.unzipped_bytes)
+            rules.check_together(settings, package.unzipped_bytes, core.quotas)
+            self._layers.refuse_gone(settings.layers)
             version = Version(
                 *identifier.key,
                 version=LATEST,
@@ -127,8 +134,15 @@ class FunctionOperations:
                 state=PENDING,
             )
             function = Function(*identifier.key, versions={LATEST: version}, tags=tags)
+            published = next_version(core, function, version) if publish else None
+            if published is not None:
+                function.versions[published.version] = published
+                function.last_version = int(published.version)
             await core.add(function)
-            self._transitions.begin(version)
+            for begun in function.versions.values():
+                self._transitions.begin(begun)
+            if published is not None:
+                return answers.configuration(published, qualifier=published.version)
             return answers.configuration(version)
 
     def _new_name(self, ctx: Context, text: str) -> Identifier:
@@ -156,10 +170,7 @@ class FunctionOperations:
         function = self.core.function(identifier)
         answer: dict[str, Any] = {
             "Configuration": answers.configuration(version, qualifier=identifier.qualifier),
-            "Code": {
-                "RepositoryType": "S3",
-                "Location": self._location(ctx, version.code_sha256),
-            },
+            "Code": answers.code(version, self._location(ctx, version.code_sha256)),
         }
         if function.tags:
             answer["Tags"] = dict(function.tags)
@@ -188,31 +199,33 @@ class FunctionOperations:
         """Pages of at most 50, whatever is asked, as on AWS."""
         if master_region is not None and function_version != "ALL":
             raise invalid("FunctionVersion must be set to ALL when MasterRegion is given.")
-        page = min(max_items or self.core.quotas.page, self.core.quotas.page)
-        after = _unmark(marker) if marker else ("", "")
-        found: list[dict[str, Any]] = []
-        if master_region in (None, "ALL", ctx.region):  # functions are masters where they live
-            for version, qualifier in self._listed(ctx, function_version == "ALL"):
-                if (version.name, version.version) <= after:
-                    continue
-                if len(found) == page:
-                    last = found[-1]
-                    return {
-                        "Functions": found,
-                        "NextMarker": _mark(last["FunctionName"], last["Version"]),
-                    }
-                found.append(answers.summary(version, qualifier=qualifier))
-        return {"Functions": found}
-
-    def _listed(self, ctx: Context, everything: bool) -> list[tuple[Version, str | None]]:
-        functions = self.core.functions(ctx.account, ctx.region)
-        if not everything:
-            return [(function.latest, None) for function in functions]
-        return [
-            (function.versions[name], name)
-            for function in functions
-            for name in sorted(function.versions)
+        if master_region not in (None, "ALL", ctx.region):
+            return {"Functions": []}  # functions are masters where they live
+        most = min(max_items or self.core.quotas.page, self.core.quotas.page)
+        listed = self._listed(ctx, marker, everything=function_version == "ALL")
+        found = [
+            answers.summary(version, qualifier=qualifier)
+            for version, qualifier in islice(listed, most)
         ]
+        answer: dict[str, Any] = {"Functions": found}
+        for version, qualifier in listed:
+            own = f":{qualifier}" if qualifier else ""
+            return {**answer, "NextMarker": version.arn + own}
+        return answer
+
+    def _listed(
+        self, ctx: Context, marker: str | None, *, everything: bool
+    ) -> Iterator[tuple[Version, str | None]]:
+        """Versions in the order of the list, beginning with the one the marker names."""
+        name, qualifier = start(marker, "function")
+        for function in self.core.functions_from(ctx.account, ctx.region, name):
+            if not everything:
+                yield function.latest, None
+                continue
+            first = order(qualifier) if function.name == name else 0
+            for version in function.numbered:
+                if order(version.version) >= first:
+                    yield version, version.version
 
     @operation("DeleteFunction", authorize=on_function("lambda:DeleteFunction"))
     async def delete_function(
@@ -234,26 +247,14 @@ class FunctionOperations:
             if version is None:
                 await self.core.drop(function)
             elif version in function.versions:
+                aliases = sorted(
+                    alias.name
+                    for alias in function.aliases.values()
+                    if version in (alias.version, *alias.weights)
+                )
+                if aliases:
+                    raise conflict(
+                        "Unable to delete version because the following aliases reference it: "
+                        f"[{', '.join(aliases)}]"
+                    )
                 await self.core.drop_version(function, version)
-
-
-def _mark(name: str, version: str) -> str:
-    return base64.urlsafe_b64encode(f"{name}:{version}".encode()).decode("ascii")
-
-
-def _unmark(marker: str) -> tuple[str, str]:
-    try:
-        name, separator, version = (
-            base64.b64decode(marker.encode("ascii"), altchars=b"-_", validate=True)
-            .decode()
-            .partition(":")
-        )
-    except (binascii.Error, UnicodeError):
-        separator = ""
-    if not separator:
-        raise _bad_marker()
-    return name, version
-
-
-def _bad_marker() -> AwsError:
-    return invalid("Invalid pagination token.")

@@ -21,10 +21,12 @@ from boda.services.lambda_.access import need
 from boda.services.lambda_.core import Core
 from boda.services.lambda_.errors import (
     bad_content,
-    not_found,
+    cannot_run,
     recursive,
+    snapshot_not_ready,
     too_large,
     wrong_state,
+    wrong_tenancy,
 )
 from boda.services.lambda_.identifiers import LATEST, Identifier, parse
 from boda.services.lambda_.runtimes import absent_here
@@ -51,6 +53,7 @@ class Events(Protocol):
         qualifier: str,
         invoked_arn: str,
         trace_id: str,
+        tenant: str,
     ) -> None:
         """Return once the event is durable."""
 
@@ -82,16 +85,21 @@ class InvocationOperations:
         client_context: str | None = None,
         payload: bytes = b"",
         qualifier: str | None = None,
+        tenant_id: str = "",
     ) -> Answer:
         identifier = self._identify(ctx, function_name, qualifier)
         version = self._version(identifier)
+        if version.tenant_isolation != bool(tenant_id):
+            raise wrong_tenancy(version.tenant_isolation)
         content = self._payload(payload, invocation_type)
         context = self._client_context(client_context) if client_context else ""
         if invocation_type == "DryRun":
             return Answer({"ExecutedVersion": version.version}, 204)
         header = ctx.headers.get(_TRACE_HEADER, "")
         if invocation_type == "Event":
-            return await self._post(ctx, identifier, version, content, header)
+            return await self._post(ctx, identifier, version, content, header, tenant_id)
+        if not version.runtime or version.file_systems:
+            raise cannot_run(version)
         if not self._runnable(version.runtime):
             raise absent_here(version.runtime)
         run_under, hops = trace.next_hop(
@@ -107,6 +115,7 @@ class InvocationOperations:
                 identifier.named_arn,
                 client_context=context,
                 trace_id=run_under,
+                tenant=tenant_id,
                 tail=log_type == "Tail",
             )
         )
@@ -119,6 +128,7 @@ class InvocationOperations:
         version: FunctionVersion,
         content: bytes,
         header: str,
+        tenant: str,
     ) -> Answer:
         """Accept an event: answered once it is on disk. Client context is for synchronous calls."""
         await self._queue.enqueue(
@@ -128,6 +138,7 @@ class InvocationOperations:
             qualifier=identifier.qualifier or LATEST,
             invoked_arn=identifier.named_arn,
             trace_id=header,
+            tenant=tenant,
         )
         return Answer(status=202)
 
@@ -146,10 +157,9 @@ class InvocationOperations:
         version = self.core.hot.resolve(identifier.arn, identifier.qualifier or LATEST)
         if version is not None:
             return version
-        function = self.core.find(identifier.key)
-        there = function.versions.get(identifier.qualifier or LATEST) if function else None
-        if there is None:
-            raise not_found(identifier.named_arn)
+        there = self.core.version(identifier)
+        if there.settings.snap_start != "None" and there.state.state == "Pending":
+            raise snapshot_not_ready()
         raise wrong_state(there.state.state)
 
     def _payload(self, payload: bytes, invocation_type: str) -> bytes:

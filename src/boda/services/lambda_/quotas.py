@@ -21,6 +21,7 @@ class Quotas:
     ephemeral_mb: int = 10_240
     environment_bytes: int = 4096
     function_name_length: int = 64
+    layers: int = 5
     tags: int = 50
     policy_bytes: int = 20 * 1024
     client_context_bytes: int = 3583

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, NamedTuple, cast
+
+import orjson
 
 from boda.core.policy import Policy
 from boda.runtime.function import FunctionVersion, LogSettings
@@ -15,13 +18,32 @@ Key = tuple[str, str, str]
 """Account, region, name."""
 
 
+class LayerUse(NamedTuple):
+    """A layer version as a function has it: all that is needed once the version is deleted.
+
+    code_bytes: of the zip. sha256: hexadecimal, of the package kept.
+    """
+
+    arn: str
+    code_bytes: int
+    unzipped_bytes: int
+    sha256: str
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """What the user configured, defaults filled in.
 
-    environment: None where none was ever given, which AWS does not echo.
-    log_group: "" for the default ``/aws/lambda/NAME``. empty_vpc: an empty ``VpcConfig`` was
-    given, which AWS echoes from then on.
+    runtime, handler: "" for a function of an image. environment: None where none was ever given,
+    which AWS does not echo.
+    log_group: "" for the default ``/aws/lambda/NAME``. vpc: the ``VpcConfig`` given, None where
+    none ever was; once given, an emptied one is echoed too. file_systems, image_config: as the
+    model spells them. kms_key_arn, source_kms_key_arn: kept and echoed; there is no key service
+    here, and nothing is encrypted with them.
+    snap_start: ``ApplyOn``. Until environments are forked from snapshots, those of a version with
+    SnapStart are initialised like any others.
+    layers: in merge order. image_uri: of a function of an image, else "". tenancy: "" or
+    ``PER_TENANT``.
     architecture: stored and echoed as on AWS. Code runs on this machine's own architecture, which
     is the same thing for code without machine instructions of its own.
     """
@@ -41,7 +63,15 @@ class Settings:
     system_level: str = ""
     tracing: str = "PassThrough"
     architecture: str = "x86_64"
-    empty_vpc: bool = False
+    vpc: Mapping[str, Any] | None = None
+    file_systems: Sequence[Mapping[str, Any]] = ()
+    kms_key_arn: str = ""
+    source_kms_key_arn: str = ""
+    snap_start: str = "None"
+    layers: tuple[LayerUse, ...] = ()
+    image_uri: str = ""
+    image_config: Mapping[str, Any] | None = None
+    tenancy: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +98,8 @@ class Version:
     revision_id: what callers see; changes with every change, of tags and permissions too.
     build_id: changes only with code or settings; environments belong to it.
     code_sha256: hexadecimal. modified_at: epoch seconds. state, update: State and
-    LastUpdateStatus with their reasons.
+    LastUpdateStatus with their reasons. origin: of a published version, what it was made of
+    (``fingerprint``); "" for ``$LATEST``.
     """
 
     account: str
@@ -84,6 +115,14 @@ class Version:
     modified_at: float
     state: Standing = PENDING
     update: Standing = NEVER_UPDATED
+    origin: str = ""
+
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """Digests of the packages on disk that it needs."""
+        layers = self.settings.layers
+        own = () if self.settings.image_uri else (self.code_sha256,)
+        return (*own, *(layer.sha256 for layer in layers)) if layers else own
 
     @property
     def arn(self) -> str:
@@ -94,6 +133,17 @@ class Version:
         return self.settings.log_group or f"/aws/lambda/{self.name}"
 
 
+@dataclass(frozen=True, slots=True)
+class Alias:
+    """A name for a version. weights: the share of calls that goes to another version instead."""
+
+    name: str
+    version: str
+    description: str
+    weights: Mapping[str, float]
+    revision_id: str
+
+
 @dataclass(slots=True)
 class Function:
     """A function with all that hangs on it.
@@ -101,6 +151,7 @@ class Function:
     reserved: reserved concurrent executions, or None. policies: statements by qualifier, the
     unqualified function's under ``$LATEST``. attached: what else was configured for it, by kind
     and qualifier, in the members AWS names it by (attached.py).
+    last_version: the highest number ever published; numbers are not given twice.
     """
 
     account: str
@@ -112,6 +163,8 @@ class Function:
     recursive_loop: Literal["Terminate", "Allow"] = "Terminate"
     policies: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     attached: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
+    aliases: dict[str, Alias] = field(default_factory=dict)
+    last_version: int = 0
 
     @property
     def key(self) -> Key:
@@ -122,11 +175,35 @@ class Function:
         return f"arn:aws:lambda:{self.region}:{self.account}:function:{self.name}"
 
     @property
+    def numbered(self) -> list[Version]:
+        """The versions, ``$LATEST`` first, then by number."""
+        numbers = sorted((name for name in self.versions if name != LATEST), key=int)
+        return [self.versions[name] for name in (LATEST, *numbers)]
+
+    @property
     def latest(self) -> Version:
         return self.versions[LATEST]
 
+    def names(self, qualifier: str) -> bool:
+        """Whether the qualifier is that of a version or an alias."""
+        return qualifier in self.versions or qualifier in self.aliases
 
-def hot(function: Function, version: Version, code_dir: Path) -> FunctionVersion:
+
+def fingerprint(version: Version) -> str:
+    """What would be published: the same for the same code and settings."""
+    content = [version.code_sha256, plain(version.settings)]
+    return hashlib.sha256(orjson.dumps(content, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+def plain(settings: Settings) -> dict[str, Any]:
+    """The settings in what JSON knows."""
+    members = {item.name: getattr(settings, item.name) for item in fields(Settings)}
+    return members | {"layers": [tuple(layer) for layer in settings.layers]}
+
+
+def hot(
+    function: Function, version: Version, code_dir: Path, layer_dirs: tuple[Path, ...] = ()
+) -> FunctionVersion:
     """The version as the invoke path and the environments see it."""
     settings = version.settings
     return FunctionVersion(
@@ -140,6 +217,7 @@ def hot(function: Function, version: Version, code_dir: Path) -> FunctionVersion
         handler=settings.handler,
         code_dir=code_dir,
         code_sha256=version.code_sha256,
+        layer_dirs=layer_dirs,
         memory_mb=settings.memory_mb,
         timeout_s=settings.timeout_s,
         ephemeral_mb=settings.ephemeral_mb,
@@ -152,6 +230,9 @@ def hot(function: Function, version: Version, code_dir: Path) -> FunctionVersion
         ),
         tracing=cast(Literal["Active", "PassThrough"], settings.tracing),
         dead_letter_arn=settings.dead_letter_arn,
+        snap_start=settings.snap_start != "None" and version.version != LATEST,
+        tenant_isolation=bool(settings.tenancy),
+        file_systems=tuple(system["LocalMountPath"] for system in settings.file_systems),
         recursive_loop=function.recursive_loop,
     )
 

@@ -15,7 +15,16 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.engine import Connection
 
-from boda.services.lambda_.records import Function, Key, Settings, Standing, Version
+from boda.services.lambda_.records import (
+    Alias,
+    Function,
+    Key,
+    LayerUse,
+    Settings,
+    Standing,
+    Version,
+    plain,
+)
 
 metadata = sa.MetaData()
 
@@ -28,6 +37,7 @@ functions = sa.Table(
     sa.Column("tags", sa.LargeBinary, nullable=False),
     sa.Column("reserved", sa.Integer),
     sa.Column("recursive_loop", sa.Text, nullable=False),
+    sa.Column("last_version", sa.Integer, nullable=False),
 )
 
 versions = sa.Table(
@@ -46,6 +56,20 @@ versions = sa.Table(
     sa.Column("modified_at", sa.Float, nullable=False),
     sa.Column("state", sa.LargeBinary, nullable=False),
     sa.Column("update", sa.LargeBinary, nullable=False),
+    sa.Column("origin", sa.Text, nullable=False),
+)
+
+aliases = sa.Table(
+    "lambda_aliases",
+    metadata,
+    sa.Column("account", sa.Text, primary_key=True),
+    sa.Column("region", sa.Text, primary_key=True),
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("alias", sa.Text, primary_key=True),
+    sa.Column("version", sa.Text, nullable=False),
+    sa.Column("description", sa.Text, nullable=False),
+    sa.Column("weights", sa.LargeBinary, nullable=False),
+    sa.Column("revision_id", sa.Text, nullable=False),
 )
 
 policies = sa.Table(
@@ -71,8 +95,16 @@ attached = sa.Table(
 
 
 def load(connection: Connection) -> list[Function]:
-    """Every function with its versions, policies and what is attached to it."""
+    """Every function with its versions, aliases, policies and what is attached to it."""
     found: dict[Key, Function] = {}
+    standings: dict[bytes, Standing] = {}  # there are few different ones
+
+    def standing(content: bytes) -> Standing:
+        known = standings.get(content)
+        if known is None:
+            known = standings[content] = Standing(*orjson.loads(content))
+        return known
+
     for row in connection.execute(sa.select(functions)):
         found[row.account, row.region, row.name] = Function(
             row.account,
@@ -82,6 +114,7 @@ def load(connection: Connection) -> list[Function]:
             orjson.loads(row.tags),
             row.reserved,
             row.recursive_loop,
+            last_version=row.last_version,
         )
     for row in connection.execute(sa.select(versions)):
         found[row.account, row.region, row.name].versions[row.version] = Version(
@@ -89,15 +122,20 @@ def load(connection: Connection) -> list[Function]:
             row.region,
             row.name,
             row.version,
-            Settings(**orjson.loads(row.settings)),
+            _settings(row.settings),
             row.code_sha256,
             row.code_bytes,
             row.unzipped_bytes,
             row.revision_id,
             row.build_id,
             row.modified_at,
-            Standing(*orjson.loads(row.state)),
-            Standing(*orjson.loads(row.update)),
+            standing(row.state),
+            standing(row.update),
+            row.origin,
+        )
+    for row in connection.execute(sa.select(aliases)):
+        found[row.account, row.region, row.name].aliases[row.alias] = Alias(
+            row.alias, row.version, row.description, orjson.loads(row.weights), row.revision_id
         )
     for row in connection.execute(sa.select(policies)):
         statements = orjson.loads(row.statements)
@@ -119,6 +157,7 @@ def put_function(connection: Connection, function: Function) -> None:
         tags=orjson.dumps(function.tags),
         reserved=function.reserved,
         recursive_loop=function.recursive_loop,
+        last_version=function.last_version,
     )
 
 
@@ -131,7 +170,7 @@ def put_version(connection: Connection, version: Version) -> None:
         region=version.region,
         name=version.name,
         version=version.version,
-        settings=orjson.dumps(_plain(version.settings)),
+        settings=orjson.dumps(plain(version.settings)),
         code_sha256=version.code_sha256,
         code_bytes=version.code_bytes,
         unzipped_bytes=version.unzipped_bytes,
@@ -140,12 +179,34 @@ def put_version(connection: Connection, version: Version) -> None:
         modified_at=version.modified_at,
         state=orjson.dumps(dataclasses.astuple(version.state)),
         update=orjson.dumps(dataclasses.astuple(version.update)),
+        origin=version.origin,
     )
 
 
 def put_versions(connection: Connection, some: Iterable[Version]) -> None:
     for version in some:
         put_version(connection, version)
+
+
+def put_alias(connection: Connection, key: Key, alias: Alias) -> None:
+    """Make or replace an alias."""
+    _replace(
+        connection,
+        aliases,
+        account=key[0],
+        region=key[1],
+        name=key[2],
+        alias=alias.name,
+        version=alias.version,
+        description=alias.description,
+        weights=orjson.dumps(alias.weights),
+        revision_id=alias.revision_id,
+    )
+
+
+def delete_alias(connection: Connection, key: Key, alias: str) -> None:
+    connection.execute(sa.delete(aliases).where(_is(aliases, key), aliases.c.alias == alias))
+    delete_qualifier(connection, key, alias)
 
 
 def put_policy(
@@ -193,7 +254,7 @@ def put_attached(
 
 def delete_function(connection: Connection, key: Key) -> None:
     """Remove the function and everything that hangs on it."""
-    for table in (functions, versions, policies, attached):
+    for table in (functions, versions, aliases, policies, attached):
         connection.execute(sa.delete(table).where(_is(table, key)))
 
 
@@ -219,5 +280,7 @@ def _replace(connection: Connection, table: sa.Table, **values: Any) -> None:
     connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=others))
 
 
-def _plain(settings: Settings) -> dict[str, Any]:
-    return {item.name: getattr(settings, item.name) for item in dataclasses.fields(settings)}
+def _settings(content: bytes) -> Settings:
+    members = orjson.loads(content)
+    members["layers"] = tuple(LayerUse(*layer) for layer in members["layers"])
+    return Settings(**members)

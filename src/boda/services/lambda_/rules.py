@@ -7,6 +7,7 @@ the right type and shape.
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -46,42 +47,39 @@ RESERVED_VARIABLES = frozenset(
 )
 
 
-def refuse_unsupported(operation: str, params: Mapping[str, Any]) -> None:
-    """501 for what is not there yet; the values that mean "none" pass, as tools send them.
+_SNAP_START = re.compile(r"(java(?!8)|python3\.(?!8$|9$|10$|11$)|dotnet(?!6)).*")
+_SMALL_MB = 512
+"""What /tmp may have with SnapStart."""
 
-    params: by model name; None where the caller sent nothing.
+
+def check_source(operation: str, code: Mapping[str, Any], image: bool) -> None:
+    """Raises AwsError where a FunctionCode is not for this kind of function, or not there yet.
+
+    image: whether the function is, or is to be, one of an image.
     """
-    vpc = params.get("VpcConfig") or {}
-    refused = {
-        "Publish": bool(params.get("Publish")),
-        "PackageType": params.get("PackageType") not in (None, "Zip"),
-        "Layers": bool(params.get("Layers")),
-        "FileSystemConfigs": bool(params.get("FileSystemConfigs")),
-        "KMSKeyArn": bool(params.get("KMSKeyArn")),
-        "ImageConfig": bool(params.get("ImageConfig")),
-        "SnapStart": (params.get("SnapStart") or {}).get("ApplyOn", "None") != "None",
-        "VpcConfig": bool(
-            vpc.get("SubnetIds")
-            or vpc.get("SecurityGroupIds")
-            or vpc.get("Ipv6AllowedForDualStack")
-        ),
-        "S3ObjectStorageMode": params.get("S3ObjectStorageMode") not in (None, "COPY"),
-        "SourceKMSKeyArn": bool(params.get("SourceKMSKeyArn")),
-        "ImageUri": bool(params.get("ImageUri")),
-    }
-    for name, is_refused in refused.items():
-        if is_refused:
-            raise not_implemented("lambda", operation, name)
+    doing = "creating" if operation == "CreateFunction" else "updating"
+    if image and not code.get("ImageUri"):
+        raise invalid(f"Please provide ImageUri when {doing} a function with packageType Image.")
+    if not image and code.get("ImageUri"):
+        raise invalid(
+            f"Please don't provide ImageUri when {doing} a function with packageType Zip."
+        )
+    if image and any(code.get(name) is not None for name in ("ZipFile", "S3Bucket", "S3Key")):
+        raise invalid(
+            "Please do not provide other FunctionCode parameters when providing an ImageUri."
+        )
+    if code.get("S3ObjectStorageMode") not in (None, "COPY"):
+        raise not_implemented("lambda", operation, "S3ObjectStorageMode")
 
 
 def create(params: Mapping[str, Any], quotas: Quotas) -> Settings:
     """Settings of a new function. AwsError."""
-    if not params.get("Runtime") or not params.get("Handler"):
+    if not params.get("ImageUri") and not (params.get("Runtime") and params.get("Handler")):
         raise invalid(
             "Runtime and Handler are mandatory parameters for functions created with deployment "
             "packages."
         )
-    base = Settings(params["Role"], params["Runtime"], params["Handler"])
+    base = Settings(params["Role"], params.get("Runtime") or "", params.get("Handler") or "")
     return merge(base, params, quotas)
 
 
@@ -106,13 +104,78 @@ def merge(base: Settings, params: Mapping[str, Any], quotas: Quotas) -> Settings
     if params.get("TracingConfig") is not None:
         changes["tracing"] = params["TracingConfig"].get("Mode") or "PassThrough"
     if params.get("VpcConfig") is not None:
-        changes["empty_vpc"] = True
+        changes["vpc"] = dict(params["VpcConfig"])
+    if params.get("FileSystemConfigs") is not None:
+        changes["file_systems"] = [dict(system) for system in params["FileSystemConfigs"]]
+    if params.get("ImageConfig") is not None:  # replaced as a whole; an empty one removes
+        changes["image_config"] = dict(params["ImageConfig"]) or None
+    if params.get("SnapStart") is not None:
+        changes["snap_start"] = params["SnapStart"].get("ApplyOn") or "None"
+    if params.get("TenancyConfig") is not None:
+        changes["tenancy"] = params["TenancyConfig"]["TenantIsolationMode"]
     target = (params.get("DeadLetterConfig") or {}).get("TargetArn")
     if target is not None:  # an empty structure changes nothing, an empty ARN removes (recorded)
         changes["dead_letter_arn"] = dead_letter(target)
     if params.get("LoggingConfig") is not None:
         changes |= logging(base, params["LoggingConfig"])
-    return dataclasses.replace(base, **changes)
+    merged = dataclasses.replace(base, **changes)
+    _check_kind(merged)
+    _check_network(merged)
+    if merged.snap_start != "None":
+        _check_snap_start(merged)
+    return merged
+
+
+def check_together(settings: Settings, unzipped_bytes: int, quotas: Quotas) -> None:
+    """Raises AwsError where code and layers are too much together."""
+    actual = unzipped_bytes + sum(layer.unzipped_bytes for layer in settings.layers)
+    if settings.layers and actual > quotas.unzipped_bytes:
+        raise invalid(
+            "Function code combined with layers exceeds the maximum allowed size of "
+            f"{quotas.unzipped_bytes} bytes. The actual size is {actual} bytes."
+        )
+
+
+def _check_kind(settings: Settings) -> None:
+    """A function of an image brings its own runtime, one of a package has no image."""
+    if settings.image_uri and (settings.runtime or settings.handler or settings.layers):
+        raise invalid(
+            "Please don't provide Handler or Runtime or Layer when the intended function "
+            "PackageType is Image."
+        )
+    if not settings.image_uri and settings.image_config is not None:
+        raise invalid(
+            "Please don't provide ImageConfig when the intended function PackageType is Zip."
+        )
+
+
+def _check_network(settings: Settings) -> None:
+    """Subnets and security groups are taken by their form: there is no EC2 here to ask."""
+    vpc = settings.vpc or {}
+    if bool(vpc.get("SubnetIds")) != bool(vpc.get("SecurityGroupIds")):
+        raise invalid("SubnetIds and SecurityIds must coexist or be both empty list.")
+    if settings.file_systems and not vpc.get("SubnetIds"):
+        raise invalid(
+            "Function must be configured to execute in a VPC to reference access point "
+            f"{settings.file_systems[0]['Arn']}."
+        )
+
+
+def _check_snap_start(settings: Settings) -> None:
+    """Lambda developer guide, "snapstart": what SnapStart does not go together with."""
+    unfit = ""
+    if settings.image_uri:
+        unfit = "ContainerImage"
+    elif not _SNAP_START.fullmatch(settings.runtime):
+        unfit = settings.runtime
+    elif settings.file_systems:
+        unfit = "FileSystemConfigs"
+    elif settings.ephemeral_mb > _SMALL_MB:
+        unfit = f"EphemeralStorage larger than {_SMALL_MB} MB"
+    elif settings.tenancy:
+        unfit = "TenancyConfig"
+    if unfit:
+        raise invalid(f"{unfit} is not supported for SnapStart enabled functions.")
 
 
 def environment(variables: Mapping[str, str], quotas: Quotas) -> dict[str, str]:
@@ -212,4 +275,8 @@ _SIMPLE = {
     "Description": "description",
     "Timeout": "timeout_s",
     "MemorySize": "memory_mb",
+    "KMSKeyArn": "kms_key_arn",
+    "SourceKMSKeyArn": "source_kms_key_arn",
+    "ImageUri": "image_uri",
+    "Layers": "layers",
 }

@@ -76,6 +76,8 @@ _RETIRED = frozenset(
 )
 
 OFFERED = frozenset(_NAMED) | frozenset(_YOUNGER)
+KNOWN = OFFERED | _RETIRED
+"""What a layer may say it is for."""
 
 
 def check(runtime: str) -> None:

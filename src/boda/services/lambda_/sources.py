@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Protocol
@@ -11,6 +13,15 @@ from boda.gateway.service import Context
 from boda.services.lambda_.code import CodeStore, Package
 from boda.services.lambda_.core import storage_failure
 from boda.services.lambda_.errors import invalid
+
+_DIGEST = re.compile(r"@sha256:([0-9a-f]{64})$")
+
+
+def image_digest(uri: str) -> str:
+    """The digest in an image's address, hexadecimal. A tag is not looked up anywhere: there the
+    digest is made of the address itself."""
+    named = _DIGEST.search(uri)
+    return named[1] if named else hashlib.sha256(uri.encode()).hexdigest()
 
 
 class Objects(Protocol):
@@ -31,7 +42,13 @@ class Sources:
 
     @asynccontextmanager
     async def package(self, ctx: Context, code: Mapping[str, Any]) -> AsyncIterator[Package]:
-        """Checked, unpacked and kept while the context lasts. code: a FunctionCode. AwsError."""
+        """Checked, unpacked and kept while the context lasts. code: a FunctionCode. AwsError.
+
+        An image stays where it is: its address is all that is taken.
+        """
+        if code.get("ImageUri"):
+            yield Package(image_digest(code["ImageUri"]), 0, 0)
+            return
         try:
             async with self._taken(ctx, code) as package:
                 yield package

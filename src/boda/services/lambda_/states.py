@@ -1,8 +1,9 @@
 """How a function moves from Pending to Active, and an update from InProgress to Successful.
 
-The code is unpacked and verified before the create or update is answered. What is left is to let
-the invoke path see it: at once after a create; after an update only when ``settle_s`` has passed,
-because on AWS an update can be observed in progress, and a second one meanwhile is refused.
+The code is unpacked and verified before the create or update is answered, and what was updated
+is what calls run from the answer on. A new function or version is let onto the invoke path when
+it has become Active, at once. An update is seen in progress for ``settle_s`` all the same, because
+it can be on AWS, and a second one meanwhile is refused.
 A move that a crash interrupted is made at the next start.
 """
 
