@@ -10,6 +10,7 @@ need ip iproute2
 need nft nftables
 need curl curl
 need zip zip
+need mkfs.ext4 e2fsprogs
 [ -x /usr/bin/python3 ] || missing+=(python3)
 /usr/bin/python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)
 # The AWS CLI of version 2: the demonstration uses `aws logs tail`, which version 1 lacks.
