@@ -285,7 +285,9 @@ class Platform:
         """Refuse to start where isolation is weaker than promised, unless told otherwise."""
         if self._settings.isolation == "process":
             return
-        findings = await asyncio.to_thread(examine, self._folder.sandbox)
+        findings = await asyncio.to_thread(
+            examine, self._folder.sandbox, network=self._settings.network, thorough=False
+        )
         if not strong_enough(findings):
             missing = ", ".join(one.name for one in findings if not one.ok)
             raise PlatformError(
