@@ -350,7 +350,7 @@ async def test_a_full_disk_is_a_clear_error_and_changes_nothing(
         patched.setattr(here.database, "write", full)
         error = await here.error("UpdateFunctionConfiguration", FunctionName="f", MemorySize=512)
         gone = await here.error("DeleteFunction", FunctionName="f")
-    assert (error.status, gone.status) == (500, 500)
+    assert (error.status, gone.status) == (503, 503)
     assert "No space left on device" in error.message
     assert await here.call("GetFunctionConfiguration", FunctionName="f") == before
 

@@ -140,7 +140,7 @@ class FunctionOperations:
                 function.last_version = int(published.version)
             await core.add(function)
             for begun in function.versions.values():
-                self._transitions.begin(begun)
+                self._transitions.begin(begun, new=True)
             if published is not None:
                 return answers.configuration(published, qualifier=published.version)
             return answers.configuration(version)

@@ -26,10 +26,9 @@ class Transitions:
         self._core = core
         self._settle_s = settle_s
 
-    def begin(self, version: Version) -> None:
-        """Move the version on, later."""
-        delay = 0.0 if version.state == PENDING else self._settle_s
-        self._core.later(self._move(version, delay))
+    def begin(self, version: Version, *, new: bool = False) -> None:
+        """Move the version on, later. new: of a function just created, which is not waited with."""
+        self._core.later(self._move(version, 0.0 if new else self._settle_s))
 
     def finished(self, version: Version) -> Version:
         """The version as it is after the move; with a new revision, as recorded."""
