@@ -14,12 +14,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any, Literal
+from string import ascii_letters, digits
+from typing import Any, Literal, get_args
 from urllib.parse import parse_qsl, unquote
 
+from boda.core.arn import DEFAULT_REGION
 from boda.core.clock import Clock
 from boda.core.errors import AwsError, not_implemented
-from boda.gateway import sigv4
+from boda.gateway import sigv2, sigv4
 from boda.gateway.identity import Credential, Directory
 from boda.gateway.wire import WireRequest
 
@@ -29,7 +31,7 @@ Style = Literal["s3", "query", "json"]
 MAX_EXPIRES_S = 604_800
 _SKEW_S = {"s3": 900, "query": 300, "json": 300}
 _UNSIGNED_PRESIGNED_EXPIRES_S = 900
-_NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-._")
+_NAME_CHARACTERS = frozenset(f"{ascii_letters}{digits}-._")
 _MAX_CACHED_KEYS = 4096
 _MAX_SIGNED_HEADERS = 512
 _REMEMBERED_CHARACTERS = 512
@@ -68,6 +70,19 @@ REFUSALS: Mapping[str, Mapping[Style, tuple[str, int, str]]] = {
         "query": ("IncompleteSignature", 400, "Unsupported AWS 'algorithm': '{0}'."),
         "json": ("IncompleteSignatureException", 400, "Unsupported AWS 'algorithm': '{0}'."),
     },
+    "old-incomplete": dict.fromkeys(
+        get_args(Style),
+        (
+            "AccessDenied",
+            403,
+            "Query-string authentication requires the Signature, Expires and AWSAccessKeyId "
+            "parameters",
+        ),
+    ),
+    "old-expires": dict.fromkeys(
+        get_args(Style),
+        ("AccessDenied", 403, "Invalid date (should be seconds since epoch): {0}"),
+    ),
     "two": {
         "s3": (
             "InvalidArgument",
@@ -189,6 +204,7 @@ class Claim:
     timestamp, signed_at: the moment of signing, as signed and in seconds since the epoch.
     token: the session token, or "".
     expires_s: how long a presigned URL holds; None when it does not say, or for a header.
+    until: of an S3 URL presigned the old way (``sigv2``), the moment it lapses, as signed.
     """
 
     access_key_id: str
@@ -202,6 +218,7 @@ class Claim:
     token: str
     presigned: bool = False
     expires_s: int | None = None
+    until: str = ""
 
     @property
     def scope(self) -> str:
@@ -316,6 +333,12 @@ def _read_header(authorization: str, headers: Mapping[str, str]) -> Claim:
     )
 
 
+_OLD_NAMES = frozenset(
+    {
+        *("AWSAccessKeyId", "Signature", "Expires", "x-amz-security-token"),
+        *("SignatureVersion", "SignatureMethod"),
+    }
+)
 _QUERY_NAMES = (
     "X-Amz-Algorithm",
     "X-Amz-Credential",
@@ -327,13 +350,18 @@ _QUERY_NAMES = (
 
 def _claim_of_query(query: str) -> Claim | None:
     found: dict[str, str] = {}
+    old: dict[str, str] = {}
     for name, value in parse_qsl(query, keep_blank_values=True):
         if name.startswith("X-Amz-"):
             if name in found:
                 raise Malformed("incomplete-query", f"Duplicate {_printable(name)} parameter.")
             found[name] = value
-        elif name == "AWSAccessKeyId":
-            raise Malformed("mechanism", "HmacSHA1")
+        elif name in _OLD_NAMES:
+            if name in old:
+                raise Malformed("incomplete-query", f"Duplicate {_printable(name)} parameter.")
+            old[name] = value
+    if "AWSAccessKeyId" in old:
+        return _old_claim(old, found)
     if not any(name in found for name in _QUERY_NAMES):
         return None
     if not all(found.get(name) for name in _QUERY_NAMES):
@@ -367,6 +395,32 @@ def _claim_of_query(query: str) -> Claim | None:
         found.get("X-Amz-Security-Token", ""),
         _expires(found.get("X-Amz-Expires")),
         presigned=True,
+    )
+
+
+def _old_claim(old: Mapping[str, str], new: Mapping[str, str]) -> Claim:
+    """Only S3 takes these; ``SignatureVersion`` is how others spelled theirs."""
+    if new:
+        raise Malformed("two")
+    if "SignatureVersion" in old:
+        raise Malformed("mechanism", _printable(old.get("SignatureMethod", "HmacSHA1")))
+    if not all(old.get(name) for name in ("AWSAccessKeyId", "Signature", "Expires")):
+        raise Malformed("old-incomplete")
+    until = old["Expires"]
+    if not (until.isascii() and until.isdecimal()) or len(until) > 12:
+        raise Malformed("old-expires", _printable(until))
+    return Claim(
+        old["AWSAccessKeyId"],
+        "",
+        DEFAULT_REGION,
+        "s3",
+        [],
+        old["Signature"],
+        "",
+        0,
+        old.get("x-amz-security-token", ""),
+        presigned=True,
+        until=until,
     )
 
 
@@ -454,6 +508,8 @@ class Authenticator:
     def credential(self, claim: Claim, request: WireRequest, style: Style) -> Credential:
         """The claimed key, if everything but the signature itself is in order."""
         known = self._directory.credential(claim.access_key_id)
+        if known is not None and known.session_token and not claim.token and style == "s3":
+            known = None  # S3 does not know a session's key without its token
         if known is None or not known.active:
             # As much work as for a key that exists, so that time does not tell which ones do.
             self.verify(claim, None, request, sigv4.EMPTY_SHA256, style)
@@ -465,6 +521,15 @@ class Authenticator:
         now = self._clock.now()
         if known.expires_at is not None and now >= known.expires_at:
             raise refusal("token-expired", style)
+        if claim.until:
+            if now > int(claim.until):
+                raise refusal(
+                    "url-expired",
+                    style,
+                    Expires=_extended(int(claim.until)),
+                    ServerTime=_extended(now),
+                )
+            return known
         self._check_time(claim, now, style)
         if "host" not in claim.signed:
             raise refusal(
@@ -521,6 +586,33 @@ class Authenticator:
             CanonicalRequest=canonical,
             CanonicalRequestBytes=canonical.encode("utf-8", "replace").hex(" "),
         )
+
+    @staticmethod
+    def verify_old(
+        claim: Claim, credential: Credential, request: WireRequest, resource: str
+    ) -> None:
+        """The same for an S3 URL presigned the old way.
+
+        request: with the headers that the URL carries. resource: the path with its bucket.
+        """
+        surplus = sigv2.unsigned_parameter(request.query)
+        if surplus:
+            raise refusal(
+                "incomplete-query", "s3", f"The signature does not cover {_printable(surplus)}."
+            )
+        to_sign = sigv2.string_to_sign(
+            request.method, resource, request.query, request.headers, claim.until
+        )
+        made = sigv2.signature(credential.secret, to_sign)
+        if not hmac.compare_digest(made.encode(), claim.signature.encode("utf-8", "replace")):
+            raise refusal(
+                "mismatch",
+                "s3",
+                AWSAccessKeyId=claim.access_key_id,
+                StringToSign=to_sign,
+                SignatureProvided=claim.signature,
+                StringToSignBytes=to_sign.encode("utf-8", "replace").hex(" "),
+            )
 
     def _signing_key(self, credential: Credential, claim: Claim) -> bytes:
         place = (credential.access_key_id, claim.date, claim.region, claim.service)

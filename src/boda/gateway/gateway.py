@@ -14,7 +14,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal, Protocol
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, quote
 
 import orjson
 
@@ -23,6 +23,7 @@ from boda.core.clock import Clock
 from boda.core.errors import AwsError, not_implemented
 from boda.core.ids import Ids
 from boda.core.principal import ANONYMOUS, Principal, root_of
+from boda.gateway import sigv2
 from boda.gateway.absent import AbsentServices
 from boda.gateway.authentication import (
     Authenticator,
@@ -51,6 +52,7 @@ log = logging.getLogger("boda.gateway")
 HEALTH = "/_boda/health"
 # Services that are known by another name than the one requests are signed for.
 _SERVICE_NAMES = {"monitoring": "cloudwatch", "states": "stepfunctions"}
+_FORM = "multipart/form-data"
 _HASHED_IN_A_THREAD = 1024 * 1024
 _UNSIGNED_BODY = BodyRule(256 * 1024, "RequestEntityTooLarge", "The request body is too large.")
 
@@ -174,7 +176,7 @@ class Gateway:
             if claim is not None:
                 x.region, scope = claim.region, claim.service
                 if claim.presigned and scope == "s3":
-                    x.request = request = _hoisted(request)
+                    x.request = request = _hoisted(request, old=bool(claim.until))
         route = self._router.route(request, scope)
         x.route = route
         installed = x.installed = self._installed.get(route.service)
@@ -206,6 +208,13 @@ class Gateway:
             return
         authenticator = self._authenticator
         credential = authenticator.credential(claim, x.signed, x.style)
+        if claim.until:
+            bucket = self._router.bucket_of_host(x.request.host)
+            resource = f"/{quote(bucket)}{x.request.path}" if bucket else x.request.path
+            authenticator.verify_old(claim, credential, x.request, resource)
+            await self._payloads.take(x, None)
+            x.principal = credential.principal
+            return
         payload = declared(x, claim)
         if payload is not None:
             chain = authenticator.verify(claim, credential, x.signed, payload, x.style)
@@ -251,6 +260,8 @@ class Gateway:
             operation = await self._named_elsewhere(x, route.service)
             if operation:
                 raise not_implemented(route.service, operation)
+        if x.style == "s3" and x.request.headers.get("content-type", "").startswith(_FORM):
+            raise not_implemented("s3", "PostObject", "uploads from a browser's form")
         raise unknown_operation(x.style, route.operation, x.request.method, x.request.path)
 
     async def _named_elsewhere(self, x: Exchange, signing_name: str) -> str:
@@ -421,8 +432,10 @@ def _labels(route: Route) -> dict[str, str]:
     return {name: route.label(name) for name in route.labels}
 
 
-def _hoisted(request: WireRequest) -> WireRequest:
+def _hoisted(request: WireRequest, *, old: bool) -> WireRequest:
     """A presigned URL may carry headers as parameters (``x-amz-tagging=…``); S3 takes them so."""
+    if old:
+        return replace(request, headers=sigv2.hoisted(request.query) | dict(request.headers))
     if "x-amz-" not in request.query:
         return request
     found = {
