@@ -27,5 +27,13 @@ class Arn:
             raise ValueError(f"not an ARN: {text!r}")
         return cls(parts[2], parts[3], parts[4], parts[5], parts[1])
 
+    @classmethod
+    def read(cls, text: str) -> Arn | None:
+        """The same; None when the text is not an ARN."""
+        try:
+            return cls.parse(text)
+        except ValueError:
+            return None
+
     def __str__(self) -> str:
         return f"arn:{self.partition}:{self.service}:{self.region}:{self.account}:{self.resource}"

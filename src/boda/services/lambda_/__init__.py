@@ -23,27 +23,42 @@ from pathlib import Path
 from boda.core.clock import Clock
 from boda.core.errors import AwsError
 from boda.core.ids import Ids
+from boda.delivery.destination import AsyncRules
+from boda.fleet.fleet import Provisioned
 from boda.gateway.service import Context, Service
 from boda.invoke.catalogue import Functions
-from boda.services.lambda_ import records, rows
+from boda.runtime.function import FunctionVersion
+from boda.services.lambda_ import event_invoke, records, rows, rows_resources
 from boda.services.lambda_.aliases import AliasOperations
 from boda.services.lambda_.code import CodeStore
+from boda.services.lambda_.code_signing import CodeSigning, CodeSigningOperations
 from boda.services.lambda_.concurrency import ConcurrencyOperations
 from boda.services.lambda_.configuration import ConfigurationOperations
 from boda.services.lambda_.core import Core, Reservations
+from boda.services.lambda_.event_invoke import EventInvokeOperations
+from boda.services.lambda_.event_source_mappings import (
+    EventSourceMappingOperations,
+    EventSourceMappings,
+)
 from boda.services.lambda_.functions import FunctionOperations
+from boda.services.lambda_.identifiers import Identifier
 from boda.services.lambda_.invocations import Events, InvocationOperations, Invokes
 from boda.services.lambda_.layer_permissions import LayerPermissionOperations
 from boda.services.lambda_.layer_store import Layers
 from boda.services.lambda_.layers import LayerOperations
 from boda.services.lambda_.permissions import PermissionOperations
+from boda.services.lambda_.provisioned import ProvisionedOperations, Provisioner, Provisioning
 from boda.services.lambda_.quotas import Quotas
 from boda.services.lambda_.records import Function, Standing, Version
 from boda.services.lambda_.recursion import RecursionOperations
+from boda.services.lambda_.resource_policies import ResourcePolicyOperations
 from boda.services.lambda_.roles import RoleCheck, Roles
+from boda.services.lambda_.runtime_management import RuntimeManagementOperations
+from boda.services.lambda_.shelf import Shelf
 from boda.services.lambda_.sources import Objects, Sources
 from boda.services.lambda_.states import Transitions, in_motion
 from boda.services.lambda_.tags import TagOperations
+from boda.services.lambda_.url_configs import UrlConfigOperations, UrlIds
 from boda.services.lambda_.versions import VersionOperations
 from boda.storage.database import Database
 
@@ -74,16 +89,60 @@ class Options:
     update_settle_s: float = 0.2
 
 
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What there is besides functions, versions, aliases and layers."""
+
+    mappings: EventSourceMappings
+    signing: CodeSigning
+    provisioning: Provisioning
+    urls: UrlIds
+
+    async def load(self, core: Core, functions: list[Function]) -> None:
+        shelves: dict[str, Shelf] = {
+            shelf.kind: shelf for shelf in (self.mappings.shelf, self.signing.shelf)
+        }
+        for place, kind, id_, content in await core.database.read(rows_resources.load):
+            shelves[kind].remember(place, id_, content)
+        await self.mappings.finish_all()
+        for function in functions:
+            self.provisioning.follow(function)
+            self.urls.remember(function)
+
+
+class _NoneProvisioned:
+    """Where there is no fleet."""
+
+    def provision(self, version: FunctionVersion, count: int) -> None:
+        return None
+
+    def provisioned(self, version: FunctionVersion) -> Provisioned:
+        return Provisioned(0, 0)
+
+
+_NONE_PROVISIONED = _NoneProvisioned()
+
+
+def _uncounted(identifier: Identifier, metric: str) -> None:
+    return None
+
+
 class Lambda:
     """The service. ``load`` before the first request, ``stop`` after the last."""
 
     def __init__(
-        self, service: Service, core: Core, layers: Layers, transitions: Transitions
+        self,
+        service: Service,
+        core: Core,
+        layers: Layers,
+        transitions: Transitions,
+        beside: Beside,
     ) -> None:
         self.service = service
         self._core = core
         self._layers = layers
         self._transitions = transitions
+        self._beside = beside
 
     async def load(self) -> None:
         """Read every function, finish what a crash interrupted, fill the invoke path's tables."""
@@ -105,11 +164,17 @@ class Lambda:
             await core.database.write(lambda connection: rows.put_versions(connection, moved))
         for function in found:
             self._expose(function)
+        await self._beside.load(core, found)
         core.later(self._sweep())
 
     async def stop(self) -> None:
         """Finish changes that have begun."""
         await self._core.stop()
+
+    def async_rules(self, version: FunctionVersion, qualifier: str) -> AsyncRules:
+        """What holds for asynchronous events sent to a version under this qualifier."""
+        function = self._core.find((version.account, version.region, version.name))
+        return AsyncRules() if function is None else event_invoke.rules(function, qualifier)
 
     def code_blob(self, sha256: str) -> Path:
         """The package with this digest (hexadecimal), as it was uploaded."""
@@ -176,6 +241,8 @@ def build(
     *,
     options: Options | None = None,
     code_location: Callable[[Context, str], str] | None = None,
+    provisioner: Provisioner = _NONE_PROVISIONED,
+    count: Callable[[Identifier, str], None] = _uncounted,
 ) -> Lambda:
     """Put the service together; touches no disk.
 
@@ -183,7 +250,8 @@ def build(
     functions: the invoke path's table, which this service fills. runnable: whether this machine
     has a runtime. code_location: makes the address of a package (its digest given) for
     GetFunction; by default a signed path of the endpoint the caller used, which whoever serves
-    the site answers with ``verify_code_url`` and ``code_blob``.
+    the site answers with ``verify_code_url`` and ``code_blob``. provisioner: keeps environments
+    initialised. count: counts a metric of a function once.
     """
     chosen = options or Options()
     core = Core(database, functions, reservations, clock, ids, chosen.quotas)
@@ -192,6 +260,11 @@ def build(
     sources = Sources(core.code, objects)
     layers = Layers(core)
     check = RoleCheck(roles)
+    mappings = EventSourceMappings(core, chosen.update_settle_s)
+    signing = CodeSigning(core, count)
+    core.signing = signing
+    provisioning = Provisioning(core, provisioner)
+    urls = UrlIds(core)
 
     def signed(ctx: Context, sha256: str) -> str:
         return ctx.endpoint + core.code.sign(sha256)
@@ -208,9 +281,17 @@ def build(
             LayerPermissionOperations(core, layers),
             InvocationOperations(core, invoker, queue, runnable),
             PermissionOperations(core),
-            TagOperations(core),
+            ResourcePolicyOperations(core),
+            TagOperations(core, [mappings.shelf, signing.shelf]),
             ConcurrencyOperations(core),
+            ProvisionedOperations(core, provisioning),
             RecursionOperations(core),
+            RuntimeManagementOperations(core),
+            EventInvokeOperations(core),
+            EventSourceMappingOperations(core, mappings),
+            UrlConfigOperations(core, urls),
+            CodeSigningOperations(core, signing),
         ],
     )
-    return Lambda(service, core, layers, transitions)
+    beside = Beside(mappings, signing, provisioning, urls)
+    return Lambda(service, core, layers, transitions, beside)

@@ -73,3 +73,13 @@ def on_account(action: str) -> Authorize:
         return (Need(action),)
 
     return needs
+
+
+def on_arn(action: str, member: str = "CodeSigningConfigArn") -> Authorize:
+    """On the ARN that a member is."""
+
+    def needs(group: Group, ctx: Context, params: Mapping[str, Any]) -> Iterable[Need]:
+        arn = Arn.read(params[member])
+        return (Need(action, params[member], account=arn.account if arn else ""),)
+
+    return needs

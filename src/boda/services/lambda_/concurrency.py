@@ -6,11 +6,12 @@ from typing import Any
 
 from boda.gateway.service import Answer, Context, operation
 from boda.services.lambda_.access import on_account, on_function
-from boda.services.lambda_.configuration import FUNCTIONS_ONLY
 from boda.services.lambda_.core import Core
 from boda.services.lambda_.errors import invalid, not_found
 from boda.services.lambda_.identifiers import LATEST, Identifier
+from boda.services.lambda_.provisioned import refuse_below_provisioned, total, unreserved
 from boda.services.lambda_.records import Function
+from boda.services.lambda_.versions import FUNCTIONS_ONLY
 
 
 class ConcurrencyOperations:
@@ -48,24 +49,22 @@ class ConcurrencyOperations:
             if function is None:  # recorded: named with its qualifier here
                 raise not_found(f"{identifier.arn}:{LATEST}")
             if wanted is not None:
+                refuse_below_provisioned(function, wanted)
                 self._leave_enough(function, wanted)
             await self.core.put_whole(function, reserved=wanted)
             self.core.reservations.reserve(*function.key, wanted)
 
     def _leave_enough(self, function: Function, wanted: int) -> None:
         """The unreserved pool must not fall below its minimum, whatever others hold."""
-        others = self._reserved(function.account, function.region) - (function.reserved or 0)
         quotas = self.core.quotas
-        left = quotas.concurrent_executions - others - wanted
+        held = total(function) if function.reserved is None else function.reserved
+        left = unreserved(self.core, function.account, function.region) + held - wanted
         if left < quotas.unreserved_minimum:
             raise invalid(
                 "Specified ReservedConcurrentExecutions for function decreases account's "
                 "UnreservedConcurrentExecution below its minimum value of "
                 f"[{quotas.unreserved_minimum}]."
             )
-
-    def _reserved(self, account: str, region: str) -> int:
-        return sum(function.reserved or 0 for function in self.core.functions(account, region))
 
     @operation("GetAccountSettings", authorize=on_account("lambda:GetAccountSettings"))
     async def get_account_settings(self, ctx: Context) -> dict[str, Any]:
@@ -78,7 +77,7 @@ class ConcurrencyOperations:
                 "CodeSizeUnzipped": quotas.unzipped_bytes,
                 "CodeSizeZipped": quotas.zipped_bytes,
                 "ConcurrentExecutions": total,
-                "UnreservedConcurrentExecutions": total - self._reserved(ctx.account, ctx.region),
+                "UnreservedConcurrentExecutions": unreserved(self.core, ctx.account, ctx.region),
             },
             "AccountUsage": {
                 "TotalCodeSize": sum(

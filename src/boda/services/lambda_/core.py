@@ -42,6 +42,16 @@ class Reservations(Protocol):
         """Set so many concurrent executions aside for one version; 0: none."""
 
 
+class Signing(Protocol):
+    """Checks packages against code signing configs."""
+
+    def attachable(self, arn: str) -> None:
+        """Raises AwsError unless a function may have the config."""
+
+    def check(self, identifier: Identifier, arn: str) -> None:
+        """Raises AwsError where a package may not become the code of a function with this."""
+
+
 class Core:
     """The functions of one platform."""
 
@@ -61,6 +71,7 @@ class Core:
         self.ids = ids
         self.quotas = quotas
         self.code: CodeStore
+        self.signing: Signing
         self.on_dropped: list[Callable[[Function, str | None], None]] = []
         """Told of functions that are gone, and with a qualifier of versions and aliases."""
         self.on_routed: list[Callable[[Function], None]] = []

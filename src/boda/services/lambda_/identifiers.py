@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass, field
 
 from boda.core.errors import AwsError
-from boda.services.lambda_.errors import constraint, invalid, resource_not_found
+from boda.services.lambda_.errors import constraint, invalid, not_found, resource_not_found
 
 LATEST = "$LATEST"
 
@@ -96,3 +96,11 @@ def is_alias(qualifier: str) -> bool:
 
 def is_version(qualifier: str) -> bool:
     return qualifier == LATEST or (qualifier.isascii() and qualifier.isdigit())
+
+
+def no_such_qualifier(identifier: Identifier) -> AwsError:
+    """The function has no such version or alias, or is not there itself."""
+    named = identifier.qualifier
+    if named is not None and is_alias(named) and not is_version(named):
+        return resource_not_found(f"Cannot find alias arn: {identifier.named_arn}")
+    return not_found(identifier.named_arn)

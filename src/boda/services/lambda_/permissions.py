@@ -27,6 +27,7 @@ from boda.services.lambda_.errors import (
 )
 from boda.services.lambda_.identifiers import LATEST, Identifier, is_alias, is_version
 from boda.services.lambda_.records import Function
+from boda.services.lambda_.resource_policies import document
 
 _ACCOUNT = re.compile(r"\d{12}")
 _SERVICE = re.compile(r"[a-z0-9][a-z0-9.-]*\.(amazonaws\.com(\.cn)?|amazon\.com)")
@@ -94,7 +95,7 @@ class PermissionOperations:
                 raise stale_revision("GetPolicy")
             present = function.policies.get(named, [])
             sid = statement["Sid"]
-            if any(other["Sid"] == sid for other in present):
+            if any(other.get("Sid") == sid for other in present):
                 raise conflict(
                     f"The statement id ({sid}) provided already exists. Please provide a new "
                     "statement id, or remove the existing statement."
@@ -125,7 +126,7 @@ class PermissionOperations:
         if function is None or not statements:
             raise resource_not_found("The resource you requested does not exist.")
         return {
-            "Policy": orjson.dumps(records.document(statements)).decode(),
+            "Policy": document(function, named),
             "RevisionId": function.versions[named].revision_id,
         }
 
@@ -155,7 +156,7 @@ class PermissionOperations:
             present = function.policies.get(named, [])
             if not present:
                 raise resource_not_found("No policy is associated with the given resource.")
-            rest = [other for other in present if other["Sid"] != statement_id]
+            rest = [other for other in present if other.get("Sid") != statement_id]
             if len(rest) == len(present):
                 raise resource_not_found(
                     f"Statement {statement_id} is not found in resource policy."

@@ -1,69 +1,98 @@
-"""TagResource, UntagResource, ListTags."""
+"""TagResource, UntagResource, ListTags: of functions, event source mappings, code signing
+configs."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from boda.core.arn import Arn
 from boda.core.errors import not_implemented
 from boda.gateway.service import Answer, Context, operation
 from boda.services.lambda_ import rules
 from boda.services.lambda_.access import on_resource
 from boda.services.lambda_.core import Core
-from boda.services.lambda_.errors import invalid
+from boda.services.lambda_.errors import invalid, resource_not_found
 from boda.services.lambda_.identifiers import Identifier, other_region
+from boda.services.lambda_.shelf import Shelf
+
+_CALLED = {
+    "event-source-mapping": "Event source mapping",
+    "code-signing-config": "Code signing config",
+    "capacity-provider": "Capacity provider",
+}
 
 
 class TagOperations:
-    """Tags of functions. Other taggable resources are not there yet."""
+    """shelves: of the kinds of resources that have tags, beside functions."""
 
-    def __init__(self, core: Core) -> None:
+    def __init__(self, core: Core, shelves: Sequence[Shelf]) -> None:
         self.core = core
+        self._shelves = {shelf.kind: shelf for shelf in shelves}
 
     @operation("TagResource", authorize=on_resource("lambda:TagResource"))
     async def tag_resource(self, ctx: Context, *, resource: str, tags: Mapping[str, str]) -> Answer:
-        identifier = self._function(ctx, resource, "TagResource")
-        self.core.function(identifier)
+        self._tags(ctx, resource)
         if not tags:
             raise invalid("An error occurred and the request cannot be processed.")
-        await self.core.whole(self._change(identifier, tags, ()))
+        await self.core.whole(self._change(ctx, resource, tags, ()))
         return Answer(status=204)
 
     @operation("UntagResource", authorize=on_resource("lambda:UntagResource"))
     async def untag_resource(self, ctx: Context, *, resource: str, tag_keys: list[str]) -> Answer:
-        identifier = self._function(ctx, resource, "UntagResource")
-        await self.core.whole(self._change(identifier, {}, tag_keys))
+        self._tags(ctx, resource)
+        await self.core.whole(self._change(ctx, resource, {}, tag_keys))
         return Answer(status=204)
 
     @operation("ListTags", authorize=on_resource("lambda:ListTags"))
     async def list_tags(self, ctx: Context, *, resource: str) -> dict[str, Any]:
-        identifier = self._function(ctx, resource, "ListTags")
-        return {"Tags": dict(self.core.function(identifier).tags)}
+        return {"Tags": dict(self._tags(ctx, resource))}
+
+    def _tags(self, ctx: Context, resource: str) -> Mapping[str, str]:
+        """The tags of what an ARN names. AwsError where there is nothing."""
+        kind, place, name = self._parts(ctx, resource)
+        if kind == "function":
+            return self.core.function(_function(place, name)).tags
+        shelf = self._shelves.get(kind)
+        document = shelf.find(place, name) if shelf is not None else None
+        if document is None:
+            raise resource_not_found(f"{_CALLED[kind]} not found: {resource}")
+        tags: Mapping[str, str] = document["Tags"]
+        return tags
 
     async def _change(
-        self, identifier: Identifier, add: Mapping[str, str], remove: Sequence[str]
+        self, ctx: Context, resource: str, add: Mapping[str, str], remove: Sequence[str]
     ) -> None:
-        async with self.core.lock(identifier.key):
-            function = self.core.function(identifier)
-            changed = rules.tags(add, self.core.quotas, function.tags)
+        kind, place, name = self._parts(ctx, resource)
+        shelf = self._shelves.get(kind)
+        lock = self.core.lock((*place, name)) if shelf is None else shelf.lock(place)
+        async with lock:
+            present = self._tags(ctx, resource)
+            changed = rules.tags(add, self.core.quotas, present)
             for key in remove:
                 changed.pop(key, None)
-            if changed != function.tags:
-                await self.core.put_whole(function, revise=True, tags=changed)  # recorded
+            if changed == present:
+                return
+            if shelf is not None:
+                document = shelf.find(place, name) or {}
+                await shelf.put(place, name, {**document, "Tags": changed})
+                return
+            function = self.core.function(_function(place, name))
+            await self.core.put_whole(function, revise=True, tags=changed)  # recorded
 
-    def _function(self, ctx: Context, resource: str, operation_name: str) -> Identifier:
-        """The function an ARN names. AwsError."""
-        arn = Arn.parse(resource)  # the model's pattern lets nothing else through
-        kind, _, rest = arn.resource.partition(":")
-        if kind != "function":
-            raise not_implemented("lambda", operation_name, kind)
-        name, _, qualifier = rest.partition(":")
-        if qualifier:
+    def _parts(self, ctx: Context, resource: str) -> tuple[str, tuple[str, str], str]:
+        """Kind, account and region, and name that an ARN says; the model has looked at its form."""
+        _, _, _, region, account, kind, name, *rest = resource.split(":")
+        if kind != "function" and kind not in _CALLED:
+            raise not_implemented("lambda", ctx.operation, kind)
+        if rest:
             raise invalid(
                 "Tags on function aliases and versions are not supported. Please specify a "
                 "function ARN."
             )
-        if arn.region != ctx.region:
-            raise other_region(arn.region, ctx.region)
-        return Identifier(arn.account, arn.region, name)
+        if region != ctx.region:
+            raise other_region(region, ctx.region)
+        return kind, (account, region), name
+
+
+def _function(place: tuple[str, str], name: str) -> Identifier:
+    return Identifier(*place, name)
