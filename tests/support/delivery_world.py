@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -89,6 +89,17 @@ class Telemetry:
     ) -> None:
         assert namespace == "AWS/Lambda" and set(dimensions) == {"FunctionName"}
         self.counts[name] += 1
+
+    def measure(
+        self,
+        account: str,
+        region: str,
+        namespace: str,
+        values: Sequence[tuple[str, float, str]],
+        dimensions: Mapping[str, str],
+    ) -> None:
+        for name, value, unit in values:
+            self.metric(account, region, namespace, name, value, dimensions, unit)
 
     async def flush(self) -> None: ...
 

@@ -9,7 +9,7 @@ import os
 import socket
 import struct
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -204,6 +204,9 @@ class FakeSandbox:
     def usage(self) -> Usage:
         return Usage(20 << 20, self.peak, 0.1)
 
+    def peak_bytes(self) -> int:
+        return self.peak
+
     def reset_peak(self) -> None:
         self.peak = 0
 
@@ -295,6 +298,17 @@ class FakeTelemetry:
         unit: str = "Count",
     ) -> None:
         self.metrics.append((name, value, tuple(sorted((dimensions or {}).items()))))
+
+    def measure(
+        self,
+        account: str,
+        region: str,
+        namespace: str,
+        values: Sequence[tuple[str, float, str]],
+        dimensions: Mapping[str, str],
+    ) -> None:
+        for name, value, unit in values:
+            self.metric(account, region, namespace, name, value, dimensions, unit)
 
     async def flush(self) -> None:
         pass

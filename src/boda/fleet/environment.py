@@ -326,12 +326,14 @@ class Environment:
         self._freeze.clear()
         if call.tail:
             self._output.begin_tail()
-        self._output.write(*self._reports.start(self._invoked_at, call.request_id))
-        self._deadline.set(self._begun_s + self.version.timeout_s)
         if self.state == "busy":
+            # Before anything is noted of it, so that the function works meanwhile. What it
+            # writes is read later, and so stands behind START in any case.
             self._hand_over()
         else:
             self._spawn(self._reset())
+        self._output.write(*self._reports.start(self._invoked_at, call.request_id))
+        self._deadline.set(self._begun_s + self.version.timeout_s)
         return future
 
     def _hand_over(self) -> None:

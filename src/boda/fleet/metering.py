@@ -29,10 +29,13 @@ def record(telemetry: Telemetry, call: Call, outcome: Outcome, at: float) -> Non
             outcome.max_memory_mb,
         )
     )
+    values = (
+        ("Invocations", 1.0, "Count"),
+        ("Errors", 1.0 if failed else 0.0, "Count"),
+        ("Duration", outcome.duration_ms, "Milliseconds"),
+    )
     for dimensions in _dimensions(call):
-        metric(telemetry, call, "Invocations", 1.0, dimensions)
-        metric(telemetry, call, "Errors", 1.0 if failed else 0.0, dimensions)
-        metric(telemetry, call, "Duration", outcome.duration_ms, dimensions, "Milliseconds")
+        telemetry.measure(version.account, version.region, NAMESPACE, values, dimensions)
 
 
 def metric(
@@ -40,27 +43,18 @@ def metric(
     call: Call,
     name: str,
     value: float,
-    dimensions: dict[str, str] | None = None,
-    unit: str = "Count",
 ) -> None:
-    """One value, by function unless told otherwise."""
+    """One count, by function."""
     version = call.version
-    telemetry.metric(
-        version.account,
-        version.region,
-        NAMESPACE,
-        name,
-        value,
-        dimensions or {"FunctionName": version.name},
-        unit,
-    )
+    dimensions = {"FunctionName": version.name}
+    telemetry.metric(version.account, version.region, NAMESPACE, name, value, dimensions)
 
 
 def _dimensions(call: Call) -> list[dict[str, str]]:
     """By function, and by what the caller named where that was a version or an alias."""
     name = call.version.name
     found = [{"FunctionName": name}]
-    qualifier = call.invoked_arn.rpartition(":")[2]
     if call.invoked_arn.count(":") == 7:
+        qualifier = call.invoked_arn.rpartition(":")[2]
         found.append({"FunctionName": name, "Resource": f"{name}:{qualifier}"})
     return found

@@ -23,7 +23,7 @@ Phase = Literal["init", "invoke"]
 _RANKS = {"DEBUG": 0, "INFO": 1, "WARN": 2}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Figures:
     """What REPORT tells. init_ms: None on a warm start. fault: the platform saw it fail (an
     exit, a timeout), which the Text format shows as a status; an exception of the handler is

@@ -221,7 +221,11 @@ class Gateway:
             await self._payloads.take(x, chain)
         else:
             await self._payloads.take(x, None)
-            payload = await _sha256(received(x))
+            data = received(x)
+            if len(data) > _HASHED_IN_A_THREAD:
+                payload = await asyncio.to_thread(_sha256, data)
+            else:
+                payload = _sha256(data)
             authenticator.verify(claim, credential, x.signed, payload, x.style)
         x.principal = credential.principal
 
@@ -416,9 +420,7 @@ class Gateway:
         return True
 
 
-async def _sha256(data: bytes) -> str:
-    if len(data) > _HASHED_IN_A_THREAD:
-        return (await asyncio.to_thread(hashlib.sha256, data)).hexdigest()
+def _sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 

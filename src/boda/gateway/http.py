@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any
 
 from boda.gateway.body import Inbound, Receive
@@ -64,11 +65,10 @@ async def send_response(
         return
     if request.method != "HEAD":
         headers = [one for one in headers if one[0] != b"content-length"]
-        if body or response.status not in (204, 304):
-            headers.append((b"content-length", b"%d" % len(body)))
         if response.status in (204, 304):
             body = b""
-            headers = [one for one in headers if one[0] != b"content-length"]
+        else:
+            headers.append((b"content-length", b"%d" % len(body)))
     elif not any(name == b"content-length" for name, _ in headers):
         headers.append((b"content-length", b"%d" % len(body)))
     await send({"type": "http.response.start", "status": response.status, "headers": headers})
@@ -124,6 +124,11 @@ async def _watch(receive: Receive, sender: asyncio.Task[Any]) -> None:
     sender.cancel()
 
 
+@lru_cache(maxsize=1024)
+def _name(name: str) -> bytes:
+    return name.lower().encode("latin-1")
+
+
 def _encoded(headers: Iterable[tuple[str, str]]) -> list[tuple[bytes, bytes]]:
     encoded = []
     for name, value in headers:
@@ -131,7 +136,7 @@ def _encoded(headers: Iterable[tuple[str, str]]) -> list[tuple[bytes, bytes]]:
             # A value may be the caller's own words; a line break in it would be a new header.
             value = value.translate(_CONTROLS)
         try:
-            encoded.append((name.lower().encode("latin-1"), value.encode("utf-8")))
+            encoded.append((_name(name), value.encode("utf-8")))
         except UnicodeEncodeError:
             log.warning("a header that cannot be sent was left out of an answer")
     return encoded

@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 MAX_HOPS = 16
 """How many invocations one chain may hold; the next one is refused."""
@@ -86,5 +87,6 @@ def _clean(value: str) -> str:
     return value if all(c.isascii() and (c.isalnum() or c == "-") for c in value) else ""
 
 
+@lru_cache(maxsize=4096)
 def _hash(function_arn: str) -> str:
     return hashlib.sha256(function_arn.encode()).hexdigest()[:8]

@@ -6,7 +6,7 @@ background task writes batches to storage. Each also keeps its order.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -21,7 +21,7 @@ class StreamKey:
     stream: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Metered:
     """One invocation, for metering. init_ms counts into billed_ms as AWS bills it.
 
@@ -62,6 +62,16 @@ class Telemetry(Protocol):
         dimensions: Mapping[str, str] | None = None,
         unit: str = "Count",
     ) -> None: ...
+
+    def measure(
+        self,
+        account: str,
+        region: str,
+        namespace: str,
+        values: Sequence[tuple[str, float, str]],
+        dimensions: Mapping[str, str],
+    ) -> None:
+        """Several metrics (name, value, unit) of the same thing at once, as ``metric`` each."""
 
     async def flush(self) -> None:
         """Return when everything appended so far is durable."""

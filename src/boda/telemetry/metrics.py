@@ -73,13 +73,10 @@ class MetricBuffer:
         unit: str,
         now_s: float,
     ) -> None:
-        if not dimensions:
-            dimension: tuple[tuple[str, str], ...] = ()
-        elif len(dimensions) == 1:
-            dimension = tuple(dimensions.items())
-        else:
-            dimension = tuple(sorted(dimensions.items()))
-        series = (account, region, namespace, name, dimension, unit)
+        dimension = tuple(sorted(dimensions.items())) if dimensions else ()
+        self.add_to((account, region, namespace, name, dimension, unit), value, now_s)
+
+    def add_to(self, series: Series, value: float, now_s: float) -> None:
         moment = int(now_s)
         key = (series, moment - moment % 60)
         finite = math.isfinite(value)

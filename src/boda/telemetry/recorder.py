@@ -166,8 +166,24 @@ class Recorder(Telemetry):
         dimensions: Mapping[str, str] | None = None,
         unit: str = "Count",
     ) -> None:
-        now = self._clock.now()
-        self._metrics.add(account, region, namespace, name, value, dimensions, unit, now)
+        dimension = tuple(sorted(dimensions.items())) if dimensions else ()
+        self._metrics.add(
+            (account, region, namespace, name, dimension, unit), value, self._clock.now()
+        )
+        self._wake.set()
+
+    def measure(
+        self,
+        account: str,
+        region: str,
+        namespace: str,
+        values: Sequence[tuple[str, float, str]],
+        dimensions: Mapping[str, str],
+    ) -> None:
+        dimension = tuple(sorted(dimensions.items()))
+        add, now = self._metrics.add_to, self._clock.now()
+        for name, value, unit in values:
+            add((account, region, namespace, name, dimension, unit), value, now)
         self._wake.set()
 
     @property
