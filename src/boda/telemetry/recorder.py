@@ -166,10 +166,8 @@ class Recorder(Telemetry):
         dimensions: Mapping[str, str] | None = None,
         unit: str = "Count",
     ) -> None:
-        dimension = tuple(sorted(dimensions.items())) if dimensions else ()
-        self._metrics.add(
-            (account, region, namespace, name, dimension, unit), value, self._clock.now()
-        )
+        now = self._clock.now()
+        self._metrics.add(account, region, namespace, name, value, dimensions, unit, now)
         self._wake.set()
 
     def measure(
