@@ -21,10 +21,13 @@ from typing import Literal
 import uvloop
 
 from boda import __version__, delivery, telemetry
-from boda.core.arn import DEFAULT_ACCOUNT
+from boda.core.arn import DEFAULT_ACCOUNT, Arn
 from boda.core.clock import SystemClock
 from boda.core.errors import AwsError, PlatformError
 from boda.core.ids import Ids
+from boda.core.principal import Principal
+from boda.delivery.contract import Source
+from boda.delivery.post import Letter
 from boda.fleet.fleet import Fleet
 from boda.gateway.authorization import Authorizer
 from boda.gateway.gateway import Gateway
@@ -32,7 +35,7 @@ from boda.gateway.identity import Credential
 from boda.gateway.limits import Limits
 from boda.gateway.models import Models
 from boda.gateway.server import HttpServer
-from boda.gateway.service import Context
+from boda.gateway.service import Context, Need
 from boda.invoke.catalogue import Functions
 from boda.invoke.concurrency import Concurrency
 from boda.invoke.path import Invoker
@@ -153,6 +156,7 @@ class Platform:
         await identity.load()
         await self._keep_root_keys(identity)
 
+        authorizer = Authorizer(identity, clock, open_mode=settings.auth == "open")
         functions = Functions()
         concurrency = Concurrency()
         sandboxes = LinuxSandboxes(
@@ -199,7 +203,13 @@ class Platform:
             clock,
             ids,
             reserved=concurrency.reserved,
+            rules=lambda version, qualifier: functions_service.async_rules(version, qualifier),
+            role=lambda version: identity.principal_of_role(version.role_arn, version.name),
+            permits=lambda principal, action, resource, policy, account: authorizer.allows(
+                principal, Need(action, resource, policy, account=account), {}
+            ),
         )
+        post_office.post.add("s3", _BucketDestinations(lambda *call: gateway.call(*call)))
 
         blobs = BlobStore(self._folder.blobs)
         buckets = s3.build(database, blobs, post_office.post, clock, ids)
@@ -215,6 +225,15 @@ class Platform:
             catalogue.__contains__,
             clock,
             ids,
+            provisioner=fleet,
+            count=lambda function, metric: recorder.metric(
+                function.account,
+                function.region,
+                "AWS/Lambda",
+                metric,
+                1.0,
+                {"FunctionName": function.name},
+            ),
         )
         own = platform.build(
             platform.Platform(fleet.environments, recorder.usage_report, catalogue.runtimes, clock)
@@ -231,7 +250,7 @@ class Platform:
             services,
             Models([platform.MODELS]),
             identity,
-            Authorizer(identity, clock, open_mode=settings.auth == "open"),
+            authorizer,
             clock,
             ids,
             auth=settings.auth,
@@ -352,6 +371,28 @@ def _descriptors() -> int:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
         return wanted
     return wanted if soft == resource.RLIM_INFINITY else soft
+
+
+class _BucketDestinations:
+    """Records of asynchronous invocations, kept in buckets by the function's own role."""
+
+    def __init__(
+        self, call: Callable[[str, str, dict[str, object], Principal], Awaitable[object]]
+    ) -> None:
+        self._call = call
+
+    def may_deliver(self, target_arn: str, source: Source) -> bool:
+        """S3 itself says no where the role may not."""
+        return True
+
+    async def carry(self, target_arn: str, letter: Letter) -> str:
+        params: dict[str, object] = {
+            "Bucket": Arn.parse(target_arn).resource,
+            "Key": letter.name,
+            "Body": letter.event,
+        }
+        await self._call("s3", "PutObject", params, letter.source.principal)
+        return letter.name
 
 
 def _in_url(host: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 from boda.gateway.service import Context, operation
 from boda.services.lambda_ import answers, rules
 from boda.services.lambda_.access import on_function
+from boda.services.lambda_.code_signing import attached_arn
 from boda.services.lambda_.core import Core
 from boda.services.lambda_.errors import stale_revision, update_in_progress
 from boda.services.lambda_.identifiers import Identifier
@@ -90,6 +91,7 @@ class ConfigurationOperations:
             function = self._changeable(identifier, revision_id)
             before = function.latest
             rules.check_source("UpdateFunctionCode", code, bool(before.settings.image_uri))
+            core.signing.check(identifier, attached_arn(function))
             core.refuse_over_storage(identifier, package.unzipped_bytes - before.unzipped_bytes)
             settings = rules.merge(before.settings, params, core.quotas)
             rules.check_together(settings, package.unzipped_bytes, core.quotas)

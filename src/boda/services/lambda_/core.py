@@ -170,6 +170,9 @@ class Core:
         def work(connection: Connection) -> None:
             rows.put_function(connection, function)
             rows.put_versions(connection, function.versions.values())
+            for kind, held in function.attached.items():
+                for qualifier, content in held.items():
+                    rows.put_attached(connection, function.key, kind, qualifier, content)
 
         await self.write(work)
         self.remember(function)

@@ -7,7 +7,7 @@ from itertools import islice
 from typing import Any
 
 from boda.gateway.service import Answer, Context, operation
-from boda.services.lambda_ import answers, rules
+from boda.services.lambda_ import answers, code_signing, rules
 from boda.services.lambda_.access import on_account, on_function, on_new_function
 from boda.services.lambda_.arn_pages import start
 from boda.services.lambda_.core import Core
@@ -69,6 +69,7 @@ class FunctionOperations:
         snap_start: Mapping[str, Any] | None = None,
         logging_config: Mapping[str, Any] | None = None,
         tenancy_config: Mapping[str, Any] | None = None,
+        code_signing_config_arn: str | None = None,
     ) -> dict[str, Any]:
         identifier = self._new_name(ctx, function_name)
         rules.check_source("CreateFunction", code, package_type == "Image")
@@ -99,8 +100,11 @@ class FunctionOperations:
         wanted_tags = rules.tags(tags or {}, self.core.quotas)
         self._refuse_existing(identifier)
         self._roles.check(ctx, role, identifier.account)
+        signing = code_signing_config_arn or ""
+        if signing:
+            self.core.signing.attachable(signing)
         return await self.core.whole(
-            self._create(ctx, identifier, settings, code, wanted_tags, bool(publish))
+            self._create(ctx, identifier, settings, code, wanted_tags, bool(publish), signing)
         )
 
     async def _create(
@@ -111,6 +115,7 @@ class FunctionOperations:
         code: Mapping[str, Any],
         tags: dict[str, str],
         publish: bool,
+        signing: str,
     ) -> dict[str, Any]:
         core = self.core
         async with (
@@ -118,6 +123,7 @@ class FunctionOperations:
             core.lock(identifier.key),
         ):
             self._refuse_existing(identifier)
+            core.signing.check(identifier, signing)
             core.refuse_over_storage(identifier, package.unzipped_bytes)
             rules.check_together(settings, package.unzipped_bytes, core.quotas)
             self._layers.refuse_gone(settings.layers)
@@ -134,6 +140,8 @@ class FunctionOperations:
                 state=PENDING,
             )
             function = Function(*identifier.key, versions={LATEST: version}, tags=tags)
+            if signing:
+                function.attached[code_signing.KIND] = {LATEST: {"Arn": signing}}
             published = next_version(core, function, version) if publish else None
             if published is not None:
                 function.versions[published.version] = published

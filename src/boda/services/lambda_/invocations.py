@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import orjson
 
-from boda.gateway.service import Answer, Context, Need, operation
+from boda.gateway.service import Answer, Body, Context, Need, operation
 from boda.invoke.call import Call, Outcome
 from boda.runtime import trace
 from boda.runtime.function import FunctionVersion
@@ -120,6 +120,21 @@ class InvocationOperations:
             )
         )
         return _answer(outcome, run_under, log_type == "Tail")
+
+    @operation("InvokeAsync", authorize=_needs)
+    async def invoke_async(
+        self, ctx: Context, *, function_name: str, invoke_args: Body
+    ) -> dict[str, Any]:
+        """What Invoke does with the type ``Event``, as it was called before."""
+        identifier = self._identify(ctx, function_name, None)
+        version = self._version(identifier)
+        if version.tenant_isolation:
+            raise wrong_tenancy(True)
+        limit = self.core.quotas.async_payload_bytes
+        content = self._payload(await invoke_args.read(limit + 1), "Event")
+        header = ctx.headers.get(_TRACE_HEADER, "")
+        await self._post(ctx, identifier, version, content, header, "")
+        return {"Status": 202}
 
     async def _post(
         self,
