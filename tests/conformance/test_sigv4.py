@@ -84,7 +84,7 @@ def test_suite(case: Path) -> None:
     to_sign = sigv4.string_to_sign(claim.timestamp, claim.scope, canonical)
     assert to_sign == text("sts")
     key = sigv4.signing_key(SECRET, claim.date, claim.region, claim.service)
-    signature = sigv4.signature(key, to_sign)
+    signature = sigv4.Signer(key).sign(to_sign)
     assert (
         f"AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/{claim.scope}, "
         f"SignedHeaders={';'.join(claim.signed)}, Signature={signature}"

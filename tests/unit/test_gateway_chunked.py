@@ -11,10 +11,10 @@ import pytest
 from boda.core.errors import AwsError
 from boda.gateway.checksums import ContentMd5, checks_of
 from boda.gateway.chunked import AwsChunks
-from boda.gateway.sigv4 import ChunkSignatures, signing_key
+from boda.gateway.sigv4 import ChunkSignatures, Signer, signing_key
 
 # Amazon S3 API Reference, "Example calculations" of chunked uploads: 66,560 bytes of "a".
-KEY = signing_key("wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", "20130524", "us-east-1", "s3")
+SIGNER = Signer(signing_key("wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", "20130524", "us-east-1", "s3"))
 SCOPE = "20130524/us-east-1/s3/aws4_request"
 SIGNED = (
     "4f232c4386841ef735655705268965c44a0e4690baa4adea153f7db9fa80a0a9",
@@ -33,7 +33,7 @@ CRC32C = "x-amz-checksum-crc32c"
 
 
 def _chain(seed: str) -> ChunkSignatures:
-    return ChunkSignatures(KEY, "20130524T000000Z", SCOPE, seed)
+    return ChunkSignatures(SIGNER, "20130524T000000Z", SCOPE, seed)
 
 
 def _body(signatures: tuple[str, ...], tail: str = "\r\n", fill: bytes = b"a") -> bytes:

@@ -503,7 +503,7 @@ class Authenticator:
     def __init__(self, directory: Directory, clock: Clock) -> None:
         self._directory = directory
         self._clock = clock
-        self._keys: dict[tuple[str, str, str, str], tuple[str, bytes]] = {}
+        self._signers: dict[tuple[str, str, str, str], tuple[str, sigv4.Signer]] = {}
 
     def credential(self, claim: Claim, request: WireRequest, style: Style) -> Credential:
         """The claimed key, if everything but the signature itself is in order."""
@@ -553,10 +553,7 @@ class Authenticator:
 
         Returns the chain for the chunks of a streamed upload; None without a credential.
         """
-        if credential is None:
-            key = sigv4.signing_key("no such key", claim.date, claim.region, claim.service)
-        else:
-            key = self._signing_key(credential, claim)
+        signer = self._signer(credential, claim)
         query = sigv4.canonical_query(request.query, "X-Amz-Signature" if claim.presigned else "")
         scope = claim.scope
         path = request.path
@@ -571,9 +568,9 @@ class Authenticator:
                 request.method, uri, query, request.headers, claim.signed, payload_hash
             )
             to_sign = sigv4.string_to_sign(claim.timestamp, scope, canonical)
-            made = sigv4.signature(key, to_sign)
+            made = signer.sign(to_sign)
             if hmac.compare_digest(made.encode(), claim.signature.encode("utf-8", "replace")):
-                return sigv4.ChunkSignatures(key, claim.timestamp, scope, made)
+                return sigv4.ChunkSignatures(signer, claim.timestamp, scope, made)
         if credential is None:
             return None
         raise refusal(
@@ -614,16 +611,18 @@ class Authenticator:
                 StringToSignBytes=to_sign.encode("utf-8", "replace").hex(" "),
             )
 
-    def _signing_key(self, credential: Credential, claim: Claim) -> bytes:
-        place = (credential.access_key_id, claim.date, claim.region, claim.service)
-        kept = self._keys.get(place)
-        if kept is not None and kept[0] == credential.secret:
+    def _signer(self, credential: Credential | None, claim: Claim) -> sigv4.Signer:
+        secret = credential.secret if credential is not None else "no such key"
+        key_id = credential.access_key_id if credential is not None else ""
+        place = (key_id, claim.date, claim.region, claim.service)
+        kept = self._signers.get(place)
+        if kept is not None and kept[0] == secret:
             return kept[1]
-        key = sigv4.signing_key(credential.secret, claim.date, claim.region, claim.service)
-        if len(self._keys) >= _MAX_CACHED_KEYS:
-            del self._keys[next(iter(self._keys))]
-        self._keys[place] = (credential.secret, key)
-        return key
+        signer = sigv4.Signer(sigv4.signing_key(secret, claim.date, claim.region, claim.service))
+        if len(self._signers) >= _MAX_CACHED_KEYS:
+            del self._signers[next(iter(self._signers))]
+        self._signers[place] = (secret, signer)
+        return signer
 
     def _check_time(self, claim: Claim, now: float, style: Style) -> None:
         signed_at = claim.signed_at
