@@ -254,6 +254,21 @@ async def test_an_exit_during_init_is_an_exit_error(platform):
     }
 
 
+async def test_a_bootstrap_that_cannot_be_executed_is_told_in_the_platforms_words(platform):
+    words = b"fork/exec /var/task/bootstrap: permission denied"
+    platform.sandboxes.init = lambda guest: after(
+        platform, 0.01, guest.init_error, "Runtime.InvalidEntrypoint", words
+    )
+    task = platform.begin(function())
+    await platform.advance(0.1)
+    message = f"RequestId: id-1 Error: {words.decode()}"
+    assert json.loads((await task).payload) == {
+        "errorType": "Runtime.InvalidEntrypoint",
+        "errorMessage": message,
+    }
+    assert f"{message}\nRuntime.InvalidEntrypoint\n" in platform.telemetry.lines()
+
+
 async def test_slow_init_gets_ten_seconds_then_the_functions_timeout(platform):
     platform.sandboxes.init = lambda guest: after(platform, 12, guest.ready)
     task = platform.begin(function(timeout_s=3))

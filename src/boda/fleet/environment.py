@@ -22,7 +22,14 @@ from boda.core.clock import Clock
 from boda.core.errors import AwsError
 from boda.core.ids import Ids
 from boda.fleet.alarm import Alarm
-from boda.fleet.exits import EXIT_ERROR, TIMED_OUT, describe_exit, error_body, timeout_words
+from boda.fleet.exits import (
+    EXIT_ERROR,
+    INVALID_ENTRYPOINT,
+    TIMED_OUT,
+    describe_exit,
+    error_body,
+    timeout_words,
+)
 from boda.fleet.lifecycle import AVAILABLE, State, move
 from boda.fleet.metering import record
 from boda.fleet.output import Output
@@ -404,7 +411,14 @@ class Environment:
             self._finish()
 
     def runtime_init_failed(self, error_type: str, body: bytes) -> None:
-        if self.state in ("init", "resetting"):
+        if self.state not in ("init", "resetting"):
+            return
+        if error_type == INVALID_ENTRYPOINT and not body.startswith(b"{"):
+            # No runtime came to be that could write an error; these are words of the entry.
+            words = body[:4096].decode("utf-8", "replace")
+            self._output.write(f"RequestId: {self._request_id} Error: {words}\n{error_type}\n")
+            self._init_failed("error", error_type, None, words)
+        else:
             self._init_failed("error", error_type, body, "")
 
     def runtime_answered(self, payload: bytes, ready: bool) -> None:
@@ -561,6 +575,10 @@ class Environment:
         assert self._sandbox is not None
         self._sandbox.thaw()
         self.frozen = False
+
+    @property
+    def _request_id(self) -> str:
+        return self._call.request_id if self._call is not None else "unknown"
 
     def _limit_cpu(self) -> None:
         """Init may use a whole vCPU, invocations the share of their memory."""

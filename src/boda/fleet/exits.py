@@ -28,6 +28,7 @@ _SIGNALS: Final = {
 TIMED_OUT = "Sandbox.Timedout"
 EXIT_ERROR = "Runtime.ExitError"
 OUT_OF_MEMORY = "Runtime.OutOfMemory"
+INVALID_ENTRYPOINT = "Runtime.InvalidEntrypoint"
 
 
 def describe_exit(end: Exit) -> tuple[str, str]:

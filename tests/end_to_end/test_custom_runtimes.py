@@ -1,0 +1,98 @@
+"""Runtimes that the function brings itself, through a real `boda up`."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from typing import Any
+
+import pytest
+from bench.host import Boda
+
+SHELL = r"""#!/bin/bash
+echo "started by $_HANDLER"
+host=${AWS_LAMBDA_RUNTIME_API%:*} port=${AWS_LAMBDA_RUNTIME_API#*:}
+base=/2018-06-01/runtime/invocation
+while true; do
+  exec 3<>/dev/tcp/$host/$port
+  printf 'GET %s/next HTTP/1.1\r\nHost: x\r\n\r\n' $base >&3
+  while IFS= read -r line <&3; do
+    line=${line%$'\r'}
+    [ -z "$line" ] && break
+    case "${line,,}" in
+      lambda-runtime-aws-request-id:*) id=${line#*: } ;;
+      content-length:*) length=${line#*: } ;;
+    esac
+  done
+  IFS= read -r -N "$length" event <&3
+  exec 3>&-
+  echo "event $event"
+  kind=response answer="{\"got\": $event}"
+  case "$event" in
+    *leave*) exit 3 ;;
+    *fail*) kind=error answer='{"errorType": "My.Error", "errorMessage": "no"}' ;;
+  esac
+  exec 3<>/dev/tcp/$host/$port
+  printf 'POST %s/%s/%s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s' \
+    $base "$id" $kind ${#answer} "$answer" >&3
+  IFS= read -r line <&3
+  exec 3>&-
+done
+"""
+
+
+def custom(boda: Boda, name: str, bootstrap: str | None, mode: int = 0o755) -> None:
+    memory = io.BytesIO()
+    with zipfile.ZipFile(memory, "w") as archive:
+        entry = zipfile.ZipInfo("other" if bootstrap is None else "bootstrap")
+        entry.external_attr = (0o100000 | mode) << 16
+        archive.writestr(entry, bootstrap or "")
+    client = boda.client("lambda")
+    client.create_function(
+        FunctionName=name,
+        Runtime="provided.al2023",
+        Role=boda.role(),
+        Handler="my.handler",
+        Code={"ZipFile": memory.getvalue()},
+        Timeout=10,
+    )
+    client.get_waiter("function_active_v2").wait(
+        FunctionName=name, WaiterConfig={"Delay": 0, "MaxAttempts": 500}
+    )
+
+
+def ask(boda: Boda, name: str, event: Any) -> Any:
+    client = boda.client("lambda")
+    answer = client.invoke(FunctionName=name, Payload=json.dumps(event).encode())
+    return json.loads(answer["Payload"].read())
+
+
+def test_a_shell_script_is_a_runtime(boda: Boda, name: str) -> None:
+    custom(boda, name, SHELL)
+    assert ask(boda, name, {"a": 1}) == {"got": {"a": 1}}
+    assert ask(boda, name, {"fail": 1}) == {"errorType": "My.Error", "errorMessage": "no"}
+    for _ in range(3):
+        left = ask(boda, name, {"leave": 1})
+        assert left["errorType"] == "Runtime.ExitError"
+        assert left["errorMessage"].endswith(" Error: Runtime exited with error: exit status 3")
+        # It asks as soon as it is started again, and only once.
+        assert ask(boda, name, {"again": 1}) == {"got": {"again": 1}}
+
+
+@pytest.mark.parametrize(
+    ("bootstrap", "mode", "words"),
+    [
+        (None, 0o755, "Couldn't find valid bootstrap(s): [/var/task/bootstrap /opt/bootstrap]"),
+        (SHELL, 0o644, "fork/exec /var/task/bootstrap: permission denied"),
+        ("#!/no/such/shell\n", 0o755, "fork/exec /var/task/bootstrap: no such file or directory"),
+        ("no program", 0o755, "fork/exec /var/task/bootstrap: exec format error"),
+    ],
+)
+def test_what_cannot_be_executed_is_an_invalid_entrypoint(
+    boda: Boda, name: str, bootstrap: str | None, mode: int, words: str
+) -> None:
+    custom(boda, name, bootstrap, mode)
+    error = ask(boda, name, {})
+    assert error["errorType"] == "Runtime.InvalidEntrypoint"
+    assert error["errorMessage"].endswith(f" Error: {words}")
