@@ -91,7 +91,7 @@ class PermissionOperations:
         async with self.core.lock(identifier.key):
             function = self.core.function(Identifier(*identifier.key))
             named = self._named(function, identifier)
-            if revision_id and revision_id != function.versions[named].revision_id:
+            if revision_id and revision_id != function.revision_of(named):
                 raise stale_revision("GetPolicy")
             present = function.policies.get(named, [])
             sid = statement["Sid"]
@@ -127,7 +127,7 @@ class PermissionOperations:
             raise resource_not_found("The resource you requested does not exist.")
         return {
             "Policy": document(function, named),
-            "RevisionId": function.versions[named].revision_id,
+            "RevisionId": function.revision_of(named),
         }
 
     @operation("RemovePermission", authorize=on_function("lambda:RemovePermission"))
@@ -161,14 +161,14 @@ class PermissionOperations:
                 raise resource_not_found(
                     f"Statement {statement_id} is not found in resource policy."
                 )
-            if revision_id and revision_id != function.versions[named].revision_id:
+            if revision_id and revision_id != function.revision_of(named):
                 raise stale_revision()
             await self.core.put_policy(function, named, rest)
 
     def _named(self, function: Function, identifier: Identifier) -> str:
         """The qualifier under which the policy is kept; AwsError where it names nothing."""
         named = identifier.qualifier or LATEST
-        if named in function.versions:
+        if function.names(named):
             return named
         if is_alias(named) and not is_version(named):
             raise resource_not_found(f"Cannot find alias arn: {identifier.named_arn}")

@@ -184,6 +184,11 @@ class Function:
     def latest(self) -> Version:
         return self.versions[LATEST]
 
+    def revision_of(self, qualifier: str) -> str:
+        """The revision of a version or an alias there is."""
+        alias = self.aliases.get(qualifier)
+        return self.versions[qualifier].revision_id if alias is None else alias.revision_id
+
     def names(self, qualifier: str) -> bool:
         """Whether the qualifier is that of a version or an alias."""
         return qualifier in self.versions or qualifier in self.aliases
