@@ -111,7 +111,9 @@ async def served(gateway: Gateway) -> AsyncIterator[str]:
         listener.close()
 
 
-def client(service: str, endpoint: str, credential: Credential | Mapping[str, str]) -> Any:
+def client(
+    service: str, endpoint: str, credential: Credential | Mapping[str, str], **config: Any
+) -> Any:
     if isinstance(credential, Credential):
         keys = (credential.access_key_id, credential.secret, credential.session_token or None)
     else:
@@ -127,7 +129,7 @@ def client(service: str, endpoint: str, credential: Credential | Mapping[str, st
         aws_access_key_id=keys[0],
         aws_secret_access_key=keys[1],
         aws_session_token=keys[2],
-        config=Config(retries={"total_max_attempts": 1}),
+        config=Config(retries={"total_max_attempts": 1}, **config),
     )
 
 

@@ -267,7 +267,7 @@ def refuse_below_provisioned(function: Function, reserved: int) -> None:
 
 def _plainly(message: str) -> AwsError:
     """Recorded without ``Type``."""
-    return AwsError("InvalidParameterValueException", message, 400)
+    return AwsError("InvalidParameterValueException", message, 400, Type=None)
 
 
 def _answer(config: dict[str, Any], found: Provisioned) -> dict[str, Any]:
