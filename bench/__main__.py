@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench import cold, crash, invoke, memory, s3, stages
+from bench import cold, crash, invoke, many, memory, s3, stages
 from bench.peers import ROOT
 
 BENCHES: dict[str, Callable[[Path], dict[str, Any]]] = {
@@ -25,6 +25,7 @@ BENCHES: dict[str, Callable[[Path], dict[str, Any]]] = {
     "cold": cold.run,
     "memory": memory.run,
     "s3": s3.run,
+    "many": many.run,
     "crash": crash.run,
 }
 
