@@ -18,6 +18,8 @@ from typing import Any
 import botocore.config
 import botocore.session
 
+from boda.services.platform import MODELS
+
 TRUST = json.dumps(
     {
         "Version": "2012-10-17",
@@ -108,6 +110,7 @@ class Boda:
     def client(self, service: str, **settings: Any) -> Any:
         key, secret = self.keys
         session = botocore.session.Session()
+        session.get_component("data_loader").search_paths.append(str(MODELS))
         return session.create_client(
             service,
             region_name="us-east-1",

@@ -30,7 +30,7 @@ def run(folder: Path) -> dict[str, Any]:
     with Boda(folder / "data") as boda:
         assert boda.process is not None
         idle = pss(boda.process.pid)
-        boda.function("Memory", SOURCE)
+        boda.function("Memory", SOURCE, Timeout=60)
         _warm(boda, 1)
         one = tree(boda.process.pid)
         environment = sum(pss(pid) for pid in _environment_pids(boda))

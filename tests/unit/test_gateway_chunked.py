@@ -14,7 +14,9 @@ from boda.gateway.chunked import AwsChunks
 from boda.gateway.sigv4 import ChunkSignatures, Signer, signing_key
 
 # Amazon S3 API Reference, "Example calculations" of chunked uploads: 66,560 bytes of "a".
-SIGNER = Signer(signing_key("wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", "20130524", "us-east-1", "s3"))
+SIGNER = Signer(
+    signing_key("wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", "20130524", "us-east-1", "s3")
+)
 SCOPE = "20130524/us-east-1/s3/aws4_request"
 SIGNED = (
     "4f232c4386841ef735655705268965c44a0e4690baa4adea153f7db9fa80a0a9",

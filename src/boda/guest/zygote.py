@@ -18,12 +18,10 @@ import socket
 import sys
 import traceback
 
-from . import init, linux, seccomp
+from . import init, linux, seccomp, warm
 
 _CLOEXEC = 0x40000000  # MSG_CMSG_CLOEXEC, which Python does not name
 _LARGEST = 1 << 20
-
-WARM = ("s3", "dynamodb", "sqs", "sns", "lambda")
 
 
 def _load():
@@ -31,31 +29,8 @@ def _load():
     # What the interpreter's owner installed into it is not the functions' business.
     sys.path[:] = [path for path in sys.path if not path.endswith("-packages")]
     bootstrap = importlib.import_module(__package__ + ".bootstrap")
-    _warm_boto3()
+    warm.load()
     return bootstrap
-
-
-def _warm_boto3():
-    """Let functions find the models of common services parsed: that is three quarters of what
-    a client costs.
-
-    A session keeps what it has parsed in a loader of its own; here all sessions get the same one,
-    unless ``AWS_DATA_PATH`` asks for other files. The sessions made here are thrown away: no
-    default session, no credentials, no open connection stay behind.
-    """
-    try:
-        import boto3
-        import botocore.session
-    except ImportError:
-        return
-    make = botocore.session.create_loader
-    shared = make(None)
-    botocore.session.create_loader = lambda path=None: make(path) if path else shared
-    for service in WARM:
-        session = boto3.Session(
-            aws_access_key_id="warm", aws_secret_access_key="warm", region_name="us-east-1"
-        )
-        session.client(service, endpoint_url="http://127.0.0.1:4566")
 
 
 def _announce(init_socket, pid):
