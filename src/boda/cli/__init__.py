@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from typing import Annotated
 
 import typer
 from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError
@@ -35,6 +36,24 @@ for _command in _COMMANDS:
     app.command()(_command)
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def every(
+    _: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    """AWS Lambda for machines you own."""
+
+
 @app.command()
 def version() -> None:
     """Print the version."""
@@ -47,6 +66,13 @@ def main() -> None:
         app()
     except PlatformError as error:
         _fail(str(error))
+    except BrokenPipeError:
+        # The reader of our output went away (`boda logs … | head`).
+        sys.stderr.close()
+        sys.exit(0)
+    except OSError as error:
+        place = f" ({error.filename})" if error.filename else ""
+        _fail(f"{error.strerror or error}{place}.")
     except EndpointConnectionError as error:
         _fail(f"{error} Is boda running? Start it with `boda up`.")
     except ClientError as error:
@@ -54,10 +80,6 @@ def main() -> None:
         _fail(f"{found.get('Code', 'Error')}: {found.get('Message', error)}")
     except BotoCoreError as error:
         _fail(str(error))
-    except BrokenPipeError:
-        # The reader of our output went away (`boda logs … | head`).
-        sys.stderr.close()
-        sys.exit(0)
     except KeyboardInterrupt:
         sys.exit(130)
 

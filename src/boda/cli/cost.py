@@ -13,7 +13,7 @@ from boda.cli.output import print_json, print_table
 
 def cost(
     month: Annotated[
-        str | None, typer.Option(help="As YYYY-MM. [default: this month]", show_default=False)
+        str | None, typer.Option(help="As YYYY-MM; this month by default.", show_default=False)
     ] = None,
     folder: DataDir = None,
     as_json: Json = False,
@@ -28,13 +28,13 @@ def cost(
     total = {"FunctionName": "total", **answer["Total"]}
     print_table(
         [
-            ("FUNCTION", False),
-            ("REQUESTS", True),
-            ("ERRORS", True),
-            ("MS", True),
-            ("BILLED MS", True),
-            ("GB-SECONDS", True),
-            ("AWS USD", True),
+            ("FUNCTION", "text"),
+            ("REQUESTS", "number"),
+            ("ERRORS", "number"),
+            ("MS", "number"),
+            ("BILLED MS", "number"),
+            ("GB-SECONDS", "number"),
+            ("AWS USD", "number"),
         ],
         [
             (
@@ -52,6 +52,6 @@ def cost(
     )
     print(
         f"AWS would have charged {answer['AwsPriceUsd']} USD after its monthly free tier of "
-        f"{answer['FreeTierRequests']:,} requests and {answer['FreeTierGbSeconds']:,.0f} GB-seconds "
-        f"({answer['AwsPriceWithoutFreeTierUsd']} USD without it). boda charges nothing."
+        f"{answer['FreeTierRequests']:,} requests and {answer['FreeTierGbSeconds']:,.0f} "
+        f"GB-seconds ({answer['AwsPriceWithoutFreeTierUsd']} USD without it). boda charges nothing."
     )

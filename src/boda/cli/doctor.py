@@ -22,7 +22,11 @@ def doctor(folder: DataDir = None, as_json: Json = False) -> None:
         )
     else:
         print_table(
-            [("PROMISE", False), ("HERE", False), ("WHAT IS ENFORCED, OR HOW TO GET IT", False)],
+            [
+                ("PROMISE", "prose"),
+                ("HERE", "text"),
+                ("WHAT IS ENFORCED, OR HOW TO GET IT", "prose"),
+            ],
             [
                 (
                     one.name,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 import time
 from typing import Annotated, Any
 
@@ -10,7 +12,6 @@ import typer
 from boda.cli.client import connect
 from boda.cli.options import DataDir, Json, data_dir
 from boda.cli.output import print_json
-from boda.core.errors import PlatformError
 
 
 def logs(
@@ -38,6 +39,8 @@ def logs(
             else:
                 print(event["message"].rstrip("\n"), flush=True)
         if not follow:
+            if not seen:
+                print(f"{name} has logged nothing in the last {since} min.", file=sys.stderr)
             return
         # Keep a little overlap: a batch may arrive behind events with a later time.
         start = max(start, newest - 10_000)
@@ -53,11 +56,9 @@ def _group(client: Any, name: str) -> str:
 
 
 def _events(client: Any, group: str, start: int) -> Any:
-    try:
+    # The group is made with the first line.
+    with contextlib.suppress(client.exceptions.ResourceNotFoundException):
         for page in client.get_paginator("filter_log_events").paginate(
             logGroupName=group, startTime=start
         ):
             yield from page["events"]
-    except client.exceptions.ResourceNotFoundException:
-        if start < 0:
-            raise PlatformError(f"{group} has no log yet.") from None

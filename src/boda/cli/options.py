@@ -20,7 +20,7 @@ DataDir = Annotated[
     typer.Option(
         "--data-dir",
         envvar="BODA_DATA_DIR",
-        help="Folder of everything boda keeps. [default: ~/.local/share/boda]",
+        help="Folder of everything boda keeps; ~/.local/share/boda by default.",
         show_default=False,
     ),
 ]

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
+
+Kind = Literal["text", "number", "prose"]
+_PROSE_WIDTH = 30
+"""Columns that prose gets at least."""
+_BETWEEN = 3
 
 
 def print_json(value: Any) -> None:
@@ -16,20 +22,30 @@ def print_json(value: Any) -> None:
 
 
 def print_table(
-    columns: Sequence[tuple[str, bool]], rows: Iterable[Sequence[str]], *, title: str = ""
+    columns: Sequence[tuple[str, Kind]], rows: Iterable[Sequence[str]], *, title: str = ""
 ) -> None:
-    """Print rows under columns given as (heading, is a number)."""
+    """Print rows under columns given as (heading, kind).
+
+    Only prose is broken into lines. Where the terminal is too narrow for the rest, the table is
+    wider than the terminal, which shows it badly but whole: a number cut short is a wrong one.
+    """
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=title or None, title_justify="left")
-    for heading, numeric in columns:
+    for heading, kind in columns:
         table.add_column(
             heading,
-            justify="right" if numeric else "left",
+            justify="right" if kind == "number" else "left",
             overflow="fold",
-            no_wrap=numeric,
+            no_wrap=kind != "prose",
         )
-    for row in rows:
-        table.add_row(*row)
-    Console(highlight=False, markup=False).print(table)
+    width = _BETWEEN
+    lines = [list(row) for row in rows]
+    for number, (heading, kind) in enumerate(columns):
+        longest = max(cell_len(text) for text in (heading, *(line[number] for line in lines)))
+        width += _BETWEEN + (min(longest, _PROSE_WIDTH) if kind == "prose" else longest)
+    for line in lines:
+        table.add_row(*line)
+    wide = max(Console().width, width)
+    Console(width=wide, highlight=False, markup=False).print(table)
 
 
 def span(seconds: float) -> str:

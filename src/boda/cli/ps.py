@@ -18,23 +18,21 @@ def ps(folder: DataDir = None, as_json: Json = False) -> None:
         return
     print_table(
         [
-            ("ENVIRONMENT", False),
-            ("FUNCTION", False),
-            ("VERSION", False),
-            ("STATE", False),
-            ("MEMORY", True),
-            ("LIMIT", True),
-            ("AGE", True),
-            ("INVOCATIONS", True),
+            ("ID", "text"),
+            ("FUNCTION", "text"),
+            ("VERSION", "text"),
+            ("STATE", "text"),
+            ("MEMORY MB", "number"),
+            ("AGE", "number"),
+            ("INVOCATIONS", "number"),
         ],
         [
             (
-                row["EnvironmentId"][:12],
+                row["EnvironmentId"][:8],
                 row["FunctionName"],
                 row["Version"],
                 row["State"],
-                f"{row['MemoryBytes'] / 1048576:.0f} MB",
-                f"{row['MemoryLimitMb']} MB",
+                f"{row['MemoryBytes'] / 1048576:.0f} of {row['MemoryLimitMb']}",
                 span(row["AgeSeconds"]),
                 str(row["Invocations"]),
             )

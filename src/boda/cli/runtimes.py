@@ -26,6 +26,6 @@ def runtimes(as_json: Json = False) -> None:
             "/usr/bin are searched)."
         )
     print_table(
-        [("RUNTIME", False), ("VERSION", False), ("INTERPRETER", False)],
+        [("RUNTIME", "text"), ("VERSION", "text"), ("INTERPRETER", "text")],
         [(one.name, one.version, str(one.interpreter)) for one in found],
     )

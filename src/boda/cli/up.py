@@ -22,8 +22,15 @@ class Isolation(StrEnum):
 
 
 def up(
-    port: Annotated[int, typer.Option(envvar="BODA_PORT", min=0, max=65535)] = 4566,
-    host: Annotated[str, typer.Option(envvar="BODA_HOST")] = "127.0.0.1",
+    port: Annotated[
+        int,
+        typer.Option(
+            envvar="BODA_PORT", min=0, max=65535, help="Port to listen on; 0 takes a free one."
+        ),
+    ] = 4566,
+    host: Annotated[
+        str, typer.Option(envvar="BODA_HOST", help="Address to listen on.")
+    ] = "127.0.0.1",
     folder: DataDir = None,
     auth: Annotated[
         Auth,
