@@ -10,7 +10,6 @@ from collections.abc import Iterable, Sequence
 
 from sqlalchemy.engine import Connection
 
-from boda.core.arn import Arn
 from boda.core.errors import AwsError
 from boda.core.policy import Policy
 from boda.gateway.service import Context, Need
@@ -177,8 +176,9 @@ def layer_key(name: str, account: str, region: str) -> Key:
     """The layer that ``LayerName`` means: a name of this account and region, or an ARN."""
     if not name.startswith("arn:"):
         return (account, region, name)
-    arn = Arn.parse(name)
-    return (arn.account, arn.region, arn.resource.split(":")[1])
+    # The model lets an ARN without its partition through, and AWS's own layers (``awslayer``).
+    parts = name.split(":")
+    return (parts[4], parts[3], parts[6]) if len(parts) >= 7 else ("", "", name)
 
 
 def policy(version: LayerVersion) -> Policy | None:

@@ -25,7 +25,8 @@ class RoleCheck:
 
     def check(self, ctx: Context, role_arn: str, account: str) -> None:
         """Raises AwsError: AccessDeniedException, InvalidParameterValueException."""
-        if Arn.parse(role_arn).account != account:
+        arn = Arn.read(role_arn)
+        if arn is None or arn.account != account:
             raise AwsError("AccessDeniedException", "Cross-account pass role is not allowed.", 403)
         ctx.authorize(Need("iam:PassRole", role_arn, context={"iam:PassedToService": HOST}))
         if not self._roles.role_trusts(role_arn, HOST):
