@@ -88,10 +88,12 @@ async def _run(settings: Settings) -> int:
         loop.add_signal_handler(number, stop.set)
     platform = Platform(settings)
     try:
+        gc.disable()  # a start makes much and drops little; looking for garbage takes long
         await platform.start()
         # Nothing made so far is ever garbage: collections need not look at it again.
         gc.collect()
         gc.freeze()
+        gc.enable()
         print(f"boda is ready at {platform.endpoint}", flush=True)
         await stop.wait()
     finally:

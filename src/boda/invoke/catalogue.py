@@ -34,6 +34,7 @@ class Functions:
         self._chance = chance or random.SystemRandom().random
         self._aliases: dict[str, dict[str, _Route]] = {}
         self._versions: dict[str, dict[str, FunctionVersion]] = {}
+        self._makers: dict[str, dict[str, Callable[[], FunctionVersion]]] = {}
         self._policies: dict[tuple[str, str], Policy] = {}
         self._listeners: list[Callable[[FunctionVersion], None]] = []
         self._namers: list[Callable[[FunctionVersion], None]] = []
@@ -43,10 +44,20 @@ class Functions:
         entry = self._versions.setdefault(arn, {})
         before = entry.get(qualifier)
         entry[qualifier] = version
+        if arn in self._makers:
+            self._makers[arn].pop(qualifier, None)
         for listener in self._namers:
             listener(version)
         if before is not None and before.key != version.key:
             self._retire(entry, before)
+
+    def put_later(self, arn: str, qualifier: str, make: Callable[[], FunctionVersion]) -> None:
+        """Name a version that is made when it is first asked for; nobody is told of it.
+
+        For the many that are there when the platform starts, of which few will be called.
+        """
+        self._versions.setdefault(arn, {})
+        self._makers.setdefault(arn, {})[qualifier] = make
 
     def put_alias(
         self, arn: str, alias: str, version: str, others: Mapping[str, float] | None = None
@@ -59,22 +70,21 @@ class Functions:
         """Forget one qualifier, or with None the whole function and its policies."""
         if qualifier is None:
             self._aliases.pop(arn, None)
-        elif arn in self._aliases:
-            self._aliases[arn].pop(qualifier, None)
-        entry = self._versions.get(arn)
-        if entry is None:
-            return
-        if qualifier is None:
-            del self._versions[arn]
+            self._makers.pop(arn, None)
             for key in [key for key in self._policies if key[0] == arn]:
                 del self._policies[key]
-            gone = {version.key: version for version in entry.values()}
+            gone = {version.key: version for version in self._versions.pop(arn, {}).values()}
             for version in gone.values():
                 self._retire({}, version)
             return
+        self._aliases.get(arn, {}).pop(qualifier, None)
+        self._makers.get(arn, {}).pop(qualifier, None)
         self._policies.pop((arn, qualifier), None)
+        entry = self._versions.get(arn)
+        if entry is None:
+            return
         before = entry.pop(qualifier, None)
-        if not entry:
+        if not entry and not self._makers.get(arn):
             del self._versions[arn]
         if before is not None:
             self._retire(entry, before)
@@ -91,12 +101,20 @@ class Functions:
             if entry is None:
                 return None
             qualifier = own or qualifier
-        found = entry.get(qualifier)
+        found = entry.get(qualifier) or self._made(arn, qualifier)
         if found is None:
             route = self._aliases.get(arn, {}).get(qualifier)
             if route is not None:
-                return entry.get(self._choose(route))
+                version = self._choose(route)
+                return entry.get(version) or self._made(arn, version)
         return found
+
+    def _made(self, arn: str, qualifier: str) -> FunctionVersion | None:
+        make = self._makers.get(arn, {}).pop(qualifier, None)
+        if make is None:
+            return None
+        version = self._versions[arn][qualifier] = make()
+        return version
 
     def _choose(self, route: _Route) -> str:
         if route.others:

@@ -212,7 +212,7 @@ class Lambda:
         core = self._core
         for version in function.versions.values():
             if version.state.state == "Active":
-                core.expose(function, version)
+                core.expose_later(function, version)
         for alias in function.aliases.values():
             core.expose_alias(function, alias)
         for qualifier, statements in function.policies.items():

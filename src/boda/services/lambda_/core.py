@@ -12,6 +12,7 @@ import weakref
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Iterator
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from sqlalchemy.engine import Connection
@@ -21,6 +22,7 @@ from boda.core.errors import AwsError
 from boda.core.ids import Ids
 from boda.gateway.service import Context
 from boda.invoke.catalogue import Functions
+from boda.runtime.function import FunctionVersion
 from boda.services.lambda_ import records, rows
 from boda.services.lambda_.code import CodeStore
 from boda.services.lambda_.errors import not_found
@@ -328,9 +330,15 @@ class Core:
 
     def expose(self, function: Function, version: Version) -> None:
         """Let the invoke path see the version as it is now."""
+        self.hot.put(function.arn, version.version, self._seen(function, version))
+
+    def expose_later(self, function: Function, version: Version) -> None:
+        """The same when the invoke path first asks for it."""
+        self.hot.put_later(function.arn, version.version, partial(self._seen, function, version))
+
+    def _seen(self, function: Function, version: Version) -> FunctionVersion:
         layers = tuple(self.code.task(layer.sha256) for layer in version.settings.layers)
-        seen = records.hot(function, version, self.code.task(version.code_sha256), layers)
-        self.hot.put(function.arn, version.version, seen)
+        return records.hot(function, version, self.code.task(version.code_sha256), layers)
 
     def expose_alias(self, function: Function, alias: Alias) -> None:
         self.hot.put_alias(function.arn, alias.name, alias.version, alias.weights)

@@ -93,6 +93,14 @@ attached = sa.Table(
     sa.Column("content", sa.LargeBinary, nullable=False),
 )
 
+_VERSION_COLUMNS = [
+    versions.c[name]
+    for name in (
+        *("account", "region", "name", "version", "settings", "code_sha256", "code_bytes"),
+        *("unzipped_bytes", "revision_id", "build_id", "modified_at", "state", "update", "origin"),
+    )
+]
+
 
 def load(connection: Connection) -> list[Function]:
     """Every function with its versions, aliases, policies and what is attached to it."""
@@ -116,22 +124,26 @@ def load(connection: Connection) -> list[Function]:
             row.recursive_loop,
             last_version=row.last_version,
         )
-    for row in connection.execute(sa.select(versions)):
-        found[row.account, row.region, row.name].versions[row.version] = Version(
-            row.account,
-            row.region,
-            row.name,
-            row.version,
-            _settings(row.settings),
-            row.code_sha256,
-            row.code_bytes,
-            row.unzipped_bytes,
-            row.revision_id,
-            row.build_id,
-            row.modified_at,
-            standing(row.state),
-            standing(row.update),
-            row.origin,
+    # There are many of these: columns by their place cost half of what they cost by name.
+    for row in connection.execute(sa.select(*_VERSION_COLUMNS)):
+        account, region, name, number, settings, sha256, code, unzipped, revision, build, at = row[
+            :11
+        ]
+        found[account, region, name].versions[number] = Version(
+            account,
+            region,
+            name,
+            number,
+            _settings(settings),
+            sha256,
+            code,
+            unzipped,
+            revision,
+            build,
+            at,
+            standing(row[11]),
+            standing(row[12]),
+            row[13],
         )
     for row in connection.execute(sa.select(aliases)):
         found[row.account, row.region, row.name].aliases[row.alias] = Alias(
@@ -282,5 +294,8 @@ def _replace(connection: Connection, table: sa.Table, **values: Any) -> None:
 
 def _settings(content: bytes) -> Settings:
     members = orjson.loads(content)
-    members["layers"] = tuple(LayerUse(*layer) for layer in members["layers"])
+    if members["layers"]:
+        members["layers"] = tuple(LayerUse(*layer) for layer in members["layers"])
+    else:
+        members["layers"] = ()
     return Settings(**members)
