@@ -108,6 +108,20 @@ def test_looks_in_path_pyenv_and_uv(tmp_path: Path) -> None:
     assert not [path for path in by_home if path.is_relative_to(tmp_path)]
 
 
+def test_shims_are_not_run_but_what_stands_beside_them_is(tmp_path: Path) -> None:
+    """Each takes pyenv a quarter of a second, and a start waits for all."""
+    real = tmp_path / "envs" / "versions" / "3.12.1" / "bin"
+    for folder in (tmp_path / "envs" / "shims", real, tmp_path / "plain" / "shims"):
+        folder.mkdir(parents=True)
+        (folder / "python3.12").touch(mode=0o755)
+    path = f"{tmp_path}/envs/shims:{tmp_path}/plain/shims"
+    found = list(candidate_interpreters({"PATH": path, "HOME": str(tmp_path)}))
+    assert [one for one in found if one.is_relative_to(tmp_path)] == [
+        tmp_path / "plain" / "shims" / "python3.12",
+        real / "python3.12",
+    ]
+
+
 def test_a_virtual_environment_counts_as_its_base(tmp_path: Path) -> None:
     made = subprocess.run(
         [sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv"], check=False

@@ -1,10 +1,10 @@
 """The runtimes this machine offers: every CPython found here that the installed boto3 supports.
 
-Where they are looked for, in this order: PATH, pyenv (``PYENV_ROOT``), interpreters installed by
-uv (``UV_PYTHON_INSTALL_DIR``), /usr/local/bin, /usr/bin. Each candidate is run, and what it says
-of itself counts: a shim that leads nowhere or a broken build drops out, a virtual environment
-counts as the interpreter it was made from. One runtime per minor version: the newest patch
-release; among equals the one found first.
+Where they are looked for, in this order: PATH, pyenv (``PYENV_ROOT``, or where its shims lead),
+interpreters installed by uv (``UV_PYTHON_INSTALL_DIR``), /usr/local/bin, /usr/bin. Each candidate
+is run, and what it says of itself counts: a script that leads nowhere or a broken build drops out,
+a virtual environment counts as the interpreter it was made from. One runtime per minor version:
+the newest patch release; among equals the one found first.
 
 ``provided.al2023`` and ``provided.al2`` need no interpreter; their sandboxes are forked from the
 newest Python's zygote and execute ``/var/task/bootstrap``.
@@ -126,8 +126,16 @@ def candidate_interpreters(environ: Mapping[str, str]) -> Iterator[Path]:
     pyenv = Path(environ.get("PYENV_ROOT") or home / ".pyenv") / "versions"
     data = Path(environ.get("XDG_DATA_HOME") or home / ".local" / "share")
     uv = Path(environ.get("UV_PYTHON_INSTALL_DIR") or data / "uv" / "python")
-    folders = [Path(part) for part in environ.get("PATH", "").split(os.pathsep) if part]
-    for root in (pyenv, uv):
+    folders: list[Path] = []
+    roots = [pyenv, uv]
+    for folder in (Path(part) for part in environ.get("PATH", "").split(os.pathsep) if part):
+        versions = folder.parent / "versions"
+        if folder.name == "shims" and versions.is_dir():
+            # pyenv's scripts take long to run and lead to what stands beside them.
+            roots.insert(0, versions)
+        else:
+            folders.append(folder)
+    for root in dict.fromkeys(roots):
         folders += sorted((entry / "bin" for entry in _entries(root)), reverse=True)
     folders += [Path("/usr/local/bin"), Path("/usr/bin")]
     seen: set[Path] = set()
