@@ -95,8 +95,9 @@ class Database:
             return
         found = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar()
         if found != "ok":
+            problem = " ".join(str(found).split())
             raise PlatformError(
-                f"The database {self._path} is damaged ({found}); restore it from a backup or "
+                f"The database {self._path} is damaged ({problem}); restore it from a backup or "
                 "choose another --data-dir."
             )
 

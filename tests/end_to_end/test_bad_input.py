@@ -1,0 +1,662 @@
+"""Bad input for a real platform: a clear error each time, nothing lost, and it goes on."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import resource
+import socket
+import sqlite3
+import stat
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+import warnings
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bench.host import Boda, package
+from botocore.auth import S3SigV4Auth, SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+from botocore.exceptions import ClientError
+
+from support.commands import run_cli
+
+MIB = 1024 * 1024
+ECHO = """
+def lambda_handler(event, context):
+    if isinstance(event, dict) and "letters" in event:
+        return "x" * event["letters"]
+    return type(event).__name__
+"""
+
+
+@pytest.fixture(autouse=True)
+def nothing_on_stderr(request: pytest.FixtureRequest) -> Iterator[None]:
+    """No bad input is worth a traceback of the platform's."""
+    if "boda" not in request.fixturenames:
+        yield
+        return
+    boda = request.getfixturevalue("boda")
+    before = boda.log.stat().st_size
+    yield
+    said = boda.log.read_bytes()[before:].decode("utf-8", "replace")
+    assert "Traceback" not in said, said
+    assert boda.client("sts").get_caller_identity()["Account"] == "000000000000"
+
+
+def refused(call: Callable[..., Any], **params: Any) -> tuple[int, str, str]:
+    with pytest.raises(ClientError) as caught:
+        call(**params)
+    error = caught.value.response["Error"]
+    status = caught.value.response["ResponseMetadata"]["HTTPStatusCode"]
+    return status, error["Code"], error.get("Message", "")
+
+
+# Packages
+
+
+def zipped(*entries: tuple[str | zipfile.ZipInfo, bytes]) -> bytes:
+    memory = io.BytesIO()
+    with warnings.catch_warnings(), zipfile.ZipFile(memory, "w", zipfile.ZIP_DEFLATED) as archive:
+        warnings.simplefilter("ignore")  # of names that are there twice
+        for name, data in entries:
+            archive.writestr(name, data)
+    return memory.getvalue()
+
+
+def special(name: str, mode: int) -> zipfile.ZipInfo:
+    entry = zipfile.ZipInfo(name)
+    entry.create_system = 3
+    entry.external_attr = mode << 16
+    return entry
+
+
+LINK = stat.S_IFLNK | 0o777
+GOOD = package(ECHO)
+
+
+@pytest.mark.parametrize(
+    ("code", "says"),
+    [
+        (b"not a zip", "Could not unzip"),
+        (GOOD[:-10], "Could not unzip"),
+        (GOOD[10:], "Could not unzip"),
+        (GOOD[:45] + bytes([GOOD[45] ^ 255]) + GOOD[46:], "Could not unzip"),
+        (zipped(), "non-empty zip"),
+        (zipped(("../x.py", b"1")), "leads out"),
+        (zipped(("a/../../x.py", b"1")), "leads out"),
+        (zipped(("/etc/cron.d/x", b"1")), "not a relative path"),
+        (zipped(("a\\..\\..\\x", b"1")), "not a relative path"),
+        (zipped((special("link", LINK), b"/etc/passwd")), "leads out"),
+        (zipped((special("link", LINK), b".."), ("link/x", b"1")), "both a file and a folder"),
+        (zipped((special("device", stat.S_IFCHR | 0o666), b"")), "neither a file nor a folder"),
+        (zipped(("a", b"1"), ("a/b", b"2")), "both a file and a folder"),
+        (zipped(("a", b"1"), ("a", b"2")), "there twice"),
+        (zipped(("a" * 300, b"1")), "Could not unzip"),
+        (zipped(("a", bytes(260 * MIB))), "Unzipped size must be smaller than 262144000 bytes"),
+        (
+            zipped(*((f"{number}", bytes(60 * MIB)) for number in range(5))),
+            "Unzipped size must be smaller than 262144000 bytes",
+        ),
+    ],
+    ids=lambda value: value.replace(" ", "-") if isinstance(value, str) else "zip",
+)
+def test_bad_packages(boda: Boda, name: str, code: bytes, says: str) -> None:
+    client = boda.client("lambda")
+    kept = sorted(os.listdir(boda.folder / "code"))
+    status, kind, message = refused(
+        client.create_function,
+        FunctionName=name,
+        Runtime=boda.runtime(),
+        Role=boda.role(),
+        Handler="a.b",
+        Code={"ZipFile": code},
+    )
+    assert (status, kind) == (400, "InvalidParameterValueException")
+    assert says in message
+    assert refused(client.get_function, FunctionName=name)[0] == 404
+    assert sorted(os.listdir(boda.folder / "code")) == kept
+
+
+def test_a_package_over_50_mb_is_refused_before_it_is_read(boda: Boda, name: str) -> None:
+    status, kind, message = refused(
+        boda.client("lambda").create_function,
+        FunctionName=name,
+        Runtime=boda.runtime(),
+        Role=boda.role(),
+        Handler="a.b",
+        Code={"ZipFile": os.urandom(51 * MIB)},
+    )
+    assert (status, kind) == (413, "RequestEntityTooLargeException")
+    assert "70167211 bytes for the CreateFunction operation" in message
+
+
+# Functions and payloads
+
+
+@pytest.fixture(scope="module")
+def echo(boda: Boda) -> str:
+    boda.function("echo-bad-input", ECHO, MemorySize=256)
+    return "echo-bad-input"
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"Runtime": "cobol85"}, "InvalidParameterValueException"),
+        ({"Runtime": "python2.7"}, "InvalidParameterValueException"),
+        ({"Role": "arn:aws:iam::000000000000:role/nobody"}, "InvalidParameterValueException"),
+        ({"Role": "arn:aws:iam::111111111111:role/theirs"}, "AccessDeniedException"),
+        ({"Role": "nobody"}, "ValidationException"),
+        ({"Handler": "two words"}, "ValidationException"),
+        ({"MemorySize": 999_999}, "ValidationException"),
+        ({"Timeout": 901}, "ValidationException"),
+        ({"Environment": {"Variables": {"AWS_REGION": "x"}}}, "InvalidParameterValueException"),
+        ({"Environment": {"Variables": {"A1": "x" * 4096}}}, "InvalidParameterValueException"),
+        ({"FunctionName": "ünï"}, "ValidationException"),
+        ({"FunctionName": ".."}, "ValidationException"),
+        ({"FunctionName": "../../etc"}, "ValidationException"),
+        ({"FunctionName": "a" * 65}, "InvalidParameterValueException"),
+    ],
+)
+def test_bad_functions(boda: Boda, name: str, changes: dict[str, Any], code: str) -> None:
+    params = {
+        "FunctionName": name,
+        "Runtime": boda.runtime(),
+        "Role": boda.role(),
+        "Handler": "lambda_function.lambda_handler",
+        "Code": {"ZipFile": GOOD},
+    }
+    status, kind, _ = refused(boda.client("lambda").create_function, **(params | changes))
+    assert (status, kind) in {(400, code), (403, code)}
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [b"{bad", b"\xff\xfe", b'{"a":1}more', b"[1,2", b"NaN", b'"\\ud800"', b"[" * 100_000,
+     b'{"a":' * 100_000, b"\x00", b"\xef\xbb\xbf{}"],
+)  # fmt: skip
+def test_payloads_that_are_no_json(boda: Boda, echo: str, payload: bytes) -> None:
+    for kind in ("RequestResponse", "Event"):
+        status, code, message = refused(
+            boda.client("lambda").invoke, FunctionName=echo, Payload=payload, InvocationType=kind
+        )
+        assert (status, code) == (400, "InvalidRequestContentException")
+        assert message.startswith("Could not parse request body into json")
+
+
+def test_six_megabytes_either_way(boda: Boda, echo: str) -> None:
+    client = boda.client("lambda")
+    limit = 6 * MIB + 100
+
+    def text(size: int) -> bytes:
+        return b'"' + b"a" * (size - 2) + b'"'
+
+    answer = client.invoke(FunctionName=echo, Payload=text(limit))
+    assert json.load(answer["Payload"]) == "str"
+    assert refused(client.invoke, FunctionName=echo, Payload=text(limit + 1)) == (
+        413,
+        "RequestTooLargeException",
+        f"Request must be smaller than {limit} bytes for the InvokeFunction operation",
+    )
+    client.invoke(FunctionName=echo, Payload=text(MIB), InvocationType="Event")
+    status, code, _ = refused(
+        client.invoke, FunctionName=echo, Payload=text(MIB + 1), InvocationType="Event"
+    )
+    assert (status, code) == (413, "RequestTooLargeException")
+
+    fits = client.invoke(FunctionName=echo, Payload=json.dumps({"letters": limit - 2}).encode())
+    assert len(fits["Payload"].read()) == limit and "FunctionError" not in fits
+    over = client.invoke(FunctionName=echo, Payload=json.dumps({"letters": limit - 1}).encode())
+    assert over["FunctionError"] == "Unhandled"
+    assert json.load(over["Payload"])["errorType"] == "Function.ResponseSizeTooLarge"
+    assert json.load(client.invoke(FunctionName=echo, Payload=b"[]")["Payload"]) == "list"
+
+
+# Names
+
+
+def unchecked(boda: Boda, service: str) -> Any:
+    """A client that sends whatever it is given."""
+    return boda.client(service, parameter_validation=False)
+
+
+@pytest.mark.parametrize("bucket", ["..", "ünï", "A-B", "a..b", "192.168.1.1", "a" * 64, "x"])
+def test_bad_bucket_names(boda: Boda, bucket: str) -> None:
+    from botocore.handlers import validate_bucket_name
+
+    client = unchecked(boda, "s3")
+    client.meta.events.unregister("before-parameter-build.s3", validate_bucket_name)
+    assert refused(client.create_bucket, Bucket=bucket)[:2] == (400, "InvalidBucketName")
+    assert refused(client.get_object, Bucket=bucket, Key="k")[0] in (400, 404)
+
+
+def test_any_key_is_a_name_and_no_path(boda: Boda, name: str) -> None:
+    client = boda.client("s3")
+    client.create_bucket(Bucket=name)
+    keys = ["..", "../../etc/passwd", "a/../b", "./x", "/lead", "a//b", "trail/", "\x01", "a\nb",
+            "ünï/日本 + %&=?#.txt", "😀", "%2e%2e/%2fx", " spaced ", "a\\b", "<&>\"'", "\ufffe",
+            "x" * 1024, "é" * 512]  # fmt: skip
+    for key in keys:
+        client.put_object(Bucket=name, Key=key, Body=key.encode())
+    for key in keys:
+        assert client.get_object(Bucket=name, Key=key)["Body"].read() == key.encode()
+    listed = client.list_objects_v2(Bucket=name)["Contents"]
+    assert {one["Key"] for one in listed} == set(keys)
+    for key in ("x" * 1025, "é" * 513):
+        assert refused(client.put_object, Bucket=name, Key=key)[:2] == (400, "KeyTooLongError")
+    for key in keys:
+        client.delete_object(Bucket=name, Key=key)
+    client.delete_bucket(Bucket=name)
+
+
+def test_bad_log_names(boda: Boda) -> None:
+    client = unchecked(boda, "logs")
+    for group in ("ünï", "a b", "a:b", "a*b", "", "a" * 513):
+        status, code, _ = refused(client.create_log_group, logGroupName=group)
+        assert (status, code) == (400, "InvalidParameterException")
+    client.create_log_group(logGroupName="../../..")  # a name like any other on AWS
+    client.create_log_stream(logGroupName="../../..", logStreamName="../ünï")
+    client.delete_log_group(logGroupName="../../..")
+
+
+# Signatures
+
+
+def send(
+    boda: Boda,
+    service: str,
+    path: str,
+    *,
+    body: bytes = b"",
+    headers: dict[str, str] | None = None,
+    change: Callable[[dict[str, str]], None] | None = None,
+    key: str = "",
+    secret: str = "",
+    method: str = "GET",
+) -> tuple[int, str]:
+    """One request signed here, and changed after that. Status and the answer's text."""
+    known = boda.keys
+    made = AWSRequest(method, boda.url + path, headers or {}, body)
+    kind = S3SigV4Auth if service == "s3" else SigV4Auth
+    kind(Credentials(key or known[0], secret or known[1]), service, "us-east-1").add_auth(made)
+    sent = dict(made.headers.items())
+    if change is not None:
+        change(sent)
+    request = urllib.request.Request(boda.url + path, body or None, sent, method=method)
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+PLACES = [
+    ("lambda", "/2015-03-31/functions/"),
+    ("s3", "/"),
+    ("sts", "/?Action=GetCallerIdentity&Version=2011-06-15"),
+]
+
+
+def _swap(old: str, new: str) -> Callable[[dict[str, str]], None]:
+    def change(headers: dict[str, str]) -> None:
+        assert old in headers["Authorization"]
+        headers["Authorization"] = headers["Authorization"].replace(old, new)
+
+    return change
+
+
+@pytest.mark.parametrize(("service", "path"), PLACES)
+def test_signatures_that_do_not_hold(boda: Boda, service: str, path: str) -> None:
+    assert send(boda, service, path)[0] == 200
+    for status, text in (
+        send(boda, service, path, secret="another"),
+        send(boda, service, path, change=_swap("Signature=", "Signature=0")),
+        send(boda, service, path, change=lambda h: h.update({"X-Amz-Date": "20200101T000000Z"})),
+        send(boda, service, path, change=_swap("/us-east-1/", "/eu-west-1/")),
+    ):
+        assert 400 <= status <= 403
+        assert "ignature" in text or "Credential" in text or "TooSkewed" in text
+    status, text = send(boda, service, path, key="AKIAUNKNOWN")
+    assert status == 403 and ("security token" in text or "InvalidAccessKeyId" in text)
+
+
+@pytest.mark.parametrize(("service", "path"), PLACES)
+@pytest.mark.parametrize(
+    "header",
+    ["", "junk", "Bearer x", "Basic eDp4", "AWS4-HMAC-SHA256", "AWS4-HMAC-SHA256 Credential=",
+     "AWS4-HMAC-SHA256 Credential=a/b/c/d/e, SignedHeaders=host", "AWS4-HMAC-SHA256 " + "," * 999,
+     "AWS4-HMAC-SHA256 Credential=a/b/c/d/e, SignedHeaders=" + ";" * 9999 + ", Signature=x",
+     "AWS4-HMAC-SHA256 Credential=" + "/" * 9999 + ", SignedHeaders=a, Signature=x"],
+)  # fmt: skip
+def test_malformed_headers(boda: Boda, service: str, path: str, header: str) -> None:
+    status, text = send(
+        boda, service, path, change=lambda headers: headers.update({"Authorization": header})
+    )
+    assert status in (400, 403)
+    assert text
+
+
+def test_a_body_that_was_not_signed(boda: Boda, name: str) -> None:
+    boda.client("s3").create_bucket(Bucket=name)
+    path = f"/{name}/k"
+
+    def other(headers: dict[str, str]) -> None:
+        headers["X-Amz-Content-SHA256"] = "0" * 64
+
+    status, text = send(boda, "s3", path, body=b"data", method="PUT", change=other)
+    assert (status in (400, 403) and "Mismatch" in text) or "Signature" in text
+    assert refused(boda.client("s3").get_object, Bucket=name, Key="k")[0] == 404
+
+
+# Uploads and connections
+
+
+def upload_head(boda: Boda, path: str, length: int) -> bytes:
+    made = AWSRequest("PUT", boda.url + path, {"x-amz-content-sha256": "UNSIGNED-PAYLOAD"})
+
+    class Unsigned(S3SigV4Auth):
+        def payload(self, request: Any) -> str:
+            return "UNSIGNED-PAYLOAD"
+
+    Unsigned(Credentials(*boda.keys), "s3", "us-east-1").add_auth(made)
+    lines = [f"PUT {path} HTTP/1.1", f"Host: 127.0.0.1:{boda.port}", f"Content-Length: {length}"]
+    lines += [f"{key}: {value}" for key, value in made.headers.items()]
+    return "\r\n".join([*lines, "", ""]).encode()
+
+
+def eventually(check: Callable[[], bool], timeout_s: float = 10) -> None:
+    end = time.monotonic() + timeout_s
+    while not check():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_aborted_uploads_leave_nothing(boda: Boda, name: str) -> None:
+    client = boda.client("s3")
+    client.create_bucket(Bucket=name)
+    incoming = boda.folder / "blobs" / "incoming"
+    for count in (0, 1, 5 * MIB):
+        with socket.create_connection(("127.0.0.1", boda.port)) as one:
+            one.sendall(upload_head(boda, f"/{name}/half", 10 * MIB) + b"x" * count)
+            if count > 2 * MIB:
+                eventually(lambda: bool(os.listdir(incoming)))
+        eventually(lambda: not os.listdir(incoming))
+    assert refused(client.head_object, Bucket=name, Key="half")[0] == 404
+    assert "Contents" not in client.list_objects_v2(Bucket=name)
+
+
+def test_a_slow_upload_arrives_while_others_work(boda: Boda, name: str) -> None:
+    client = boda.client("s3")
+    client.create_bucket(Bucket=name)
+    with socket.create_connection(("127.0.0.1", boda.port)) as one:
+        one.sendall(upload_head(boda, f"/{name}/slow", 20))
+        for number in range(20):
+            one.sendall(b"%d" % (number % 10))
+            client.put_object(Bucket=name, Key=f"quick-{number}", Body=b"x")
+        assert one.recv(1000).startswith(b"HTTP/1.1 200 ")
+    assert client.get_object(Bucket=name, Key="slow")["Body"].read() == b"01234567890123456789"
+
+
+def test_a_thousand_idle_connections_are_nobodys_trouble(boda: Boda) -> None:
+    with contextlib.ExitStack() as stack:
+        for number in range(1000):
+            one = stack.enter_context(socket.create_connection(("127.0.0.1", boda.port)))
+            if number % 2:
+                one.sendall(b"GET / HT")
+        client = boda.client("sts")
+        client.get_caller_identity()
+        waits = []
+        for _ in range(20):
+            began = time.perf_counter()
+            client.get_caller_identity()
+            waits.append(time.perf_counter() - began)
+        assert sorted(waits)[10] < 0.2
+
+
+def test_two_requests_cannot_be_made_of_one(boda: Boda) -> None:
+    hidden = b"GET /_boda/health HTTP/1.1\r\nHost: x\r\n\r\n"
+    for heads in (
+        b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
+        b"Transfer-Encoding: chunked\r\nContent-Length: 5\r\n",
+        b"Content-Length: 0\r\nContent-Length: %d\r\n" % len(hidden),
+        b"Content-Length : 0\r\n",
+        b"Transfer-Encoding: chunked, identity\r\n",
+        b"Transfer-Encoding: xchunked\r\n",
+        b"Content-Length: 0\r\n X: folded\r\n",
+    ):
+        with socket.create_connection(("127.0.0.1", boda.port), timeout=5) as one:
+            one.sendall(b"POST /b/k HTTP/1.1\r\nHost: x\r\n" + heads + b"\r\n0\r\n\r\n" + hidden)
+            got = b""
+            while piece := one.recv(65536):
+                got += piece
+        assert got.startswith(b"HTTP/1.1 400 ") and got.count(b"HTTP/1.1 ") == 1, heads
+
+
+# What boda does not have
+
+
+@pytest.mark.parametrize(
+    ("service", "operation", "params"),
+    [
+        ("dynamodb", "list_tables", {}),  # json 1.0
+        ("ecs", "list_clusters", {}),  # json 1.1
+        ("rds", "describe_db_instances", {}),  # query
+        ("ec2", "describe_instances", {}),  # ec2
+        ("route53", "list_hosted_zones", {}),  # rest-xml
+        ("scheduler", "list_schedules", {}),  # rest-json
+        ("bedrock-runtime", "converse", {"modelId": "a", "messages": []}),
+        ("arc-region-switch", "list_plans", {}),  # rpc-v2-cbor
+        ("s3", "list_bucket_inventory_configurations", {"Bucket": "b"}),
+        ("iam", "list_mfa_devices", {}),
+        ("logs", "describe_destinations", {}),
+    ],
+)
+def test_what_is_not_there_says_so(
+    boda: Boda, service: str, operation: str, params: dict[str, Any]
+) -> None:
+    status, code, message = refused(getattr(boda.client(service), operation), **params)
+    assert (status, code) == (501, "NotImplemented")
+    name = "".join(word.capitalize() for word in operation.split("_")).replace("Db", "DB")
+    assert message.endswith(f":{name.replace('Mfa', 'MFA')} yet.")
+
+
+# Starting
+
+
+def up(folder: Path, *options: str) -> str:
+    """What a start that fails says."""
+    done = run_cli(folder, "up", "--port", "0", *options)
+    assert done.returncode == 1, (done.stdout, done.stderr)
+    assert "Traceback" not in done.stderr
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == 1 and lines[0].startswith("boda: "), done.stderr
+    return lines[0]
+
+
+def test_a_database_that_is_none(tmp_path: Path) -> None:
+    (tmp_path / "boda.db").write_bytes(os.urandom(20_000))
+    assert "is not a database" in up(tmp_path)
+    assert (tmp_path / "boda.db").stat().st_size == 20_000
+
+
+def test_a_damaged_database(tmp_path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(tmp_path / "boda.db")) as database:
+        database.execute("create table t (a, b)")
+        database.execute("create index i on t (b)")
+        database.executemany("insert into t values (?, ?)", [(n, f"{n}" * 99) for n in range(999)])
+        database.commit()
+    with (tmp_path / "boda.db").open("r+b") as file:
+        file.seek(4096 * 20)
+        file.write(b"\xa5" * 4096 * 3)
+    said = up(tmp_path)
+    assert "is damaged" in said or "malformed" in said
+
+
+def test_a_table_of_another_shape(tmp_path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(tmp_path / "boda.db")) as database:
+        database.execute("create table lambda_functions (account text)")
+        database.commit()
+    assert "table lambda_functions has no" in up(tmp_path)
+
+
+@pytest.mark.parametrize("part", ["blobs", "code", "sandbox", "boda.db", "lock"])
+def test_something_in_a_folders_place(tmp_path: Path, part: str) -> None:
+    if part in ("boda.db", "lock"):
+        (tmp_path / part).mkdir()
+    else:
+        (tmp_path / part).write_text("in the way")
+    assert str(tmp_path) in up(tmp_path)
+
+
+@pytest.mark.parametrize("place", ["/dev/null", "/proc/boda", "{}/file", "{}/file/below"])
+def test_no_place_for_a_folder(tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").write_text("x")
+    assert "cannot be used" in up(Path(place.format(tmp_path)))
+
+
+def test_hosts_that_are_not_ours(tmp_path: Path) -> None:
+    for host in ("192.0.2.1", "no.such.host.invalid"):
+        assert f"cannot listen on {host}" in up(tmp_path, "--host", host)
+
+
+# Scarcity
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    if os.geteuid() != 0:
+        pytest.skip("only root can mount a small disk")
+    place = tmp_path / "disk"
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=96m", "tmpfs", place], check=True)
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", "-l", place], check=True)
+
+
+def test_a_full_disk(small_disk: Path, tmp_path: Path) -> None:
+    def fill() -> None:
+        with contextlib.suppress(OSError), (small_disk / "fill").open("ab", buffering=0) as file:
+            while True:
+                file.write(bytes(65536))
+
+    boda = Boda(small_disk / "data")
+    boda.log = tmp_path / "log"
+    with boda:
+        role = boda.role()
+        boda.function("echo", ECHO)
+        s3, functions, logs = boda.client("s3"), boda.client("lambda"), boda.client("logs")
+        s3.create_bucket(Bucket="bucket")
+        s3.put_object(Bucket="bucket", Key="before", Body=b"b" * 50_000)
+        logs.create_log_group(logGroupName="group")
+        logs.create_log_stream(logGroupName="group", logStreamName="stream")
+        functions.invoke(FunctionName="echo")
+        fill()
+
+        made = {
+            "Runtime": boda.runtime(),
+            "Role": role,
+            "Handler": "a.b",
+            "Code": {"ZipFile": zipped(("a.py", os.urandom(300_000)))},
+        }
+
+        def event(text: str) -> dict[str, Any]:
+            now = int(time.time() * 1000)
+            return {
+                "logGroupName": "group",
+                "logStreamName": "stream",
+                "logEvents": [{"timestamp": now, "message": text}],
+            }
+
+        kept: list[str] = []
+        for number in range(20):
+            with contextlib.suppress(ClientError):
+                s3.put_object(Bucket="bucket", Key=f"small-{number}", Body=b"s" * 5000)
+                kept.append(f"small-{number}")
+        fill()
+        for call, params in (
+            (s3.put_object, {"Bucket": "bucket", "Key": "big", "Body": bytes(5 * MIB)}),
+            (s3.create_bucket, {"Bucket": "another"}),
+            (functions.create_function, {"FunctionName": "new", **made}),
+            (logs.put_log_events, event("x" * 200_000)),
+            (boda.client("iam").create_user, {"UserName": "ann"}),
+        ):
+            status, code, message = refused(call, **params)
+            assert status == 503 and code and message, (call, status, code)
+        asynchronous = {"FunctionName": "echo", "InvocationType": "Event"}
+        status, code, _ = refused(
+            functions.invoke, Payload=b'"%s"' % (b"x" * 60_000), **asynchronous
+        )
+        assert (status, code) == (503, "ServiceException")
+        # What needs no disk goes on.
+        assert json.load(functions.invoke(FunctionName="echo")["Payload"]) == "dict"
+        assert s3.get_object(Bucket="bucket", Key="before")["Body"].read() == b"b" * 50_000
+        assert not os.listdir(small_disk / "data" / "blobs" / "incoming")
+        assert refused(functions.get_function, FunctionName="new")[0] == 404
+
+        (small_disk / "fill").unlink()
+        s3.put_object(Bucket="bucket", Key="after", Body=bytes(MIB))
+        functions.create_function(FunctionName="new", **made)
+        functions.invoke(Payload=b"1", **asynchronous)
+        logs.put_log_events(**event("after"))
+        boda.client("iam").create_user(UserName="ann")
+        for _ in range(2):
+            s3 = boda.client("s3")
+            listed = {one["Key"] for one in s3.list_objects_v2(Bucket="bucket")["Contents"]}
+            assert listed == {"before", "after", *kept}
+            for key in kept:
+                assert s3.get_object(Bucket="bucket", Key=key)["Body"].read() == b"s" * 5000
+            boda.stop()
+            boda.start()
+    assert "Traceback" not in boda.log.read_text(), boda.log.read_text()
+
+
+def test_a_start_on_a_full_disk(small_disk: Path) -> None:
+    with contextlib.suppress(OSError), (small_disk / "fill").open("ab", buffering=0) as file:
+        while True:
+            file.write(bytes(65536))
+    (small_disk / "data").mkdir()
+    assert "space" in up(small_disk / "data") or "full" in up(small_disk / "data")
+
+
+def test_more_connections_than_descriptors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if resource.getrlimit(resource.RLIMIT_NOFILE)[0] < 2000:
+        pytest.skip("needs a few thousand descriptors of its own")
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/bash\nulimit -n 1300; ulimit -Sn 256\nexec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    boda = Boda(tmp_path / "data")
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "executable", str(python))
+        boda.start()
+    try:
+        boda.function("echo", ECHO)
+        with contextlib.ExitStack() as stack:
+            for _ in range(800):
+                one = stack.enter_context(socket.create_connection(("127.0.0.1", boda.port)))
+            one.settimeout(10)
+            assert one.recv(100).startswith(b"HTTP/1.1 503 ")
+        eventually(lambda: _works(boda))
+        assert json.load(boda.client("lambda").invoke(FunctionName="echo")["Payload"]) == "dict"
+    finally:
+        boda.stop()
+    assert "Traceback" not in boda.log.read_text()
+
+
+def _works(boda: Boda) -> bool:
+    try:
+        with urllib.request.urlopen(f"{boda.url}/_boda/health", timeout=5) as answer:
+            return bool(answer.status == 200)
+    except urllib.error.HTTPError:
+        return False
