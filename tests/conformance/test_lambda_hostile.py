@@ -137,8 +137,16 @@ def operations() -> list[str]:
 
 async def prepared(here: World) -> None:
     """Something of everything."""
-    await here.create("f", Publish=True)
-    await here.create("g")
+    for name in ("f", "g"):
+        await here.call(
+            "CreateFunction",
+            FunctionName=name,
+            Role=ROLE,
+            Runtime="python3.12",
+            Handler="app.handler",
+            Code={"ZipFile": package()},
+            Publish=True,
+        )
     await here.call("CreateAlias", FunctionName="f", Name="live", FunctionVersion="1")
     await here.call("PublishLayerVersion", LayerName="layer", Content={"ZipFile": package()})
 

@@ -156,7 +156,9 @@ async def world(
     clock: Clock | None = None,
     options: lambda_.Options | None = None,
     runnable: Callable[[str], bool] = lambda runtime: True,
+    **others: Any,
 ) -> AsyncIterator[World]:
+    """others: further arguments of ``lambda_.build``."""
     clock = clock or ManualClock()
     ids = Ids()
     database = Database(folder / "rows.sqlite", [iam.metadata, lambda_.metadata])
@@ -179,6 +181,7 @@ async def world(
             clock,
             ids,
             options=options,
+            **others,
         )
         await service.load()
         gateway = Gateway(
