@@ -84,9 +84,15 @@ def run(settings: Settings) -> int:
 async def _run(settings: Settings) -> int:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
     platform = Platform(settings)
+
+    def interrupted() -> None:
+        if stop.is_set():
+            platform.hurry()
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, interrupted)
     try:
         gc.disable()  # a start makes much and drops little; looking for garbage takes long
         await platform.start()
@@ -96,6 +102,14 @@ async def _run(settings: Settings) -> int:
         gc.enable()
         print(f"boda is ready at {platform.endpoint}", flush=True)
         await stop.wait()
+        busy = platform.running()
+        if busy:
+            print(
+                f"boda: waiting up to {GRACE_S:.0f} s for {busy} running "
+                f"invocation{'s' if busy > 1 else ''}; interrupt again to end them now.",
+                file=sys.stderr,
+                flush=True,
+            )
     finally:
         await platform.stop()
     return 0
@@ -118,6 +132,7 @@ class Platform:
         # What has been started, to be stopped in reverse.
         self._stops: list[tuple[str, Callable[[], Awaitable[object]]]] = []
         self._background: set[asyncio.Task[None]] = set()
+        self._fleet: Fleet | None = None
         self.endpoint = ""
 
     async def start(self) -> None:
@@ -185,7 +200,7 @@ class Platform:
                     403,
                 ) from None
 
-        fleet = Fleet(
+        fleet = self._fleet = Fleet(
             sandboxes,
             recorder,
             clock,
@@ -284,6 +299,20 @@ class Platform:
             except Exception:
                 log.exception("%s did not stop cleanly", name)
 
+    def running(self) -> int:
+        """How many environments are at work."""
+        found = self._fleet.environments() if self._fleet is not None else []
+        return sum(one.state in ("busy", "resetting") for one in found)
+
+    def hurry(self) -> None:
+        """While ``stop`` waits: running invocations end now, so that nothing waits any more."""
+        if self._fleet is not None:
+            self._keep(asyncio.get_running_loop().create_task(self._fleet.close()))
+
+    def _keep(self, task: asyncio.Task[None]) -> None:
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
     def _later(self, name: str, stop: Callable[[], Awaitable[object]]) -> None:
         self._stops.append((name, stop))
 
@@ -295,9 +324,7 @@ class Platform:
                 log.warning("the runtime %s could not be prepared: %s", runtime, error)
 
         if runtime in catalogue:
-            task = asyncio.get_running_loop().create_task(work())
-            self._background.add(task)
-            task.add_done_callback(self._background.discard)
+            self._keep(asyncio.get_running_loop().create_task(work()))
 
     async def _release_folder(self) -> None:
         self._folder.release()

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shlex
+import signal
 import socket
 import sqlite3
 import subprocess
@@ -195,6 +196,37 @@ def test_a_stop_lets_running_invocations_finish(own_boda: Boda, name: str) -> No
     assert own_boda.stop() == 0
     caller.join()
     assert answers == [b'"finished"']
+
+
+def test_a_second_interrupt_ends_what_runs(own_boda: Boda, name: str) -> None:
+    own_boda.start()
+    source = "import time\ndef lambda_handler(e, c): time.sleep(e.get('s', 0))\n"
+    own_boda.function(name, source, Timeout=60)
+    client = own_boda.client("lambda")
+    client.invoke(FunctionName=name)
+    ended: list[str] = []
+
+    def call() -> None:
+        try:
+            client.invoke(FunctionName=name, Payload=b'{"s": 50}')
+        except client.exceptions.ServiceException as error:
+            ended.append(error.response["Error"]["Message"])
+
+    caller = threading.Thread(target=call)
+    caller.start()
+    end = time.monotonic() + 20
+    while '"busy"' not in run_cli(own_boda.folder, "ps", "--json").stdout:
+        assert time.monotonic() < end
+    process = own_boda.process
+    assert process is not None
+    process.send_signal(signal.SIGINT)
+    while "interrupt again to end them now" not in own_boda.log.read_text():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(10) == 0
+    caller.join()
+    assert ended == ["The execution environment was stopped."]
 
 
 def test_everything_is_there_after_a_restart(own_boda: Boda, name: str) -> None:
