@@ -27,7 +27,7 @@ from boda.delivery.failure import Reason
 from boda.delivery.post import Post
 from boda.delivery.retry import RetryPolicy
 from boda.delivery.rows import Event
-from boda.invoke.call import Outcome
+from boda.invoke.call import Call, Outcome
 from boda.runtime.function import FunctionVersion
 from boda.telemetry.contract import StreamKey, Telemetry
 
@@ -66,12 +66,16 @@ class Destinations:
         self._role = role
 
     async def succeeded(
-        self, target: str, event: Event, payload: bytes, version: FunctionVersion, outcome: Outcome
+        self,
+        target: str,
+        event: Event,
+        call: Call,
+        outcome: Outcome,
     ) -> None:
         """Never raises."""
         if target:
-            told = self._record(event, payload, "Success", event.failures + 1, outcome)
-            await self._send(target, event, version, told)
+            told = self._record(event, call.payload, "Success", event.failures + 1, outcome)
+            await self._send(target, call.version, told, call.trace_id)
 
     async def failed(
         self,
@@ -85,7 +89,7 @@ class Destinations:
         """outcome: of the last attempt, when the event is given up because of it. Never raises."""
         if target:
             told = self._record(event, payload, reason.condition, event.failures, outcome)
-            await self._send(target, event, version, told)
+            await self._send(target, version, told, event.trace_id)
 
     def _record(
         self, event: Event, payload: bytes, condition: str, attempts: int, outcome: Outcome | None
@@ -113,18 +117,18 @@ class Destinations:
         return orjson.dumps(record)
 
     async def _send(
-        self, target: str, event: Event, version: FunctionVersion, record: bytes
+        self, target: str, version: FunctionVersion, record: bytes, trace_id: str
     ) -> None:
         try:
             role = self._role(version)
             if role is None:
                 raise AwsError("AccessDeniedException", f"There is no role {version.role_arn}.")
-            source = Source(role, version.arn, version.account, version.region, event.trace_id)
+            source = Source(role, version.arn, version.account, version.region, trace_id)
             await self._post.send(target, record, source, {}, name=self._object_key(version))
         except AwsError as error:
             self._undelivered(target, version, record, error.message)
         except Exception:
-            _log.exception("destination %s of %s", target, event.arn)
+            _log.exception("destination %s of %s", target, version.arn)
             self._undelivered(target, version, record, "The platform failed.")
 
     def _object_key(self, version: FunctionVersion) -> str:

@@ -355,19 +355,18 @@ class Queue:
             await self._not_run(lane, event, policy, throttled=False)
         else:
             lane.went_well()
-            await self._ran(lane, event, payload, version, rules, outcome)
+            await self._ran(lane, event, call, rules, outcome)
 
     async def _ran(
         self,
         lane: Lane,
         event: Event,
-        payload: bytes,
-        version: FunctionVersion,
+        call: Call,
         rules: AsyncRules,
         outcome: Outcome,
     ) -> None:
         if not outcome.function_error:
-            await self._destinations.succeeded(rules.on_success, event, payload, version, outcome)
+            await self._destinations.succeeded(rules.on_success, event, call, outcome)
             await self._remove(event)
             return
         event.failures += 1
@@ -375,7 +374,9 @@ class Queue:
         step = retry.after_error(rules.retry, event.failures, event.accepted_at, now)
         if isinstance(step, GiveUp):
             reason = Reason(step.condition, 200, _error_message(outcome.payload))
-            await self._give_up(event, payload, version, reason, rules, outcome)
+            # From here on the chain of invocations is one longer.
+            event.trace_id = call.trace_id
+            await self._give_up(event, call.payload, call.version, reason, rules, outcome)
         else:
             await self._defer(lane, event, step)
 

@@ -49,7 +49,7 @@ def after_error(
     if failures > policy.max_retries:
         return GiveUp("RetriesExhausted")
     at = now + policy.error_first_s * 2 ** (failures - 1)
-    if at > accepted_at + policy.max_age_s:
+    if too_old(policy, accepted_at, at):
         return GiveUp("EventAgeExceeded")
     return Again(at)
 
