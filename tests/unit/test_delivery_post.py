@@ -108,8 +108,8 @@ def test_errors_are_tried_again_twice() -> None:
 
 def test_an_error_is_not_tried_again_beyond_the_events_age() -> None:
     policy = RetryPolicy(max_age_s=60)
-    assert after_error(policy, 1, 0, 0) == Again(60)
-    assert after_error(policy, 1, 0, 0.5) == GiveUp("EventAgeExceeded")
+    assert after_error(RetryPolicy(max_age_s=61), 1, 0, 0) == Again(60)
+    assert after_error(policy, 1, 0, 0) == GiveUp("EventAgeExceeded")
 
 
 def test_throttles_double_to_five_minutes_and_end_with_the_age() -> None:
