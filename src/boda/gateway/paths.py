@@ -205,7 +205,9 @@ def _best(
         + sum(name not in headers for name in one.headers)
     )
     possible = [
-        one for one in candidates if all(_holds(query, name, to) for name, to in one.literals)
+        one
+        for one in candidates
+        if not one.literals or (query and all(_holds(query, name, to) for name, to in one.literals))
     ]
     if not possible:
         return None

@@ -15,7 +15,7 @@ import contextlib
 import os
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
@@ -175,7 +175,7 @@ class Database:
             with connection.begin():
                 for write in group:
                     try:
-                        with connection.begin_nested():
+                        with _savepoint(connection):
                             outcomes.append((write, write.work(connection), None))
                     except Exception as error:
                         if _disk_failed(error):
@@ -187,6 +187,20 @@ class Database:
             outcomes = [(write, None, failure) for write in group]
         for write, value, problem in outcomes:
             write.answer(value, problem)
+
+
+@contextlib.contextmanager
+def _savepoint(connection: Connection) -> Iterator[None]:
+    """Roll back alone what raises. SQLAlchemy's own nested transaction compiles its statements
+    anew each time, which is a quarter of a small write."""
+    connection.exec_driver_sql("SAVEPOINT one")
+    try:
+        yield
+    except BaseException:
+        connection.exec_driver_sql("ROLLBACK TO SAVEPOINT one")
+        connection.exec_driver_sql("RELEASE SAVEPOINT one")
+        raise
+    connection.exec_driver_sql("RELEASE SAVEPOINT one")
 
 
 def _make_private(path: Path) -> None:
