@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import hashlib
 import io
 import json
 import os
@@ -17,6 +19,7 @@ import urllib.error
 import urllib.request
 import warnings
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -356,6 +359,29 @@ def test_a_body_that_was_not_signed(boda: Boda, name: str) -> None:
     status, text = send(boda, "s3", path, body=b"data", method="PUT", change=other)
     assert (status in (400, 403) and "Mismatch" in text) or "Signature" in text
     assert refused(boda.client("s3").get_object, Bucket=name, Key="k")[0] == 404
+
+
+def test_a_list_of_deletions_needs_a_digest(boda: Boda, name: str) -> None:
+    client = boda.client("s3")
+    client.create_bucket(Bucket=name)
+    client.put_object(Bucket=name, Key="k", Body=b"data")
+    body = b"<Delete><Object><Key>k</Key></Object></Delete>"
+
+    def delete(**headers: str) -> tuple[int, str]:
+        named = {key.replace("_", "-"): value for key, value in headers.items()}
+        return send(boda, "s3", f"/{name}?delete", body=body, headers=named, method="POST")
+
+    status, text = delete()
+    assert status == 400 and "Content-MD5 OR x-amz-checksum-*" in text
+    digest = base64.b64encode(hashlib.md5(body).digest()).decode()
+    for wrong in ({"Content_MD5": digest[::-1]}, {"x_amz_checksum_crc32": "AAAAAA=="}):
+        status, text = delete(**wrong)
+        assert status == 400 and "Digest" in text
+    assert client.get_object(Bucket=name, Key="k")["Body"].read() == b"data"
+    assert delete(Content_MD5=digest)[0] == 200
+    assert refused(client.head_object, Bucket=name, Key="k")[0] == 404
+    crc = base64.b64encode(zlib.crc32(body).to_bytes(4, "big")).decode()
+    assert delete(x_amz_checksum_crc32=crc)[0] == 200
 
 
 # Uploads and connections

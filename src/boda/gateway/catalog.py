@@ -9,7 +9,7 @@ from botocore.exceptions import BotoCoreError
 from botocore.model import OperationModel, OperationNotFoundError, ServiceModel
 
 from boda.core.errors import AwsError, not_implemented
-from boda.gateway.checksums import PREFIX
+from boda.gateway.checksums import DIGEST_REQUIRED, PREFIX
 from boda.gateway.limits import BodyRule, Limits, body_rule
 from boda.gateway.models import Models
 from boda.gateway.protocols import Protocol
@@ -26,12 +26,14 @@ class Offered:
     settled: members that the gateway honours itself (checksums, lengths), so that a handler
         which does not name them has not ignored them.
     streams: its input is a streamed blob. checks: its model has checksums of the body.
+    digest_required: it is refused without one.
     unsigned_payload: clients leave the body out of the signature. anybody: needs no signature.
     """
 
     __slots__ = (
         "anybody",
         "checks",
+        "digest_required",
         "model",
         "name",
         "names",
@@ -54,6 +56,7 @@ class Offered:
         self.rule: BodyRule = body_rule(service.name, model.name, limits)
         self.streams = _is_streamed(model)
         self.checks = bool(model.http_checksum) or bool(model.http_checksum_required)
+        self.digest_required = model.name in DIGEST_REQUIRED.get(service.name, ())
         self.unsigned_payload = (
             model.auth_type == "v4-unsigned-body" or model.unsigned_payload is True
         )

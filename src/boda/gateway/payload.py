@@ -22,6 +22,7 @@ from boda.gateway.checksums import (
     checks_of,
     content_sha256_mismatch,
     is_sha256,
+    missing_digest,
 )
 from boda.gateway.chunked import AwsChunks
 from boda.gateway.exchange import Exchange
@@ -201,7 +202,10 @@ class Payloads:
         if "content-md5" in headers:
             checks.append(ContentMd5(headers["content-md5"]))
         if x.offered is not None and x.offered.checks:
-            checks += checks_of(headers, trailers)
+            found = checks_of(headers, trailers)
+            if x.offered.digest_required and not found and "content-md5" not in headers:
+                raise missing_digest()
+            checks += found
         return checks
 
 
