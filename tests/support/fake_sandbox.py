@@ -138,6 +138,7 @@ class FakeSandbox:
         self.owner = owner
         self.spec = spec
         self.pid = 4711
+        self.began_s = owner.clock.monotonic()
         self.frozen = False
         self.freezes = 0
         self.on_thaw: Callable[[], None] | None = None

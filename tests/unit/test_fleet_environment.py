@@ -72,6 +72,47 @@ async def test_cold_then_warm(platform):
     assert (second.request_id, second.init_ms, second.function_error) == ("id-2", 0.0, False)
 
 
+async def test_init_counts_from_when_the_runtime_began(platform):
+    """It runs before the platform hears that it does, and its first moments are paid for, too."""
+    start = platform.sandboxes.start
+
+    async def slow_to_tell(spec):
+        sandbox = await start(spec)
+        await platform.clock.sleep(0.5)
+        return sandbox
+
+    platform.sandboxes.start = slow_to_tell
+    task = platform.begin(function())
+    await platform.advance(1)
+    assert round((await task).init_ms) == 500
+
+
+async def test_no_more_memory_is_told_than_the_function_has(platform):
+    def take_all(guest, call):
+        guest.sandbox.peak = 144 << 20
+        guest.exit(None, 9, oom=True)
+
+    platform.sandboxes.handle = take_all
+    assert (await platform.invoke(function())).max_memory_mb == 128
+
+    def take_little(guest, call):
+        guest.sandbox.peak = max(guest.sandbox.peak, 20 << 20)
+        guest.respond(call, b"1")
+
+    # A new process: what the old one took is not its own.
+    platform.sandboxes.handle = take_little
+    again = await platform.invoke(function())
+    assert (again.payload, again.max_memory_mb) == (b"1", 20)
+
+
+async def test_streams_of_a_shared_group_name_their_function(platform):
+    version = function(log=LogSettings(group="/shared"))
+    await platform.invoke(version)
+    (key,) = platform.telemetry.logs
+    assert key.group == "/shared"
+    assert re.fullmatch(r"2026/01/01/f\[\$LATEST\][0-9a-f]{32}", key.stream)
+
+
 async def test_metrics_by_function_and_by_qualifier(platform):
     version = function()
     await platform.invoke(version)

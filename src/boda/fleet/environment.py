@@ -135,7 +135,7 @@ class Environment:
         self._telemetry = around.telemetry
         self._born = around.clock.monotonic()
         self._loop = asyncio.get_running_loop()
-        self._stream = stream_name(version.version, around.clock.now(), self.id)
+        self._stream = stream_name(version, around.clock.now(), self.id)
         self._reports = Reports(version)
         key = StreamKey(version.account, version.region, version.log.group, self._stream)
         self._output = Output(key, around.telemetry, around.clock)
@@ -191,7 +191,8 @@ class Environment:
         self._move("started")
         self._endpoint = around.serve_endpoint(sandbox.endpoint, self.id)
         self._output.write(*self._reports.init_start(self._clock.now()))
-        self._init_begun_s = self._clock.monotonic()
+        # It ran before the platform heard of it.
+        self._init_begun_s = min(self._clock.monotonic(), sandbox.began_s)
         limit_s = around.settings.init_limit_s
         if self.provisioned:
             limit_s = max(around.settings.provisioned_init_limit_s, version.timeout_s)
@@ -376,6 +377,8 @@ class Environment:
                 self._abandon(Gone())
                 self._die(None)
             return
+        self._peak_bytes, self._sampled_s = 0, -math.inf
+        sandbox.reset_peak()
         if self.state == "resetting":
             self._listen()
 
@@ -562,7 +565,8 @@ class Environment:
             self._sampled_s = now_s
             assert self._sandbox is not None
             self._peak_bytes = max(self._peak_bytes, self._sandbox.peak_bytes())
-        return math.ceil(self._peak_bytes / (1 << 20))
+        # The kernel lets it have a little more than AWS's limit, which is told as the limit.
+        return min(math.ceil(self._peak_bytes / (1 << 20)), self.version.memory_mb)
 
     # Small things
 

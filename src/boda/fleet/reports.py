@@ -153,7 +153,12 @@ def runtime_version(region: str, runtime: str) -> tuple[str, str]:
     return name, f"arn:aws:lambda:{region}::runtime:{digest}"
 
 
-def stream_name(version: str, now_s: float, digits: str) -> str:
-    """A log stream's name. digits: 32 hexadecimal ones."""
+def stream_name(version: FunctionVersion, now_s: float, digits: str) -> str:
+    """A log stream's name. digits: 32 hexadecimal ones.
+
+    In a group that functions may share it begins with the function's name (Lambda developer
+    guide, "monitoring-cloudwatchlogs-loggroups").
+    """
     day = datetime.fromtimestamp(now_s, UTC).strftime("%Y/%m/%d")
-    return f"{day}/[{version}]{digits}"
+    function = "" if version.log.group == f"/aws/lambda/{version.name}" else version.name
+    return f"{day}/{function}[{version.version}]{digits}"

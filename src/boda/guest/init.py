@@ -5,8 +5,8 @@ process, reaps whatever ends, and starts the runtime again when told. It runs no
 function and shares no descriptor with it. When the platform's end of its socket closes it ends,
 and with the first process of a pid namespace the kernel ends every other one.
 
-To the platform: ``{"event": "running", "generation", "pid"}`` the first time with the two
-listening sockets; ``{"event": "exit", "generation", "status" | "signal"}``;
+To the platform: ``{"event": "running", "generation", "pid", "began_s"}`` the first time with the
+two listening sockets; ``{"event": "exit", "generation", "status" | "signal"}``;
 ``{"event": "failed", "reason", "step"}``.
 From the platform: ``{"op": "restart", "generation", "environ"}`` with channel, log and console;
 ``{"op": "signal", "signal"}`` for every process but this one.
@@ -81,6 +81,7 @@ class _Runtime:
     def __init__(self):
         self.pid = 0
         self.generation = 0
+        self.began_s = 0.0
 
 
 def _descendants():
@@ -140,6 +141,7 @@ def _start_runtime(order, runtime, environ, fds, control, program, bootstrap):
 
     Raises OSError with the reason it gave when it could not get there."""
     read_end, write_end = os.pipe()
+    runtime.began_s = time.monotonic()
     pid = os.fork()
     if pid == 0:
         try:
@@ -219,7 +221,7 @@ def _serve(order, runtime, fds, control, program, bootstrap):
 
 def _report_running(control, runtime, listeners, marks=()):
     message = {"event": "running", "generation": runtime.generation, "pid": runtime.pid}
-    message["marks"] = list(marks)
+    message["began_s"], message["marks"] = runtime.began_s, list(marks)
     socket.send_fds(
         control, [json.dumps(message).encode()], [listener.fileno() for listener in listeners]
     )

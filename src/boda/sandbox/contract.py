@@ -108,6 +108,8 @@ class Sandbox(Protocol):
     endpoint: socket.socket
     pid: int
     """The init process, as the host sees it."""
+    began_s: float
+    """When the present runtime process began, on the machine's monotonic clock."""
 
     async def wait_runtime(self) -> Exit:
         """Return when the present runtime process has ended."""

@@ -63,6 +63,7 @@ class LinuxSandbox:
     log: int
     runtime_api: socket.socket
     endpoint: socket.socket
+    began_s: float
     marks: list[tuple[str, float]]
     """When each part of the start was done, on the machine's monotonic clock, in seconds."""
 
@@ -83,6 +84,7 @@ class LinuxSandbox:
         """adapt: what an environment becomes here; see ``LinuxSandboxes``."""
         self.spec = spec
         self.pid = 0
+        self.began_s = 0.0
         self.marks = []
         self._control: socket.socket | None = control
         self._pipes = pipes
@@ -175,6 +177,7 @@ class LinuxSandbox:
             self._loop.add_reader(self._pidfd, self._died)
             self._forked.set()
         elif event == "running":
+            self.began_s = said["began_s"]
             self.marks = [(name, at) for name, at in said["marks"]]
             if fds:
                 self._listeners = [socket.socket(fileno=fd) for fd in fds]
