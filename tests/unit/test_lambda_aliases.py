@@ -236,3 +236,30 @@ def test_an_alias_without_weights_does_not_ask_chance() -> None:
     assert found is not None and found.version == "2"
     functions.remove("arn", "live")
     assert functions.resolve("arn", "live") is None
+
+
+def test_a_version_named_for_later_is_made_once_and_forgotten_when_removed() -> None:
+    functions = table(lambda: 0.0)
+    made: list[str] = []
+
+    def make() -> FunctionVersion:
+        made.append("3")
+        return FunctionVersion(
+            "0", "us-east-1", "f", "3", "3", "role", "python3.12", "a.b", Path("/code")
+        )
+
+    for name in ("arn", "other"):
+        functions.put_later(name, "3", make)
+    functions.put_alias("arn", "live", "1", {"3": 1.0})
+    assert not made
+    found = functions.resolve("arn", "live")
+    assert found is not None and found is functions.resolve("arn", "3") and made == ["3"]
+    retired: list[FunctionVersion] = []
+    functions.on_retired(retired.append)
+    functions.remove("arn", "3")
+    functions.remove("other", "3")
+    assert retired == [found], "what was never made has nothing to retire"
+    assert functions.resolve("arn", "3") is None and functions.resolve("other", "3") is None
+    functions.put_later("other", "3", make)
+    functions.remove("other")
+    assert functions.resolve("other", "3") is None

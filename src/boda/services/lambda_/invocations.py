@@ -96,10 +96,10 @@ class InvocationOperations:
         if invocation_type == "DryRun":
             return Answer({"ExecutedVersion": version.version}, 204)
         header = ctx.headers.get(_TRACE_HEADER, "")
-        if invocation_type == "Event":
-            return await self._post(ctx, identifier, version, content, header, tenant_id)
         if not version.runtime or version.file_systems:
             raise cannot_run(version)
+        if invocation_type == "Event":
+            return await self._post(ctx, identifier, version, content, header, tenant_id)
         if not self._runnable(version.runtime):
             raise absent_here(version.runtime)
         run_under, hops = trace.next_hop(

@@ -162,7 +162,7 @@ class Layers:
         )
         if version is None or named["region"] != function.region:
             raise _absent(arn)
-        return LayerUse(arn, version.code_bytes, version.unzipped_bytes, version.sha256)
+        return LayerUse(version.arn, version.code_bytes, version.unzipped_bytes, version.sha256)
 
     def _by_arn(self, arn: str) -> LayerVersion | None:
         named = _ARN.fullmatch(arn)
