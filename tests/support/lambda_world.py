@@ -16,6 +16,7 @@ from boda.core.clock import Clock, ManualClock
 from boda.core.errors import AwsError
 from boda.core.ids import Ids
 from boda.core.principal import Principal
+from boda.gateway.authentication import Authenticator
 from boda.gateway.authorization import Authorizer
 from boda.gateway.gateway import Gateway
 from boda.gateway.identity import Credential
@@ -184,15 +185,17 @@ async def world(
             **others,
         )
         await service.load()
+        authorizer = Authorizer(identity, clock)
         gateway = Gateway(
             [iam_service, service.service],
             Models(),
             identity,
-            Authorizer(identity, clock),
+            authorizer,
             clock,
             ids,
             auth="sigv4",
             health=dict,
+            sites=[service.urls(Authenticator(identity, clock), authorizer, credential.principal)],
         )
         yield World(
             folder,

@@ -23,8 +23,10 @@ from pathlib import Path
 from boda.core.clock import Clock
 from boda.core.errors import AwsError
 from boda.core.ids import Ids
+from boda.core.principal import Principal
 from boda.delivery.destination import AsyncRules
 from boda.fleet.fleet import Provisioned
+from boda.gateway.authentication import Authenticator
 from boda.gateway.service import Context, Service
 from boda.invoke.catalogue import Functions
 from boda.runtime.function import FunctionVersion
@@ -40,6 +42,7 @@ from boda.services.lambda_.event_source_mappings import (
     EventSourceMappingOperations,
     EventSourceMappings,
 )
+from boda.services.lambda_.function_urls import Allows, FunctionUrls
 from boda.services.lambda_.functions import FunctionOperations
 from boda.services.lambda_.identifiers import Identifier
 from boda.services.lambda_.invocations import Events, InvocationOperations, Invokes
@@ -137,12 +140,14 @@ class Lambda:
         layers: Layers,
         transitions: Transitions,
         beside: Beside,
+        invoker: Invokes,
     ) -> None:
         self.service = service
         self._core = core
         self._layers = layers
         self._transitions = transitions
         self._beside = beside
+        self._invoker = invoker
 
     async def load(self) -> None:
         """Read every function, finish what a crash interrupted, fill the invoke path's tables."""
@@ -175,6 +180,14 @@ class Lambda:
         """What holds for asynchronous events sent to a version under this qualifier."""
         function = self._core.find((version.account, version.region, version.name))
         return AsyncRules() if function is None else event_invoke.rules(function, qualifier)
+
+    def urls(
+        self, authenticator: Authenticator | None, authorizer: Allows, root: Principal
+    ) -> FunctionUrls:
+        """The site that answers function URLs. authenticator: None verifies nothing."""
+        return FunctionUrls(
+            self._core, self._beside.urls, self._invoker, authenticator, authorizer, root
+        )
 
     def code_blob(self, sha256: str) -> Path:
         """The package with this digest (hexadecimal), as it was uploaded."""
@@ -294,4 +307,4 @@ def build(
         ],
     )
     beside = Beside(mappings, signing, provisioning, urls)
-    return Lambda(service, core, layers, transitions, beside)
+    return Lambda(service, core, layers, transitions, beside, invoker)

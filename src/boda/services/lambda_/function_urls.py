@@ -1,0 +1,199 @@
+"""Function URLs: a site of the gateway that invokes functions for plain HTTP requests.
+
+Who may is asked anew for each request: of the resource policy alone where the URL asks for no
+signature, of policies on both sides where it does. Source: Lambda developer guide, "urls-auth".
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from boda.core.errors import AwsError, not_implemented
+from boda.core.principal import ANONYMOUS, Principal
+from boda.gateway.authentication import Authenticator, Malformed, read_claim, refusal
+from boda.gateway.exchange import RequestKeys
+from boda.gateway.service import Need
+from boda.gateway.wire import WireRequest, WireResponse
+from boda.invoke.call import Call
+from boda.runtime import trace
+from boda.runtime.function import FunctionVersion
+from boda.services.lambda_ import url_messages
+from boda.services.lambda_.core import Core
+from boda.services.lambda_.errors import recursive
+from boda.services.lambda_.identifiers import LATEST, Identifier
+from boda.services.lambda_.invocations import Invokes
+from boda.services.lambda_.url_configs import KIND, UrlIds
+
+_HOST = re.compile(r"([a-z0-9]{32})\.lambda-url\.([a-z0-9-]+)\.localhost(?::\d+)?", re.IGNORECASE)
+_FORBIDDEN = (
+    "Forbidden. For troubleshooting Function URL authorization issues, see: "
+    "https://docs.aws.amazon.com/lambda/latest/dg/urls-auth.html"
+)
+Keys = Mapping[str, Any]
+
+
+class Allows(Protocol):
+    """The authoriser."""
+
+    def allows(self, principal: Principal, need: Need, keys: Keys) -> bool: ...
+
+
+class FunctionUrls:
+    """authenticator: None in open mode, where every caller is root and nothing is verified."""
+
+    def __init__(
+        self,
+        core: Core,
+        ids: UrlIds,
+        invoker: Invokes,
+        authenticator: Authenticator | None,
+        authorizer: Allows,
+        root: Principal,
+    ) -> None:
+        self._core = core
+        self._ids = ids
+        self._invoker = invoker
+        self._authenticator = authenticator
+        self._authorizer = authorizer
+        self._root = root
+
+    def matches(self, request: WireRequest) -> bool:
+        return ".lambda-url." in request.host.lower() and _HOST.fullmatch(request.host) is not None
+
+    async def handle(self, request: WireRequest) -> WireResponse:
+        request_id = self._core.ids.uuid()
+        try:
+            response = await self._answer(request, request_id)
+        except AwsError as error:
+            response = _refusal(error)
+        response.headers.append(("x-amzn-RequestId", request_id))
+        return response
+
+    async def _answer(self, request: WireRequest, request_id: str) -> WireResponse:
+        identifier, config = self._find(request)
+        cors = config.get("Cors") or {}
+        if cors and request.method == "OPTIONS" and _preflight(request):
+            return WireResponse(200, url_messages.cross_origin(request, cors, preflight=True))
+        body = request.body
+        if not isinstance(body, bytes):
+            body = await body.read(self._core.quotas.sync_payload_bytes)
+        caller = self._admit(request, body, identifier, config)
+        if config.get("InvokeMode") == "RESPONSE_STREAM":
+            raise not_implemented("lambda", "InvokeFunctionUrl", "RESPONSE_STREAM")
+        response = await self._invoke(request, body, identifier, config, caller, request_id)
+        if cors:
+            response.headers = [
+                line
+                for line in response.headers
+                if not line[0].lower().startswith("access-control-")
+            ] + url_messages.cross_origin(request, cors, preflight=False)
+        return response
+
+    def _find(self, request: WireRequest) -> tuple[Identifier, Mapping[str, Any]]:
+        named = _HOST.fullmatch(request.host)
+        assert named is not None
+        place = self._ids.find(named[1].lower())
+        function = self._core.find(place.key) if place is not None else None
+        if place is None or function is None or function.region != named[2].lower():
+            raise AwsError("AccessDeniedException", "", 403)
+        config = function.attached[KIND][place.qualifier]
+        qualifier = None if place.qualifier == LATEST else place.qualifier
+        return Identifier(*place.key, qualifier), config
+
+    def _admit(
+        self,
+        request: WireRequest,
+        body: bytes,
+        identifier: Identifier,
+        config: Mapping[str, Any],
+    ) -> Principal | None:
+        """The caller, None where no signature is asked for. AwsError (403)."""
+        kind = config["AuthType"]
+        caller = self._signer(request, body, identifier) if kind == "AWS_IAM" else None
+        need = Need(
+            "lambda:InvokeFunctionUrl",
+            identifier.named_arn,
+            self._core.hot.policy(identifier.arn, identifier.qualifier or LATEST),
+            context={"lambda:FunctionUrlAuthType": kind},
+            account=identifier.account,
+        )
+        keys = RequestKeys(request, identifier.region)
+        if not self._authorizer.allows(caller or ANONYMOUS, need, keys):
+            raise AwsError("AccessDeniedException", _FORBIDDEN, 403)
+        return caller
+
+    def _signer(self, request: WireRequest, body: bytes, identifier: Identifier) -> Principal:
+        if self._authenticator is None:
+            return self._root
+        try:
+            claim = read_claim(request)
+        except Malformed as problem:
+            raise problem.error("json") from None
+        if claim is None:
+            raise AwsError("AccessDeniedException", _FORBIDDEN, 403)
+        if (claim.service, claim.region) != ("lambda", identifier.region):
+            raise refusal(
+                "scope", "json", "Credential should be scoped to correct service: 'lambda'."
+            )
+        credential = self._authenticator.credential(claim, request, "json")
+        digest = hashlib.sha256(body).hexdigest()
+        self._authenticator.verify(claim, credential, request, digest, "json")
+        return credential.principal
+
+    async def _invoke(
+        self,
+        request: WireRequest,
+        body: bytes,
+        identifier: Identifier,
+        config: Mapping[str, Any],
+        caller: Principal | None,
+        request_id: str,
+    ) -> WireResponse:
+        version = self._core.hot.resolve(identifier.arn, identifier.qualifier or LATEST)
+        if version is None:
+            return _internal()
+        now = self._core.clock.now()
+        run_under, hops = trace.next_hop(
+            request.headers.get("x-amzn-trace-id", ""), identifier.arn, now, self._core.ids.hex
+        )
+        self._refuse_loop(version, hops)
+        event = url_messages.event(
+            request,
+            body,
+            url_id=config["UrlId"],
+            request_id=request_id,
+            trace_id=run_under,
+            now_s=now,
+            caller=caller,
+        )
+        payload = json.dumps(event).encode()
+        if len(payload) > self._core.quotas.sync_payload_bytes:
+            raise AwsError("RequestEntityTooLargeException", "Request is too large.", 413)
+        outcome = await self._invoker.invoke(
+            Call(version, payload, request_id, identifier.named_arn, trace_id=run_under)
+        )
+        if outcome.function_error:
+            return _internal()
+        return url_messages.response(outcome.payload) or _internal()
+
+    def _refuse_loop(self, version: FunctionVersion, hops: int) -> None:
+        if hops >= trace.MAX_HOPS and version.recursive_loop == "Terminate":
+            raise recursive(version.arn, hops)
+
+
+def _preflight(request: WireRequest) -> bool:
+    return "origin" in request.headers and "access-control-request-method" in request.headers
+
+
+def _internal() -> WireResponse:
+    return WireResponse(502, [("Content-Type", "application/json")], b"Internal Server Error")
+
+
+def _refusal(error: AwsError) -> WireResponse:
+    body = json.dumps({"Message": error.message or None}, separators=(",", ":")).encode()
+    headers = [("Content-Type", "application/json"), ("x-amzn-ErrorType", error.code)]
+    return WireResponse(error.status, headers, body)

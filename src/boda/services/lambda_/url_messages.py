@@ -1,0 +1,180 @@
+"""HTTP to the event of a function URL, and a function's answer to HTTP. Pure.
+
+Payload format 2.0. Source: Lambda developer guide, "urls-invocation"; the inference of answers is
+as recorded.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import parse_qsl
+
+from boda.core.principal import Principal
+from boda.gateway.wire import WireRequest, WireResponse
+
+_TEXT = re.compile(r"text/|application/(.*\+)?(json|xml|javascript|x-www-form-urlencoded)\b", re.I)
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_HOPS = ("connection", "transfer-encoding", "keep-alive", "upgrade", "te", "trailer", "expect")
+_SECRETS = ("authorization", "x-amz-security-token")
+
+
+def event(
+    request: WireRequest,
+    body: bytes,
+    *,
+    url_id: str,
+    request_id: str,
+    trace_id: str,
+    now_s: float,
+    caller: Principal | None,
+) -> dict[str, Any]:
+    """What the function gets. caller: None where the URL asks for no signature."""
+    moment = datetime.fromtimestamp(now_s, UTC)
+    context: dict[str, Any] = {
+        "accountId": caller.account if caller is not None else "anonymous",
+        "apiId": url_id,
+        "domainName": request.host,
+        "domainPrefix": url_id,
+        "http": {
+            "method": request.method,
+            "path": request.path,
+            "protocol": "HTTP/1.1",
+            "sourceIp": request.source_ip,
+            "userAgent": request.headers.get("user-agent", ""),
+        },
+        "requestId": request_id,
+        "routeKey": "$default",
+        "stage": "$default",
+        "time": f"{moment:%d/%b/%Y:%H:%M:%S} +0000",
+        "timeEpoch": int(now_s * 1000),
+    }
+    if caller is not None:
+        context["authorizer"] = {
+            "iam": {
+                "accessKey": caller.access_key_id,
+                "accountId": caller.account,
+                "callerId": caller.unique_id,
+                "cognitoIdentity": None,
+                "principalOrgId": None,
+                "userArn": caller.arn,
+                "userId": caller.unique_id,
+            }
+        }
+    left_out = (*_HOPS, "cookie", *(_SECRETS if caller is not None else ()))
+    headers = {name: value for name, value in request.headers.items() if name not in left_out}
+    headers |= {
+        "x-amzn-trace-id": trace_id,
+        "x-forwarded-for": request.source_ip,
+        "x-forwarded-port": request.host.rpartition(":")[2] if ":" in request.host else "80",
+        "x-forwarded-proto": "http",
+    }
+    made: dict[str, Any] = {
+        "version": "2.0",
+        "routeKey": "$default",
+        "rawPath": request.path,
+        "rawQueryString": request.query,
+        "headers": headers,
+        "requestContext": context,
+        "isBase64Encoded": False,
+    }
+    if "cookie" in request.headers:
+        made["cookies"] = [each.strip() for each in request.headers["cookie"].split(";")]
+    if request.query:
+        made["queryStringParameters"] = _parameters(request.query)
+    if body:
+        made |= _body(body, request.headers.get("content-type", ""))
+    return made
+
+
+def _parameters(query: str) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for name, value in parse_qsl(query, keep_blank_values=True):
+        found[name] = f"{found[name]},{value}" if name in found else value
+    return found
+
+
+def _body(body: bytes, content_type: str) -> dict[str, Any]:
+    if _TEXT.match(content_type):
+        try:
+            return {"body": body.decode(), "isBase64Encoded": False}
+        except UnicodeDecodeError:
+            pass
+    return {"body": base64.b64encode(body).decode("ascii"), "isBase64Encoded": True}
+
+
+def response(payload: bytes) -> WireResponse | None:
+    """What the caller gets; None where the function's answer cannot be made into any."""
+    try:
+        answer = json.loads(payload)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(answer, dict) or "statusCode" not in answer:
+        return _plain(200, answer, {}, [])
+    status, headers = answer["statusCode"], answer.get("headers") or {}
+    cookies = answer.get("cookies") or []
+    if isinstance(status, str) and status.isascii() and status.isdigit():
+        status = int(status)
+    whole = isinstance(status, int) and not isinstance(status, bool) and 200 <= status <= 599
+    if not whole or not isinstance(headers, dict) or not isinstance(cookies, list):
+        return None
+    body = answer.get("body")
+    if answer.get("isBase64Encoded") is True:
+        try:
+            body = base64.b64decode(body or "", validate=True)
+        except (TypeError, ValueError, binascii.Error):
+            return None
+    return _plain(status, "" if body is None else body, headers, cookies)
+
+
+def _plain(
+    status: int, body: Any, headers: Mapping[str, Any], cookies: list[Any]
+) -> WireResponse | None:
+    named = {str(name).lower(): _value(value) for name, value in headers.items()}
+    lines = [("set-cookie", str(cookie)) for cookie in cookies]
+    named.setdefault("content-type", "application/json")
+    lines = [(name, value) for name, value in named.items() if name not in _HOPS] + lines
+    lines = [(name, value) for name, value in lines if name != "content-length"]
+    if not all(_NAME.fullmatch(name) and value.isprintable() for name, value in lines):
+        return None
+    if isinstance(body, str):
+        body = body.encode(errors="replace")
+    elif not isinstance(body, bytes):
+        body = json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode(errors="replace")
+    return WireResponse(status, lines, body)
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value)
+
+
+def cross_origin(
+    request: WireRequest, config: Mapping[str, Any], *, preflight: bool
+) -> list[tuple[str, str]]:
+    """The CORS headers for a browser at the request's origin."""
+    origin = request.headers.get("origin", "")
+    allowed = config.get("AllowOrigins") or []
+    if not origin or not ("*" in allowed or origin in allowed):
+        return []
+    found = [("access-control-allow-origin", origin), ("vary", "Origin")]
+    if config.get("AllowCredentials"):
+        found.append(("access-control-allow-credentials", "true"))
+    if config.get("ExposeHeaders"):
+        found.append(("access-control-expose-headers", ",".join(config["ExposeHeaders"])))
+    if preflight:
+        for member, name in (
+            ("AllowMethods", "access-control-allow-methods"),
+            ("AllowHeaders", "access-control-allow-headers"),
+        ):
+            if config.get(member):
+                found.append((name, ",".join(config[member])))
+        if config.get("MaxAge") is not None:
+            found.append(("access-control-max-age", str(config["MaxAge"])))
+    return found

@@ -1,0 +1,267 @@
+"""Function URLs over HTTP: what the function gets, what the caller gets, who may call."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+
+from boda.core.clock import SystemClock
+from boda.invoke.call import Outcome
+from boda.invoke.concurrency import too_many
+from support.identity import served
+from support.lambda_world import World, world
+
+
+class Got(NamedTuple):
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+class Browser:
+    """Calls a URL as a client would that has resolved its host name."""
+
+    def __init__(self, here: World, endpoint: str) -> None:
+        self.here = here
+        self.endpoint = endpoint
+        self.host = ""
+
+    async def make(self, auth: str = "NONE", *, allow: bool = True, **config: Any) -> None:
+        await self.here.create("f")
+        made = await self.here.call(
+            "CreateFunctionUrlConfig", FunctionName="f", AuthType=auth, **config
+        )
+        self.host = made["FunctionUrl"].removeprefix("http://").rstrip("/")
+        if allow:
+            await self.here.call(
+                "AddPermission",
+                FunctionName="f",
+                StatementId="url",
+                Action="lambda:InvokeFunctionUrl",
+                Principal="*",
+                FunctionUrlAuthType="NONE",
+            )
+
+    async def get(
+        self,
+        path: str = "/",
+        *,
+        data: bytes | None = None,
+        method: str | None = None,
+        sign: Any = None,
+        **headers: str,
+    ) -> Got:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        named["Host"] = self.host
+        if sign is not None:
+            request = AWSRequest(
+                method or "GET", f"http://{self.host}{path}", headers=named, data=data
+            )
+            keys = Credentials(sign.access_key_id, sign.secret)
+            SigV4Auth(keys, "lambda", "us-east-1").add_auth(request)
+            named = dict(request.headers.items())
+        request = urllib.request.Request(
+            self.endpoint + path, data, named, method=method
+        )
+        return await asyncio.to_thread(_open, request)
+
+    def answers(self, payload: Any, error: str = "") -> None:
+        """What the function answers from now on."""
+        raw = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
+        self.here.invoker.respond = lambda call: Outcome(raw, "$LATEST", error)  # type: ignore[arg-type]
+
+    @property
+    def event(self) -> dict[str, Any]:
+        """What the function got last."""
+        found: dict[str, Any] = json.loads(self.here.invoker.calls[-1].payload)
+        return found
+
+
+def _open(request: urllib.request.Request) -> Got:
+    try:
+        answer = urllib.request.urlopen(request)
+    except urllib.error.HTTPError as error:
+        answer = error
+    with answer:
+        headers = {name.lower(): value for name, value in answer.headers.items()}
+        return Got(answer.status, headers, answer.read())
+
+
+@pytest.fixture
+async def browser(tmp_path: Path):
+    async with world(tmp_path, clock=SystemClock()) as here, served(here.gateway) as endpoint:
+        yield Browser(here, endpoint)
+
+
+@pytest.mark.parametrize(
+    ("answer", "body"),
+    [
+        ("hello", b"hello"),
+        (True, b"true"),
+        (3, b"3"),
+        (3.1, b"3.1"),
+        (["hello", 3, True], b'["hello",3,true]'),
+        ({"hello": "world"}, b'{"hello":"world"}'),
+        ({"statusCode": 200, "body": "body123"}, b"body123"),
+        ({"statusCode": 200, "body": '{"hello": "world"}'}, b'{"hello": "world"}'),
+    ],
+)
+async def test_answers_are_inferred_as_recorded(browser: Browser, answer: Any, body: bytes) -> None:
+    await browser.make()
+    browser.answers(answer)
+    got = await browser.get()
+    assert (got.status, got.body) == (200, body)
+    assert got.headers["content-type"] == "application/json"
+    assert got.headers["content-length"] == str(len(body))
+    assert got.headers["x-amzn-requestid"] == browser.here.invoker.calls[-1].request_id
+
+
+async def test_the_function_says_status_headers_and_cookies(browser: Browser) -> None:
+    await browser.make()
+    browser.answers(
+        {
+            "statusCode": 201,
+            "headers": {"Content-Type": "image/png", "X-Number": 3},
+            "cookies": ["a=b", "c=d"],
+            "body": base64.b64encode(b"\x89PNG").decode(),
+            "isBase64Encoded": True,
+        }
+    )
+    got = await browser.get()
+    assert (got.status, got.body, got.headers["content-type"]) == (201, b"\x89PNG", "image/png")
+    assert got.headers["x-number"] == "3"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"not json",
+        {"statusCode": "many"},
+        {"statusCode": 200, "headers": {"a\r\nb": "c"}},
+        {"statusCode": 200, "headers": {"a": "b\r\nset-cookie: c"}},
+        {"statusCode": 200, "cookies": ["a\nb"]},
+        {"statusCode": 200, "body": "!", "isBase64Encoded": True},
+        {"statusCode": 99},
+    ],
+)
+async def test_what_is_no_answer_is_the_functions_fault(browser: Browser, answer: Any) -> None:
+    await browser.make()
+    browser.answers(answer)
+    assert (await browser.get()).status == 502
+
+
+async def test_errors_and_throttles(browser: Browser) -> None:
+    await browser.make()
+    browser.answers({"errorMessage": "secret"}, "Unhandled")
+    got = await browser.get()
+    assert (got.status, got.body) == (502, b"Internal Server Error")
+
+    def throttle(call: Any) -> Outcome:
+        raise too_many("ConcurrentInvocationLimitExceeded")
+
+    browser.here.invoker.respond = throttle
+    assert (await browser.get()).status == 429
+
+
+async def test_what_the_function_gets(browser: Browser) -> None:
+    await browser.make()
+    browser.answers("ok")
+    await browser.get(
+        "/path/1?q=a&q=b&r=",
+        data=b'{"foo":"bar"}',
+        method="PUT",
+        Content_Type="application/json",
+        X_Custom="Yes",
+        Cookie="a=b; c=d",
+    )
+    event = browser.event
+    assert (event["version"], event["routeKey"], event["rawPath"]) == ("2.0", "$default", "/path/1")
+    assert event["rawQueryString"] == "q=a&q=b&r="
+    assert event["queryStringParameters"] == {"q": "a,b", "r": ""}
+    assert event["cookies"] == ["a=b", "c=d"] and "cookie" not in event["headers"]
+    assert (event["body"], event["isBase64Encoded"]) == ('{"foo":"bar"}', False)
+    assert event["headers"]["x-custom"] == "Yes"
+    context = event["requestContext"]
+    assert (context["accountId"], context["stage"]) == ("anonymous", "$default")
+    assert context["http"]["method"] == "PUT" and context["http"]["path"] == "/path/1"
+    assert context["domainName"] == browser.host
+    await browser.get("/", data=b"\xff\x00", Content_Type="image/png")
+    assert browser.event["isBase64Encoded"] is True
+    assert base64.b64decode(browser.event["body"]) == b"\xff\x00"
+
+
+async def test_without_permission_nobody_calls(browser: Browser) -> None:
+    await browser.make(allow=False)
+    got = await browser.get()
+    assert got.status == 403 and got.headers["x-amzn-errortype"] == "AccessDeniedException"
+    assert json.loads(got.body)["Message"].startswith("Forbidden.")
+    assert browser.here.invoker.calls == []
+
+
+async def test_a_url_nobody_has(browser: Browser) -> None:
+    browser.host = "0123456789abcdefghijklmnopqrstuv.lambda-url.us-east-1.localhost"
+    got = await browser.get()
+    assert (got.status, got.body) == (403, b'{"Message":null}')
+
+
+async def test_a_deleted_url_is_gone(browser: Browser) -> None:
+    await browser.make()
+    browser.answers("ok")
+    assert (await browser.get()).status == 200
+    await browser.here.call("DeleteFunctionUrlConfig", FunctionName="f")
+    assert (await browser.get()).status == 403
+
+
+async def test_signed_calls(browser: Browser) -> None:
+    await browser.make("AWS_IAM", allow=False)
+    browser.answers("ok")
+    assert (await browser.get()).status == 403
+    key = browser.here.key
+    got = await browser.get("/x?y=z", sign=key, data=b"{}", method="POST")
+    assert got.status == 200
+    iam = browser.event["requestContext"]["authorizer"]["iam"]
+    assert iam["userArn"] == "arn:aws:iam::000000000000:root"
+    assert "authorization" not in browser.event["headers"]
+
+    class Wrong(NamedTuple):
+        access_key_id: str = key.access_key_id
+        secret: str = "wrong" * 8
+
+    assert (await browser.get(sign=Wrong())).status == 403
+
+
+async def test_cross_origin_calls_are_the_configs_affair(browser: Browser) -> None:
+    cors = {
+        "AllowOrigins": ["https://a.example"],
+        "AllowMethods": ["GET"],
+        "AllowHeaders": ["x-a"],
+        "MaxAge": 60,
+    }
+    await browser.make(Cors=cors)
+    browser.answers({"statusCode": 200, "headers": {"Access-Control-Allow-Origin": "*"}})
+    got = await browser.get(Origin="https://a.example")
+    assert got.headers["access-control-allow-origin"] == "https://a.example"
+    got = await browser.get(Origin="https://b.example")
+    assert "access-control-allow-origin" not in got.headers
+    calls = len(browser.here.invoker.calls)
+    got = await browser.get(
+        method="OPTIONS", Origin="https://a.example", Access_Control_Request_Method="GET"
+    )
+    assert (got.status, got.headers["access-control-max-age"]) == (200, "60")
+    assert len(browser.here.invoker.calls) == calls
+
+
+async def test_streamed_answers_are_not_there_yet(browser: Browser) -> None:
+    await browser.make(InvokeMode="RESPONSE_STREAM")
+    got = await browser.get()
+    assert got.status == 501 and b"RESPONSE_STREAM" in got.body
