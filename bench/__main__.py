@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench import cold, crash, invoke, many, memory, s3, stages
+from bench import attacks, cold, crash, invoke, many, memory, s3, stages
 from bench.peers import ROOT
 
 BENCHES: dict[str, Callable[[Path], dict[str, Any]]] = {
@@ -27,6 +27,7 @@ BENCHES: dict[str, Callable[[Path], dict[str, Any]]] = {
     "s3": s3.run,
     "many": many.run,
     "crash": crash.run,
+    "attacks": attacks.run,
 }
 
 
