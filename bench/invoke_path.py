@@ -63,7 +63,7 @@ async def measure(folder: Path, isolation: Any) -> dict[str, Any]:
         folder / "state",
         catalogue,
         Library(folder / "library"),
-        isolation=isolation,
+        plain=isolation == "process",
         instance=str(folder),
     )
     await sandboxes.open()

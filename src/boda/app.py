@@ -29,6 +29,7 @@ from boda.core.principal import Principal
 from boda.delivery.contract import Source
 from boda.delivery.post import Letter
 from boda.fleet.fleet import Fleet
+from boda.gateway.authentication import Authenticator
 from boda.gateway.authorization import Authorizer
 from boda.gateway.gateway import Gateway
 from boda.gateway.identity import Credential
@@ -43,7 +44,15 @@ from boda.runtime.catalogue import Catalogue
 from boda.runtime.function import FunctionVersion
 from boda.runtime.library import Library
 from boda.sandbox.contract import SandboxError
-from boda.sandbox.doctor import examine, strong_enough
+from boda.sandbox.doctor import examine
+from boda.sandbox.findings import (
+    Finding,
+    can_isolate,
+    can_start,
+    missing,
+    remedies,
+    strong_enough,
+)
 from boda.sandbox.linux import LinuxSandboxes
 from boda.services import iam, lambda_, logs, platform, s3, sts
 from boda.services.lambda_.download import CodeDownloads
@@ -152,7 +161,7 @@ class Platform:
         settings, clock, ids = self._settings, self._clock, self._ids
         self._folder.take()
         self._later("folder", self._release_folder)
-        catalogue, _ = await asyncio.gather(
+        catalogue, findings = await asyncio.gather(
             asyncio.to_thread(Catalogue.discover), self._check_isolation()
         )
 
@@ -180,7 +189,7 @@ class Platform:
             self._folder.sandbox,
             catalogue,
             Library(self._folder.library),
-            isolation=settings.isolation,
+            plain=not can_isolate(findings),
             network=settings.network,
             instance=str(self._folder.path),
             clock=clock,
@@ -271,8 +280,19 @@ class Platform:
             clock,
             ids,
             auth=settings.auth,
-            health=lambda: {"version": __version__, "isolation": settings.isolation},
-            sites=[CodeDownloads(functions_service)],
+            health=lambda: {
+                "version": __version__,
+                "isolation": settings.isolation,
+                "isolation_missing": missing(findings),
+            },
+            sites=[
+                CodeDownloads(functions_service),
+                functions_service.urls(
+                    None if settings.auth == "open" else Authenticator(identity, clock),
+                    authorizer,
+                    identity.root_credential().principal,
+                ),
+            ],
             limits=Limits(connections=min(Limits().connections, _descriptors() // 2)),
         )
         server = HttpServer(gateway, settings.host, settings.port)
@@ -288,7 +308,7 @@ class Platform:
         self._later("delivery", lambda: post_office.stop(GRACE_S))
         self.endpoint = f"http://{_in_url(settings.host)}:{server.port}"
         self._folder.write_address(self.endpoint)
-        self._warn()
+        self._warn(findings)
 
     async def stop(self) -> None:
         """Stop in reverse what was started; one failure does not keep the rest from stopping."""
@@ -329,20 +349,24 @@ class Platform:
     async def _release_folder(self) -> None:
         self._folder.release()
 
-    async def _check_isolation(self) -> None:
+    async def _check_isolation(self) -> list[Finding]:
         """Refuse to start where isolation is weaker than promised, unless told otherwise."""
-        if self._settings.isolation == "process":
-            return
         findings = await asyncio.to_thread(
             examine, self._folder.sandbox, network=self._settings.network, thorough=False
         )
-        if not strong_enough(findings):
-            missing = ", ".join(one.name for one in findings if not one.ok)
+        if self._settings.isolation == "process":
+            if not can_start(findings):
+                raise PlatformError(
+                    f"No function can be run on this machine ({findings[0].missing}); see "
+                    "`boda doctor`."
+                )
+        elif not strong_enough(findings):
             raise PlatformError(
-                f"This machine does not give the isolation that boda promises (missing: "
-                f"{missing}). See `boda doctor`; to run trusted code without it, start with "
-                "--isolation process."
+                "This machine does not give all the isolation that boda promises (missing: "
+                f"{missing(findings)}): {'; '.join(remedies(findings))}; or, for code that you "
+                "trust, start with --isolation process."
             )
+        return findings
 
     async def _keep_root_keys(self, identity: iam.Identity) -> None:
         """The file and the rows hold the same key pair; the file is what people read."""
@@ -351,7 +375,7 @@ class Platform:
         if not self._folder.has_root_keys() or self._folder.root_keys() != keys:
             self._folder.write_root_keys(keys)
 
-    def _warn(self) -> None:
+    def _warn(self, findings: list[Finding]) -> None:
         settings = self._settings
         if settings.auth == "open":
             print(
@@ -360,9 +384,15 @@ class Platform:
                 file=sys.stderr,
             )
         if settings.isolation == "process":
+            lacking = missing(findings)
             print(
-                "boda: WARNING: --isolation process: functions are isolated less than promised; "
-                "run only code that you trust. `boda doctor` says what is missing.",
+                "boda: WARNING: --isolation process: "
+                + (
+                    f"missing on this machine: {lacking}. Run only code that you trust; "
+                    "`boda doctor` says how to get the rest."
+                    if lacking
+                    else "nothing is missing on this machine now, but boda would start without it."
+                ),
                 file=sys.stderr,
             )
         if settings.host not in ("127.0.0.1", "localhost", "::1"):

@@ -70,7 +70,7 @@ async def kit(
         folder / "state",
         {python.name: python, provided.name: provided},
         SnippetLibrary(folder / "library"),
-        isolation=request.param,
+        plain=request.param == "process",
         network=False,
         instance=f"contract-{os.getpid()}-{request.param}",
     )
@@ -448,7 +448,7 @@ async def test_on_uvloop_too(kit: Kit, tmp_path: Path) -> None:
             tmp_path / "state",
             {python.name: python},
             SnippetLibrary(tmp_path / "library"),
-            isolation="full" if kit.isolated else "process",
+            plain=not kit.isolated,
             network=False,
             instance=f"uvloop-{tmp_path}",
         )

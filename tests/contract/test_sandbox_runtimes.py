@@ -48,11 +48,12 @@ async def test_each_runs_with_boto3_ready(tmp_path: Path) -> None:
             assert (version, prefix) == (runtime.version, "/var/lang")
             assert where == "/var/runtime/boto3/__init__.py"
             assert seconds < 2
-            own = (
-                "import botocore.session; a, b = (botocore.session.Session() for _ in 'ab'); "
-                "answer = [a.get_component('data_loader') is b.get_component('data_loader')]"
+            twice = (
+                "import botocore.session; a, b = (botocore.session.Session().get_component("
+                "'data_loader').load_service_model('s3', 'service-2') for _ in 'ab'); "
+                "answer = [a is b]"
             )
-            assert await run(sandbox, own) == [True]  # parsed once, in the zygote
+            assert await run(sandbox, twice) == [True]  # parsed once, in the zygote
             await sandbox.destroy()
     finally:
         await sandboxes.close()
@@ -63,7 +64,7 @@ import asyncio, sys
 from pathlib import Path
 sys.path[:0] = {paths!r}
 from boda.sandbox.contract import SandboxSpec
-from boda.sandbox.doctor import examine, strong_enough
+from boda.sandbox.doctor import examine
 from boda.sandbox.linux import LinuxSandboxes
 from support.sandbox_snippets import SnippetLibrary, ThisPython, run
 
@@ -151,7 +152,7 @@ async def test_a_runtime_that_is_gone_is_a_clear_error(tmp_path: Path) -> None:
         tmp_path / "state",
         {"python": gone},
         SnippetLibrary(tmp_path / "library"),
-        isolation="process",
+        plain=True,
         instance=f"gone-{tmp_path}",
     )
     try:

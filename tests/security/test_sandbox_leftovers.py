@@ -33,7 +33,7 @@ async def main(folder, instance, isolation):
     python = ThisPython()
     sandboxes = LinuxSandboxes(folder / "state", {"python": python},
                                SnippetLibrary(folder / "library"),
-                               isolation=isolation, instance=instance)
+                               plain=isolation == "process", instance=instance)
     busy = await sandboxes.start(SandboxSpec("busy", "python", folder / "code"))
     await run(busy, "import subprocess, sys; subprocess.Popen(['sleep', '1000'])")
     frozen = await sandboxes.start(SandboxSpec("frozen", "python", folder / "code"))
@@ -195,14 +195,15 @@ async def test_a_killed_platform_leaves_no_process(tmp_path: Path, isolation: st
 
 
 async def test_the_doctor_leaves_nothing(tmp_path: Path) -> None:
-    from boda.sandbox.doctor import examine, strong_enough
+    from boda.sandbox.doctor import examine
+    from boda.sandbox.findings import strong_enough
 
     findings = examine(tmp_path / "state" / "sandbox", thorough=False)
     names = [finding.name for finding in findings]
     for promise in ("user", "read-only root", "seccomp", "memory", "freezing", "internet"):
         assert promise in names
     assert strong_enough(findings)
-    weaker = examine(tmp_path, isolation="process", thorough=False)
+    weaker = examine(tmp_path, plain=True, thorough=False)
     assert not strong_enough(weaker)
     assert all(finding.missing and finding.remedy for finding in weaker if not finding.ok)
     assert list(tmp_path.iterdir()) == []

@@ -12,7 +12,8 @@ from boda.cli.output import print_json, print_table
 
 def doctor(folder: DataDir = None, as_json: Json = False) -> None:
     """Say what is enforced here, what is not, and how to get it."""
-    from boda.sandbox.doctor import examine, strong_enough
+    from boda.sandbox.doctor import examine
+    from boda.sandbox.findings import strong_enough
 
     findings = examine(data_dir(folder) / "sandbox")
     enough = strong_enough(findings)

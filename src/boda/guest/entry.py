@@ -185,7 +185,7 @@ def _enter(order, environ, fds, program, status):
     linux.close_range(6)
     if isolated:
         _identity(order)
-    linux.drop_capabilities()
+    linux.drop_capabilities(bounding=isolated)
     _limit(order["limits"])
     linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1)
     os.environ.clear()

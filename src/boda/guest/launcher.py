@@ -49,15 +49,22 @@ def _build(order):
     carry_out(order["steps"], HOST)
 
 
+def _go_first():
+    """When the machine runs out of memory, functions go first; every fork inherits it. Only root
+    may lower the score, so whoever has a higher one keeps it."""
+    with open("/proc/self/oom_score_adj", "r+", encoding="ascii") as file:
+        if int(file.read()) < 500:
+            file.seek(0)
+            file.write("500")
+
+
 def main(fd):
     control = socket.socket(fileno=fd)
     order = json.loads(control.recv(1 << 20))
     step = None
     try:
         os.umask(0o022)
-        # Inherited by every fork: when the machine runs out of memory, functions go first.
-        with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
-            file.write("500")
+        _go_first()
         if order["root"]:
             _build(order)
         os.set_inheritable(fd, True)

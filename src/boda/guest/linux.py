@@ -5,6 +5,7 @@ raises OSError with the name of the call when the kernel refuses.
 """
 
 import ctypes
+import errno
 import os
 import struct
 
@@ -130,14 +131,28 @@ def sethostname(name):
     _check(_libc.sethostname(raw, ctypes.c_size_t(len(raw))), "sethostname")
 
 
-def drop_capabilities():
-    """Empty every set: ambient, bounding, effective, permitted, inheritable."""
-    prctl(PR_SET_SECUREBITS, SECBITS_FINAL)
+def drop_capabilities(bounding=True):
+    """Empty every set: ambient, bounding, effective, permitted, inheritable.
+
+    bounding: refuse to go on where the bounding set cannot be emptied, which takes a capability.
+    Whoever begins without any needs no_new_privs to keep that set from ever giving one."""
     prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL)
+    try:
+        prctl(PR_SET_SECUREBITS, SECBITS_FINAL)
+        _empty_bounding_set()
+    except PermissionError:
+        if bounding:
+            raise
+    set_capabilities(0, 0)
+
+
+def _empty_bounding_set():
     for capability in range(64):
         if _libc.prctl(PR_CAPBSET_DROP, ctypes.c_ulong(capability), 0, 0, 0) < 0:
-            break  # past the last one this kernel knows
-    set_capabilities(0, 0)
+            error = ctypes.get_errno()
+            if error == errno.EINVAL:
+                return  # past the last one this kernel knows
+            raise OSError(error, os.strerror(error), "prctl 24")
 
 
 def set_capabilities(low, high):

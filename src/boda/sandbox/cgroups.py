@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import os
 import re
 import time
@@ -96,6 +97,12 @@ def _write(path: Path, name: str, value: object) -> bool:
         os.close(fd)
 
 
+def _must_write(path: Path, name: str, value: object) -> None:
+    """A limit that is promised wherever its controller is there. OSError when it is not taken."""
+    if (path / name).exists() and not _write(path, name, value):
+        raise OSError(errno.EACCES, "limit refused", str(path / name))
+
+
 def _fields(text: str) -> dict[str, int]:
     pairs = (line.split() for line in text.splitlines())
     return {pair[0]: int(pair[1]) for pair in pairs if len(pair) == 2 and pair[1].isdigit()}
@@ -170,11 +177,11 @@ class _Group2(_Entries):
         self._path = path
         path.mkdir()
         try:
-            _write(path, "memory.max", limit.memory_bytes)
+            _must_write(path, "memory.max", limit.memory_bytes)
             _write(path, "memory.swap.max", 0)
             _write(path, "memory.zswap.max", 0)
             _write(path, "memory.oom.group", 1)
-            _write(path, "pids.max", limit.processes)
+            _must_write(path, "pids.max", limit.processes)
             self.set_cpu(limit.cpu)
             self._open("cgroup0", path, "cgroup.procs")
             self.freezer = os.open(path / "cgroup.freeze", os.O_WRONLY | os.O_CLOEXEC)
@@ -226,11 +233,11 @@ class _Group1(_Entries):
                 path.mkdir()
             if (memory := paths.get("memory")) is not None:
                 _write(memory, "memory.swappiness", 0)
-                _write(memory, "memory.limit_in_bytes", limit.memory_bytes)
+                _must_write(memory, "memory.limit_in_bytes", limit.memory_bytes)
                 _write(memory, "memory.memsw.limit_in_bytes", limit.memory_bytes)
                 self._open_peak(memory / "memory.max_usage_in_bytes")
             if (pids := paths.get("pids")) is not None:
-                _write(pids, "pids.max", limit.processes)
+                _must_write(pids, "pids.max", limit.processes)
             self.set_cpu(limit.cpu)
             for number, path in enumerate(sorted(set(paths.values()))):
                 self._open(f"cgroup{number}", path, "cgroup.procs")
@@ -328,6 +335,20 @@ class _Mount:
     controllers: frozenset[str]
 
 
+def _is_own(pid: str) -> bool:
+    """Whether a process is this one, was started by it, or has ended meanwhile."""
+    at = pid
+    while at != str(os.getpid()):
+        if at in ("0", "1"):
+            return False
+        try:
+            stat = Path(f"/proc/{at}/stat").read_text()
+        except OSError:
+            return at == pid
+        at = stat.rpartition(")")[2].split()[1]
+    return True
+
+
 def _mounts() -> Iterator[_Mount]:
     for line in Path("/proc/self/mountinfo").read_text().splitlines():
         left, _, right = line.partition(" - ")
@@ -393,18 +414,22 @@ class Hierarchy2:
     def _step_aside(self, path: Path) -> bool:
         """Move what is in a group into a leaf of it, if all of that is this platform's own or
         this is the root of a container."""
-        inside = _read(path, "cgroup.procs").split()
-        if inside != [str(os.getpid())] and not (self._whole and os.geteuid() == 0):
-            return False
         leaf = path / PLATFORM
-        try:
-            leaf.mkdir(exist_ok=True)
-            for pid in inside:
-                with contextlib.suppress(ProcessLookupError):
-                    (leaf / "cgroup.procs").write_text(pid)
-        except OSError:
-            return False
-        return True
+        anybody = self._whole and os.geteuid() == 0
+        for _ in range(10):  # what is moved may start another process just before
+            inside = _read(path, "cgroup.procs").split()
+            if not inside:
+                return True
+            if not anybody and not all(_is_own(pid) for pid in inside):
+                return False
+            try:
+                leaf.mkdir(exist_ok=True)
+                for pid in inside:
+                    with contextlib.suppress(ProcessLookupError):
+                        (leaf / "cgroup.procs").write_text(pid)
+            except OSError:
+                return False
+        return False
 
     def make(self, name: str, limit: Limit) -> Group:
         try:

@@ -22,27 +22,27 @@ from typing import Any, Literal
 
 from boda.sandbox.cgroups import Hierarchy
 from boda.sandbox.contract import Interpreter, Sandbox, SandboxError, SandboxSpec
+from boda.sandbox.findings import (
+    NAMESPACE,
+    SANDBOX,
+    WITH_SANDBOX,
+    Finding,
+    can_isolate,
+    can_start,
+)
 from boda.sandbox.host import Host
 from boda.sandbox.linux import LinuxSandboxes
-from boda.sandbox.mode import Isolation, Mode
+from boda.sandbox.mode import Mode
 
 _GUEST = Path(__file__).parent.parent / "guest"
-_DELEGATE = "start boda with: systemd-run --user --scope -p Delegate=yes boda up"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One promise, tried. enforced: how it is kept. missing: what is not; remedy: how to get it.
-
-    required: whether boda refuses to start without it.
-    """
-
-    name: str
-    ok: bool
-    enforced: str = ""
-    missing: str = ""
-    remedy: str = ""
-    required: bool = True
+_DELEGATE = (
+    "run boda as root, or give it cgroups of its own: systemd-run --user --scope -p Delegate=yes "
+    "boda up"
+)
+_DELEGATE_CPU = (
+    "run boda as root, or let root put `Delegate=cpu memory pids` under [Service] into "
+    "/etc/systemd/system/user@.service.d/delegate.conf"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,20 +74,14 @@ class _ProbeLibrary:
 
 
 def examine(
-    folder: Path,
-    *,
-    isolation: Isolation = "full",
-    network: bool = True,
-    thorough: bool = True,
+    folder: Path, *, network: bool = True, thorough: bool = True, plain: bool = False
 ) -> list[Finding]:
     """Try every promise here. folder: where the platform would keep its sandboxes' files; only
-    a folder inside, removed again, is used."""
-    return _in_own_thread(lambda: _examine(folder, isolation, network, thorough))
+    a folder inside, removed again, is used.
 
-
-def strong_enough(findings: list[Finding]) -> bool:
-    """Whether everything that is promised of isolation holds."""
-    return all(finding.ok or not finding.required for finding in findings)
+    Where sandboxes cannot be isolated at all, or with ``plain``, what holds for plain processes is
+    found; a single finding says that not even those can be started."""
+    return _in_own_thread(lambda: _examine(folder, network, thorough, plain))
 
 
 def _in_own_thread(
@@ -126,25 +120,41 @@ def _own_python() -> _OwnPython:
     return _OwnPython("python", executable, version, Path(sys.base_prefix).resolve())
 
 
-async def _examine(
-    folder: Path, isolation: Isolation, network: bool, thorough: bool
-) -> list[Finding]:
+async def _examine(folder: Path, network: bool, thorough: bool, plain: bool) -> list[Finding]:
+    findings = [] if plain else await _visit(folder, network, thorough, "")
+    if can_isolate(findings):
+        return findings
+    # What is left without isolation; the reason why there is none stands first.
+    reason = findings[0].missing if findings else "not asked for"
+    weaker = await _visit(folder, network, thorough, reason)
+    return weaker if can_start(weaker) or not findings else findings
+
+
+async def _visit(folder: Path, network: bool, thorough: bool, why_plain: str) -> list[Finding]:
+    """why_plain: empty to try isolated sandboxes, else the reason for plain processes."""
     place, python = _working_folder(folder), _own_python()
     sandboxes = LinuxSandboxes(
         place / "state",
         {python.name: python},
         _ProbeLibrary(place / "library"),
-        isolation=isolation,
+        plain=bool(why_plain),
         network=network,
         instance=f"doctor-{os.getpid()}-{place.name}",
     )
     code = place / "code"
     code.mkdir()
     try:
-        return await _Examination(sandboxes, code, thorough).run()
+        return await _Examination(sandboxes, code, thorough, why_plain).run()
     finally:
         await sandboxes.close()
         shutil.rmtree(place, ignore_errors=True)
+
+
+def _sysctl(name: str) -> str:
+    try:
+        return Path("/proc/sys", *name.split(".")).read_text().strip()
+    except OSError:
+        return ""
 
 
 async def _ask(sandbox: Sandbox, question: str, timeout_s: float = 15.0) -> dict[str, Any]:
@@ -165,11 +175,14 @@ async def _ask(sandbox: Sandbox, question: str, timeout_s: float = 15.0) -> dict
 class _Examination:
     """One visit. Each method answers for one group of promises."""
 
-    def __init__(self, sandboxes: LinuxSandboxes, code: Path, thorough: bool) -> None:
+    def __init__(
+        self, sandboxes: LinuxSandboxes, code: Path, thorough: bool, why_plain: str
+    ) -> None:
         self._sandboxes = sandboxes
         self._mode: Mode = sandboxes.mode
         self._code = code
         self._thorough = thorough
+        self._why_plain = why_plain
         self._count = 0
         self._findings: list[Finding] = []
 
@@ -177,9 +190,20 @@ class _Examination:
         try:
             sandbox = await self._start(128)
         except SandboxError as error:
-            return [self._cannot_start(error)]
+            return [Finding(SANDBOX, False, missing=str(error), remedy=self._remedy())]
         facts = await _ask(sandbox, "facts")
+        if not facts:
+            await sandbox.destroy()
+            why = "what was started in it ended without a word"
+            return [Finding(SANDBOX, False, missing=why, remedy=self._remedy())]
         hierarchy = self._sandboxes.hierarchy
+        self._add(
+            SANDBOX,
+            self._mode.isolated,
+            self._mode.describe(),
+            f"only {self._mode.describe()}: {self._why_plain}",
+            self._remedy(),
+        )
         self._identity(facts)
         self._namespaces(facts)
         self._mounts(facts)
@@ -203,16 +227,22 @@ class _Examination:
             )
         )
 
-    def _cannot_start(self, error: SandboxError) -> Finding:
-        if self._mode.isolated and not self._mode.privileged:
-            remedy = (
-                "run boda as root, or allow unprivileged user namespaces (sysctl "
-                "kernel.unprivileged_userns_clone=1, "
-                "kernel.apparmor_restrict_unprivileged_userns=0)"
+    def _remedy(self) -> str:
+        """How to get isolated sandboxes."""
+        if os.geteuid() == 0:
+            return "run boda as root of the machine itself, or in a container with --privileged"
+        closed = [
+            f"{name}={open_}"
+            for name, shut, open_ in (
+                ("user.max_user_namespaces", "0", "15000"),
+                ("kernel.unprivileged_userns_clone", "0", "1"),
+                ("kernel.apparmor_restrict_unprivileged_userns", "1", "0"),
             )
-        else:
-            remedy = "run boda as root on the machine itself, or in a container with --privileged"
-        return Finding("sandbox", False, missing=str(error), remedy=remedy)
+            if _sysctl(name) == shut
+        ]
+        if closed:
+            return f"run boda as root, or let root allow user namespaces: sysctl {' '.join(closed)}"
+        return "run boda as root, outside of containers that refuse namespaces"
 
     def _add(
         self,
@@ -239,7 +269,7 @@ class _Examination:
             if privileged
             else "a user namespace; outside of it all sandboxes are the platform's user",
             "functions run as the platform's user",
-            "leave out --isolation process",
+            WITH_SANDBOX,
         )
 
     def _namespaces(self, facts: dict[str, Any]) -> None:
@@ -254,15 +284,16 @@ class _Examination:
         }
         for name, inside in facts["namespaces"].items():
             self._add(
-                f"namespace of {words[name]}",
+                NAMESPACE + words[name],
                 inside != os.readlink(f"/proc/self/ns/{name}"),
                 "separate from this machine's",
                 "shared with this machine",
-                "leave out --isolation process",
+                WITH_SANDBOX,
             )
 
     def _mounts(self, facts: dict[str, Any]) -> None:
-        remedy = "leave out --isolation process"
+        remedy = WITH_SANDBOX
+        counted = "memory" in self._sandboxes.hierarchy.can
         code = facts["writable"][-1:] == [facts["task"]]
         self._add(
             "read-only root",
@@ -283,7 +314,8 @@ class _Examination:
             48 <= facts["tmp_mb"] <= 72,
             "a file system of its own"
             if self._sandboxes.has_volumes
-            else "memory of its own, counted as the function's memory",
+            else "memory of its own, "
+            + ("counted as the function's" if counted else "not counted"),
             "it is a folder without a limit",
             remedy,
         )
@@ -303,17 +335,21 @@ class _Examination:
         )
 
     def _powers(self, facts: dict[str, Any]) -> None:
+        held, bounding = facts["capabilities"], int(facts["bounding"], 16)
+        held_none = all(int(value, 16) == 0 for value in held)
         self._add(
             "no capabilities",
-            all(int(value, 16) == 0 for value in facts["capabilities"]),
-            "every set is empty",
+            held_none and (not bounding or facts["no_new_privs"] == "1"),
+            "none is held, and no program gives any" if bounding else "every set is empty",
             "some are left",
+            WITH_SANDBOX,
         )
         self._add(
             "no new privileges",
             facts["no_new_privs"] == "1",
             "setuid programs give nothing",
             "the kernel refused",
+            "a kernel that knows no_new_privs",
         )
         self._add(
             "seccomp",
@@ -325,36 +361,41 @@ class _Examination:
 
     async def _limits(self, facts: dict[str, Any], hierarchy: Hierarchy) -> None:
         how = f"by a cgroup of version {hierarchy.version}"
-        root = "run boda as root" if os.geteuid() else "mount the cgroup controller"
-        remedy = _DELEGATE if os.geteuid() else root
         can = hierarchy.can
-        memory = "memory" in can and (not self._thorough or await self._memory_holds())
+        root = os.geteuid() == 0
+        remedy = "mount the cgroup controller and let boda write to it" if root else _DELEGATE
+        memory = "memory" in can
         self._add(
             "memory",
-            memory or ("memory" not in can),
-            how if memory else "each process by an rlimit; not the sandbox as a whole",
-            "the limit does not hold",
+            memory and (not self._thorough or await self._memory_holds()),
+            how,
+            "the limit does not hold"
+            if memory
+            else "each process alone is limited, by an rlimit; the sandbox as a whole is not",
             remedy,
         )
-        processes = not self._thorough or await self._processes_hold()
+        counted = "pids" in can or self._mode.isolated
         self._add(
             "processes",
-            processes and ("pids" in can or self._mode.isolated),
+            counted and (not self._thorough or await self._processes_hold()),
             how if "pids" in can else "by an rlimit",
-            "the limit does not hold",
+            "the limit does not hold" if counted else "a function may start as many as boda may",
             remedy,
         )
-        cpu = "cpu" in can and (not self._thorough or await self._cpu_holds())
+        cpu = "cpu" in can
         self._add(
             "CPU",
-            cpu,
+            cpu and (not self._thorough or await self._cpu_holds()),
             f"{how}: 1 vCPU per 1,769 MB",
-            "functions take what CPU there is",
-            remedy,
-            required=False,
+            "the limit does not hold" if cpu else "functions take what CPU there is",
+            _DELEGATE_CPU if memory and not root else remedy,
         )
         self._add(
-            "open files", facts["open_files"] == 1024, "1,024 by an rlimit", "the limit was refused"
+            "open files",
+            facts["open_files"] == 1024,
+            "1,024 by an rlimit",
+            "the limit was refused",
+            "raise boda's own limit of open files to 1,024 or more",
         )
 
     async def _memory_holds(self) -> bool:
@@ -380,22 +421,20 @@ class _Examination:
 
     async def _freezing(self, sandbox: Sandbox, hierarchy: Hierarchy) -> None:
         stopped = True
-        if self._thorough and "cpu" in hierarchy.can:
-            loop = asyncio.get_running_loop()
-            await loop.sock_sendall(sandbox.channel, b"spin 0.4\n")
+        if self._thorough:
+            before = float((await _ask(sandbox, "spin 0")).get("cpu_s", 0))
+            spinning = asyncio.create_task(_ask(sandbox, "spin 0.4"))
             await asyncio.sleep(0.05)
             sandbox.freeze()
-            await asyncio.sleep(0.02)
-            before = sandbox.usage().cpu_s
-            await asyncio.sleep(0.2)
-            stopped = sandbox.usage().cpu_s - before < 0.01
+            await asyncio.sleep(0.25)
             sandbox.thaw()
-            await loop.sock_recv(sandbox.channel, 1 << 16)
+            stopped = float((await spinning).get("cpu_s", 1)) - before < 0.25
         self._add(
             "freezing",
             stopped,
             "by the freezer" if "freezer" in hierarchy.can else "by SIGSTOP",
             "idle functions keep computing",
+            remedy="a kernel with the cgroup freezer",
         )
 
     async def _network(self, sandbox: Sandbox, facts: dict[str, Any]) -> None:

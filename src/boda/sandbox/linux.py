@@ -29,7 +29,7 @@ from boda.sandbox.contract import (
 )
 from boda.sandbox.host import Host
 from boda.sandbox.lease import Lease, tag_of
-from boda.sandbox.mode import Isolation, Mode
+from boda.sandbox.mode import Mode
 from boda.sandbox.network import Network, NetworkUnavailable
 from boda.sandbox.running import LinuxSandbox, Pipes
 from boda.sandbox.volumes import Volumes
@@ -65,7 +65,8 @@ class LinuxSandboxes:
     state_dir: for what lives no longer than the platform, on a disk with room for /tmp volumes.
     catalogue: runtimes by name. instance: the platform's name on this machine; no two platforms
     that run at once share one. network: outbound internet where possible; why it is not stands
-    in ``network_missing``.
+    in ``network_missing``. plain: processes without namespaces, for trusted code where they cannot
+    be had; everything that does not need them holds all the same.
     """
 
     def __init__(
@@ -74,7 +75,7 @@ class LinuxSandboxes:
         catalogue: Mapping[str, Interpreter],
         library: Library,
         *,
-        isolation: Isolation = "full",
+        plain: bool = False,
         network: bool = True,
         instance: str,
         clock: Clock | None = None,
@@ -84,9 +85,11 @@ class LinuxSandboxes:
         self._hidden = (state_dir.resolve(),)
         self._catalogue = catalogue
         self._library = library
-        self._mode = Mode.of_this_process(isolation)
+        first = FIRST_UID + int(self._tag, 16) % 1000 * UIDS_PER_INSTANCE
+        self._first_uid = first
+        self._mode = Mode.of_this_process(range(first, first + UIDS_PER_INSTANCE), plain=plain)
         self._clock = clock or SystemClock()
-        self._want_network = network and isolation == "full"
+        self._want_network = network and not plain
         self.network_missing = "" if network else "switched off"
         self._host = Host.of_this_machine()
         self._opened: asyncio.Task[None] | None = None
@@ -99,8 +102,6 @@ class LinuxSandboxes:
         self._zygotes: dict[str, Zygote] = {}
         self._locks: dict[str, asyncio.Lock] = {}
         self._mounts = itertools.count()
-        first = FIRST_UID + int(self._tag, 16) % 1000 * UIDS_PER_INSTANCE
-        self._first_uid = first
         self._uids = _Numbers(UIDS_PER_INSTANCE)
         self._alive: set[LinuxSandbox] = set()
         self._background: set[asyncio.Task[None]] = set()

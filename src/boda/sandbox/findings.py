@@ -1,0 +1,60 @@
+"""What was found out about isolation on a machine, and what follows from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+NAMESPACE = "namespace of "
+SANDBOX = "sandbox"
+"""The finding that says whether sandboxes are isolated at all."""
+WITH_SANDBOX = "comes with the sandbox above"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One promise, tried. enforced: how it is kept. missing: what is not; remedy: how to get it.
+
+    required: whether boda refuses to start without it.
+    """
+
+    name: str
+    ok: bool
+    enforced: str = ""
+    missing: str = ""
+    remedy: str = ""
+    required: bool = True
+
+
+def strong_enough(findings: list[Finding]) -> bool:
+    """Whether everything that is promised of isolation holds."""
+    return all(finding.ok or not finding.required for finding in findings)
+
+
+def can_isolate(findings: list[Finding]) -> bool:
+    """Whether sandboxes have namespaces and a root of their own here; else there is nothing but
+    plain processes."""
+    return any(finding.name == SANDBOX and finding.ok for finding in findings)
+
+
+def can_start(findings: list[Finding]) -> bool:
+    """Whether functions run here at all, isolated or not."""
+    return len(findings) > 1
+
+
+def missing(findings: list[Finding]) -> str:
+    """What is promised and does not hold, in a list for people. Empty when nothing is."""
+    names = [one.name for one in findings if one.required and not one.ok]
+    if len(names) > 1 and SANDBOX in names:
+        names.remove(SANDBOX)  # what that means stands in the other names
+    spaces = [name for name in names if name.startswith(NAMESPACE)]
+    if len(spaces) > 1:
+        kinds = ", ".join(name.removeprefix(NAMESPACE) for name in spaces)
+        names[names.index(spaces[0])] = f"namespaces ({kinds})"
+        names = [name for name in names if name not in spaces]
+    return ", ".join(names)
+
+
+def remedies(findings: list[Finding]) -> list[str]:
+    """How to get what is missing, each remedy once."""
+    found = [one.remedy for one in findings if one.required and not one.ok]
+    return [remedy for remedy in dict.fromkeys(found) if remedy not in ("", WITH_SANDBOX)]
