@@ -81,6 +81,7 @@ class Settings:
     auth: Literal["sigv4", "open"] = "sigv4"
     isolation: Literal["full", "process"] = "full"
     network: bool = True
+    quotas: lambda_.Quotas = lambda_.Quotas()  # noqa: RUF009 (frozen)
     account: str = DEFAULT_ACCOUNT
 
 
@@ -184,7 +185,7 @@ class Platform:
 
         authorizer = Authorizer(identity, clock, open_mode=settings.auth == "open")
         functions = Functions()
-        concurrency = Concurrency()
+        concurrency = Concurrency(settings.quotas.concurrent_executions)
         sandboxes = LinuxSandboxes(
             self._folder.sandbox,
             catalogue,
@@ -251,6 +252,7 @@ class Platform:
             catalogue.__contains__,
             clock,
             ids,
+            options=lambda_.Options(quotas=settings.quotas),
             provisioner=fleet,
             count=lambda function, metric: recorder.metric(
                 function.account,

@@ -46,11 +46,24 @@ def up(
     network: Annotated[
         bool, typer.Option(help="Let functions reach the internet where the machine permits it.")
     ] = True,
+    quota: Annotated[
+        list[str] | None,
+        typer.Option(
+            envvar="BODA_QUOTAS",
+            metavar="NAME=VALUE",
+            help="Another quota than AWS's; may be given several times.",
+        ),
+    ] = None,
 ) -> None:
     """Run boda until interrupted."""
     # The platform's imports are heavy; no other command should pay for them.
     from boda.app import Settings, run
+    from boda.services.lambda_ import adjusted
 
+    try:
+        quotas = adjusted(quota or [])
+    except ValueError as error:
+        raise typer.BadParameter(f"{error}.", param_hint="--quota") from None
     settings = Settings(
         data_dir=data_dir(folder),
         host=host,
@@ -58,5 +71,6 @@ def up(
         auth=auth.value,
         isolation=isolation.value,
         network=network,
+        quotas=quotas,
     )
     sys.exit(run(settings))

@@ -51,7 +51,7 @@ from boda.services.lambda_.layer_store import Layers
 from boda.services.lambda_.layers import LayerOperations
 from boda.services.lambda_.permissions import PermissionOperations
 from boda.services.lambda_.provisioned import ProvisionedOperations, Provisioner, Provisioning
-from boda.services.lambda_.quotas import Quotas
+from boda.services.lambda_.quotas import Quotas, adjusted
 from boda.services.lambda_.records import Function, Standing, Version
 from boda.services.lambda_.recursion import RecursionOperations
 from boda.services.lambda_.resource_policies import ResourcePolicyOperations
@@ -74,6 +74,7 @@ __all__ = [
     "Quotas",
     "Reservations",
     "Roles",
+    "adjusted",
     "build",
     "metadata",
 ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 MIB = 1024 * 1024
@@ -33,3 +35,17 @@ class Quotas:
     """AWS enforces 100 bytes more than the 6 MB it names."""
 
     async_payload_bytes: int = MIB
+
+
+def adjusted(changes: Iterable[str]) -> Quotas:
+    """AWS's quotas but for those that are named, ``name=value`` each. ValueError."""
+    names = {item.name for item in dataclasses.fields(Quotas)}
+    wanted: dict[str, int] = {}
+    for change in changes:
+        name, _, value = change.partition("=")
+        if name not in names:
+            raise ValueError(f"{name} is no quota; they are {', '.join(sorted(names))}")
+        if not (value.isascii() and value.isdigit()):
+            raise ValueError(f"the quota {name} needs a whole number, not {value!r}")
+        wanted[name] = int(value)
+    return Quotas(**wanted)
