@@ -109,6 +109,9 @@ async def _run(settings: Settings) -> int:
         # Nothing made so far is ever garbage: collections need not look at it again.
         gc.collect()
         gc.freeze()
+        # A request makes some hundred objects and no cycles: looking for them a hundred times a
+        # second is enough.
+        gc.set_threshold(10_000, 20, 20)
         gc.enable()
         print(f"boda is ready at {platform.endpoint}", flush=True)
         await stop.wait()
