@@ -13,12 +13,14 @@ import pytest
 
 from boda.sandbox.cgroups import (
     CONTROLLERS,
+    PLATFORM,
     Group,
     Hierarchy,
     Hierarchy1,
     Hierarchy2,
     Limit,
     NoHierarchy,
+    _must_write,
     open_hierarchy,
     sweep,
 )
@@ -157,6 +159,61 @@ def test_version_2_reads_its_files(tmp_path: Path) -> None:
     with pytest.raises(SandboxError):  # no kernel makes the files of a new folder here
         hierarchy.make("env", LIMIT)
     assert not (base / "env").exists()
+
+
+def test_a_limit_that_is_not_taken_stops_the_start(tmp_path: Path) -> None:
+    (tmp_path / "memory.max").mkdir()  # whatever is written there is refused
+    with pytest.raises(OSError, match=r"limit refused.*memory\.max"):
+        _must_write(tmp_path, "memory.max", 1)
+    _must_write(tmp_path, "pids.max", 1)  # there is no such controller here
+
+
+def test_the_platform_steps_aside_with_what_it_has_started_and_with_nothing_else() -> None:
+    top = unified()
+    if top is None:
+        pytest.skip("this machine has no cgroup of version 2")
+    group = top / f"boda-aside{os.getpid()}"
+    outsider = os.fork()  # a child of the tests, not of the process that steps aside
+    if outsider == 0:
+        time.sleep(1000)
+    group.mkdir()
+    try:
+        (group / "cgroup.procs").write_text(str(outsider))
+        assert in_a_process_of(group, with_child=False) == "no"
+        (top / "cgroup.procs").write_text(str(outsider))
+        assert in_a_process_of(group, with_child=True) == "yes"
+        assert (group / PLATFORM).is_dir() and not (group / "cgroup.procs").read_text()
+    finally:
+        os.kill(outsider, signal.SIGKILL)
+        os.waitpid(outsider, 0)
+        sweep([str(group)])
+    assert not group.exists()
+
+
+def in_a_process_of(group: Path, *, with_child: bool) -> str:
+    """Whether a process in a group can step aside: yes or no."""
+    reads, writes = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        said = b"failed"
+        try:
+            (group / "cgroup.procs").write_text(str(os.getpid()))
+            child = os.fork() if with_child else 0
+            if with_child and child == 0:
+                time.sleep(1000)
+            hierarchy = Hierarchy2.__new__(Hierarchy2)
+            hierarchy._whole = False
+            said = b"yes" if hierarchy._step_aside(group) else b"no"
+            if with_child:
+                os.kill(child, signal.SIGKILL)
+                os.waitpid(child, 0)
+        finally:
+            os.write(writes, said)
+            os._exit(0)
+    os.waitpid(pid, 0)
+    os.close(writes)
+    with os.fdopen(reads) as answer:
+        return answer.read()
 
 
 def test_version_1_needs_one_hierarchy_at_least(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ def doctor(folder: DataDir = None, as_json: Json = False) -> None:
                 (
                     one.name,
                     "yes" if one.ok else "NO",
-                    one.enforced if one.ok else f"{one.missing} {one.remedy}".strip(),
+                    one.enforced if one.ok else f"{one.missing}; to get it: {one.remedy}",
                 )
                 for one in findings
             ],
