@@ -244,7 +244,7 @@ async def test_an_event_that_was_not_stored_is_not_acknowledged(tmp_path: Path) 
         here.database.failing = lambda: True
         with pytest.raises(AwsError) as refused:
             await post(here, "f")
-        assert refused.value.status == 500
+        assert refused.value.status == 503
         here.database.failing = lambda: False
         await here.clock.advance(10)
         assert not here.invoker.log and await here.waiting() == 0

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from boda.core.principal import root_of, service_principal
 from boda.delivery.destination import AsyncRules
 from boda.delivery.retry import RetryPolicy
 from boda.fleet.fleet import Provisioned
@@ -501,3 +502,27 @@ async def test_what_is_not_there_yet_says_so_by_name(here: World) -> None:
     for name in NOT_YET:
         error = await here.error(name)
         assert error.status == 501 and name in error.message
+
+
+@pytest.mark.parametrize("who", ["account", "service"])
+async def test_a_policy_holds_for_the_qualifier_it_was_given_to(here: World, who: str) -> None:
+    other = root_of("111111111111") if who == "account" else service_principal("s3.amazonaws.com")
+    named = "111111111111" if who == "account" else "s3.amazonaws.com"
+    for qualifier in ("live", "1"):
+        await here.call(
+            "AddPermission",
+            FunctionName="f",
+            Qualifier=qualifier,
+            StatementId="other",
+            Action="lambda:InvokeFunction",
+            Principal=named,
+        )
+        await here.call("Invoke", other, FunctionName=f"{F}:{qualifier}")
+        for closed in (F, f"{F}:$LATEST", "live" if qualifier == "1" else "1"):
+            if closed == "live":
+                continue  # it was opened before
+            arn = closed if closed.startswith("arn:") else f"{F}:{closed}"
+            error = await here.error("Invoke", other, FunctionName=arn)
+            assert (error.code, error.status) == ("AccessDeniedException", 403)
+    await here.call("RemovePermission", FunctionName="f", Qualifier="live", StatementId="other")
+    assert (await here.error("Invoke", other, FunctionName=f"{F}:live")).status == 403
