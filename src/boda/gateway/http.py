@@ -10,7 +10,7 @@ from typing import Any
 
 from boda.gateway.body import Inbound, Receive
 from boda.gateway.cycle import READY
-from boda.gateway.service import Stream
+from boda.gateway.service import BrokenOff, Stream
 from boda.gateway.wire import WireRequest, WireResponse
 
 log = logging.getLogger("boda.gateway")
@@ -56,9 +56,11 @@ async def send_response(
     """Send it, with back-pressure; a stream is closed whatever happens."""
     body = response.body
     headers = _encoded(response.headers)
-    if not inbound.ended and not inbound.begun and "expect" in request.headers:
+    if not inbound.begun and "expect" in request.headers:
         # The client still holds its body back; whether it sends it after this is its choice, so
-        # nothing that follows on this connection could be told from it.
+        # nothing that follows on this connection could be told from it. Nor does botocore before
+        # 1.44 read the next answer right on a connection that gave a final one in place of 100,
+        # even to an empty body.
         headers.append((b"connection", b"close"))
     if isinstance(body, Stream):
         await _send_stream(request, response.status, headers, body, receive, send)
@@ -102,6 +104,8 @@ async def _send_stream(
         # From here on the client's leaving interrupts nothing.
         watch.cancel()
         await send({"type": "http.response.body", "body": b""})
+    except BrokenOff:
+        return  # the server closes a connection whose answer was not completed
     except asyncio.CancelledError:
         if watch is None or not watch.done() or watch.cancelled():
             raise
