@@ -57,11 +57,15 @@ class Body(Protocol):
         ...
 
 
+class BrokenOff(Exception):
+    """A stream ends before it is whole; its client finds the connection closed."""
+
+
 @dataclass(slots=True)
 class Stream:
     """A response body that is sent as it is made.
 
-    chunks: yields bytes; closed (aclose) when the client goes away.
+    chunks: yields bytes, or raises BrokenOff; closed (aclose) when the client goes away.
     length: total bytes when known, for Content-Length; chunked transfer otherwise.
     """
 
