@@ -6,6 +6,8 @@ The files are the runtime's own and never change under a zygote, so sessions in 
 with what one session has read here. A session that is given other places to look in looks there.
 """
 
+from typing import Any
+
 SERVICES = ("s3", "dynamodb", "sqs", "sns", "lambda")
 """Those whose models are kept: what most functions begin with. Each takes a few MB, shared."""
 
@@ -35,8 +37,9 @@ def _share(botocore, read):
     known = dict(read._cache)
     usual = frozenset(read.search_paths)
     create_loader = botocore.session.create_loader
+    loader: Any = type(read)
 
-    class WarmLoader(botocore.loaders.Loader):
+    class WarmLoader(loader):
         def __init__(self):
             super().__init__()
             self._cache = dict(known)
