@@ -131,6 +131,7 @@ def test_without_namespaces_there_are_plain_processes_for_who_asks(barred: Perso
         findings
     )
     assert "user.max_user_namespaces=15000" in findings["sandbox"]["Remedy"]
+    assert findings["sandbox"]["Missing"].endswith("unshare: No space left on device")
     assert findings["seccomp"]["Ok"] and findings["no new privileges"]["Ok"]
 
     done = barred.run("up", "--port", "0")

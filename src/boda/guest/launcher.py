@@ -71,6 +71,8 @@ def main(fd):
         os.execve(order["argv"][0], [*order["argv"], str(fd)], order["environ"])
     except StepFailed as error:
         step, reason = error.index, error.reason
+    except OSError as error:
+        reason = f"{error.filename}: {error.strerror}" if error.filename else str(error)
     except Exception:
         reason = traceback.format_exc(limit=3)
     control.send(json.dumps({"failed": reason, "step": step}).encode())
