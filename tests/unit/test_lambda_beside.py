@@ -492,7 +492,6 @@ NOT_YET = {
     "UpdateCapacityProvider",
     "GetFunctionScalingConfig",
     "PutFunctionScalingConfig",
-    "InvokeWithResponseStream",
 }
 
 

@@ -40,7 +40,8 @@ from boda.runtime.api import RuntimeApi
 from boda.runtime.call import Call, Outcome
 from boda.runtime.frames import Invocation
 from boda.runtime.function import FunctionVersion
-from boda.runtime.session import RESPONSE_TOO_LARGE, Session
+from boda.runtime.session import RESPONSE_TOO_LARGE, Session, too_large_body
+from boda.runtime.stream import Joined, Sink, Source
 from boda.sandbox.contract import Sandbox, SandboxError, Sandboxes, SandboxSpec
 from boda.telemetry.contract import StreamKey, Telemetry
 
@@ -150,6 +151,7 @@ class Environment:
         self._call: Call | None = None
         self._future: asyncio.Future[Outcome] | None = None
         self._released: Callable[[], None] | None = None
+        self._sink: Sink | None = None
         self._begun_s = 0.0
         self._invoked_at = 0.0
         self._init_begun_s = 0.0
@@ -386,6 +388,9 @@ class Environment:
         """Let go of the invocation in hand without an outcome."""
         future, released = self._future, self._released
         self._call = self._future = self._released = None
+        if self._sink is not None:
+            self._sink.detach()
+            self._sink = None
         if future is None:
             return
         if released is not None and not isinstance(error, Gone):
@@ -429,7 +434,29 @@ class Environment:
         if ready:
             self._finish()
 
+    def runtime_streams(self, content_type: str, source: Source) -> None:
+        call = self._call
+        if call is not None:
+            self._sink = call.stream or Joined()
+            self._sink.begin(content_type, source)
+
+    def runtime_part(self, data: bytes) -> None:
+        if self._sink is not None:
+            self._sink.feed(data)
+
+    def runtime_streamed(self, ready: bool) -> bool:
+        sink = self._sink
+        if sink is None:
+            return True
+        if sink.overflowed:
+            self.runtime_failed(RESPONSE_TOO_LARGE, too_large_body(sink.limit), ready)
+            return False
+        self.runtime_answered(sink.payload, ready)
+        return True
+
     def runtime_failed(self, error_type: str, body: bytes, ready: bool) -> None:
+        if not body and self._sink is not None:
+            body = self._sink.payload  # it broke off without a word
         fault = error_type == RESPONSE_TOO_LARGE
         self._conclude("error", body, error_type or "Runtime.Unknown", fault)
         if ready:
@@ -525,6 +552,9 @@ class Environment:
         if call is None or future is None or released is None:
             return
         self._call = self._future = self._released = None
+        if self._sink is not None:
+            self._sink.detach()
+            self._sink = None
         output = self._output
         output.drain()
         ended_s = self._clock.monotonic()

@@ -8,7 +8,8 @@ Frames over the channel (integers big-endian; the platform's side is ``runtime/f
 ``u32 length, u8 type, body``, where INVOKE (1) is invocation id (8 bytes), u32 header length,
 header (JSON) and payload, READY (2) is empty, RESPONSE (3) is invocation id and payload, ERROR
 (4) is invocation id, u16 type length, error type and JSON, INIT_ERROR (5) the same without id.
-One receive and one send per invocation.
+STREAM (6) is invocation id and content type, PART (7) is invocation id and bytes, END (8) is
+invocation id. One receive and one send per invocation that does not stream.
 """
 
 import atexit
@@ -23,11 +24,12 @@ import traceback
 import uuid
 
 if __package__:
-    from . import bootstrap_context, bootstrap_errors, bootstrap_logs
+    from . import bootstrap_context, bootstrap_errors, bootstrap_logs, bootstrap_stream
 else:
     import bootstrap_context  # type: ignore[import-not-found,no-redef]
     import bootstrap_errors  # type: ignore[import-not-found,no-redef]
     import bootstrap_logs  # type: ignore[import-not-found,no-redef]
+    import bootstrap_stream  # type: ignore[import-not-found,no-redef]
 
 _INVOKE, _READY, _RESPONSE, _ERROR, _INIT_ERROR = 1, 2, 3, 4, 5
 _HEAD = struct.Struct(">IB")
@@ -36,7 +38,13 @@ _SHORT = struct.Struct(">H")
 _LENGTH = struct.Struct(">I")
 _CHUNK = 65536
 _OWN_FILES = frozenset(
-    (__file__, bootstrap_errors.__file__, bootstrap_context.__file__, bootstrap_logs.__file__)
+    (
+        __file__,
+        bootstrap_errors.__file__,
+        bootstrap_context.__file__,
+        bootstrap_logs.__file__,
+        bootstrap_stream.__file__,
+    )
 )
 
 Fault = bootstrap_errors.Fault
@@ -100,6 +108,7 @@ class Runtime:
         self._fixed = bootstrap_context.fixed_attributes()
         self._out, self._err = bootstrap_logs.redirect(self._sink)
         self._handler = _no_handler
+        self._runner = bootstrap_stream.Runner()
         self._pid = os.getpid()
 
     def run(self):
@@ -205,7 +214,14 @@ class Runtime:
                     "Runtime.UnmarshalError", "Unable to unmarshal input: {}".format(error)
                 ) from None
             del frame
-            result = self._marshal(self._handler(event, context))
+            result = self._handler(event, context)
+            if type(result) in bootstrap_stream.KINDS:
+                answer = self._stream_to(invocation)
+                self._runner.run(result, answer)
+                result = None
+                failure = None
+            else:
+                result = self._marshal(result)
         except Exception as error:
             result = None
             failure = bootstrap_errors.describe(error, request_id, _OWN_FILES)
@@ -216,11 +232,17 @@ class Runtime:
         if result is not None:
             self._send(_ANSWER.pack(9 + len(result), _RESPONSE, invocation), result)
             return
+        if failure is None:
+            answer.end()
+            return
         bootstrap_logs.log_error(self._sink, failure, self._json_logs)
         name = failure["errorType"].encode("utf-8", "replace")[:512]
         body = _to_json(failure)
         head = _ANSWER.pack(11 + len(name) + len(body), _ERROR, invocation)
         self._send(head + _SHORT.pack(len(name)) + name, body)
+
+    def _stream_to(self, invocation):
+        return bootstrap_stream.Answer(self._channel, invocation, self._pid, Fault)
 
     def _send(self, head, body):
         if len(body) <= _CHUNK:

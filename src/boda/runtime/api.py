@@ -11,6 +11,8 @@ counted, and nothing a sandbox sends can reach another sandbox's session.
 from __future__ import annotations
 
 import asyncio
+import base64
+import binascii
 import re
 import socket
 from typing import Any
@@ -18,8 +20,14 @@ from typing import Any
 import httptools
 import orjson
 
-from boda.runtime.frames import MAX_PAYLOAD, Invocation
-from boda.runtime.session import RESPONSE_TOO_LARGE, NotNow, Session, too_large_body
+from boda.runtime.frames import MAX_CONTENT_TYPE, MAX_PAYLOAD, Invocation
+from boda.runtime.session import (
+    RESPONSE_TOO_LARGE,
+    TRUNCATED,
+    NotNow,
+    Session,
+    too_large_body,
+)
 
 MAX_CONNECTIONS = 32
 MAX_HEAD = 65536
@@ -132,6 +140,8 @@ class _Connection(asyncio.Protocol):
         self._too_large = False
         self._waiting = False
         self._pipelined = b""
+        self._streaming = False
+        self._refusal: NotNow | None = None
 
     def abort(self) -> None:
         if self._transport is not None:
@@ -144,6 +154,8 @@ class _Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.session.http_gone(self)
+        if self._streaming:
+            self._break_off()
         if self.on_lost is not None:
             self.on_lost(self)
 
@@ -169,6 +181,8 @@ class _Connection(asyncio.Protocol):
         self._head_bytes = 0
         self._body = bytearray()
         self._too_large = False
+        self._streaming = False
+        self._refusal = None
 
     def on_url(self, url: bytes) -> None:
         self._target += url
@@ -182,9 +196,18 @@ class _Connection(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         if self._headers.get("expect", "").lower() == "100-continue" and self._transport:
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        mode = self._headers.get("lambda-runtime-function-response-mode", "")
+        if mode.lower() == "streaming":
+            try:
+                self._begin_stream()
+            except NotNow as refusal:
+                self._refusal = refusal  # told when the request has come whole
 
     def on_body(self, body: bytes) -> None:
-        if self._too_large:
+        if self._streaming:
+            self.session.http_part(self, body)
+            return
+        if self._too_large or self._refusal is not None:
             return
         if len(self._body) + len(body) > MAX_PAYLOAD:
             self._too_large = True
@@ -194,7 +217,12 @@ class _Connection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         try:
-            self._route(self._parser.get_method().decode("latin-1"))
+            if self._refusal is not None:
+                raise self._refusal
+            if self._streaming:
+                self._end_stream()
+            else:
+                self._route(self._parser.get_method().decode("latin-1"))
         except NotNow as refusal:
             self._refuse(refusal.status, refusal.error_type, str(refusal))
 
@@ -261,7 +289,6 @@ class _Connection(asyncio.Protocol):
             )
             raise NotNow(400, "InvalidResponseModeHeader", f"Invalid response mode: {mode}")
         body = bytes(self._body)
-        # A streamed answer that fails half-way says so in its trailers.
         if failed or "lambda-runtime-function-error-type" in self._headers:
             self.session.http_error(request_id, attempt, self._error_type(), body)
         else:
@@ -287,6 +314,58 @@ class _Connection(asyncio.Protocol):
         if isinstance(given, str) and _ERROR_TYPE.fullmatch(given):
             return given
         return "Runtime.Unknown"
+
+    # Answers in parts
+
+    def _begin_stream(self) -> None:
+        """The head of an answer that comes in parts; other requests take no notice of the mode."""
+        answer = _ANSWER.fullmatch(self._target.decode("latin-1").partition("?")[0])
+        method = self._parser.get_method()
+        if answer is None or answer[2] == "error" or method != b"POST":
+            return
+        self.session.http_stream(
+            answer[1],
+            self._headers.get("lambda-runtime-invocation-id"),
+            self._headers.get("content-type", "")[:MAX_CONTENT_TYPE],
+            self,
+        )
+        self._streaming = True
+
+    def _end_stream(self) -> None:
+        self._streaming = False
+        if "lambda-runtime-function-error-type" in self._headers:
+            self.session.http_stream_error(self, self._error_type(), self._error_body())
+        elif not self.session.http_stream_end(self):
+            raise NotNow(413, "RequestEntityTooLarge", "Exceeded maximum allowed payload size.")
+        self._accepted()
+
+    def _error_body(self) -> bytes:
+        """What the trailers tell of the error: JSON in base64, or nothing."""
+        given = self._headers.get("lambda-runtime-function-error-body", "")
+        try:
+            body = base64.b64decode(given, validate=True)
+            orjson.loads(body)
+        except (binascii.Error, ValueError):
+            return b""
+        return body
+
+    def _break_off(self) -> None:
+        """The connection is lost within an answer."""
+        self._streaming = False
+        words = "The response ended before it was whole"
+        body = orjson.dumps({"errorMessage": words, "errorType": TRUNCATED})
+        try:
+            self.session.http_stream_error(self, TRUNCATED, body)
+        except NotNow:
+            pass  # the runtime was stopped, as its caller has heard
+
+    def pause_reading(self) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.resume_reading()
 
     # Answers
 

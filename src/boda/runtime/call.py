@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from boda.runtime.function import FunctionVersion
+from boda.runtime.stream import ResponseStream
 
 
 @dataclass(slots=True)
@@ -16,7 +17,7 @@ class Call:
     client_context: JSON text, decoded. trace_id: what the invocation runs under, as
     ``runtime.trace.next_hop`` makes it from the ``X-Amzn-Trace-Id`` header that came.
     tenant: of ``X-Amz-Tenant-Id`` or "". deadline is counted by the environment from the start
-    of the invoke phase.
+    of the invoke phase. stream: where a streamed answer goes; without one it is joined.
     """
 
     version: FunctionVersion
@@ -27,6 +28,7 @@ class Call:
     trace_id: str = ""
     tenant: str = ""
     tail: bool = False
+    stream: ResponseStream | None = None
 
 
 @dataclass(slots=True)

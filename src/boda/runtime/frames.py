@@ -8,10 +8,13 @@ A frame is ``u32 length`` (of what follows), ``u8 type`` and a body; integers ar
     RESPONSE    3   to platform invocation id (8 bytes), payload
     ERROR       4   to platform invocation id (8 bytes), u16 type length, error type, JSON
     INIT_ERROR  5   to platform u16 type length, error type, JSON
+    STREAM      6   to platform invocation id (8 bytes), content type: the answer comes in parts
+    PART        7   to platform invocation id (8 bytes), bytes of the answer
+    END         8   to platform invocation id (8 bytes): the answer is whole
 
-A RESPONSE or an ERROR also says "next": the guest waits for the next INVOKE. The invocation id is
-made of chance anew for each attempt, so that an answer that comes late, or before its question,
-fits nothing.
+A RESPONSE, an END or an ERROR also says "next": the guest waits for the next INVOKE. An ERROR
+between STREAM and END is an answer that broke off. The invocation id is made of chance anew for
+each attempt, so that an answer that comes late, or before its question, fits nothing.
 
 Law: whatever the guest sends, no more than one answer of the largest allowed size is ever held.
 What is longer is skipped as it comes in and reported as ``TooLarge``; what is no frame raises
@@ -25,17 +28,25 @@ from dataclasses import dataclass
 
 import orjson
 
-INVOKE, READY, RESPONSE, ERROR, INIT_ERROR = 1, 2, 3, 4, 5
+INVOKE, READY, RESPONSE, ERROR, INIT_ERROR, STREAM, PART, END = 1, 2, 3, 4, 5, 6, 7, 8
 
 MAX_PAYLOAD = 6_291_556
 """Bytes of a request's or an answer's payload: 6 MiB and 100 bytes, as AWS enforces it."""
 
 MAX_ERROR_TYPE = 512
+MAX_CONTENT_TYPE = 512
+MAX_PART = 262_144
+"""Bytes of one part of a streamed answer."""
 
 _HEAD = struct.Struct(">IB")
 _INVOKE = struct.Struct(">IB8sI")
 _LENGTH = struct.Struct(">H")
 _ID_BYTES = 8
+_LONGEST = {
+    STREAM: 1 + _ID_BYTES + MAX_CONTENT_TYPE,
+    PART: 1 + _ID_BYTES + MAX_PART,
+    END: 1 + _ID_BYTES,
+}
 
 
 class FrameError(Exception):
@@ -93,7 +104,28 @@ class TooLarge:
     invocation_id: bytes
 
 
-Event = Ready | Response | Failure | InitFailure | TooLarge
+@dataclass(slots=True)
+class Begin:
+    """The answer comes in parts."""
+
+    invocation_id: bytes
+    content_type: str
+
+
+@dataclass(slots=True)
+class Part:
+    invocation_id: bytes
+    data: bytes
+
+
+@dataclass(slots=True)
+class End:
+    """All parts have come."""
+
+    invocation_id: bytes
+
+
+Event = Ready | Response | Failure | InitFailure | TooLarge | Begin | Part | End
 
 
 def encode_invoke(invocation: Invocation) -> bytes:
@@ -164,8 +196,10 @@ class FrameReader:
             length, kind = _HEAD.unpack_from(buffer)
             if length < 1:
                 raise FrameError("a frame without a type")
-            if kind not in (READY, RESPONSE, ERROR, INIT_ERROR):
+            if not READY <= kind <= END:
                 raise FrameError(f"a frame of unknown type {kind}")
+            if length > _LONGEST.get(kind, length):
+                raise FrameError("a frame of a stream that is too long")
             end = 4 + length
             if len(buffer) >= end:
                 body = bytes(memoryview(buffer)[5:end])
@@ -194,6 +228,8 @@ def _parse(kind: int, body: bytes) -> Event:
         if len(body) < _ID_BYTES:
             raise FrameError("a RESPONSE frame without an invocation id")
         return Response(body[:_ID_BYTES], body[_ID_BYTES:])
+    if kind in _LONGEST:
+        return _part(kind, body)
     if kind == READY:
         if body:
             raise FrameError("a READY frame with a body")
@@ -205,6 +241,18 @@ def _parse(kind: int, body: bytes) -> Event:
         error_type, rest = _error_type(body, 0)
         return InitFailure(error_type, rest)
     raise FrameError(f"a frame of unknown type {kind}")
+
+
+def _part(kind: int, body: bytes) -> Event:
+    """A frame of a streamed answer."""
+    if not _ID_BYTES <= len(body) < _LONGEST[kind]:
+        raise FrameError("a frame of a stream of a wrong length")
+    invocation_id, rest = body[:_ID_BYTES], body[_ID_BYTES:]
+    if kind == PART:
+        return Part(invocation_id, rest)
+    if kind == END:
+        return End(invocation_id)
+    return Begin(invocation_id, rest.decode("utf-8", "replace"))
 
 
 def _error_type(body: bytes, start: int) -> tuple[str, bytes]:

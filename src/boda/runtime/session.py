@@ -15,10 +15,12 @@ import orjson
 from boda.runtime import frames
 from boda.runtime.frames import Invocation
 from boda.runtime.state import Conversation, Refused
+from boda.runtime.stream import Source
 
 _CHUNK = 65536
 
 RESPONSE_TOO_LARGE = "Function.ResponseSizeTooLarge"
+TRUNCATED = "Runtime.TruncatedResponse"
 
 
 class Listener(Protocol):
@@ -32,6 +34,15 @@ class Listener(Protocol):
 
     def runtime_failed(self, error_type: str, body: bytes, ready: bool) -> None: ...
 
+    def runtime_streams(self, content_type: str, source: Source) -> None:
+        """It begins to answer in parts; then come parts, and ``runtime_streamed`` or
+        ``runtime_failed`` at the end."""
+
+    def runtime_part(self, data: bytes) -> None: ...
+
+    def runtime_streamed(self, ready: bool) -> bool:
+        """All parts came; whether they were not too much."""
+
     def runtime_broke(self, reason: str) -> None:
         """It did what no honest runtime does; the session is over."""
 
@@ -40,6 +51,14 @@ class Poller(Protocol):
     """An HTTP connection on which a runtime waits for its next invocation."""
 
     def deliver(self, invocation: Invocation) -> None: ...
+
+
+class Uploader(Protocol):
+    """An HTTP connection on which a runtime sends an answer in parts."""
+
+    def pause_reading(self) -> None: ...
+
+    def resume_reading(self) -> None: ...
 
 
 class NotNow(Exception):
@@ -65,6 +84,8 @@ class Session:
         self._framed = True
         self._poller: Poller | None = None
         self._undelivered = False
+        self._uploader: Uploader | None = None
+        self._paused = False
         self._unsent: memoryview | None = None
         self._open = False
 
@@ -82,6 +103,7 @@ class Session:
             self._loop.remove_writer(self._fd)
             self._unsent = None
         self._poller = None
+        self._uploader = None
 
     @property
     def state(self) -> str:
@@ -103,6 +125,26 @@ class Session:
         """Hear what already lies in the channel; called when the process has ended."""
         while self._open and self._readable():
             pass
+
+    # The source of a streamed answer
+
+    def pause(self) -> None:
+        if self._paused or not self._open:
+            return
+        self._paused = True
+        if self._uploader is not None:
+            self._uploader.pause_reading()
+        else:
+            self._loop.remove_reader(self._fd)
+
+    def resume(self) -> None:
+        if not self._paused or not self._open:
+            return
+        self._paused = False
+        if self._uploader is not None:
+            self._uploader.resume_reading()
+        else:
+            self._loop.add_reader(self._fd, self._readable)
 
     # Frames
 
@@ -139,11 +181,12 @@ class Session:
             self._current = None
             self._conversation.move("next")
             self._listener.runtime_answered(event.payload, True)
+        elif isinstance(event, frames.Part):
+            self._check_framed(event.invocation_id)
+            self._conversation.move("part")
+            self._listener.runtime_part(event.data)
         elif isinstance(event, frames.Failure):
-            self._check(event.invocation_id)
-            self._conversation.move("error")
-            self._current = None
-            self._conversation.move("next")
+            self._conclude(event.invocation_id, "error")
             self._listener.runtime_failed(event.error_type, event.body, True)
         elif isinstance(event, frames.Ready):
             if self._conversation.state != "initializing":
@@ -151,15 +194,31 @@ class Session:
             self._conversation.move("next")
             self._framed = True
             self._listener.runtime_ready()
+        elif isinstance(event, frames.Begin):
+            self._check_framed(event.invocation_id)
+            self._conversation.move("stream")
+            self._listener.runtime_streams(event.content_type, self)
+        elif isinstance(event, frames.End):
+            self._conclude(event.invocation_id, "end")
+            self._listener.runtime_streamed(True)
         elif isinstance(event, frames.TooLarge):
-            self._check(event.invocation_id)
-            self._conversation.move("error")
-            self._current = None
-            self._conversation.move("next")
+            self._conclude(event.invocation_id, "error")
             self._listener.runtime_failed(RESPONSE_TOO_LARGE, too_large_body(), True)
         else:
             self._conversation.move("init_error")
             self._listener.runtime_init_failed(event.error_type, event.body)
+
+    def _conclude(self, invocation_id: bytes, event: str) -> None:
+        self._check_framed(invocation_id)
+        self._conversation.move(event)
+        self._current = None
+        self._conversation.move("next")
+        self.resume()  # the next invocation's answer must be heard, whoever still reads this one
+
+    def _check_framed(self, invocation_id: bytes) -> None:
+        self._check(invocation_id)
+        if self._uploader is not None:
+            raise frames.FrameError("an answer beside another one")
 
     def _check(self, invocation_id: bytes) -> None:
         current = self._current
@@ -217,10 +276,53 @@ class Session:
         self._current = None
         self._listener.runtime_answered(payload, False)
 
+    def http_stream(
+        self,
+        request_id: str,
+        invocation_id: str | None,
+        content_type: str,
+        uploader: Uploader,
+    ) -> None:
+        """The head of an answer that comes in parts is here."""
+        self.http_check(request_id, invocation_id)
+        self._http_move("stream")
+        self._uploader = uploader
+        self._listener.runtime_streams(content_type, self)
+
+    def http_part(self, uploader: Uploader, data: bytes) -> None:
+        if self._uploader is uploader:
+            self._http_move("part")
+            self._listener.runtime_part(data)
+
+    def http_stream_end(self, uploader: Uploader) -> bool:
+        """Whether the answer was not too large."""
+        self._http_leave(uploader, "end")
+        return self._listener.runtime_streamed(False)
+
+    def http_stream_error(self, uploader: Uploader, error_type: str, body: bytes) -> None:
+        """It broke off, as its trailers tell or the end of its connection shows."""
+        self._http_leave(uploader, "error")
+        self._listener.runtime_failed(error_type, body, False)
+
+    def _http_leave(self, uploader: Uploader, event: str) -> None:
+        if self._uploader is not uploader:
+            raise NotNow(403, "InvalidStateTransition", "The runtime is being stopped")
+        self._http_move(event)
+        self._uploader = None
+        self._current = None
+        if self._paused:
+            self._paused = False
+            uploader.resume_reading()
+
     def http_error(
         self, request_id: str, invocation_id: str | None, error_type: str, body: bytes
     ) -> None:
         self.http_check(request_id, invocation_id)
+        if self._conversation.state == "streaming":
+            # An answer that has begun says in its trailers that it broke off.
+            raise NotNow(
+                403, "InvalidStateTransition", "Transition from streaming to error is not allowed."
+            )
         self._http_move("error")
         self._current = None
         self._listener.runtime_failed(error_type, body, False)
@@ -250,12 +352,12 @@ class Session:
             ) from None
 
 
-def too_large_body() -> bytes:
-    """The error a caller gets instead of an answer that is too large."""
+def too_large_body(limit: int = frames.MAX_PAYLOAD) -> bytes:
+    """The error a caller gets instead of an answer that is too large. limit: in bytes."""
     return orjson.dumps(
         {
             "errorMessage": "Response payload size exceeded maximum allowed payload size "
-            f"({frames.MAX_PAYLOAD} bytes).",
+            f"({limit} bytes).",
             "errorType": RESPONSE_TOO_LARGE,
         }
     )

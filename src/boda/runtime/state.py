@@ -4,7 +4,8 @@ Both framings, HTTP and frames, go through one machine of this kind per runtime 
 process that speaks both at once cannot get two answers in, nor answer what was not asked.
 
     initializing ──next──► ready ──invoke──► invoking ──response/error──► answered ──next──► ready
-         └─init_error──► failed
+         └─init_error──► failed                 └─stream──► streaming ──end/error──►▲
+                                                             ▲└part┘
 """
 
 from __future__ import annotations
@@ -18,6 +19,10 @@ MOVES: Final[dict[tuple[str, str], str]] = {
     ("ready", "invoke"): "invoking",
     ("invoking", "response"): "answered",
     ("invoking", "error"): "answered",
+    ("invoking", "stream"): "streaming",
+    ("streaming", "part"): "streaming",
+    ("streaming", "end"): "answered",
+    ("streaming", "error"): "answered",  # it broke off
     ("answered", "next"): "ready",
 }
 

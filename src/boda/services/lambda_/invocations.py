@@ -1,4 +1,4 @@
-"""Invoke: the way from a request to the invoke path.
+"""Invoke and its kin: the way from a request to the invoke path.
 
 Law of this file: a synchronous call touches memory only. The version comes from the table the
 invoke path itself uses; rows are never asked.
@@ -15,6 +15,7 @@ import orjson
 
 from boda.gateway.service import Answer, Body, Context, Need, operation
 from boda.invoke.call import Call, Outcome
+from boda.invoke.streaming import open_stream
 from boda.runtime import trace
 from boda.runtime.function import FunctionVersion
 from boda.services.lambda_.access import need
@@ -30,6 +31,7 @@ from boda.services.lambda_.errors import (
 )
 from boda.services.lambda_.identifiers import LATEST, Identifier, parse
 from boda.services.lambda_.runtimes import absent_here
+from boda.services.lambda_.streaming import streamed_events
 
 _REMEMBERED = 4096
 _TRACE_HEADER = "x-amzn-trace-id"
@@ -100,13 +102,7 @@ class InvocationOperations:
             raise cannot_run(version)
         if invocation_type == "Event":
             return await self._post(ctx, identifier, version, content, header, tenant_id)
-        if not self._runnable(version.runtime):
-            raise absent_here(version.runtime)
-        run_under, hops = trace.next_hop(
-            header, identifier.arn, self.core.clock.now(), self.core.ids.hex
-        )
-        if hops >= trace.MAX_HOPS and version.recursive_loop == "Terminate":
-            raise recursive(version.arn, hops)
+        run_under = self._runs_under(identifier, version, header)
         outcome = await self._invoker.invoke(
             Call(
                 version,
@@ -120,6 +116,64 @@ class InvocationOperations:
             )
         )
         return _answer(outcome, run_under, log_type == "Tail")
+
+    @operation("InvokeWithResponseStream", authorize=_needs)
+    async def invoke_with_response_stream(
+        self,
+        ctx: Context,
+        *,
+        function_name: str,
+        invocation_type: str = "RequestResponse",
+        log_type: str = "None",
+        client_context: str | None = None,
+        payload: bytes = b"",
+        qualifier: str | None = None,
+        tenant_id: str = "",
+    ) -> Answer:
+        """As Invoke, answered while the function still makes its answer."""
+        identifier = self._identify(ctx, function_name, qualifier)
+        version = self._version(identifier)
+        if version.tenant_isolation != bool(tenant_id):
+            raise wrong_tenancy(version.tenant_isolation)
+        content = self._payload(payload, invocation_type, "InvokeWithResponseStream")
+        context = self._client_context(client_context) if client_context else ""
+        if invocation_type == "DryRun":
+            return Answer({"ExecutedVersion": version.version}, 204)
+        if not version.runtime or version.file_systems:
+            raise cannot_run(version)
+        run_under = self._runs_under(identifier, version, ctx.headers.get(_TRACE_HEADER, ""))
+        tail = log_type == "Tail"
+        answer = await open_stream(
+            self._invoker,
+            Call(
+                version,
+                content,
+                ctx.request_id,
+                identifier.named_arn,
+                client_context=context,
+                trace_id=run_under,
+                tenant=tenant_id,
+                tail=tail,
+            ),
+            self.core.clock,
+        )
+        output = {
+            "ExecutedVersion": version.version,
+            "ResponseStreamContentType": answer.content_type or "application/octet-stream",
+            "EventStream": streamed_events(answer, tail),
+        }
+        return Answer(output, headers={"X-Amzn-Trace-Id": run_under})
+
+    def _runs_under(self, identifier: Identifier, version: FunctionVersion, header: str) -> str:
+        """The trace of a synchronous call. AwsError where it cannot run, or goes in circles."""
+        if not self._runnable(version.runtime):
+            raise absent_here(version.runtime)
+        run_under, hops = trace.next_hop(
+            header, identifier.arn, self.core.clock.now(), self.core.ids.hex
+        )
+        if hops >= trace.MAX_HOPS and version.recursive_loop == "Terminate":
+            raise recursive(version.arn, hops)
+        return run_under
 
     @operation("InvokeAsync", authorize=_needs)
     async def invoke_async(
@@ -177,7 +231,9 @@ class InvocationOperations:
             raise snapshot_not_ready()
         raise wrong_state(there.state.state)
 
-    def _payload(self, payload: bytes, invocation_type: str) -> bytes:
+    def _payload(
+        self, payload: bytes, invocation_type: str, operation: str = "InvokeFunction"
+    ) -> bytes:
         """The event, checked; nothing at all is an empty object. AwsError."""
         quotas = self.core.quotas
         size = len(payload)
@@ -189,7 +245,7 @@ class InvocationOperations:
         if size > quotas.sync_payload_bytes:
             raise too_large(
                 f"Request must be smaller than {quotas.sync_payload_bytes} bytes for the "
-                "InvokeFunction operation"
+                f"{operation} operation"
             )
         if not payload:
             return b"{}"
