@@ -70,9 +70,7 @@ class Browser:
             keys = Credentials(sign.access_key_id, sign.secret)
             SigV4Auth(keys, "lambda", "us-east-1").add_auth(request)
             named = dict(request.headers.items())
-        request = urllib.request.Request(
-            self.endpoint + path, data, named, method=method
-        )
+        request = urllib.request.Request(self.endpoint + path, data, named, method=method)
         return await asyncio.to_thread(_open, request)
 
     def answers(self, payload: Any, error: str = "") -> None:
@@ -259,9 +257,3 @@ async def test_cross_origin_calls_are_the_configs_affair(browser: Browser) -> No
     )
     assert (got.status, got.headers["access-control-max-age"]) == (200, "60")
     assert len(browser.here.invoker.calls) == calls
-
-
-async def test_streamed_answers_are_not_there_yet(browser: Browser) -> None:
-    await browser.make(InvokeMode="RESPONSE_STREAM")
-    got = await browser.get()
-    assert got.status == 501 and b"RESPONSE_STREAM" in got.body

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import contextlib
 import re
 import socket
 from typing import Any
@@ -354,10 +355,8 @@ class _Connection(asyncio.Protocol):
         self._streaming = False
         words = "The response ended before it was whole"
         body = orjson.dumps({"errorMessage": words, "errorType": TRUNCATED})
-        try:
+        with contextlib.suppress(NotNow):  # the runtime was stopped, as its caller has heard
             self.session.http_stream_error(self, TRUNCATED, body)
-        except NotNow:
-            pass  # the runtime was stopped, as its caller has heard
 
     def pause_reading(self) -> None:
         if self._transport is not None and not self._transport.is_closing():

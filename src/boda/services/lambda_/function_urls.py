@@ -12,16 +12,17 @@ import re
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from boda.core.errors import AwsError, not_implemented
+from boda.core.errors import AwsError
 from boda.core.principal import ANONYMOUS, Principal
 from boda.gateway.authentication import Authenticator, Malformed, read_claim, refusal
 from boda.gateway.exchange import RequestKeys
 from boda.gateway.service import Need
 from boda.gateway.wire import WireRequest, WireResponse
 from boda.invoke.call import Call
+from boda.invoke.streaming import open_stream
 from boda.runtime import trace
 from boda.runtime.function import FunctionVersion
-from boda.services.lambda_ import url_messages
+from boda.services.lambda_ import url_messages, url_stream
 from boda.services.lambda_.core import Core
 from boda.services.lambda_.errors import recursive
 from boda.services.lambda_.identifiers import LATEST, Identifier
@@ -82,8 +83,6 @@ class FunctionUrls:
         if not isinstance(body, bytes):
             body = await body.read(self._core.quotas.sync_payload_bytes)
         caller = self._admit(request, body, identifier, config)
-        if config.get("InvokeMode") == "RESPONSE_STREAM":
-            raise not_implemented("lambda", "InvokeFunctionUrl", "RESPONSE_STREAM")
         response = await self._invoke(request, body, identifier, config, caller, request_id)
         if cors:
             response.headers = [
@@ -173,9 +172,11 @@ class FunctionUrls:
         payload = json.dumps(event).encode()
         if len(payload) > self._core.quotas.sync_payload_bytes:
             raise AwsError("RequestEntityTooLargeException", "Request is too large.", 413)
-        outcome = await self._invoker.invoke(
-            Call(version, payload, request_id, identifier.named_arn, trace_id=run_under)
-        )
+        call = Call(version, payload, request_id, identifier.named_arn, trace_id=run_under)
+        if config.get("InvokeMode") == "RESPONSE_STREAM":
+            answer = await open_stream(self._invoker, call, self._core.clock)
+            return await url_stream.response(answer) or _internal()
+        outcome = await self._invoker.invoke(call)
         if outcome.function_error:
             return _internal()
         return url_messages.response(outcome.payload) or _internal()

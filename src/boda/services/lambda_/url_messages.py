@@ -116,13 +116,10 @@ def response(payload: bytes) -> WireResponse | None:
         return None
     if not isinstance(answer, dict) or "statusCode" not in answer:
         return _plain(200, answer, {}, [])
-    status, headers = answer["statusCode"], answer.get("headers") or {}
-    cookies = answer.get("cookies") or []
-    if isinstance(status, str) and status.isascii() and status.isdigit():
-        status = int(status)
-    whole = isinstance(status, int) and not isinstance(status, bool) and 200 <= status <= 599
-    if not whole or not isinstance(headers, dict) or not isinstance(cookies, list):
+    head = _head(answer)
+    if head is None:
         return None
+    status, headers, cookies = head
     body = answer.get("body")
     if answer.get("isBase64Encoded") is True:
         try:
@@ -132,15 +129,59 @@ def response(payload: bytes) -> WireResponse | None:
     return _plain(status, "" if body is None else body, headers, cookies)
 
 
+def streamed_head(prelude: bytes) -> WireResponse | None:
+    """The head of a streamed answer, from the object before its eight zero bytes; no body yet."""
+    try:
+        answer = json.loads(prelude)
+    except (ValueError, RecursionError):
+        return None
+    head = _head({"statusCode": 200, **answer}) if isinstance(answer, dict) else None
+    if head is None:
+        return None
+    status, headers, cookies = head
+    lines = _lines({"content-type": "application/octet-stream", **_lower(headers)}, cookies)
+    return WireResponse(status, lines) if lines is not None else None
+
+
+def typed_head(content_type: str) -> WireResponse:
+    """The head of a streamed answer that says only of what type it is."""
+    lines = _lines({"content-type": content_type}, []) if content_type else None
+    return WireResponse(200, lines or [("content-type", "application/octet-stream")])
+
+
+def _head(answer: Mapping[str, Any]) -> tuple[int, Mapping[str, Any], list[Any]] | None:
+    """Status, headers and cookies; None where they are none."""
+    status, headers = answer["statusCode"], answer.get("headers") or {}
+    cookies = answer.get("cookies") or []
+    if isinstance(status, str) and status.isascii() and status.isdigit():
+        status = int(status)
+    whole = isinstance(status, int) and not isinstance(status, bool) and 200 <= status <= 599
+    if not whole or not isinstance(headers, dict) or not isinstance(cookies, list):
+        return None
+    return status, headers, cookies
+
+
+def _lower(headers: Mapping[str, Any]) -> dict[str, str]:
+    return {str(name).lower(): _value(value) for name, value in headers.items()}
+
+
+def _lines(named: Mapping[str, str], cookies: list[Any]) -> list[tuple[str, str]] | None:
+    """The answer's headers; None where one is not fit to be sent."""
+    lines = [(name, value) for name, value in named.items() if name not in _HOPS]
+    lines += [("set-cookie", str(cookie)) for cookie in cookies]
+    lines = [(name, value) for name, value in lines if name != "content-length"]
+    if not all(_NAME.fullmatch(name) and value.isprintable() for name, value in lines):
+        return None
+    return lines
+
+
 def _plain(
     status: int, body: Any, headers: Mapping[str, Any], cookies: list[Any]
 ) -> WireResponse | None:
-    named = {str(name).lower(): _value(value) for name, value in headers.items()}
-    lines = [("set-cookie", str(cookie)) for cookie in cookies]
+    named = _lower(headers)
     named.setdefault("content-type", "application/json")
-    lines = [(name, value) for name, value in named.items() if name not in _HOPS] + lines
-    lines = [(name, value) for name, value in lines if name != "content-length"]
-    if not all(_NAME.fullmatch(name) and value.isprintable() for name, value in lines):
+    lines = _lines(named, cookies)
+    if lines is None:
         return None
     if isinstance(body, str):
         body = body.encode(errors="replace")
