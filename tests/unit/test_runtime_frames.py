@@ -146,3 +146,63 @@ def test_a_trace_keeps_its_root_and_sampling():
     assert header.startswith(
         "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=ffffffffffffffff;Sampled=1;Lineage=8:"
     )
+
+
+PARTS = [
+    (frame(6, ID + b"text/plain"), frames.Begin(ID, "text/plain")),
+    (frame(6, ID), frames.Begin(ID, "")),
+    (frame(7, ID + b"x" * frames.MAX_PART), frames.Part(ID, b"x" * frames.MAX_PART)),
+    (frame(7, ID), frames.Part(ID, b"")),
+    (frame(8, ID), frames.End(ID)),
+]
+
+
+@given(st.lists(st.sampled_from(PARTS), max_size=4), st.integers(1, 70_000))
+@settings(deadline=None, max_examples=30)
+def test_frames_of_streams_are_found_however_they_are_cut(chosen, size):
+    stream = b"".join(data for data, _ in chosen)
+    reader = FrameReader()
+    events = []
+    for start in range(0, len(stream), size):
+        events += reader.feed(stream[start : start + size])
+    assert events == [event for _, event in chosen]
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        (6, ID + b"t" * (frames.MAX_CONTENT_TYPE + 1)),
+        (7, ID + b"x" * (frames.MAX_PART + 1)),
+        (8, ID + b"x"),
+        (6, b"short"),
+        (7, b""),
+    ],
+)
+@pytest.mark.parametrize("size", [7, 1 << 20])
+def test_frames_of_streams_are_bounded(kind, body, size):
+    data = frame(kind, body) + bytes(8)
+    reader = FrameReader()
+    with pytest.raises(FrameError):
+        for start in range(0, len(data), size):
+            reader.feed(data[start : start + size])
+    assert len(reader._buffer) <= frames.MAX_PART
+
+
+def test_a_streamed_answer_is_begun_once_and_ended_once():
+    talk = Conversation()
+    for event in ("next", "invoke", "stream", "part", "part", "end"):
+        talk.move(event)
+    for event in ("part", "end", "error", "stream", "response"):
+        with pytest.raises(Refused):
+            talk.move(event)
+    for event in ("next", "invoke"):
+        talk.move(event)
+    for event in ("part", "end"):
+        with pytest.raises(Refused):
+            talk.move(event)
+    talk.move("stream")
+    for event in ("stream", "response", "next", "invoke"):
+        with pytest.raises(Refused):
+            talk.move(event)
+    talk.move("error")
+    assert talk.state == "answered"
