@@ -67,8 +67,8 @@ ROLE_CREDENTIALS_S = 12 * 3600.0
 
 SCHEMA_VERSION = 1
 _DESCRIPTORS = 65_536
-GRACE_S = 25.0
-"""How long running invocations may take to finish after a signal to stop."""
+GRACE_S = 900.0
+"""How long running invocations may take to finish after a signal to stop: none runs longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +81,7 @@ class Settings:
     auth: Literal["sigv4", "open"] = "sigv4"
     isolation: Literal["full", "process"] = "full"
     network: bool = True
+    grace_s: float = GRACE_S
     quotas: lambda_.Quotas = lambda_.Quotas()  # noqa: RUF009 (frozen)
     account: str = DEFAULT_ACCOUNT
 
@@ -118,7 +119,7 @@ async def _run(settings: Settings) -> int:
         busy = platform.running()
         if busy:
             print(
-                f"boda: waiting up to {GRACE_S:.0f} s for {busy} running "
+                f"boda: waiting up to {settings.grace_s:.0f} s for {busy} running "
                 f"invocation{'s' if busy > 1 else ''}; interrupt again to end them now.",
                 file=sys.stderr,
                 flush=True,
@@ -223,7 +224,7 @@ class Platform:
                 listening, environment
             ),
         )
-        self._later("fleet", lambda: fleet.close(GRACE_S))
+        self._later("fleet", lambda: fleet.close(settings.grace_s))
         invoker = self.invoker = Invoker(fleet, concurrency, functions, recorder)
         post_office = delivery.build(
             database,
@@ -308,9 +309,14 @@ class Platform:
         await buckets.start()
         self._later("s3", buckets.stop)
         await server.start()
-        self._later("server", lambda: server.stop(GRACE_S))
+
+        async def stop_server() -> None:
+            recorder.end_subscriptions()
+            await server.stop(settings.grace_s)
+
+        self._later("server", stop_server)
         await post_office.start()
-        self._later("delivery", lambda: post_office.stop(GRACE_S))
+        self._later("delivery", lambda: post_office.stop(settings.grace_s))
         self.endpoint = f"http://{_in_url(settings.host)}:{server.port}"
         self._folder.write_address(self.endpoint)
         self._warn(findings)

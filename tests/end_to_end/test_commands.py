@@ -229,6 +229,19 @@ def test_a_second_interrupt_ends_what_runs(own_boda: Boda, name: str) -> None:
     assert ended == ["The execution environment was stopped."]
 
 
+def test_a_live_tail_does_not_hold_up_a_stop(own_boda: Boda) -> None:
+    own_boda.start()
+    logs = own_boda.client("logs", inject_host_prefix=False)
+    logs.create_log_group(logGroupName="/watched")
+    arn = "arn:aws:logs:us-east-1:000000000000:log-group:/watched"
+    tail = iter(logs.start_live_tail(logGroupIdentifiers=[arn])["responseStream"])
+    assert "sessionStart" in next(tail)
+    begin = time.monotonic()
+    assert own_boda.stop() == 0
+    assert time.monotonic() - begin < 20
+    assert all("sessionUpdate" in event for event in tail)
+
+
 def test_everything_is_there_after_a_restart(own_boda: Boda, name: str) -> None:
     own_boda.start()
     own_boda.function(name, "def lambda_handler(e, c): return 'still here'\n")

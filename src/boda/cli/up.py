@@ -46,6 +46,15 @@ def up(
     network: Annotated[
         bool, typer.Option(help="Let functions reach the internet where the machine permits it.")
     ] = True,
+    grace: Annotated[
+        float,
+        typer.Option(
+            envvar="BODA_GRACE",
+            min=0,
+            metavar="SECONDS",
+            help="How long running invocations may take to finish when boda is stopped.",
+        ),
+    ] = 900,
     quota: Annotated[
         list[str] | None,
         typer.Option(
@@ -71,6 +80,7 @@ def up(
         auth=auth.value,
         isolation=isolation.value,
         network=network,
+        grace_s=grace,
         quotas=quotas,
     )
     sys.exit(run(settings))

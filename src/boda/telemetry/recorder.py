@@ -117,8 +117,7 @@ class Recorder(Telemetry):
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        for subscription in list(self._subscriptions):
-            subscription.close()
+        self.end_subscriptions()
         try:
             await self.flush()
         except Exception as error:
@@ -230,6 +229,11 @@ class Recorder(Telemetry):
         )
         self._subscriptions.append(subscription)
         return subscription
+
+    def end_subscriptions(self) -> None:
+        """End every live tail, so that no answer goes on for ever while the platform stops."""
+        for subscription in list(self._subscriptions):
+            subscription.close()
 
     async def usage(self, account: str, month: str) -> list[Usage]:
         """Sums of a ``YYYY-MM`` month per region, function and version. ValueError if no month."""
