@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import http.client
 import io
 import json
 import time
@@ -214,3 +215,70 @@ def test_a_custom_runtime_streams_over_http(boda: Boda, name: str) -> None:
     assert "Runtime.TruncatedResponse" in cut.complete["ErrorDetails"]
     joined = client.invoke(FunctionName=name)
     assert joined["Payload"].read() == b"one two"
+
+
+PAGE = """
+import time
+
+def lambda_handler(event, context):
+    yield {"statusCode": 203, "headers": {"Content-Type": "text/html"}, "cookies": ["a=1"]}
+    yield "<p>"
+    time.sleep(1.2)
+    if event["rawPath"] == "/fail":
+        raise ValueError("half-way")
+    yield "done"
+"""
+
+
+def test_a_function_url_streams(boda: Boda, name: str) -> None:
+    boda.function(name, PAGE)
+    client = boda.client("lambda")
+    url = client.create_function_url_config(
+        FunctionName=name, AuthType="NONE", InvokeMode="RESPONSE_STREAM"
+    )["FunctionUrl"]
+    client.add_permission(
+        FunctionName=name,
+        StatementId="url",
+        Action="lambda:InvokeFunctionUrl",
+        Principal="*",
+        FunctionUrlAuthType="NONE",
+    )
+    host = url.removeprefix("http://").rstrip("/")
+
+    def get(path: str) -> http.client.HTTPResponse:
+        connection = http.client.HTTPConnection("127.0.0.1", boda.port, timeout=20)
+        connection.request("GET", path, headers={"Host": host})
+        return connection.getresponse()
+
+    get("/").read()  # the first one also starts an environment
+    began = time.perf_counter()
+    answer = get("/")
+    assert (answer.status, answer.headers["Content-Type"]) == (203, "text/html")
+    assert answer.headers["Set-Cookie"] == "a=1"
+    assert answer.read(3) == b"<p>" and time.perf_counter() - began < 1.0
+    assert answer.read() == b"done" and time.perf_counter() - began >= 1.2
+    with pytest.raises(http.client.IncompleteRead):
+        get("/fail").read()
+    assert client.invoke(FunctionName=name, Payload=b'{"rawPath": "/"}')["StatusCode"] == 200
+
+
+def test_a_client_that_hangs_up_does_not_stop_the_function(boda: Boda, name: str) -> None:
+    boda.function(name, SOURCE.replace('time.sleep(event.get("wait", 0))', "time.sleep(1)"))
+    client = boda.client("lambda")
+    stream = client.invoke_with_response_stream(FunctionName=name, Payload=b'{"kib": 12800}')
+    assert next(iter(stream["EventStream"]))["PayloadChunk"]["Payload"] == b"first"
+    stream["EventStream"].close()
+    logs = boda.client("logs")
+    until = time.monotonic() + 20
+    while True:
+        found = logs.filter_log_events(logGroupName=f"/aws/lambda/{name}", filterPattern="REPORT")[
+            "events"
+        ]
+        if found:
+            break
+        assert time.monotonic() < until, "it never came to its end"
+        time.sleep(0.1)
+    report = found[0]["message"]
+    took_ms = float(report.split("\tDuration: ")[1].split(" ms")[0])
+    assert 1000 <= took_ms < 2900, "nobody slowed it down"
+    assert "Status:" not in report
