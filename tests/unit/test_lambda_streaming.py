@@ -134,7 +134,7 @@ async def test_what_is_refused_before_the_first_byte_is_an_ordinary_error(
 async def test_a_dry_run_runs_nothing(boto: tuple[World, Any]) -> None:
     here, aws = boto
     out = await answer(aws.invoke_with_response_stream, FunctionName="f", InvocationType="DryRun")
-    assert (out["StatusCode"], out["ExecutedVersion"]) == (204, "$LATEST")
+    assert out["StatusCode"] == 204 and "ExecutedVersion" not in out
     assert not here.invoker.calls
 
 

@@ -292,7 +292,7 @@ def test_secrets_are_not_repeated(models: Models) -> None:
     assert error.message == (
         "1 validation error detected: Value at 'environment.variables' failed to satisfy "
         "constraint: Map keys must satisfy constraint: [Member must satisfy regular expression "
-        "pattern: [a-zA-Z]([a-zA-Z0-9_])+]"
+        "pattern: [a-zA-Z]([a-zA-Z0-9_])+, Member must not be null]"
     )
 
 

@@ -268,10 +268,7 @@ class _Compiler:
         def fine(value: Any) -> bool:
             return all(item is not None and (test is None or test(item)) for item in value)
 
-        asked = self._asked(shape.member)
-        if self._service == "lambda" or not asked:
-            asked = [*asked, _NULL]
-        sentence = f"Member must satisfy constraint: [{', '.join(asked)}]"
+        sentence = f"Member must satisfy constraint: [{', '.join(self._held(shape.member))}]"
         checks = [*own, (fine, sentence)]
         return self._checked(shape, checks)
 
@@ -281,7 +278,7 @@ class _Compiler:
         values = self.rule(shape.value)
         if keys is not None:
             test_key = keys.ok
-            sentence = f"Map keys must satisfy constraint: [{', '.join(self._asked(shape.key))}]"
+            sentence = f"Map keys must satisfy constraint: [{', '.join(self._held(shape.key))}]"
             own.append((lambda value: all(test_key(key) for key in value), sentence))
         scalar = _is_scalar(shape.value)
         test = values.ok if values is not None else None
@@ -290,8 +287,7 @@ class _Compiler:
             return all(item is not None and (test is None or test(item)) for item in value.values())
 
         if scalar:
-            asked = self._asked(shape.value) or [_NULL]
-            sentence = f"Map value must satisfy constraint: [{', '.join(asked)}]"
+            sentence = f"Map value must satisfy constraint: [{', '.join(self._held(shape.value))}]"
             return self._checked(shape, [*own, (fine, sentence)])
 
         def ok(value: Any) -> bool:
@@ -384,6 +380,14 @@ class _Compiler:
         if shape.metadata.get("enum"):
             asked.append(self._enum_sentence(shape.metadata["enum"], alone=False))
         return asked
+
+    def _held(self, shape: Shape) -> list[str]:
+        """As ``_asked``, with that none may be null where the service lists that too.
+
+        Recorded: Lambda always does, the others where nothing else is asked.
+        """
+        asked = self._asked(shape)
+        return [*asked, _NULL] if self._service == "lambda" or not asked else asked
 
     def _checked(self, shape: Shape, checks: list[tuple[Ok, str]]) -> _Rule:
         tests = [holds for holds, _ in checks]

@@ -96,7 +96,7 @@ class InvocationOperations:
         content = self._payload(payload, invocation_type)
         context = self._client_context(client_context) if client_context else ""
         if invocation_type == "DryRun":
-            return Answer({"ExecutedVersion": version.version}, 204)
+            return Answer({}, 204)  # nothing is executed, so no executed version either
         header = ctx.headers.get(_TRACE_HEADER, "")
         if not version.runtime or version.file_systems:
             raise cannot_run(version)
@@ -138,7 +138,7 @@ class InvocationOperations:
         content = self._payload(payload, invocation_type, "InvokeWithResponseStream")
         context = self._client_context(client_context) if client_context else ""
         if invocation_type == "DryRun":
-            return Answer({"ExecutedVersion": version.version}, 204)
+            return Answer({}, 204)  # nothing is executed, so no executed version either
         if not version.runtime or version.file_systems:
             raise cannot_run(version)
         run_under = self._runs_under(identifier, version, ctx.headers.get(_TRACE_HEADER, ""))
