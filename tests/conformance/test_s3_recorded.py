@@ -6,7 +6,6 @@ ones, member for member.
 
 from __future__ import annotations
 
-import asyncio
 import datetime as dt
 import json
 from collections.abc import AsyncIterator
@@ -14,60 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError
 
 from support.recorded import Held, recorded
-from support.s3_world import OTHER_ACCOUNT, World, s3_world
-
-
-class Stage:
-    """A world with one bucket, and the answers by step."""
-
-    def __init__(self, world: World) -> None:
-        self.world = world
-        self.client = world.client()
-        self.bucket = "a-bucket"
-        self.steps: dict[str, Any] = {}
-
-    async def __call__(self, step: str, operation: str, **params: Any) -> Any:
-        """Call and note the answer under ``step`` ("" notes nothing)."""
-        params.setdefault("Bucket", self.bucket)
-        if operation == "list_buckets":
-            del params["Bucket"]
-        try:
-            answer = await asyncio.to_thread(getattr(self.client, operation), **params)
-        except ClientError as error:
-            answer = error.response
-        noted = json.loads(json.dumps(answer, default=str)) if step else {}
-        meta = answer.get("ResponseMetadata", {})
-        if step:
-            noted["ResponseMetadata"] = {
-                "HTTPHeaders": {},
-                "HTTPStatusCode": meta.get("HTTPStatusCode"),
-            }
-            if "Body" in answer:
-                data = await asyncio.to_thread(answer["Body"].read)
-                noted["Body"] = data.decode()
-            self.steps[step] = noted
-        return answer
-
-    def check(self, name: str, case: str, *, without: tuple[str, ...] = ()) -> None:
-        """Hold the noted steps against the recording; ``without`` names steps not played."""
-        wanted = recorded("s3", name, case)
-        left = set(wanted) - set(self.steps) - set(without)
-        assert not left, f"steps not played: {sorted(left)}"
-        held = Held()
-        lines = []
-        for step in wanted:
-            if step in without:
-                continue
-            expected = wanted[step]
-            if isinstance(expected, dict) and expected.get("Body") == "":
-                expected = {**expected, "Body": self.steps[step].get("Body", "")}
-            if "HTTPHeaders" not in expected.get("ResponseMetadata", {"HTTPHeaders": 0}):
-                expected["ResponseMetadata"]["HTTPHeaders"] = {}
-            lines += held.differences(expected, self.steps[step], step)
-        assert not lines, "\n".join(lines)
+from support.s3_stage import Stage, versioned
+from support.s3_world import OTHER_ACCOUNT, s3_world
 
 
 @pytest.fixture
@@ -76,10 +25,6 @@ async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
         stage = Stage(world)
         await stage("", "create_bucket")
         yield stage
-
-
-async def _versioned(s: Stage, status: str = "Enabled") -> None:
-    await s("", "put_bucket_versioning", VersioningConfiguration={"Status": status})
 
 
 # Objects
@@ -138,11 +83,11 @@ async def test_version_of_an_unversioned_bucket(stage: Stage) -> None:
 async def test_suspended_versioning(stage: Stage) -> None:
     s = stage
     key = "test-delete-suspended"
-    await _versioned(s)
+    await versioned(s)
     await s("put-object-0", "put_object", Key=key, Body=b"test-version-0")
     s.steps.clear()
     await s("", "put_object", Key=key, Body=b"test-version-1")
-    await _versioned(s, "Suspended")
+    await versioned(s, "Suspended")
     await s("list-suspended", "list_object_versions")
     first = s.steps["list-suspended"]["Versions"]
     assert [v["IsLatest"] for v in first] == [True, False]
@@ -164,7 +109,7 @@ async def test_suspended_versioning(stage: Stage) -> None:
 async def test_object_attributes_of_versions(stage: Stage) -> None:
     s = stage
     key = "key-attrs-versioned"
-    await _versioned(s)
+    await versioned(s)
     v1 = await s("put-obj-v1", "put_object", Key=key, Body=b"test-v1")
     await s("put-obj-v2", "put_object", Key=key, Body=b"test-v2-x")
     wanted = ["StorageClass", "ETag", "ObjectSize"]
@@ -189,7 +134,7 @@ async def test_object_attributes_of_versions(stage: Stage) -> None:
 async def test_deleted_versions_and_markers(stage: Stage) -> None:
     s = stage
     key = "test-key-versioned"
-    await _versioned(s)
+    await versioned(s)
     v1 = (await s("", "put_object", Key=key, Body=b"something"))["VersionId"]
     v2 = (await s("", "put_object", Key=key, Body=b"something-v2"))["VersionId"]
     await s("list-objects-v2", "list_objects_v2")
@@ -207,7 +152,7 @@ async def test_deleted_versions_and_markers(stage: Stage) -> None:
 
 async def test_buckets_with_versions_stay(stage: Stage) -> None:
     s = stage
-    await _versioned(s)
+    await versioned(s)
     version = (await s("", "put_object", Key="k", Body=b"x"))["VersionId"]
     marker = (await s("", "delete_object", Key="k"))["VersionId"]
     await s("delete-with-obj-and-delete-marker", "delete_bucket")
@@ -221,7 +166,7 @@ async def test_buckets_with_versions_stay(stage: Stage) -> None:
 async def test_acl_of_delete_markers(stage: Stage) -> None:
     s = stage
     key = "test-key-versioned"
-    await _versioned(s)
+    await versioned(s)
     await s("put-obj-1", "put_object", Key=key, Body=b"something")
     await s("put-obj-2", "put_object", Key=key, Body=b"something-v2")
     marker = (await s("delete-object", "delete_object", Key=key))["VersionId"]
@@ -245,7 +190,7 @@ async def test_conditional_writes_are_validated(stage: Stage) -> None:
 async def test_write_only_where_nothing_is(stage: Stage) -> None:
     s = stage
     key = "test-precondition"
-    await _versioned(s)
+    await versioned(s)
     await s("put-obj", "put_object", Key=key)
     await s("put-obj-if-none-match", "put_object", Key=key, IfNoneMatch="*")
     await s("del-obj", "delete_object", Key=key)
@@ -271,7 +216,7 @@ async def test_copies_with_conditions(stage: Stage) -> None:
 async def test_copies_of_what_is_not_there(stage: Stage) -> None:
     s = stage
     key = "random-src-key"
-    await _versioned(s)
+    await versioned(s)
     source = {"Bucket": s.bucket, "Key": key}
     await s("copy-object-src-bucket-not-exists", "copy_object", Key="t",
             CopySource={"Bucket": "no-such-bucket-here", "Key": key})  # fmt: skip
@@ -780,7 +725,7 @@ async def test_uploads_that_were_overtaken(stage: Stage) -> None:
 
 async def test_lists_of_versions(stage: Stage) -> None:
     s = stage
-    await _versioned(s)
+    await versioned(s)
     first = [await s("", "put_object", Key=f"test_{i}", Body=b"version 1") for i in range(3)]
     for i in range(3):
         if i == 2:
@@ -816,7 +761,7 @@ async def test_lists_of_versions(stage: Stage) -> None:
 
 async def test_common_prefixes_of_versions(stage: Stage) -> None:
     s = stage
-    await _versioned(s)
+    await versioned(s)
     for key in ("folder/aSubfolder/subFile1", "folder/aSubfolder/subFile2", "folder/file1",
                 "folder/file2"):  # fmt: skip
         await s("", "put_object", Key=key, Body=b"content-xxx")

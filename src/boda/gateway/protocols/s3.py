@@ -71,7 +71,11 @@ class S3(RestXml):
         return AwsError("MalformedXML", _MALFORMED_XML)
 
     def request_id_headers(self, request_id: str) -> Headers:
-        return [("x-amz-request-id", request_id), ("x-amz-id-2", _host_id(request_id))]
+        return [
+            ("x-amz-request-id", request_id),
+            ("x-amz-id-2", _host_id(request_id)),
+            ("Server", "AmazonS3"),
+        ]
 
     def default_blob_type(self, op: OperationModel) -> str:
         return "binary/octet-stream"

@@ -66,7 +66,7 @@ class BucketOperations:
         there = await settled(self._insert(new))
         if there is not None:
             _check_there(ctx, new, *there)
-        place = f"/{bucket}" if ctx.region == "us-east-1" else _virtual_host(ctx, bucket)
+        place = f"/{bucket}" if region == "us-east-1" else _virtual_host(ctx, bucket)
         return {"Location": place, "BucketArn": names.bucket_arn(bucket)}
 
     async def _insert(self, new: Bucket) -> tuple[str, str] | None:
@@ -169,13 +169,14 @@ class BucketOperations:
     @operation("HeadBucket", authorize=on_bucket("s3:ListBucket"))
     async def head_bucket(
         self, ctx: Context, *, bucket: str, expected_bucket_owner: str | None = None
-    ) -> dict[str, Any]:
+    ) -> Answer:
         found = self.core.bucket(bucket, expected_bucket_owner)
-        return {
+        output = {
             "BucketArn": found.arn,
             "BucketRegion": found.region,
             "AccessPointAlias": False,
         }
+        return Answer(output, headers={"Content-Type": "application/xml"})
 
     @operation("GetBucketLocation", authorize=on_bucket("s3:GetBucketLocation"))
     async def get_bucket_location(

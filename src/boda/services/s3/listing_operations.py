@@ -7,7 +7,7 @@ import binascii
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from boda.gateway.service import Authorize, Context, Need, operation
+from boda.gateway.service import Answer, Authorize, Context, Need, operation
 from boda.services.s3 import attributes, errors, listing, names, rows
 from boda.services.s3.buckets import Bucket
 from boda.services.s3.core import Core
@@ -16,6 +16,9 @@ from boda.services.s3.rows import Upload, Version
 
 _LIMIT = 1000
 _LARGEST = 2**31 - 1
+
+
+_REGION = "x-amz-bucket-region"
 
 
 def _on_list(action: str) -> Authorize:
@@ -51,7 +54,7 @@ class ListingOperations:
         max_keys: int | None = None,
         encoding_type: str | None = None,
         expected_bucket_owner: str | None = None,
-    ) -> dict[str, Any]:
+    ) -> Answer:
         found = self.core.bucket(bucket, expected_bucket_owner)
         encode = _encoder(encoding_type)
         limit = _limit("max-keys", "maxKeys", max_keys)
@@ -72,7 +75,7 @@ class ListingOperations:
             output["Contents"] = [
                 {**_object_shown(each, encode), "Owner": owner} for each in page.items
             ]
-        return output
+        return Answer(output, headers={_REGION: found.region})
 
     @operation("ListObjectsV2", authorize=_on_list("s3:ListBucket"))
     async def list_objects_v2(
@@ -88,7 +91,7 @@ class ListingOperations:
         encoding_type: str | None = None,
         fetch_owner: bool = False,
         expected_bucket_owner: str | None = None,
-    ) -> dict[str, Any]:
+    ) -> Answer:
         found = self.core.bucket(bucket, expected_bucket_owner)
         encode = _encoder(encoding_type)
         limit = _limit("max-keys", "maxKeys", max_keys)
@@ -112,7 +115,7 @@ class ListingOperations:
         if page.items:
             owner = {"Owner": {"ID": names.canonical_id(found.account)}} if fetch_owner else {}
             output["Contents"] = [{**_object_shown(each, encode), **owner} for each in page.items]
-        return output
+        return Answer(output, headers={_REGION: found.region})
 
     @operation("ListObjectVersions", authorize=_on_list("s3:ListBucketVersions"))
     async def list_object_versions(
