@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
+import sys
 import zipfile
 from pathlib import Path
 from typing import IO
@@ -25,7 +27,7 @@ def install(interpreter: str, requirements: Path, target: Path) -> None:
     """
     done = subprocess.run(
         [
-            *(interpreter, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"),
+            *(*_pip(interpreter), "install", "--quiet", "--disable-pip-version-check"),
             *("--target", str(target), "--requirement", str(requirements)),
         ],
         stdin=subprocess.DEVNULL,
@@ -39,6 +41,13 @@ def install(interpreter: str, requirements: Path, target: Path) -> None:
         told = [line for line in lines if line.startswith("ERROR: ")] or lines[-1:]
         reason = told[0].removeprefix("ERROR: ")
         raise PlatformError(f"The requirements could not be installed: {reason}")
+
+
+def _pip(interpreter: str) -> list[str]:
+    """pip, run for that interpreter, which need not have one of its own (Debian's has none)."""
+    if importlib.util.find_spec("pip") is None:
+        return [interpreter, "-m", "pip"]
+    return [sys.executable, "-m", "pip", "--python", interpreter]
 
 
 def pack(folders: list[Path], target: IO[bytes], console: Console) -> None:
