@@ -1,5 +1,7 @@
 #!/usr/bin/env bash
-# The whole suite, in parallel; each test has its own port and folder.
+# The whole suite, in parallel; each test has its own port and folder, and nothing is left.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-exec .venv/bin/pytest -n "${TEST_WORKERS:-auto}" --dist worksteal "$@"
+folder=$(mktemp -d "${TMPDIR:-/tmp}/boda-test-XXXXXX")
+trap 'rm -rf "$folder"' EXIT
+.venv/bin/pytest -n "${TEST_WORKERS:-auto}" --dist worksteal --basetemp "$folder/t" "$@"
