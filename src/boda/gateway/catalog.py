@@ -135,15 +135,6 @@ class Installed:
         return found
 
 
-def _streamed(model: OperationModel) -> bool:
-    """Lambda's Invoke has a blob for its body too, but only what is marked so is a stream."""
-    shape = model.input_shape
-    payload = shape.serialization.get("payload") if shape is not None else None
-    if shape is None or payload is None:
-        return False
-    return bool(shape.members[payload].serialization.get("streaming"))
-
-
 def unknown_operation(style: str, operation: str, method: str, path: str) -> AwsError:
     """A request that means no operation of its service, in the family's words."""
     if style == "s3":

@@ -50,10 +50,6 @@ class Datapoint:
     minimum: float
     maximum: float
 
-    @property
-    def average(self) -> float:
-        return self.sum / self.samples
-
 
 class MetricBuffer:
     def __init__(self) -> None:

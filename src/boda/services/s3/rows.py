@@ -8,7 +8,7 @@ the newest), and the current version of a key is its first row. No operation rea
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -459,11 +459,6 @@ def drop_parts(
 
 
 # Blobs that wait to be deleted
-
-
-def throw_away(connection: Connection, contents: Iterable[str]) -> None:
-    for content in contents:
-        connection.execute(sa.insert(trash), {"content": content})
 
 
 def some_trash(connection: Connection, limit: int) -> list[str]:

@@ -93,10 +93,6 @@ class S3:
         """Whether there is a bucket of that name."""
         return self._core.buckets.find(bucket) is not None
 
-    def region_of(self, bucket: str) -> str:
-        """Raises NoSuchBucket."""
-        return self._core.bucket(bucket).region
-
 
 def build(database: Database, blobs: BlobStore, post: PostOffice, clock: Clock, ids: Ids) -> S3:
     """Make the service over its rows (``metadata`` of this package) and blobs."""
