@@ -16,6 +16,7 @@ import logging
 import math
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 from boda.core.clock import Clock
@@ -103,6 +104,11 @@ class Gone(Exception):
     """The environment died before it took the invocation; another one can."""
 
 
+Ended = Callable[[Outcome | None, Exception | None], None]
+"""Hears once how an invocation ended: with an outcome, or with an error and no outcome. It is
+called when the environment can take the next one, and must not raise."""
+
+
 class Environment:
     """See the module. ``start`` once; then ``run`` whenever it is available.
 
@@ -149,8 +155,7 @@ class Environment:
         self._tasks: set[asyncio.Task[None]] = set()
         self._watcher: asyncio.Task[None] | None = None
         self._call: Call | None = None
-        self._future: asyncio.Future[Outcome] | None = None
-        self._released: Callable[[], None] | None = None
+        self._ended: Ended | None = None
         self._sink: Sink | None = None
         self._begun_s = 0.0
         self._invoked_at = 0.0
@@ -205,8 +210,8 @@ class Environment:
         """End it now, whatever it does; a running invocation fails. Idempotent."""
         if self.state == "dead":
             return
-        self._abandon(AwsError("ServiceException", "The execution environment was stopped.", 500))
-        self._die(None)
+        stopped = AwsError("ServiceException", "The execution environment was stopped.", 500)
+        self._abandon(stopped)
 
     async def destroyed(self) -> None:
         """Return when everything it began has ended."""
@@ -315,19 +320,15 @@ class Environment:
 
     # Invocations
 
-    def run(self, call: Call, released: Callable[[], None]) -> asyncio.Future[Outcome]:
-        """Begin an invocation; the future gets its outcome, or Gone.
-
-        released: called when the invocation is over, even if its caller has gone away meanwhile;
-        not when the future gets Gone.
-        """
-        future: asyncio.Future[Outcome] = self._loop.create_future()
+    def run(self, call: Call, ended: Ended) -> None:
+        """Begin an invocation. ended: gets its outcome, or an AwsError, or Gone; perhaps before
+        this returns."""
         if self.state not in AVAILABLE:
-            future.set_exception(Gone())
-            return future
+            ended(None, Gone())
+            return
         self._move("assign")
         clock = self._clock
-        self._call, self._future, self._released = call, future, released
+        self._call, self._ended = call, ended
         self._begun_s = clock.monotonic()
         self._invoked_at = clock.now()
         self.invocations += 1
@@ -344,7 +345,6 @@ class Environment:
             self._spawn(self._reset())
         self._output.write(*self._reports.start(self._invoked_at, call.request_id))
         self._deadline.set(self._begun_s + self.version.timeout_s)
-        return future
 
     def _hand_over(self) -> None:
         call, session = self._call, self._session
@@ -377,7 +377,6 @@ class Environment:
             _log.warning("environment %s could not be reset: %s", self.id, error)
             if self.state == "resetting":
                 self._abandon(Gone())
-                self._die(None)
             return
         self._peak_bytes, self._sampled_s = 0, -math.inf
         sandbox.reset_peak()
@@ -385,18 +384,20 @@ class Environment:
             self._listen()
 
     def _abandon(self, error: Exception) -> None:
-        """Let go of the invocation in hand without an outcome."""
-        future, released = self._future, self._released
-        self._call = self._future = self._released = None
+        """Die, without an outcome for the invocation in hand."""
+        ended = self._let_go()
+        self._die(None)
+        if ended is not None:
+            ended(None, error)
+
+    def _let_go(self) -> Ended | None:
+        """Nothing more counts for the invocation in hand."""
+        ended = self._ended
+        self._call = self._ended = None
         if self._sink is not None:
             self._sink.detach()
             self._sink = None
-        if future is None:
-            return
-        if released is not None and not isinstance(error, Gone):
-            released()
-        if not future.done():
-            future.set_exception(error)
+        return ended
 
     # What the runtime says
 
@@ -430,9 +431,10 @@ class Environment:
             self._init_failed("error", error_type, body, "")
 
     def runtime_answered(self, payload: bytes, ready: bool) -> None:
-        self._conclude("success", payload, "", False)
+        tell = self._conclude("success", payload, "", False)
         if ready:
             self._finish()
+        tell()
 
     def runtime_streams(self, content_type: str, source: Source) -> None:
         call = self._call
@@ -458,9 +460,10 @@ class Environment:
         if not body and self._sink is not None:
             body = self._sink.payload  # it broke off without a word
         fault = error_type == RESPONSE_TOO_LARGE
-        self._conclude("error", body, error_type or "Runtime.Unknown", fault)
+        tell = self._conclude("error", body, error_type or "Runtime.Unknown", fault)
         if ready:
             self._finish()
+        tell()
 
     def runtime_broke(self, reason: str) -> None:
         _log.warning("environment %s of %s: %s", self.id, self.version.qualified_arn, reason)
@@ -468,11 +471,13 @@ class Environment:
         if self.state in ("init", "resetting"):
             self._init_failed("error", "Runtime.Unknown", None, words)
             return
+        tell = _nothing
         if self._call is not None:
             body = error_body("Runtime.Unknown", self._call.request_id, words)
-            self._conclude("error", body, "Runtime.Unknown", True)
+            tell = self._conclude("error", body, "Runtime.Unknown", True)
         if self.state != "dead":
             self._die(None)
+        tell()
 
     # What comes of it
 
@@ -510,23 +515,27 @@ class Environment:
         self._output.write(
             *self._reports.init_done(self._clock.now(), took_ms, phase, status, kind)
         )
+        tell = _nothing
         if self._call is not None:
             if body is None:
                 body = error_body(error_type or EXIT_ERROR, self._call.request_id, words)
-            self._conclude(status, body, error_type or EXIT_ERROR, True)
+            tell = self._conclude(status, body, error_type or EXIT_ERROR, True)
         self._init_ms = None
         self._move("fail")
         self._stop()
+        tell()
 
     def _fail(self, status: Status, error_type: str, words: str) -> None:
         """A timeout or the end of the process during the invocation."""
         call = self._call
         assert call is not None
         self._deafen()
-        self._conclude(status, error_body(error_type, call.request_id, words), error_type, True)
+        body = error_body(error_type, call.request_id, words)
+        tell = self._conclude(status, body, error_type, True)
         self._deadline.clear()
         self._move("fail")
         self._stop()
+        tell()
 
     def _stop(self) -> None:
         """Let no process of the runtime live on; then the environment can be reset."""
@@ -546,15 +555,17 @@ class Environment:
             self._move("stopped")
             self._available()
 
-    def _conclude(self, status: Status, payload: bytes, error_type: str, fault: bool) -> None:
-        """Give the caller the outcome, and telemetry what is to be told of it."""
-        call, future, released = self._call, self._future, self._released
-        if call is None or future is None or released is None:
-            return
-        self._call = self._future = self._released = None
-        if self._sink is not None:
-            self._sink.detach()
-            self._sink = None
+    def _conclude(
+        self, status: Status, payload: bytes, error_type: str, fault: bool
+    ) -> Callable[[], None]:
+        """Give telemetry what is to be told of the invocation.
+
+        Returns what gives its caller the outcome: to be called when this environment is ready
+        for the next invocation, which the caller may begin at once.
+        """
+        call, ended = self._call, self._let_go()
+        if call is None or ended is None:
+            return _nothing
         output = self._output
         output.drain()
         ended_s = self._clock.monotonic()
@@ -584,9 +595,7 @@ class Environment:
             output.end_tail() if call.tail else b"",
         )
         record(self._telemetry, call, outcome, self._invoked_at)
-        released()
-        if not future.done():
-            future.set_result(outcome)
+        return partial(ended, outcome, None)
 
     def _memory_mb(self, now_s: float) -> int:
         """The highest use so far. Invocations that follow closely share a measurement, which
@@ -627,3 +636,7 @@ class Environment:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+
+def _nothing() -> None:
+    """There is nobody to tell."""

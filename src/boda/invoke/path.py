@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
+from collections.abc import Callable
+
 from boda.core.errors import AwsError
 from boda.fleet.environment import Gone
 from boda.fleet.fleet import Fleet
@@ -12,6 +16,10 @@ from boda.runtime.call import Call, Outcome
 from boda.telemetry.contract import Telemetry
 
 _ATTEMPTS = 3
+_log = logging.getLogger(__name__)
+
+Done = Callable[[Outcome | None, BaseException | None], None]
+"""Hears once what came of a call: the outcome, or the error and no outcome."""
 
 
 class Invoker:
@@ -25,29 +33,45 @@ class Invoker:
         self._telemetry = telemetry
         functions.on_retired(fleet.retire)
 
-    async def invoke(self, call: Call) -> Outcome:
-        """The outcome, a function's own failure included.
+    def begin(self, call: Call, done: Done) -> None:
+        """Run a call; done is called exactly once, perhaps before this returns.
 
-        AwsError where the call could not be run: TooManyRequestsException (429) without
-        concurrency, ServiceException (500) without an environment. A caller that goes away leaves
-        its invocation running, and its lease with it.
+        It gets the outcome, a function's own failure included, or AwsError where the call could
+        not be run: TooManyRequestsException (429) without concurrency, ServiceException (500)
+        without an environment.
         """
-        lease = self._lease(call)
-        fleet = self._fleet
-        for _ in range(_ATTEMPTS):
-            environment = fleet.take(call.version, call.tenant)
-            if environment is None:
-                try:
-                    environment = await fleet.wait(call.version, call.tenant)
-                except BaseException:
-                    lease.release()
-                    raise
-            try:
-                return await environment.run(call, lease.release)
-            except Gone:
-                continue
-        lease.release()
-        raise AwsError("ServiceException", "The execution environment could not be started.", 500)
+        self._begin(call, done)
+
+    async def invoke(self, call: Call) -> Outcome:
+        """The outcome; raises as ``begin`` tells. A caller that goes away leaves its invocation
+        running, and its lease with it; a call that waits for an environment is given up."""
+        future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+
+        def done(outcome: Outcome | None, error: BaseException | None) -> None:
+            if future.done():
+                return
+            if outcome is not None:
+                future.set_result(outcome)
+            else:
+                future.set_exception(error or RuntimeError("no outcome"))
+
+        attempt = self._begin(call, done)
+        try:
+            return await future
+        except asyncio.CancelledError:
+            if attempt is not None:
+                attempt.give_up()
+            raise
+
+    def _begin(self, call: Call, done: Done) -> _Attempt | None:
+        try:
+            lease = self._lease(call)
+        except AwsError as error:
+            done(None, error)
+            return None
+        attempt = _Attempt(self._fleet, call, lease, done)
+        attempt.run()
+        return attempt
 
     def _lease(self, call: Call) -> Lease:
         try:
@@ -61,3 +85,66 @@ class Invoker:
         elif self._concurrency.has_provisioned(call.version):
             metric(self._telemetry, call, "ProvisionedConcurrencySpilloverInvocations", 1.0)
         return lease
+
+
+class _Attempt:
+    """A call on its way to an environment that takes it. Its lease returns when it is over."""
+
+    __slots__ = ("_call", "_done", "_fleet", "_gone", "_lease", "_waiting")
+
+    def __init__(self, fleet: Fleet, call: Call, lease: Lease, done: Done) -> None:
+        self._fleet = fleet
+        self._call = call
+        self._lease = lease
+        self._done = done
+        self._gone = 0
+        self._waiting: asyncio.Task[None] | None = None
+
+    def run(self) -> None:
+        call = self._call
+        environment = self._fleet.take(call.version, call.tenant)
+        if environment is not None:
+            environment.run(call, self._ended)
+        else:
+            self._waiting = asyncio.get_running_loop().create_task(self._wait())
+
+    def give_up(self) -> None:
+        """Wait no longer for an environment; an invocation that has begun goes on."""
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None:
+            waiting.cancel()
+            # Here, since a task that is cancelled before its first step never takes one.
+            self._over(None, asyncio.CancelledError())
+
+    async def _wait(self) -> None:
+        version, tenant = self._call.version, self._call.tenant
+        try:
+            # One may have become available before this task's turn came.
+            environment = self._fleet.take(version, tenant)
+            if environment is None:
+                environment = await self._fleet.wait(version, tenant)
+        except Exception as error:
+            self._waiting = None
+            self._over(None, error)
+            return
+        self._waiting = None
+        environment.run(self._call, self._ended)
+
+    def _ended(self, outcome: Outcome | None, error: Exception | None) -> None:
+        if error is None or type(error) is not Gone:
+            self._over(outcome, error)
+            return
+        self._gone += 1
+        if self._gone < _ATTEMPTS:
+            self.run()
+            return
+        words = "The execution environment could not be started."
+        self._over(None, AwsError("ServiceException", words, 500))
+
+    def _over(self, outcome: Outcome | None, error: BaseException | None) -> None:
+        self._lease.release()
+        try:
+            self._done(outcome, error)
+        except Exception:
+            # An environment's state must not hang on whoever listens.
+            _log.exception("what a call's end led to failed")
