@@ -15,13 +15,10 @@ import asyncio
 import logging
 import math
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
-from boda.core.clock import Clock
 from boda.core.errors import AwsError
-from boda.core.ids import Ids
 from boda.fleet.alarm import Alarm
 from boda.fleet.exits import (
     EXIT_ERROR,
@@ -35,61 +32,20 @@ from boda.fleet.lifecycle import AVAILABLE, State, move
 from boda.fleet.metering import record
 from boda.fleet.output import Output
 from boda.fleet.reports import Figures, Phase, Reports, Status, stream_name
-from boda.fleet.settings import FleetSettings
-from boda.fleet.variables import RoleCredential, variables
+from boda.fleet.surroundings import Closable, Snapshot, Surroundings
+from boda.fleet.variables import variables
 from boda.runtime.api import RuntimeApi
 from boda.runtime.call import Call, Outcome
 from boda.runtime.frames import Invocation
 from boda.runtime.function import FunctionVersion
 from boda.runtime.session import RESPONSE_TOO_LARGE, Session, too_large_body
 from boda.runtime.stream import Joined, Sink, Source
-from boda.sandbox.contract import Sandbox, SandboxError, Sandboxes, SandboxSpec
-from boda.telemetry.contract import StreamKey, Telemetry
+from boda.sandbox.contract import Sandbox, SandboxError, SandboxSpec
+from boda.telemetry.contract import StreamKey
 
 _log = logging.getLogger(__name__)
 
 _SAMPLE_EVERY_S = 0.02
-
-
-class Closable(Protocol):
-    def close(self) -> object: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What every environment of a fleet needs.
-
-    serve_endpoint: begins to serve AWS requests on a listening socket inside a sandbox.
-    """
-
-    sandboxes: Sandboxes
-    telemetry: Telemetry
-    clock: Clock
-    ids: Ids
-    credentials: Callable[[FunctionVersion], RoleCredential]
-    serve_endpoint: Callable[[Any, str], Closable]
-    settings: FleetSettings
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """What ``boda ps`` shows.
-
-    memory_bytes: now. memory_mb: the limit. pid: of the sandbox's init, or 0.
-    """
-
-    id: str
-    account: str
-    region: str
-    function: str
-    version: str
-    state: State
-    frozen: bool
-    memory_bytes: int
-    memory_mb: int
-    age_s: float
-    invocations: int
-    pid: int
 
 
 class Owner(Protocol):

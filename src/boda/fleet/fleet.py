@@ -16,10 +16,11 @@ from typing import Any
 from boda.core.clock import Clock
 from boda.core.errors import AwsError
 from boda.core.ids import Ids
-from boda.fleet.environment import Closable, Environment, Snapshot, Surroundings
+from boda.fleet.environment import Environment
 from boda.fleet.lifecycle import AVAILABLE
 from boda.fleet.pool import COULD_NOT_START, Pool, PoolKey, Waiter
 from boda.fleet.settings import FleetSettings, available_memory_mb
+from boda.fleet.surroundings import Closable, Snapshot, Surroundings
 from boda.fleet.variables import RoleCredential
 from boda.runtime.function import FunctionVersion
 from boda.sandbox.contract import Sandboxes

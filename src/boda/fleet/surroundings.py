@@ -1,0 +1,57 @@
+"""What the environments and templates of a fleet share, and how they describe themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from boda.core.clock import Clock
+from boda.core.ids import Ids
+from boda.fleet.settings import FleetSettings
+from boda.fleet.variables import RoleCredential
+from boda.runtime.function import FunctionVersion
+from boda.sandbox.contract import Sandboxes
+from boda.telemetry.contract import Telemetry
+
+
+class Closable(Protocol):
+    def close(self) -> object: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What every environment of a fleet needs.
+
+    serve_endpoint: begins to serve AWS requests on a listening socket inside a sandbox.
+    """
+
+    sandboxes: Sandboxes
+    telemetry: Telemetry
+    clock: Clock
+    ids: Ids
+    credentials: Callable[[FunctionVersion], RoleCredential]
+    serve_endpoint: Callable[[Any, str], Closable]
+    settings: FleetSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What ``boda ps`` shows.
+
+    state: an environment's, or ``template`` (``template-init`` until it can be forked).
+    memory_bytes: now. memory_mb: the limit. pid: of the sandbox's init, or 0.
+    """
+
+    id: str
+    account: str
+    region: str
+    function: str
+    version: str
+    state: str
+    frozen: bool
+    memory_bytes: int
+    memory_mb: int
+    age_s: float
+    invocations: int
+    pid: int
