@@ -75,7 +75,7 @@ async def measure(folder: Path, isolation: Any) -> dict[str, Any]:
         credentials=lambda version: _Key(),
         serve_endpoint=lambda listening, environment: _Open(),
     )
-    invoker = Invoker(fleet, Concurrency(), Functions(), recorder)
+    invoker = Invoker(fleet, Concurrency(requests_per_unit=0), Functions(), recorder)
     runtime = [name for name in catalogue if name.startswith("python")][-1]
     version = FunctionVersion(
         account="000000000000",

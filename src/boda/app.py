@@ -39,6 +39,7 @@ from boda.gateway.server import HttpServer
 from boda.gateway.service import Context, Need
 from boda.invoke.catalogue import Functions
 from boda.invoke.concurrency import Concurrency
+from boda.invoke.gauges import Gauges
 from boda.invoke.path import Invoker
 from boda.runtime.catalogue import Catalogue
 from boda.runtime.function import FunctionVersion
@@ -189,7 +190,12 @@ class Platform:
 
         authorizer = Authorizer(identity, clock, open_mode=settings.auth == "open")
         functions = Functions()
-        concurrency = Concurrency(settings.quotas.concurrent_executions)
+        concurrency = Concurrency(
+            settings.quotas.concurrent_executions,
+            requests_per_unit=settings.quotas.requests_per_environment,
+            monotonic=clock.monotonic,
+        )
+        Gauges(concurrency, recorder, clock)
         sandboxes = LinuxSandboxes(
             self._folder.sandbox,
             catalogue,

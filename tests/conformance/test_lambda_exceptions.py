@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from boda.core.errors import AwsError
+from boda.fleet.throttles import too_many
 from boda.gateway.models import Models
 from boda.gateway.service import Context
 from boda.invoke.call import Outcome
-from boda.invoke.concurrency import too_many
 from boda.services import lambda_
 from boda.services.lambda_ import rows
 from support.lambda_world import ROLE, World, package, world

@@ -16,8 +16,8 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
 from boda.core.clock import SystemClock
+from boda.fleet.throttles import too_many
 from boda.invoke.call import Outcome
-from boda.invoke.concurrency import too_many
 from support.identity import served
 from support.lambda_world import World, world
 

@@ -13,6 +13,7 @@ from boda.fleet.settings import FleetSettings
 from boda.invoke.call import Call, Outcome
 from boda.invoke.catalogue import Functions
 from boda.invoke.concurrency import Concurrency
+from boda.invoke.gauges import Gauges
 from boda.invoke.path import Invoker
 from boda.runtime.function import FunctionVersion
 from support.fake_sandbox import FakeSandboxes, FakeTelemetry, Keys
@@ -32,7 +33,8 @@ class Platform:
         self.refusal: AwsError | None = None
         self.endpoints: dict[str, bool] = {}
         self.functions = Functions()
-        self.concurrency = Concurrency()
+        self.concurrency = Concurrency(monotonic=self.clock.monotonic)
+        self.gauges = Gauges(self.concurrency, self.telemetry, self.clock)
         self.fleet = Fleet(
             self.sandboxes,
             self.telemetry,

@@ -120,10 +120,11 @@ async def test_metrics_by_function_and_by_qualifier(platform):
     await platform.invoker.invoke(call)
     by_function = (("FunctionName", "f"),)
     by_alias = (("FunctionName", "f"), ("Resource", "f:live"))
+    by_both = (("ExecutedVersion", "$LATEST"), *by_alias)
     counted = [(n, v, d) for n, v, d in platform.telemetry.metrics if n == "Invocations"]
-    assert counted == [("Invocations", 1.0, d) for d in (by_function, by_function, by_alias)]
+    expected = (by_function, by_function, by_alias, by_both)
+    assert counted == [("Invocations", 1.0, d) for d in expected]
     assert ("Errors", 0.0, by_alias) in platform.telemetry.metrics
-    assert ("ConcurrentExecutions", 1.0, by_function) in platform.telemetry.metrics
 
 
 async def test_handler_error_is_an_outcome(platform):

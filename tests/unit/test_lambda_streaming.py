@@ -16,8 +16,8 @@ from boda.core.arn import DEFAULT_ACCOUNT
 from boda.core.clock import SystemClock
 from boda.core.errors import AwsError
 from boda.core.principal import root_of
+from boda.fleet.throttles import too_many
 from boda.invoke.call import Call, Outcome
-from boda.invoke.concurrency import too_many
 from boda.runtime import trace
 from support.identity import answer, client, served
 from support.lambda_world import World, world

@@ -342,6 +342,7 @@ class Queue:
             event.invoked_arn,
             trace_id=run_under,
             tenant=event.tenant,
+            synchronous=False,
         )
         try:
             outcome = await self._invoker.invoke(call)

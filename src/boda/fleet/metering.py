@@ -38,23 +38,28 @@ def record(telemetry: Telemetry, call: Call, outcome: Outcome, at: float) -> Non
         telemetry.measure(version.account, version.region, NAMESPACE, values, dimensions)
 
 
-def metric(
-    telemetry: Telemetry,
-    call: Call,
-    name: str,
-    value: float,
-) -> None:
-    """One count, by function."""
+def count(telemetry: Telemetry, call: Call, name: str) -> None:
+    """One more, by function and by what the caller named."""
     version = call.version
-    dimensions = {"FunctionName": version.name}
-    telemetry.metric(version.account, version.region, NAMESPACE, name, value, dimensions)
+    for dimensions in _dimensions(call):
+        telemetry.metric(version.account, version.region, NAMESPACE, name, 1.0, dimensions)
+
+
+def qualifier_of(call: Call) -> str:
+    """By which the caller named the version or alias, or ""."""
+    arn = call.invoked_arn
+    return arn.rpartition(":")[2] if arn.count(":") == 7 else ""
 
 
 def _dimensions(call: Call) -> list[dict[str, str]]:
-    """By function, and by what the caller named where that was a version or an alias."""
+    """By function, and by what the caller named where that was a version or an alias; an alias
+    also with the version it led to."""
     name = call.version.name
     found = [{"FunctionName": name}]
-    if call.invoked_arn.count(":") == 7:
-        qualifier = call.invoked_arn.rpartition(":")[2]
-        found.append({"FunctionName": name, "Resource": f"{name}:{qualifier}"})
+    qualifier = qualifier_of(call)
+    if qualifier:
+        by = {"FunctionName": name, "Resource": f"{name}:{qualifier}"}
+        found.append(by)
+        if qualifier != call.version.version:
+            found.append({**by, "ExecutedVersion": call.version.version})
     return found

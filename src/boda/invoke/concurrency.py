@@ -1,27 +1,55 @@
-"""How many invocations may run at once, per account and per function.
+"""How many invocations may run at once and how many may begin in a second.
 
 Reserved concurrency guarantees a function its share and caps it; what nobody reserved is shared
 by the others (Lambda developer guide, "lambda-concurrency"). Provisioned concurrency sets aside a
 part, of the function's reservation or else of what is shared, for one version; what that version
 runs beyond it competes with the rest. Everything is per account and region.
+
+Each unit of concurrency stands for ten synchronous requests a second (the same page, "requests
+per second"), so a function may not begin more than ten times its reservation in a second, a
+version not more than ten times what is provisioned on what is provisioned, and all the others
+together not more than ten times what is shared. Asynchronous events are not counted.
+
+Law of this file: a lease costs the same however many functions there are.
 """
 
 from __future__ import annotations
 
-from boda.core.errors import AwsError
+from collections.abc import Callable, Iterator
+from time import monotonic as _monotonic
+
+from boda.core.rate import Rate
+from boda.fleet.throttles import too_many
 from boda.runtime.function import FunctionVersion
 
 ACCOUNT_LIMIT = 1000
 MINIMUM_UNRESERVED = 100
 """What reservations must leave unreserved."""
+REQUESTS_PER_UNIT = 10
+"""Synchronous requests a second for each unit of concurrency."""
 
 
 class Concurrency:
-    """Leases of concurrency. limit: of each account in each region."""
+    """Leases of concurrency. limit: of each account in each region.
 
-    def __init__(self, limit: int = ACCOUNT_LIMIT) -> None:
-        self.limit = limit
-        self._places: dict[tuple[str, str], _Place] = {}
+    requests_per_unit: how many synchronous calls may begin in a second for each unit of
+    concurrency; 0: as many as like. monotonic: seconds that never go back.
+    """
+
+    def __init__(
+        self,
+        limit: int = ACCOUNT_LIMIT,
+        *,
+        requests_per_unit: int = REQUESTS_PER_UNIT,
+        monotonic: Callable[[], float] = _monotonic,
+    ) -> None:
+        self._limit = limit
+        self._per_unit = requests_per_unit
+        self._monotonic = monotonic
+        self._places: dict[tuple[str, str], Place] = {}
+        self.on_active: Callable[[], None] | None = None
+        """Called before the first lease after ``quiet``."""
+        self._quiet = True
 
     def reserve(self, account: str, region: str, function: str, count: int | None) -> None:
         """Reserve so many for a function, or with None nothing any more. 0 turns it off.
@@ -29,141 +57,288 @@ class Concurrency:
         Whether the reservation leaves enough to others is the caller's rule (``unreserved``).
         """
         place = self._place(account, region)
-        if count is None:
-            place.reserved.pop(function, None)
-        else:
-            place.reserved[function] = count
+        found = place.function(function)
+        found.reserved = count
+        self._settle(place, found)
 
-    def provision(self, account: str, region: str, function: str, version: str, count: int) -> None:
-        """Set so many aside for one version of a function; 0: none."""
-        aside = self._place(account, region).aside
+    def provision(
+        self,
+        account: str,
+        region: str,
+        function: str,
+        version: str,
+        count: int,
+        named: tuple[str, ...] = (),
+    ) -> None:
+        """Set so many aside for one version of a function; 0: none. named: the qualifiers that
+        ask for them, under which metrics tell of their use."""
+        place = self._place(account, region)
+        found = place.function(function)
         if count:
-            aside.setdefault(function, {})[version] = count
-        elif version in aside.get(function, {}):
-            del aside[function][version]
-            if not aside[function]:
-                del aside[function]
+            share = found.shares.get(version)
+            if share is None:
+                share = found.shares[version] = Share()
+            share.count, share.named = count, named or (version,)
+            share.rate.set(count * self._per_unit, count * self._per_unit)
+        else:
+            found.shares.pop(version, None)
+        self._settle(place, found)
 
     def reserved(self, account: str, region: str, function: str) -> int | None:
-        return self._place(account, region).reserved.get(function)
+        found = self._found(account, region, function)
+        return None if found is None else found.reserved
 
     def unreserved(self, account: str, region: str) -> int:
         """What no function has reserved and no version has been given."""
-        return self._shared(self._place(account, region))
-
-    def has_provisioned(self, version: FunctionVersion) -> bool:
-        """Whether something is set aside for the version."""
-        place = self._places.get((version.account, version.region))
-        return place is not None and version.version in place.aside.get(version.name, ())
+        place = self._places.get((account, region))
+        return self._limit if place is None else place.shared
 
     def running(self, account: str, region: str, function: str) -> int:
-        return self._place(account, region).running.get(function, 0)
+        found = self._found(account, region, function)
+        return 0 if found is None else found.running
 
-    def lease(self, version: FunctionVersion) -> Lease:
-        """Room for one invocation, to be released. AwsError (429) where there is none."""
+    def lease(
+        self, version: FunctionVersion, qualifier: str = "", *, synchronous: bool = True
+    ) -> Lease:
+        """Room for one invocation, to be released. AwsError (429) where there is none.
+
+        qualifier: by which the caller named the version, "" for none.
+        """
         place = self._places.get((version.account, version.region))
         if place is None:
             place = self._place(version.account, version.region)
-        name = version.name
-        running = place.running.get(name, 0)
-        if place.aside and (found := place.aside.get(name)) is not None:
-            own = (name, version.version)
-            taken = place.provisioned_running.get(own, 0)
-            if taken < found.get(version.version, 0):
-                place.provisioned_running[own] = taken + 1
-                place.running[name] = running + 1
-                return Lease(place, name, False, running + 1, own)
-        reserved = place.reserved.get(name) if place.reserved else None
-        if reserved is not None:
-            if place.beside(name, running) >= reserved - place.set_aside(name):
+        function = place.functions.get(version.name)
+        if function is None:
+            function = place.function(version.name)
+        if self._quiet:
+            self._wake()
+        # A reservation that is made while others' calls still run guarantees its calls no more
+        # than the account has.
+        full = place.running >= self._limit
+        counted = synchronous and self._per_unit > 0
+        if function.shares and not full:
+            share = function.shares.get(version.version)
+            if (
+                share is not None
+                and share.running < share.count
+                and (not counted or share.rate.take(self._monotonic()))
+            ):
+                share.begin()
+                return Lease(place, function, qualifier, share, False)
+        if function.reserved is not None:
+            if function.running - function.own >= function.reserved - function.aside:
                 raise too_many("ReservedFunctionConcurrentInvocationLimitExceeded")
-        else:
-            plain = not (place.reserved or place.aside)
-            if place.unreserved_running >= (self.limit if plain else self._shared(place)):
-                raise too_many("ConcurrentInvocationLimitExceeded")
-            place.unreserved_running += 1
-        place.running[name] = running + 1
-        return Lease(place, name, reserved is None, running + 1)
+            if full:
+                raise too_many("ConcurrentInvocationLimitExceeded", 1.0)
+            if counted and not function.rate.take(now := self._monotonic()):
+                wait_s = function.rate.wait_s(now)
+                raise too_many("ReservedFunctionInvocationRateLimitExceeded", wait_s)
+            return Lease(place, function, qualifier, None, False)
+        if full or place.unreserved >= place.shared:
+            raise too_many("ConcurrentInvocationLimitExceeded", 1.0)
+        if counted and not place.rate.take(now := self._monotonic()):
+            raise too_many("CallerRateLimitExceeded", place.rate.wait_s(now))
+        return Lease(place, function, qualifier, None, True)
 
-    def _shared(self, place: _Place) -> int:
-        aside = sum(
-            place.set_aside(function) for function in place.aside if function not in place.reserved
-        )
-        return self.limit - sum(place.reserved.values()) - aside
+    # For metrics
 
-    def _place(self, account: str, region: str) -> _Place:
-        return self._places.setdefault((account, region), _Place())
+    def places(self) -> Iterator[tuple[str, str, Place]]:
+        """(account, region, what runs there)."""
+        for (account, region), place in self._places.items():
+            yield account, region, place
+
+    def quiet(self) -> bool:
+        """Begin to watch for the next lease, if nothing runs now."""
+        self._quiet = not any(place.running for place in self._places.values())
+        return self._quiet
+
+    def _wake(self) -> None:
+        self._quiet = False
+        if self.on_active is not None:
+            self.on_active()
+
+    def _found(self, account: str, region: str, name: str) -> Function | None:
+        place = self._places.get((account, region))
+        return None if place is None else place.functions.get(name)
+
+    def _place(self, account: str, region: str) -> Place:
+        place = self._places.get((account, region))
+        if place is None:
+            place = self._places[account, region] = Place(self._limit)
+            self._share(place)
+        return place
+
+    def _settle(self, place: Place, function: Function) -> None:
+        """Take into account what was set for a function."""
+        place.allocated -= function.allocated
+        function.aside = sum(share.count for share in function.shares.values())
+        reserved = function.reserved
+        function.allocated = function.aside if reserved is None else reserved
+        place.allocated += function.allocated
+        # What is provisioned has a rate of its own.
+        requests = max(0, (reserved or 0) - function.aside) * self._per_unit
+        function.rate.set(requests, requests)
+        self._share(place)
+        place.forget_if_idle(function)
+
+    def _share(self, place: Place) -> None:
+        place.shared = self._limit - place.allocated
+        requests = max(0, place.shared) * self._per_unit
+        place.rate.set(requests, requests)
 
 
-class _Place:
-    """One account in one region. aside: provisioned, by function and version."""
+class Place:
+    """One account in one region.
 
-    __slots__ = ("aside", "provisioned_running", "reserved", "running", "unreserved_running")
+    shared: what nobody reserved. allocated: what is reserved or set aside. running, unreserved:
+    invocations, all and those that run on what is shared; the peaks are theirs since ``reset``.
+    """
+
+    __slots__ = (
+        "allocated",
+        "functions",
+        "peak",
+        "rate",
+        "running",
+        "shared",
+        "unreserved",
+        "unreserved_peak",
+    )
+
+    def __init__(self, shared: int) -> None:
+        self.functions: dict[str, Function] = {}
+        self.shared = shared
+        self.allocated = 0
+        self.rate = Rate(0, 0)
+        self.running = self.peak = 0
+        self.unreserved = self.unreserved_peak = 0
+
+    def function(self, name: str) -> Function:
+        found = self.functions.get(name)
+        if found is None:
+            found = self.functions[name] = Function(name)
+        return found
+
+    def forget_if_idle(self, function: Function) -> None:
+        """Leave no trace of a function that neither runs nor was told of."""
+        used = function.running or function.peak or function.named
+        told = function.shares or function.reserved is not None
+        if not used and not told and self.functions.get(function.name) is function:
+            del self.functions[function.name]
+
+    def reset(self) -> None:
+        """Begin new peaks."""
+        self.peak, self.unreserved_peak = self.running, self.unreserved
+        for function in list(self.functions.values()):
+            function.peak = function.running
+            for count in (*function.shares.values(), *function.named.values()):
+                count.peak = count.running
+            for qualifier in [each for each, count in function.named.items() if not count.peak]:
+                del function.named[qualifier]
+            self.forget_if_idle(function)
+
+
+class Count:
+    """How many run, and how many did at most since the last ``reset``."""
+
+    __slots__ = ("peak", "running")
 
     def __init__(self) -> None:
-        self.reserved: dict[str, int] = {}
-        self.running: dict[str, int] = {}
-        self.unreserved_running = 0
-        self.aside: dict[str, dict[str, int]] = {}
-        self.provisioned_running: dict[tuple[str, str], int] = {}
+        self.running = self.peak = 0
 
-    def set_aside(self, function: str) -> int:
-        """For all versions of the function together."""
-        return sum(self.aside[function].values()) if function in self.aside else 0
+    def begin(self) -> None:
+        self.running += 1
+        if self.running > self.peak:
+            self.peak = self.running
 
-    def beside(self, function: str, running: int) -> int:
-        """How many of the function's invocations run on what is not set aside."""
-        if not self.provisioned_running:
-            return running
-        return running - sum(
-            count for (name, _), count in self.provisioned_running.items() if name == function
-        )
+
+class Share(Count):
+    """What is provisioned for one version. named: the qualifiers that ask for it."""
+
+    __slots__ = ("count", "named", "rate")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+        self.named: tuple[str, ...] = ()
+        self.rate = Rate(0, 0)
+
+
+class Function(Count):
+    """One function. reserved: or None. aside: provisioned for all its versions together.
+    allocated: what all that takes from what is shared. own: those of its invocations that run on
+    what is provisioned. shares: by version. named: those that were called by a qualifier."""
+
+    __slots__ = ("allocated", "aside", "name", "named", "own", "rate", "reserved", "shares")
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name = name
+        self.reserved: int | None = None
+        self.allocated = self.aside = self.own = 0
+        self.rate = Rate(0, 0)
+        self.shares: dict[str, Share] = {}
+        self.named: dict[str, Count] = {}
 
 
 class Lease:
     """running: how many invocations of the function ran when it was given, itself included.
     provisioned: whether it is of what was set aside for its version."""
 
-    __slots__ = ("_name", "_own", "_place", "_unreserved", "running")
+    __slots__ = ("_function", "_named", "_place", "_share", "_unreserved", "running")
 
     def __init__(
         self,
-        place: _Place,
-        name: str,
+        place: Place,
+        function: Function,
+        qualifier: str,
+        share: Share | None,
         unreserved: bool,
-        running: int,
-        own: tuple[str, str] | None = None,
     ) -> None:
-        self._own = own
-        self._place: _Place | None = place
-        self._name = name
+        self._place: Place | None = place
+        self._function = function
+        self._share = share
         self._unreserved = unreserved
-        self.running = running
+        running = self.running = function.running = function.running + 1
+        if running > function.peak:
+            function.peak = running
+        place.running += 1
+        if place.running > place.peak:
+            place.peak = place.running
+        if unreserved:
+            place.unreserved += 1
+            if place.unreserved > place.unreserved_peak:
+                place.unreserved_peak = place.unreserved
+        elif share is not None:
+            function.own += 1
+        self._named: Count | None = None
+        if qualifier:
+            named = function.named.get(qualifier)
+            if named is None:
+                named = function.named[qualifier] = Count()
+            named.begin()
+            self._named = named
 
     @property
     def provisioned(self) -> bool:
-        return self._own is not None
+        return self._share is not None
+
+    def spills(self, version: str) -> bool:
+        """Whether the version has provisioned concurrency, for what does not run on it."""
+        return version in self._function.shares
 
     def release(self) -> None:
         """Idempotent."""
         place, self._place = self._place, None
         if place is None:
             return
-        left = place.running[self._name] - 1
-        if left:
-            place.running[self._name] = left
-        else:
-            del place.running[self._name]
+        function = self._function
+        function.running -= 1
+        place.running -= 1
         if self._unreserved:
-            place.unreserved_running -= 1
-        if self._own is not None:
-            taken = place.provisioned_running[self._own] - 1
-            if taken:
-                place.provisioned_running[self._own] = taken
-            else:
-                del place.provisioned_running[self._own]
-
-
-def too_many(reason: str) -> AwsError:
-    """The throttling error, in the words recorded on AWS."""
-    return AwsError("TooManyRequestsException", "Rate Exceeded.", 429, Reason=reason, Type="User")
+            place.unreserved -= 1
+        elif self._share is not None:
+            self._share.running -= 1
+            function.own -= 1
+        if self._named is not None:
+            self._named.running -= 1

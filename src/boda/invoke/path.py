@@ -7,9 +7,9 @@ import logging
 from collections.abc import Callable
 
 from boda.core.errors import AwsError
-from boda.fleet.environment import Gone
+from boda.fleet.environment import Environment, Gone
 from boda.fleet.fleet import Fleet
-from boda.fleet.metering import metric
+from boda.fleet.metering import count, qualifier_of
 from boda.invoke.catalogue import Functions
 from boda.invoke.concurrency import Concurrency, Lease
 from boda.runtime.call import Call, Outcome
@@ -69,31 +69,30 @@ class Invoker:
         except AwsError as error:
             done(None, error)
             return None
-        attempt = _Attempt(self._fleet, call, lease, done)
+        attempt = _Attempt(self._fleet, self._telemetry, call, lease, done)
         attempt.run()
         return attempt
 
     def _lease(self, call: Call) -> Lease:
         try:
-            lease = self._concurrency.lease(call.version)
+            return self._concurrency.lease(
+                call.version, qualifier_of(call), synchronous=call.synchronous
+            )
         except AwsError:
-            metric(self._telemetry, call, "Throttles", 1.0)
+            count(self._telemetry, call, "Throttles")
             raise
-        metric(self._telemetry, call, "ConcurrentExecutions", float(lease.running))
-        if lease.provisioned:
-            metric(self._telemetry, call, "ProvisionedConcurrencyInvocations", 1.0)
-        elif self._concurrency.has_provisioned(call.version):
-            metric(self._telemetry, call, "ProvisionedConcurrencySpilloverInvocations", 1.0)
-        return lease
 
 
 class _Attempt:
     """A call on its way to an environment that takes it. Its lease returns when it is over."""
 
-    __slots__ = ("_call", "_done", "_fleet", "_gone", "_lease", "_waiting")
+    __slots__ = ("_call", "_done", "_fleet", "_gone", "_lease", "_telemetry", "_waiting")
 
-    def __init__(self, fleet: Fleet, call: Call, lease: Lease, done: Done) -> None:
+    def __init__(
+        self, fleet: Fleet, telemetry: Telemetry, call: Call, lease: Lease, done: Done
+    ) -> None:
         self._fleet = fleet
+        self._telemetry = telemetry
         self._call = call
         self._lease = lease
         self._done = done
@@ -104,7 +103,7 @@ class _Attempt:
         call = self._call
         environment = self._fleet.take(call.version, call.tenant)
         if environment is not None:
-            environment.run(call, self._ended)
+            self._run_on(environment)
         else:
             self._waiting = asyncio.get_running_loop().create_task(self._wait())
 
@@ -125,9 +124,18 @@ class _Attempt:
                 environment = await self._fleet.wait(version, tenant)
         except Exception as error:
             self._waiting = None
+            if isinstance(error, AwsError) and error.status == 429:
+                count(self._telemetry, self._call, "Throttles")
             self._over(None, error)
             return
         self._waiting = None
+        self._run_on(environment)
+
+    def _run_on(self, environment: Environment) -> None:
+        if environment.provisioned:
+            count(self._telemetry, self._call, "ProvisionedConcurrencyInvocations")
+        elif self._lease.spills(self._call.version.version):
+            count(self._telemetry, self._call, "ProvisionedConcurrencySpilloverInvocations")
         environment.run(self._call, self._ended)
 
     def _ended(self, outcome: Outcome | None, error: Exception | None) -> None:

@@ -18,6 +18,7 @@ class Call:
     ``runtime.trace.next_hop`` makes it from the ``X-Amzn-Trace-Id`` header that came.
     tenant: of ``X-Amz-Tenant-Id`` or "". deadline is counted by the environment from the start
     of the invoke phase. stream: where a streamed answer goes; without one it is joined.
+    synchronous: somebody waits for the outcome; limits of requests per second count it.
     """
 
     version: FunctionVersion
@@ -29,6 +30,7 @@ class Call:
     tenant: str = ""
     tail: bool = False
     stream: ResponseStream | None = None
+    synchronous: bool = True
 
 
 @dataclass(slots=True)

@@ -40,8 +40,17 @@ class Reservations(Protocol):
     def reserve(self, account: str, region: str, function: str, count: int | None) -> None:
         """Set, or with None drop, a function's reserved concurrent executions."""
 
-    def provision(self, account: str, region: str, function: str, version: str, count: int) -> None:
-        """Set so many concurrent executions aside for one version; 0: none."""
+    def provision(
+        self,
+        account: str,
+        region: str,
+        function: str,
+        version: str,
+        count: int,
+        named: tuple[str, ...] = (),
+    ) -> None:
+        """Set so many concurrent executions aside for one version; 0: none. named: the
+        qualifiers that ask for them."""
 
 
 class Signing(Protocol):

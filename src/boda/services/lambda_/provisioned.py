@@ -6,7 +6,7 @@ fleet keeps them and says how many there are; the status of a config is asked of
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
@@ -46,8 +46,11 @@ class Provisioning:
     def follow(self, function: Function) -> None:
         """Provision what the function's configs ask for, and no more what they ask no longer."""
         wanted: Counter[str] = Counter()
+        named: defaultdict[str, tuple[str, ...]] = defaultdict(tuple)
         for qualifier, config in function.attached.get(KIND, {}).items():
-            wanted[version_of(function, qualifier)] += config["Requested"]
+            number = version_of(function, qualifier)
+            wanted[number] += config["Requested"]
+            named[number] += (qualifier,)
         if not wanted and function.key not in self._given:
             return
         given = self._given.setdefault(function.key, {})
@@ -56,7 +59,7 @@ class Provisioning:
             if seen is None:
                 continue
             self._provisioner.provision(seen, wanted[number])
-            self._core.reservations.provision(*function.key, number, wanted[number])
+            self._core.reservations.provision(*function.key, number, wanted[number], named[number])
             if wanted[number]:
                 given[number] = seen
             else:

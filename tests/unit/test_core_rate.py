@@ -1,0 +1,64 @@
+"""Rates of requests: continuous refill, a burst, nothing saved up."""
+
+from __future__ import annotations
+
+import math
+import random
+
+import pytest
+
+from boda.core.rate import Rate
+
+
+def taken(rate: Rate, now_s: float, tries: int = 5000) -> int:
+    return sum(rate.take(now_s) for _ in range(tries))
+
+
+def test_a_burst_then_what_is_refilled() -> None:
+    rate = Rate(per_s=100, burst=1000)
+    assert taken(rate, 0.0) == 1000
+    assert taken(rate, 0.0) == 0
+    assert taken(rate, 0.005) == 0
+    assert taken(rate, 0.01) == 1
+    assert taken(rate, 1.01) == 100
+    assert rate.wait_s(1.01) == pytest.approx(0.01, abs=1e-5)
+
+
+def test_what_is_not_used_is_not_saved_up() -> None:
+    rate = Rate(per_s=100, burst=1000)
+    assert taken(rate, 0.0) == 1000
+    assert not rate.full(9.9)
+    assert rate.full(10.0)
+    assert taken(rate, 3600.0) == 1000
+
+
+def test_nothing_gets_through_at_rate_nought() -> None:
+    rate = Rate(0, 0)
+    assert not rate.take(0.0) and not rate.take(1e9)
+    assert rate.wait_s(5.0) == math.inf
+
+
+def test_new_figures_hold_from_now_on() -> None:
+    rate = Rate(10, 10)
+    assert taken(rate, 0.0) == 10
+    rate.set(1000, 1000)
+    assert taken(rate, 1.0) == 1000
+    rate.set(0, 0)
+    assert taken(rate, 2.0) == 0
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_never_more_than_burst_and_refill(seed: int) -> None:
+    """Over every stretch of time."""
+    chance = random.Random(seed)
+    per_s, burst = chance.choice((1, 10, 333)), chance.choice((1, 7, 50))
+    rate = Rate(per_s, burst)
+    now, times = 0.0, []
+    for _ in range(3000):
+        now += chance.choice((0.0, 0.0, 0.001, 0.02, 0.5))
+        if rate.take(now):
+            times.append(now)
+    for first in range(0, len(times), 37):
+        for last in range(first, len(times), 41):
+            allowed = burst + per_s * (times[last] - times[first] + 1e-5)
+            assert last - first + 1 <= allowed
