@@ -24,7 +24,8 @@ SECONDS = 2.0
 def run(folder: Path) -> dict[str, Any]:
     peers.install()
     rows: dict[tuple[str, int], list[dict[str, Any]]] = {}
-    with Boda(folder / "data") as boda, peers.fastapi(folder) as peer_port:
+    options = ("--quota", "requests_per_environment=0")
+    with Boda(folder / "data", *options) as boda, peers.fastapi(folder) as peer_port:
         boda.function("Hello", peers.HANDLER, MemorySize=1769)
         key, secret = boda.keys
         files = {"boda": folder / "boda.requests", "fastapi": folder / "fastapi.requests"}
