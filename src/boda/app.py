@@ -13,7 +13,7 @@ import os
 import resource
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -310,7 +310,11 @@ class Platform:
         server = HttpServer(gateway, settings.host, settings.port)
         await functions_service.load()
         # A function that was just made will soon be called: have its interpreter ready.
-        functions.on_named(lambda version: self._warm(sandboxes, catalogue, version.runtime))
+        functions.on_named(
+            lambda version: self._warm(
+                sandboxes, catalogue, [version.runtime], version.code_dir, version.layer_dirs
+            )
+        )
         self._later("lambda", functions_service.stop)
         await buckets.start()
         self._later("s3", buckets.stop)
@@ -325,6 +329,7 @@ class Platform:
         self._later("delivery", lambda: post_office.stop(settings.grace_s))
         self.endpoint = f"http://{_in_url(settings.host)}:{server.port}"
         self._folder.write_address(self.endpoint)
+        self._warm(sandboxes, catalogue, sorted(functions_service.runtimes))
         self._warn(findings)
 
     async def stop(self) -> None:
@@ -353,15 +358,26 @@ class Platform:
     def _later(self, name: str, stop: Callable[[], Awaitable[object]]) -> None:
         self._stops.append((name, stop))
 
-    def _warm(self, sandboxes: LinuxSandboxes, catalogue: Catalogue, runtime: str) -> None:
-        async def work() -> None:
-            try:
-                await sandboxes.warm(runtime)
-            except SandboxError as error:
-                log.warning("the runtime %s could not be prepared: %s", runtime, error)
+    def _warm(
+        self,
+        sandboxes: LinuxSandboxes,
+        catalogue: Catalogue,
+        runtimes: Iterable[str],
+        code_dir: Path | None = None,
+        layer_dirs: Sequence[Path] = (),
+    ) -> None:
+        """Begin to have ready what environments are forked from."""
 
-        if runtime in catalogue:
-            self._keep(asyncio.get_running_loop().create_task(work()))
+        async def work() -> None:
+            for runtime in runtimes:
+                if runtime not in catalogue:
+                    continue
+                try:
+                    await sandboxes.warm(runtime, code_dir, layer_dirs)
+                except SandboxError as error:
+                    log.warning("the runtime %s could not be prepared: %s", runtime, error)
+
+        self._keep(asyncio.get_running_loop().create_task(work()))
 
     async def _release_folder(self) -> None:
         self._folder.release()

@@ -291,12 +291,30 @@ async def test_unknown_runtime_and_missing_code_are_clear_errors(kit: Kit, tmp_p
 
 async def test_a_zygote_that_dies_is_replaced(kit: Kit) -> None:
     before = await kit.start()
-    [zygote] = kit.sandboxes._zygotes.values()
+    [zygote] = kit.sandboxes._zygotes
     os.kill(zygote.pid, signal.SIGKILL)
     after = await asyncio.wait_for(kit.start(), 20)
     assert await run(before, "answer = 1") == 1  # environments outlive it
     assert await run(after, "answer = 2") == 2
     await asyncio.gather(before.destroy(), after.destroy())
+
+
+async def test_a_zygote_of_another_tier_that_dies_is_replaced(kit: Kit, tmp_path: Path) -> None:
+    code = tmp_path / "code"
+    code.mkdir()
+    (code / "uses.py").write_text("import boto3")
+    before = await kit.start(code_dir=code)
+    bare, grown = kit.sandboxes._zygotes
+    os.kill(bare.pid, signal.SIGKILL)
+    between = await asyncio.wait_for(kit.start(code_dir=code), 20)
+    assert grown in list(kit.sandboxes._zygotes)  # it outlives the one it came from
+    os.kill(grown.pid, signal.SIGKILL)
+    after = await asyncio.wait_for(kit.start(code_dir=code), 20)
+    made = (before, between, after)
+    assert [await run(one, "answer = 1") for one in made] == [1, 1, 1]
+    await asyncio.gather(*(one.destroy() for one in made))
+    [last] = [zygote for zygote in kit.sandboxes._zygotes if zygote not in (bare, grown)][1:]
+    await last.close()  # the other tests know of one
 
 
 async def test_many_start_at_once_each_on_its_own(kit: Kit) -> None:
@@ -421,7 +439,7 @@ async def test_variables_that_are_too_long_harm_nobody_else(kit: Kit) -> None:
         await kit.start(environment={"BIG": "x" * (1 << 20)})
     with pytest.raises(SandboxError):
         await kit.start(environment={"NUL": "a\0b"})
-    [zygote] = kit.sandboxes._zygotes.values()
+    [zygote] = kit.sandboxes._zygotes
     assert zygote.alive and await run(before, "answer = 1") == 1
     await before.destroy()
 

@@ -28,6 +28,8 @@ LOOK = (
 async def test_each_runs_with_boto3_ready(tmp_path: Path) -> None:
     catalogue = Catalogue.discover()
     (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "uses.py").write_text("import boto3\n")
+    (tmp_path / "plain").mkdir()
     (tmp_path / "bootstrap.py").write_text(BOOTSTRAP)
     library = Library(tmp_path / "library", bootstrap=tmp_path / "bootstrap.py")
     sandboxes = LinuxSandboxes(
@@ -52,6 +54,12 @@ async def test_each_runs_with_boto3_ready(tmp_path: Path) -> None:
             )
             assert await run(sandbox, twice) == [True]  # parsed once, in the zygote
             await sandbox.destroy()
+        # Where nothing speaks of boto3 it is not loaded, and there all the same.
+        plain = SandboxSpec("plain", pythons[-1].name, tmp_path / "plain")
+        sandbox = await sandboxes.start(plain)
+        assert await run(sandbox, "import sys; answer = 'boto3' in sys.modules") is False
+        assert (await run(sandbox, LOOK))[2] == "/var/runtime/boto3/__init__.py"
+        await sandbox.destroy()
     finally:
         await sandboxes.close()
 

@@ -127,7 +127,7 @@ async def test_close_leaves_nothing(tmp_path: Path) -> None:
     await run(made[0], "import subprocess; subprocess.Popen(['sleep', '1000'])")
     made[1].freeze()
     pids = [pid for one in made for pid in family(one.pid)]
-    pids += [zygote.pid for zygote in sandboxes._zygotes.values()]
+    pids += [zygote.pid for zygote in sandboxes._zygotes]
     assert len(pids) == 8
     during = traces(instance)
     assert during["cgroups"] and during["lease"]
@@ -150,7 +150,7 @@ async def test_descriptors_do_not_pile_up(tmp_path: Path) -> None:
             await sandboxes.start(SandboxSpec(f"f{number}", "python", tmp_path / "absent"))
         await asyncio.sleep(0.05)
         counts.append(len(os.listdir("/proc/self/fd")))
-    [zygote] = sandboxes._zygotes.values()
+    [zygote] = sandboxes._zygotes
     held = len(os.listdir(f"/proc/{zygote.pid}/fd"))
     await sandboxes.close()
     assert max(counts[2:]) - min(counts[2:]) <= 3  # the ready volumes come and go

@@ -261,7 +261,9 @@ class FakeSandboxes:
         self.made.append(sandbox)
         return sandbox
 
-    async def warm(self, runtime: str) -> None:
+    async def warm(
+        self, runtime: str, code_dir: Path | None = None, layer_dirs: Sequence[Path] = ()
+    ) -> None:
         pass
 
     async def close(self) -> None:

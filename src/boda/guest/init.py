@@ -57,7 +57,7 @@ def _isolate(order, fds):
     """Namespaces and mounts, then fewer capabilities. StepFailed, OSError.
 
     Returns when each part was done, as (name, monotonic seconds)."""
-    marks = [("fork of init", time.monotonic())]
+    marks = [("order read", order["began_s"]), ("fork of init", time.monotonic())]
     flags = linux.NEWNS | linux.NEWIPC | linux.NEWUTS
     if "netns" in fds:
         linux.setns(fds["netns"], linux.NEWNET)

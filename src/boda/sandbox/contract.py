@@ -18,7 +18,7 @@ A sandbox is known by the socket a request arrives on, never by a token.
 from __future__ import annotations
 
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
@@ -153,8 +153,11 @@ class Sandboxes(Protocol):
     async def start(self, spec: SandboxSpec) -> Sandbox:
         """Fork one from the runtime's zygote, starting that first if needed. SandboxError."""
 
-    async def warm(self, runtime: str) -> None:
-        """Have the zygote of a runtime ready before it is needed."""
+    async def warm(
+        self, runtime: str, code_dir: Path | None = None, layer_dirs: Sequence[Path] = ()
+    ) -> None:
+        """Have ready, before it is needed, the zygote that this code's environments are forked
+        from; without code, the bare one of the runtime."""
 
     async def close(self) -> None:
         """Destroy every sandbox and zygote; leave no process, mount, namespace or cgroup."""

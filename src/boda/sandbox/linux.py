@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import os
 import shutil
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from boda.core.clock import Clock, SystemClock
-from boda.core.errors import PlatformError
 from boda.sandbox import plan
 from boda.sandbox.cgroups import Group, Hierarchy, Limit, NoHierarchy, favour_moves, open_hierarchy
 from boda.sandbox.contract import (
@@ -32,8 +30,9 @@ from boda.sandbox.lease import Lease, tag_of
 from boda.sandbox.mode import Mode
 from boda.sandbox.network import Network, NetworkUnavailable
 from boda.sandbox.running import LinuxSandbox, Pipes
+from boda.sandbox.tiers import Tier, Tiers
 from boda.sandbox.volumes import Volumes
-from boda.sandbox.zygotes import Zygote
+from boda.sandbox.zygotes import Zygote, Zygotes
 
 FIRST_UID = 2_000_000
 UIDS_PER_INSTANCE = 65_536
@@ -82,9 +81,7 @@ class LinuxSandboxes:
     ) -> None:
         self._tag = tag_of(instance)
         self._state = state_dir.resolve() / f"sandbox-{self._tag}"
-        self._hidden = (state_dir.resolve(),)
         self._catalogue = catalogue
-        self._library = library
         first = FIRST_UID + int(self._tag, 16) % 1000 * UIDS_PER_INSTANCE
         self._first_uid = first
         self._mode = Mode.of_this_process(range(first, first + UIDS_PER_INSTANCE), plain=plain)
@@ -99,9 +96,10 @@ class LinuxSandboxes:
         self._network: Network | None = None
         self._volumes: Volumes | None = None
         self._favour: int | None = None
-        self._zygotes: dict[str, Zygote] = {}
-        self._locks: dict[str, asyncio.Lock] = {}
-        self._mounts = itertools.count()
+        self._tiers = Tiers()
+        self._zygotes = Zygotes(
+            library, self._host, self._mode, self._state, (state_dir.resolve(),)
+        )
         self._uids = _Numbers(UIDS_PER_INSTANCE)
         self._alive: set[LinuxSandbox] = set()
         self._background: set[asyncio.Task[None]] = set()
@@ -157,51 +155,48 @@ class LinuxSandboxes:
 
     # Starting
 
-    async def warm(self, runtime: str) -> None:
+    async def warm(
+        self, runtime: str, code_dir: Path | None = None, layer_dirs: Sequence[Path] = ()
+    ) -> None:
         await self.open()
-        await self._zygote(runtime)
+        interpreter = self._interpreter(runtime)
+        await self._zygotes.get(interpreter, "bare")
         if self._volumes is not None:
             self._refill(512)
+        if code_dir is not None:
+            tier = await self._tier(interpreter, code_dir, layer_dirs)
+            await self._zygotes.get(interpreter, tier)
 
     async def start(self, spec: SandboxSpec) -> Sandbox:
         await self.open()
-        zygote = await self._zygote(spec.runtime)
+        interpreter = self._interpreter(spec.runtime)
+        tier = await self._tier(interpreter, spec.code_dir, spec.layer_dirs)
+        zygote = self._zygotes.ready(interpreter, tier)
+        if zygote is None:
+            zygote = await self._zygotes.get(interpreter, tier)
         try:
             return await self._start(spec, zygote)
         except SandboxError:
             if zygote.alive or self._closed:
                 raise
         # The zygote died under the order; another one is no worse for it.
-        return await self._start(spec, await self._zygote(spec.runtime))
+        return await self._start(spec, await self._zygotes.get(interpreter, tier))
 
-    async def _zygote(self, runtime: str) -> Zygote:
+    def _interpreter(self, runtime: str) -> Interpreter:
         interpreter = self._catalogue.get(runtime)
         if interpreter is None:
             raise SandboxError(f"this machine has no runtime {runtime}")
-        key = str(interpreter.interpreter)  # custom runtimes share a Python's zygote
-        zygote = self._zygotes.get(key)
-        if zygote is not None and zygote.alive:
-            return zygote
-        async with self._locks.setdefault(key, asyncio.Lock()):
-            zygote = self._zygotes.get(key)
-            if zygote is not None:
-                if zygote.alive:
-                    return zygote
-                await zygote.close()
-            try:
-                folder = await asyncio.to_thread(self._library.prepare, interpreter)
-            except (OSError, PlatformError) as error:  # a full disk, for example
-                raise SandboxError(
-                    f"what functions find beside their code could not be laid out: {error}"
-                ) from None
-            mount_point = self._state / f"root-{next(self._mounts)}"
-            zygote = Zygote(interpreter, folder, self._host, self._mode, mount_point, self._hidden)
-            await zygote.start()
-            if self._closed:
-                await zygote.close()
-                raise SandboxError("the sandboxes are closed")
-            self._zygotes[key] = zygote
-            return zygote
+        return interpreter
+
+    async def _tier(
+        self, interpreter: Interpreter, code_dir: Path, layer_dirs: Sequence[Path]
+    ) -> Tier:
+        if interpreter.kind == "provided":
+            return "bare"
+        known = self._tiers.known(code_dir, layer_dirs)
+        if known is not None:
+            return known
+        return await asyncio.to_thread(self._tiers.find, code_dir, layer_dirs)
 
     async def _start(self, spec: SandboxSpec, zygote: Zygote) -> LinuxSandbox:
         """One attempt. What was made for it is undone when it fails."""
@@ -409,7 +404,7 @@ class LinuxSandboxes:
         with contextlib.suppress(Exception):
             await self._opened
         await asyncio.gather(*(sandbox.destroy() for sandbox in list(self._alive)))
-        await asyncio.gather(*(zygote.close() for zygote in self._zygotes.values()))
+        await self._zygotes.close()
         if self._background:
             await asyncio.wait(self._background)
         await asyncio.to_thread(self._close)

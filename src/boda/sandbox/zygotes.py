@@ -1,4 +1,8 @@
-"""The platform's end of a zygote: start it, order forks, notice its death."""
+"""The platform's end of the zygotes: start them, order forks, notice their deaths.
+
+There is one bare zygote per interpreter in use; those of the other tiers are its forks, made when
+a function first needs one (``tiers.py``, ``guest/zygote.py``).
+"""
 
 from __future__ import annotations
 
@@ -7,26 +11,157 @@ import contextlib
 import errno
 import json
 import os
+import signal
 import socket
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from boda.core.errors import PlatformError
 from boda.sandbox import plan
-from boda.sandbox.contract import Interpreter, SandboxError
+from boda.sandbox.contract import Interpreter, Library, SandboxError
 from boda.sandbox.host import Host
 from boda.sandbox.mode import Mode
+from boda.sandbox.tiers import Tier
 
 LAUNCHER = Path(__file__).parent.parent / "guest" / "launcher.py"
 _READY_TIMEOUT_S = 60.0
+_END_TIMEOUT_S = 2.0
+_CLOEXEC = 0x40000000  # MSG_CMSG_CLOEXEC, which Python does not name
 _LANGUAGE = "C.UTF-8"
 
 
-class Zygote:
-    """One runtime's zygote process. It may die at any time; ``alive`` then turns false.
+class Zygotes:
+    """All zygotes of a platform, started at their first need and again after their death.
 
-    library: the prepared folder. mount_point: an empty folder of this zygote's own.
+    state: where each may have an empty folder. hidden: folders that must not show in a root.
+    """
+
+    def __init__(
+        self, library: Library, host: Host, mode: Mode, state: Path, hidden: Sequence[Path]
+    ) -> None:
+        self._library = library
+        self._host = host
+        self._mode = mode
+        self._state = state
+        self._hidden = hidden
+        self._made = 0
+        self._closed = False
+        self._known: dict[tuple[Path, Tier], Zygote] = {}
+        self._locks: dict[tuple[Path, Tier], asyncio.Lock] = {}
+
+    def __iter__(self) -> Iterator[Zygote]:
+        return iter([zygote for zygote in self._known.values() if zygote.alive])
+
+    def ready(self, runtime: Interpreter, tier: Tier) -> Zygote | None:
+        """The zygote, if it is there already."""
+        # Custom runtimes share a Python's.
+        zygote = self._known.get((runtime.interpreter, tier))
+        return zygote if zygote is not None and zygote.alive else None
+
+    async def get(self, runtime: Interpreter, tier: Tier) -> Zygote:
+        """The zygote, started if need be. SandboxError."""
+        key = (runtime.interpreter, tier)
+        async with self._locks.setdefault(key, asyncio.Lock()):
+            zygote = self._known.get(key)
+            if zygote is not None:
+                if zygote.alive:
+                    return zygote
+                await zygote.close()
+            if tier == "bare":
+                zygote = await self._start(runtime)
+            else:
+                bare = await self.get(runtime, "bare")
+                assert isinstance(bare, BareZygote)
+                zygote = await bare.grow(tier)
+            if self._closed:
+                await zygote.close()
+                raise SandboxError("the sandboxes are closed")
+            self._known[key] = zygote
+            return zygote
+
+    async def _start(self, runtime: Interpreter) -> Zygote:
+        try:
+            folder = await asyncio.to_thread(self._library.prepare, runtime)
+        except (OSError, PlatformError) as error:  # a full disk, for example
+            raise SandboxError(
+                f"what functions find beside their code could not be laid out: {error}"
+            ) from None
+        self._made += 1
+        mount_point = self._state / f"root-{self._made}"
+        zygote = BareZygote(runtime, folder, self._host, self._mode, mount_point, self._hidden)
+        await zygote.start()
+        return zygote
+
+    async def close(self) -> None:
+        self._closed = True
+        await asyncio.gather(*(zygote.close() for zygote in self._known.values()))
+
+
+class Zygote:
+    """One zygote process. It may die at any time; ``alive`` then turns false.
+
+    library: the folder seen as ``/var/runtime``.
+    """
+
+    def __init__(self, runtime: Interpreter, library: Path, mode: Mode) -> None:
+        self.runtime = runtime
+        self.library = library
+        self.pid = 0
+        self._mode = mode
+        self._control: socket.socket | None = None
+        self._sending = asyncio.Lock()
+
+    @property
+    def alive(self) -> bool:
+        return self._control is not None
+
+    @property
+    def interpreter(self) -> str:
+        """Where the interpreter is, as the runtime process sees it."""
+        if not self._mode.isolated:
+            return str(self.runtime.interpreter)
+        return f"/var/lang/{self.runtime.interpreter.relative_to(self.runtime.prefix)}"
+
+    def _listen(self, control: socket.socket) -> None:
+        """It says nothing once it is ready, so whatever comes is its end."""
+        self._control = control
+        asyncio.get_running_loop().add_reader(control.fileno(), self._drop)
+
+    def _drop(self) -> None:
+        if self._control is not None:
+            asyncio.get_running_loop().remove_reader(self._control.fileno())
+            self._control.close()
+            self._control = None
+
+    async def fork(self, order: Mapping[str, Any], fds: Sequence[int]) -> None:
+        """Order an environment. SandboxError when the zygote is gone."""
+        data = json.dumps(order).encode()
+        async with self._sending:
+            while True:
+                if self._control is None:
+                    raise SandboxError(f"the zygote of {self.runtime.name} has died")
+                try:
+                    socket.send_fds(self._control, [data], list(fds))
+                    return
+                except BlockingIOError:
+                    await asyncio.sleep(0.001)  # many forks are under way
+                except OSError as error:
+                    if error.errno == errno.EMSGSIZE:
+                        raise SandboxError("the environment's variables are too long") from error
+                    self._drop()
+                    raise SandboxError(f"the zygote of {self.runtime.name}: {error}") from error
+
+    async def close(self) -> None:
+        """Return when its process has ended."""
+        raise NotImplementedError
+
+
+class BareZygote(Zygote):
+    """The first zygote of an interpreter, started afresh.
+
+    mount_point: an empty folder of this zygote's own.
     """
 
     def __init__(
@@ -38,29 +173,10 @@ class Zygote:
         mount_point: Path,
         hidden: Sequence[Path],
     ) -> None:
-        self.runtime = runtime
-        self.library = library
-        self._mode = mode
+        super().__init__(runtime, library, mode)
         self._mount_point = mount_point
         self._steps = plan.root(runtime, library, host, hidden) if mode.isolated else []
-        self._control: socket.socket | None = None
         self._process: asyncio.subprocess.Process | None = None
-        self._sending = asyncio.Lock()
-
-    @property
-    def alive(self) -> bool:
-        return self._control is not None
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid if self._process else 0
-
-    @property
-    def interpreter(self) -> str:
-        """Where the interpreter is, as the runtime process sees it."""
-        if not self._mode.isolated:
-            return str(self.runtime.interpreter)
-        return f"/var/lang/{self.runtime.interpreter.relative_to(self.runtime.prefix)}"
 
     async def start(self) -> None:
         """Return when it is ready to fork. SandboxError with the step that failed."""
@@ -78,6 +194,7 @@ class Zygote:
                     env={},
                     start_new_session=True,
                 )
+            self.pid = self._process.pid
             loop = asyncio.get_running_loop()
             await loop.sock_sendall(ours, json.dumps(self._order()).encode())
             answer = await asyncio.wait_for(loop.sock_recv(ours, 1 << 16), _READY_TIMEOUT_S)
@@ -88,8 +205,24 @@ class Zygote:
             if isinstance(error, OSError | TimeoutError):
                 raise SandboxError(f"the zygote of {self.runtime.name}: {error}") from error
             raise
-        self._control = ours
-        loop.add_reader(ours.fileno(), self._spoke)
+        self._listen(ours)
+
+    async def grow(self, tier: Tier) -> GrownZygote:
+        """Have it fork a zygote of another tier; return when that is ready. SandboxError."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.setblocking(False)
+        grown = GrownZygote(self.runtime, self.library, self._mode)
+        try:
+            with theirs:
+                await self.fork({"tier": tier, "fds": ["control"]}, [theirs.fileno()])
+            await asyncio.wait_for(grown.meet(ours), _READY_TIMEOUT_S)
+        except BaseException as error:
+            ours.close()
+            await grown.close()
+            if isinstance(error, OSError | TimeoutError):
+                raise SandboxError(f"the zygote of {self.runtime.name}: {error}") from error
+            raise
+        return grown
 
     def _order(self) -> dict[str, Any]:
         mode = self._mode
@@ -124,34 +257,6 @@ class Zygote:
                 f"the root of {self.runtime.name} could not be made{where}: {said['failed']}"
             )
 
-    def _spoke(self) -> None:
-        """It says nothing once it is ready, so this is its end."""
-        self._drop()
-
-    def _drop(self) -> None:
-        if self._control is not None:
-            asyncio.get_running_loop().remove_reader(self._control.fileno())
-            self._control.close()
-            self._control = None
-
-    async def fork(self, order: Mapping[str, Any], fds: Sequence[int]) -> None:
-        """Order an environment. SandboxError when the zygote is gone."""
-        data = json.dumps(order).encode()
-        async with self._sending:
-            while True:
-                if self._control is None:
-                    raise SandboxError(f"the zygote of {self.runtime.name} has died")
-                try:
-                    socket.send_fds(self._control, [data], list(fds))
-                    return
-                except BlockingIOError:
-                    await asyncio.sleep(0.001)  # many forks are under way
-                except OSError as error:
-                    if error.errno == errno.EMSGSIZE:
-                        raise SandboxError("the environment's variables are too long") from error
-                    self._drop()
-                    raise SandboxError(f"the zygote of {self.runtime.name}: {error}") from error
-
     async def close(self) -> None:
         self._drop()
         await self._end()
@@ -162,8 +267,57 @@ class Zygote:
         if self._process is None:
             return
         try:
-            await asyncio.wait_for(self._process.wait(), 2.0)
+            await asyncio.wait_for(self._process.wait(), _END_TIMEOUT_S)
         except TimeoutError:
             with contextlib.suppress(ProcessLookupError):
                 self._process.kill()
             await self._process.wait()
+
+
+class GrownZygote(Zygote):
+    """A fork of a bare zygote that has loaded more. It outlives the one it came from."""
+
+    def __init__(self, runtime: Interpreter, library: Path, mode: Mode) -> None:
+        super().__init__(runtime, library, mode)
+        self._pidfd = -1
+
+    async def meet(self, control: socket.socket) -> None:
+        """Return when it has said that it is ready. SandboxError."""
+        while True:
+            await _readable(control.fileno())
+            data, fds, _, _ = socket.recv_fds(control, 1 << 16, 1, _CLOEXEC)
+            if not data:
+                raise SandboxError(f"a zygote of {self.runtime.name} died while it was starting")
+            said = json.loads(data)
+            if said.get("event") == "forked":
+                self.pid, self._pidfd = said["pid"], fds[0]
+            elif "ready" in said:
+                self._listen(control)
+                return
+            else:
+                raise SandboxError(f"a zygote of {self.runtime.name}: {said['reason']}")
+
+    async def close(self) -> None:
+        self._drop()
+        if self._pidfd < 0:
+            return
+        pidfd, self._pidfd = self._pidfd, -1
+        try:
+            await asyncio.wait_for(_readable(pidfd), _END_TIMEOUT_S)
+        except TimeoutError:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+            await _readable(pidfd)
+        finally:
+            os.close(pidfd)
+
+
+async def _readable(fd: int) -> None:
+    """Return when there is something to read; of a pidfd, when its process has ended."""
+    loop = asyncio.get_running_loop()
+    event = asyncio.Event()
+    loop.add_reader(fd, event.set)
+    try:
+        await event.wait()
+    finally:
+        loop.remove_reader(fd)

@@ -132,7 +132,10 @@ def _uncounted(identifier: Identifier, metric: str) -> None:
 
 
 class Lambda:
-    """The service. ``load`` before the first request, ``stop`` after the last."""
+    """The service. ``load`` before the first request, ``stop`` after the last.
+
+    runtimes: those of the functions that were there at ``load``.
+    """
 
     def __init__(
         self,
@@ -144,6 +147,7 @@ class Lambda:
         invoker: Invokes,
     ) -> None:
         self.service = service
+        self.runtimes: frozenset[str] = frozenset()
         self._core = core
         self._layers = layers
         self._transitions = transitions
@@ -170,6 +174,8 @@ class Lambda:
             await core.database.write(lambda connection: rows.put_versions(connection, moved))
         for function in found:
             self._expose(function)
+        every = (version for function in found for version in function.versions.values())
+        self.runtimes = frozenset(version.settings.runtime for version in every)
         await self._beside.load(core, found)
         core.later(self._sweep())
 

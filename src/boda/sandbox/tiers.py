@@ -1,0 +1,88 @@
+"""Which zygote a function's environments are forked from: a bare one or one with boto3 loaded.
+
+A fork of the bare interpreter is small and fast; a function that uses boto3 is far better off
+with a fork that has it in memory. Its code is looked through once for imports of boto3. A wrong
+guess costs time and never changes what a function sees: where boto3 was not loaded the import
+loads it, and where it was loaded in vain, or the function brings its own, it is in nobody's way.
+What is too large to look through is taken to use boto3, since then the mistake is the cheap one.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Literal
+
+Tier = Literal["bare", "boto3"]
+
+# Of bounded length, so that no line, however hostile, takes long.
+_IMPORT = re.compile(
+    rb"^[ \t]*(?:import|from)[ \t][^\n#]{0,200}\b(?:boto3|botocore)\b"
+    rb"|import_module\([ \t]{0,20}['\"](?:boto3|botocore)\b",
+    re.M,
+)
+_FILES = 500
+_BYTES = 2 << 20
+_REMEMBERED = 4096
+
+
+class Tiers:
+    """What was found, by the folders of code: these never change."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[tuple[Path, ...], Tier] = OrderedDict()
+
+    def known(self, code_dir: Path, layer_dirs: Sequence[Path]) -> Tier | None:
+        return self._known.get((code_dir, *layer_dirs))
+
+    def find(self, code_dir: Path, layer_dirs: Sequence[Path]) -> Tier:
+        """Look, at the first time. Blocking: some milliseconds where there are many files."""
+        folders = (code_dir, *layer_dirs)
+        tier = self._known.get(folders)
+        if tier is None:
+            tier = self._known[folders] = tier_of(code_dir, layer_dirs)
+            if len(self._known) > _REMEMBERED:
+                self._known.popitem(last=False)
+        return tier
+
+
+def tier_of(code_dir: Path, layer_dirs: Sequence[Path] = ()) -> Tier:
+    """Look through the code of a function and its layers. Blocking."""
+    roots = [code_dir, *(folder / "python" for folder in layer_dirs)]
+    if any((root / "botocore").is_dir() for root in roots):
+        return "bare"  # it brings its own
+    files, size = 0, 0
+    for path in _sources(roots):
+        files += 1
+        if files > _FILES or size > _BYTES:
+            return "boto3"
+        try:
+            with open(path, "rb") as file:
+                text = file.read(_BYTES)
+        except OSError:
+            continue
+        size += len(text)
+        if _IMPORT.search(text):
+            return "boto3"
+    return "bare"
+
+
+def _sources(roots: Sequence[Path]) -> Iterator[str]:
+    """Python files below the folders, those nearest to the top first."""
+    waiting = [str(root) for root in roots]
+    while waiting:
+        below = []
+        for folder in waiting:
+            try:
+                entries = list(os.scandir(folder))
+            except OSError:
+                continue
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    below.append(entry.path)
+                elif entry.name.endswith(".py") and entry.is_file(follow_symlinks=False):
+                    yield entry.path
+        waiting = below
