@@ -7,6 +7,7 @@ here, and only here.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import logging
 import os
@@ -196,10 +197,11 @@ class Platform:
             monotonic=clock.monotonic,
         )
         Gauges(concurrency, recorder, clock)
+        library = Library(self._folder.library)
         sandboxes = LinuxSandboxes(
             self._folder.sandbox,
             catalogue,
-            Library(self._folder.library),
+            library,
             plain=not can_isolate(findings),
             network=settings.network,
             instance=str(self._folder.path),
@@ -330,6 +332,7 @@ class Platform:
         self.endpoint = f"http://{_in_url(settings.host)}:{server.port}"
         self._folder.write_address(self.endpoint)
         self._warm(sandboxes, catalogue, sorted(functions_service.runtimes))
+        self._lay_out(library)
         self._warn(findings)
 
     async def stop(self) -> None:
@@ -376,6 +379,16 @@ class Platform:
                     await sandboxes.warm(runtime, code_dir, layer_dirs)
                 except SandboxError as error:
                     log.warning("the runtime %s could not be prepared: %s", runtime, error)
+
+        self._keep(asyncio.get_running_loop().create_task(work()))
+
+    def _lay_out(self, library: Library) -> None:
+        """In a new data folder: have what functions find beside their code there before the
+        first of them."""
+
+        async def work() -> None:
+            with contextlib.suppress(OSError, PlatformError):  # told when a function needs it
+                await asyncio.to_thread(library.lay_out)
 
         self._keep(asyncio.get_running_loop().create_task(work()))
 

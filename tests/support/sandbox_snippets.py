@@ -75,6 +75,9 @@ class SnippetLibrary:
                 path.chmod(0o755)
         return self.folder
 
+    def finish(self, runtime: Interpreter) -> None:
+        """There is nothing else in it."""
+
 
 class Died(Exception):
     """The runtime process ended instead of answering."""

@@ -18,7 +18,9 @@ from support.sandbox_snippets import ThisPython
 def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     before = os.umask(0o077)  # an operator's umask must not shut functions out
     try:
-        return Library(tmp_path_factory.mktemp("libraries")).prepare(ThisPython())
+        library = Library(tmp_path_factory.mktemp("libraries"))
+        library.finish(ThisPython())
+        return library.prepare(ThisPython())
     finally:
         os.umask(before)
 

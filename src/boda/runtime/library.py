@@ -50,27 +50,41 @@ class Library:
         self._guest = guest or Path(__file__).parent.parent / "guest"
         self._bootstrap = bootstrap
 
-    def prepare(self, runtime: _Interpreter) -> Path:
-        """The folder, complete and compiled for this interpreter. Blocking. PlatformError."""
+    def lay_out(self) -> Path:
+        """The folder, complete but perhaps not compiled. Blocking. PlatformError."""
         place = self._folder / self._digest()
         if not place.is_dir():
             self._build(place)
-        marker = place / f".compiled-{runtime.version}"
-        if not marker.exists():
-            done = subprocess.run(
-                [runtime.interpreter, "-I", "-m", "compileall", "-q", place],
-                capture_output=True,
-                text=True,
-                check=False,
-                umask=0o022,
-            )
-            if done.returncode:
-                raise PlatformError(
-                    f"{runtime.interpreter} cannot compile the library of functions: "
-                    f"{(done.stdout + done.stderr).strip()[-300:]}"
-                )
-            marker.touch()
         return place
+
+    def prepare(self, runtime: _Interpreter) -> Path:
+        """The folder, complete, with the guest compiled for this interpreter. Blocking.
+        PlatformError."""
+        place = self.lay_out()
+        self._compile(runtime, place / GUEST, place / f".compiled-guest-{runtime.version}")
+        return place
+
+    def finish(self, runtime: _Interpreter) -> None:
+        """Have the rest compiled as well, which takes the longest. Blocking. PlatformError."""
+        place = self.lay_out()
+        self._compile(runtime, place, place / f".compiled-{runtime.version}")
+
+    def _compile(self, runtime: _Interpreter, folder: Path, marker: Path) -> None:
+        if marker.exists():
+            return
+        done = subprocess.run(
+            [runtime.interpreter, "-I", "-m", "compileall", "-q", folder],
+            capture_output=True,
+            text=True,
+            check=False,
+            umask=0o022,
+        )
+        if done.returncode:
+            raise PlatformError(
+                f"{runtime.interpreter} cannot compile the library of functions: "
+                f"{(done.stdout + done.stderr).strip()[-300:]}"
+            )
+        marker.touch()
 
     def _sources(self) -> dict[str, Path]:
         """The guest's files by their names in the package."""

@@ -47,7 +47,10 @@ class Library(Protocol):
     """The folder functions see as ``/var/runtime``."""
 
     def prepare(self, runtime: Interpreter) -> Path:
-        """The folder, complete and compiled for this interpreter. Blocking."""
+        """The folder, complete and fit for the bare zygote of this interpreter. Blocking."""
+
+    def finish(self, runtime: Interpreter) -> None:
+        """Have all of it compiled for this interpreter; ``prepare`` comes first. Blocking."""
 
 
 @dataclass(frozen=True, slots=True)

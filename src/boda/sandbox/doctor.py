@@ -72,6 +72,9 @@ class _ProbeLibrary:
             path.chmod(0o755)
         return self._folder
 
+    def finish(self, runtime: Interpreter) -> None:
+        """There is nothing else in it."""
+
 
 def examine(
     folder: Path, *, network: bool = True, thorough: bool = True, plain: bool = False

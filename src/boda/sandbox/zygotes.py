@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import errno
 import json
+import logging
 import os
 import signal
 import socket
@@ -25,6 +26,7 @@ from boda.sandbox.host import Host
 from boda.sandbox.mode import Mode
 from boda.sandbox.tiers import Tier
 
+_log = logging.getLogger(__name__)
 LAUNCHER = Path(__file__).parent.parent / "guest" / "launcher.py"
 _READY_TIMEOUT_S = 60.0
 _END_TIMEOUT_S = 2.0
@@ -50,6 +52,7 @@ class Zygotes:
         self._closed = False
         self._known: dict[tuple[Path, Tier], Zygote] = {}
         self._locks: dict[tuple[Path, Tier], asyncio.Lock] = {}
+        self._compiling: dict[Path, asyncio.Task[None]] = {}
 
     def __iter__(self) -> Iterator[Zygote]:
         return iter([zygote for zygote in self._known.values() if zygote.alive])
@@ -74,6 +77,7 @@ class Zygotes:
             else:
                 bare = await self.get(runtime, "bare")
                 assert isinstance(bare, BareZygote)
+                await asyncio.shield(self._compiling[runtime.interpreter])
                 zygote = await bare.grow(tier)
             if self._closed:
                 await zygote.close()
@@ -84,19 +88,33 @@ class Zygotes:
     async def _start(self, runtime: Interpreter) -> Zygote:
         try:
             folder = await asyncio.to_thread(self._library.prepare, runtime)
-        except (OSError, PlatformError) as error:  # a full disk, for example
-            raise SandboxError(
-                f"what functions find beside their code could not be laid out: {error}"
-            ) from None
+        except (OSError, PlatformError) as error:
+            raise _not_laid_out(error) from None
         self._made += 1
         mount_point = self._state / f"root-{self._made}"
         zygote = BareZygote(runtime, folder, self._host, self._mode, mount_point, self._hidden)
         await zygote.start()
+        if runtime.interpreter not in self._compiling:
+            task = asyncio.create_task(self._compile(runtime))
+            self._compiling[runtime.interpreter] = task
         return zygote
+
+    async def _compile(self, runtime: Interpreter) -> None:
+        """What the bare zygote does not need; a function that does not wait for it is slower."""
+        try:
+            await asyncio.to_thread(self._library.finish, runtime)
+        except (OSError, PlatformError) as error:
+            _log.warning("%s", _not_laid_out(error))
 
     async def close(self) -> None:
         self._closed = True
+        await asyncio.gather(*self._compiling.values())
         await asyncio.gather(*(zygote.close() for zygote in self._known.values()))
+
+
+def _not_laid_out(error: Exception) -> SandboxError:
+    """When the disk is full, for example."""
+    return SandboxError(f"what functions find beside their code could not be laid out: {error}")
 
 
 class Zygote:
