@@ -266,6 +266,11 @@ class FakeSandboxes:
     ) -> None:
         pass
 
+    can_fork = False
+
+    async def fork(self, template: object, spec: SandboxSpec) -> FakeSandbox:
+        raise SandboxError("templates are not available on this machine")
+
     async def close(self) -> None:
         for sandbox in self.made:
             await sandbox.destroy()

@@ -386,6 +386,9 @@ class Environment:
         else:
             self._init_failed("error", error_type, body, "")
 
+    def runtime_snapshotted(self) -> None:
+        self.runtime_broke("the runtime says that it is a template, which it is not")
+
     def runtime_answered(self, payload: bytes, ready: bool) -> None:
         tell = self._conclude("success", payload, "", False)
         if ready:

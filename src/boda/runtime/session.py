@@ -30,6 +30,9 @@ class Listener(Protocol):
 
     def runtime_init_failed(self, error_type: str, body: bytes) -> None: ...
 
+    def runtime_snapshotted(self) -> None:
+        """A template's init is done and its image complete; the session has no more to say."""
+
     def runtime_answered(self, payload: bytes, ready: bool) -> None: ...
 
     def runtime_failed(self, error_type: str, body: bytes, ready: bool) -> None: ...
@@ -194,6 +197,9 @@ class Session:
             self._conversation.move("next")
             self._framed = True
             self._listener.runtime_ready()
+        elif isinstance(event, frames.Snapshotted):
+            self._conversation.move("snapshotted")
+            self._listener.runtime_snapshotted()
         elif isinstance(event, frames.Begin):
             self._check_framed(event.invocation_id)
             self._conversation.move("stream")

@@ -167,7 +167,16 @@ class LinuxSandboxes:
             tier = await self._tier(interpreter, code_dir, layer_dirs)
             await self._zygotes.get(interpreter, tier)
 
+    @property
+    def can_fork(self) -> bool:
+        return False
+
+    async def fork(self, template: Sandbox, spec: SandboxSpec) -> Sandbox:
+        raise SandboxError("templates are not available on this machine")
+
     async def start(self, spec: SandboxSpec) -> Sandbox:
+        if spec.template:
+            raise SandboxError("templates are not available on this machine")
         await self.open()
         interpreter = self._interpreter(spec.runtime)
         tier = await self._tier(interpreter, spec.code_dir, spec.layer_dirs)
