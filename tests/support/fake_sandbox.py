@@ -18,6 +18,7 @@ from boda.core.clock import Clock
 from boda.runtime.function import FunctionVersion, LogSettings
 from boda.sandbox.contract import Exit, SandboxError, SandboxSpec, Usage
 from boda.telemetry.contract import Metered, StreamKey
+from boda.telemetry.tally import tally
 
 
 def function(name: str = "f", revision: str = "1", **fields: Any) -> FunctionVersion:
@@ -294,6 +295,8 @@ class FakeTelemetry:
 
     def meter(self, invocation: Metered) -> None:
         self.metered.append(invocation)
+        for (series, _), found in tally([invocation]).minutes.items():
+            self.metrics.append((series[3], found.sum, series[4]))
 
     def metric(
         self,

@@ -29,7 +29,6 @@ from boda.fleet.exits import (
     timeout_words,
 )
 from boda.fleet.lifecycle import AVAILABLE, State, move
-from boda.fleet.metering import record
 from boda.fleet.output import Output
 from boda.fleet.reports import Figures, Phase, Reports, Status, stream_name
 from boda.fleet.surroundings import Closable, Snapshot, Surroundings
@@ -95,7 +94,6 @@ class Environment:
         self._around = around
         self._owner = owner
         self._clock = around.clock
-        self._telemetry = around.telemetry
         self._born = around.clock.monotonic()
         self._loop = asyncio.get_running_loop()
         self._stream = stream_name(version, around.clock.now(), self.id)
@@ -517,7 +515,7 @@ class Environment:
     def _conclude(
         self, status: Status, payload: bytes, error_type: str, fault: bool
     ) -> Callable[[], None]:
-        """Give telemetry what is to be told of the invocation.
+        """Log the end of the invocation.
 
         Returns what gives its caller the outcome: to be called when this environment is ready
         for the next invocation, which the caller may begin at once.
@@ -552,8 +550,8 @@ class Environment:
             init_ms,
             memory_mb,
             output.end_tail() if call.tail else b"",
+            self._invoked_at,
         )
-        record(self._telemetry, call, outcome, self._invoked_at)
         return partial(ended, outcome, None)
 
     def _memory_mb(self, now_s: float) -> int:
