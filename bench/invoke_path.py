@@ -188,7 +188,7 @@ async def _stages(invoker: Invoker, version: FunctionVersion, ids: Ids) -> dict[
     originals = {
         (Environment, "run"): watch(Environment, "run", "run", "sent"),
         (Session, "invoke"): watch(Session, "invoke", "encode", "encoded"),
-        (FrameReader, "feed"): watch(FrameReader, "feed", "answered", "read"),
+        (FrameReader, "answer"): watch(FrameReader, "answer", "answered", "read"),
         (Environment, "_conclude"): watch(Environment, "_conclude", "conclude", "concluded"),
     }
     spans: dict[str, list[float]] = {}

@@ -151,7 +151,8 @@ class Environment:
         self._sandbox = sandbox
         self._move("started")
         self._endpoint = around.serve_endpoint(sandbox.endpoint, self.id)
-        self._output.write(*self._reports.init_start(self._clock.now()))
+        now = self._clock.now()
+        self._output.write(self._reports.init_start(now), now)
         # It ran before the platform heard of it.
         self._init_begun_s = min(self._clock.monotonic(), sandbox.began_s)
         limit_s = around.settings.init_limit_s
@@ -297,7 +298,8 @@ class Environment:
             self._hand_over()
         else:
             self._spawn(self._reset())
-        self._output.write(*self._reports.start(self._invoked_at, call.request_id))
+        invoked_at = self._invoked_at
+        self._output.write(self._reports.start(invoked_at, call.request_id), invoked_at)
         self._deadline.set(self._begun_s + self.version.timeout_s)
 
     def _hand_over(self) -> None:
@@ -362,7 +364,7 @@ class Environment:
             self._init_ms = (self._clock.monotonic() - self._init_begun_s) * 1000
             now = self._clock.now()
             self._output.drain()
-            self._output.write(*self._reports.init_done(now, self._init_ms, "init", "success"))
+            self._output.write(self._reports.init_done(now, self._init_ms, "init", "success"), now)
             self._limit_cpu()
             self._move("ready")
             self._available()
@@ -379,7 +381,8 @@ class Environment:
         if error_type == INVALID_ENTRYPOINT and not body.startswith(b"{"):
             # No runtime came to be that could write an error; these are words of the entry.
             words = body[:4096].decode("utf-8", "replace")
-            self._output.write(f"RequestId: {self._request_id} Error: {words}\n{error_type}\n")
+            line = f"RequestId: {self._request_id} Error: {words}\n{error_type}\n"
+            self._output.write([line], self._clock.now())
             self._init_failed("error", error_type, None, words)
         else:
             self._init_failed("error", error_type, body, "")
@@ -469,9 +472,8 @@ class Environment:
         self._deadline.clear()
         self._deafen()
         kind = "" if status == "timeout" else error_type
-        self._output.write(
-            *self._reports.init_done(self._clock.now(), took_ms, phase, status, kind)
-        )
+        now = self._clock.now()
+        self._output.write(self._reports.init_done(now, took_ms, phase, status, kind), now)
         tell = _nothing
         if self._call is not None:
             if body is None:
@@ -523,9 +525,9 @@ class Environment:
         call, ended = self._call, self._let_go()
         if call is None or ended is None:
             return _nothing
+        ended_s = self._clock.monotonic()
         output = self._output
         output.drain()
-        ended_s = self._clock.monotonic()
         duration_ms = (ended_s - self._begun_s) * 1000
         if status == "timeout":
             duration_ms = self.version.timeout_s * 1000.0
@@ -533,13 +535,8 @@ class Environment:
         billed_ms = max(1, math.ceil(duration_ms + (init_ms or 0.0)))
         memory_mb = self._memory_mb(ended_s)
         now = self._clock.now()
-        output.write(
-            *self._reports.end(
-                now,
-                call.request_id,
-                Figures(duration_ms, billed_ms, memory_mb, init_ms, status, error_type, fault),
-            )
-        )
+        figures = Figures(duration_ms, billed_ms, memory_mb, init_ms, status, error_type, fault)
+        output.write(self._reports.end(now, call.request_id, figures), now)
         outcome = Outcome(
             payload,
             self.version.version,

@@ -42,6 +42,7 @@ MAX_PART = 262_144
 
 _HEAD = struct.Struct(">IB")
 _INVOKE = struct.Struct(">IB8sI")
+_ANSWER = struct.Struct(">IB8s")
 _LENGTH = struct.Struct(">H")
 _ID_BYTES = 8
 _LONGEST = {
@@ -138,7 +139,7 @@ Event = Ready | Response | Failure | InitFailure | TooLarge | Begin | Part | End
 
 def encode_invoke(invocation: Invocation) -> bytes:
     """The INVOKE frame of an invocation."""
-    fields: dict[str, object] = {
+    fields: dict[str, str | int] = {
         "id": invocation.request_id,
         "deadline": invocation.deadline_ms,
         "arn": invocation.invoked_arn,
@@ -152,9 +153,8 @@ def encode_invoke(invocation: Invocation) -> bytes:
         fields["tenant"] = invocation.tenant
     header = orjson.dumps(fields)
     payload = invocation.payload
-    head = _INVOKE.pack(
-        13 + len(header) + len(payload), INVOKE, invocation.invocation_id, len(header)
-    )
+    size = len(header)
+    head = _INVOKE.pack(13 + size + len(payload), INVOKE, invocation.invocation_id, size)
     return b"".join((head, header, payload))
 
 
@@ -168,6 +168,18 @@ class FrameReader:
         self._wanted = 0
         self._skip = 0
         self._skipped_id = b""
+
+    def answer(self, data: bytes, invocation_id: bytes) -> bytes | None:
+        """The payload, where this is the whole RESPONSE to that invocation and nothing else.
+
+        The usual case, without the objects that ``feed`` makes. None: nothing was taken in.
+        """
+        if self._buffer or self._skip or len(data) < _ANSWER.size:
+            return None
+        length, kind, found = _ANSWER.unpack_from(data)
+        if kind != RESPONSE or found != invocation_id or len(data) != length + 4:
+            return None
+        return data[_ANSWER.size :]
 
     def feed(self, data: bytes) -> list[Event]:
         """Events complete with this data. FrameError: the guest is not to be believed."""

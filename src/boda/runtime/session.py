@@ -78,6 +78,7 @@ class Session:
 
     def __init__(self, channel: socket.socket, listener: Listener) -> None:
         self._channel = channel
+        self._receive = channel.recv
         self._fd = channel.fileno()
         self._listener = listener
         self._loop = asyncio.get_running_loop()
@@ -154,7 +155,7 @@ class Session:
     def _readable(self) -> bool:
         """Read once. False where nothing was there."""
         try:
-            data = self._channel.recv(_CHUNK)
+            data = self._receive(_CHUNK)
         except (BlockingIOError, InterruptedError):
             return False
         except OSError:
@@ -164,6 +165,15 @@ class Session:
             if self._open:
                 self._loop.remove_reader(self._fd)
             return False
+        current = self._current
+        if current is not None and self._conversation.state == "invoking":
+            payload = self._reader.answer(data, current.invocation_id)
+            if payload is not None:
+                self._conversation.move("response")
+                self._current = None
+                self._conversation.move("next")
+                self._listener.runtime_answered(payload, True)
+                return self._open
         try:
             for event in self._reader.feed(data):
                 self._hear(event)

@@ -139,7 +139,8 @@ class Recorder(Telemetry):
         taken = self._buffer.add(key, events, now_ms)
         if not taken:
             return
-        self._publish(key, taken, now_ms)
+        if self._subscriptions:
+            self._publish(key, taken, now_ms)
         self._wake.set()
         if self._buffer.bytes > URGENT_BYTES:
             self._urgent.set()
