@@ -52,6 +52,8 @@ class Owner(Protocol):
 
     def environment_available(self, environment: Environment) -> None: ...
 
+    def environment_stopping(self, environment: Environment) -> None: ...
+
     def environment_dead(self, environment: Environment, error: Exception | None) -> None: ...
 
 
@@ -176,6 +178,17 @@ class Environment:
     def lapsed(self, now_s: float) -> bool:
         """Whether its role's credentials are near their end; never before it served at all."""
         return self.retire_at <= now_s and self.invocations > 0
+
+    @property
+    def peak_bytes(self) -> int:
+        """The highest use of memory that was seen since its runtime began."""
+        return self._peak_bytes
+
+    def memory_mb(self) -> int:
+        """What it uses now."""
+        if self._sandbox is None or self.state == "dead":
+            return 0
+        return math.ceil(self._sandbox.usage().memory_bytes / (1 << 20))
 
     def snapshot(self) -> Snapshot:
         version = self.version
@@ -500,6 +513,7 @@ class Environment:
         """Let no process of the runtime live on; then the environment can be reset."""
         self._deafen()
         assert self._sandbox is not None
+        self._owner.environment_stopping(self)
         self._spawn(self._stopped(self._sandbox))
 
     async def _stopped(self, sandbox: Sandbox) -> None:
