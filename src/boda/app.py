@@ -100,8 +100,6 @@ class Settings:
             return chosen
         return dataclasses.replace(chosen, reserve_mb=self.reserve_mb)
 
-    account: str = DEFAULT_ACCOUNT
-
 
 def run(settings: Settings) -> int:
     """Run until SIGINT or SIGTERM; returns the exit code. Raises PlatformError."""
