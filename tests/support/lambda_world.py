@@ -25,6 +25,7 @@ from boda.gateway.service import Context
 from boda.invoke.call import Call, Outcome
 from boda.invoke.catalogue import Functions
 from boda.invoke.concurrency import Concurrency
+from boda.invoke.path import Done
 from boda.runtime.function import FunctionVersion
 from boda.services import iam, lambda_
 from boda.storage.database import Database
@@ -67,6 +68,15 @@ class Invoker:
     async def invoke(self, call: Call) -> Outcome:
         self.calls.append(call)
         return self.respond(call)
+
+    def begin(self, call: Call, done: Done) -> None:
+        self.calls.append(call)
+        try:
+            outcome = self.respond(call)
+        except Exception as error:
+            done(None, error)
+        else:
+            done(outcome, None)
 
 
 class Queue:
