@@ -18,6 +18,7 @@ from boda.core.clock import ManualClock
 from boda.core.errors import AwsError
 from boda.core.ids import Ids
 from boda.core.policy import Policy
+from boda.core.principal import Principal
 from boda.delivery.contract import Source
 from boda.delivery.post import Letter
 from boda.invoke.call import Call, Outcome
@@ -29,6 +30,13 @@ from boda.telemetry.contract import Metered, StreamKey
 T = TypeVar("T")
 
 ACCOUNT, REGION = "000000000000", "us-east-1"
+ROLE = Principal(
+    "assumed-role",
+    ACCOUNT,
+    f"arn:aws:sts::{ACCOUNT}:assumed-role/r/f",
+    "AROA:f",
+    f"arn:aws:iam::{ACCOUNT}:role/r",
+)
 
 
 def _careless_engine(path: Path) -> sa.Engine:
@@ -144,6 +152,7 @@ class Scripted:
             duration = self.duration_s(call)
             if duration:
                 await self._clock.sleep(duration)
+                outcome.duration_ms = duration * 1000
             return outcome
         finally:
             self.running[name] -= 1
@@ -230,6 +239,7 @@ class Office:
             Ids(self.random.randrange(1 << 30)),
             slots=self.slots,
             reserved=lambda *key: self.reserved(*key),
+            role=lambda version: ROLE,
         )
         self.delivery.post.add("sqs", self.dead)
 

@@ -2,9 +2,11 @@
 
 post.py     finds the carrier for a target          lambda_carrier.py  functions
 queue.py    accepts events and runs them            lane.py            one function's events
-retry.py    when again, when no more (pure)         guard.py           stops endless loops
-failure.py  dead letters, metrics, the log          rows.py            the queue on disk
-destination.py  records of what came of events
+attempt.py  one attempt and what follows from it    guard.py           stops endless loops
+retry.py    when again, when no more (pure)         shares.py          how many at once
+journal.py  writes to the disk, many at a time      rows.py            the queue on disk
+failure.py  dead letters, the log                   destination.py     records of what came
+counts.py   metrics                                 sender.py          as whom it is sent
 """
 
 from __future__ import annotations
@@ -17,11 +19,13 @@ from boda.core.ids import Ids
 from boda.core.policy import Policy, Question, decide, principal_keys
 from boda.core.principal import Principal
 from boda.delivery import rows
+from boda.delivery.attempt import Invokes
+from boda.delivery.counts import Counts
 from boda.delivery.destination import AsyncRules, Destinations, Rules
 from boda.delivery.failure import Failures
 from boda.delivery.lambda_carrier import LambdaCarrier, Permits
 from boda.delivery.post import Attribute, Carrier, Letter, Post
-from boda.delivery.queue import Invokes, Queue
+from boda.delivery.queue import Queue
 from boda.delivery.retry import RetryPolicy
 from boda.invoke.catalogue import Functions
 from boda.runtime.function import FunctionVersion
@@ -93,7 +97,6 @@ def build(
     rules: Rules = _no_rules,
     role: Callable[[FunctionVersion], Principal | None] = _no_role,
     permits: Permits = _by_resource_policy,
-    exclusive: bool = True,
 ) -> Delivery:
     """Put the post office together; touches no disk.
 
@@ -103,19 +106,19 @@ def build(
     invoked by. role: who a function acts as; permits: what that lets it do.
     """
     post = Post()
-    failures = Failures(post, telemetry, clock)
+    counts = Counts(telemetry)
     queue = Queue(
         database,
         functions,
         invoker,
-        failures,
+        Failures(post, telemetry, counts, clock, role),
+        counts,
         clock,
         ids,
         slots=slots,
         reserved=reserved,
         rules=rules,
-        destinations=Destinations(post, telemetry, clock, ids, role),
-        exclusive=exclusive,
+        destinations=Destinations(post, telemetry, counts, clock, ids, role),
     )
     post.add("lambda", LambdaCarrier(functions, queue, ids, permits))
     return Delivery(post, queue)

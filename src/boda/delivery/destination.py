@@ -3,6 +3,8 @@
 The record's members are as recorded on AWS. It is sent as the function's own role, which
 therefore needs the permission. What no service here takes, or the role may not send, is counted
 (``DestinationDeliveryFailures``) and said in the function's log: nothing is lost silently.
+An event bus gets the record as the detail of an event, a topic without the payloads where it
+would be too long with them.
 
 Source: Lambda developer guide, "invocation-async-retain-records".
 """
@@ -21,18 +23,19 @@ from boda.core.arn import Arn
 from boda.core.clock import Clock
 from boda.core.errors import AwsError
 from boda.core.ids import Ids
-from boda.core.principal import Principal
-from boda.delivery.contract import Source
+from boda.delivery.counts import Counts
 from boda.delivery.failure import Reason
 from boda.delivery.post import Post
 from boda.delivery.retry import RetryPolicy
 from boda.delivery.rows import Event
+from boda.delivery.sender import Roles, sender
 from boda.invoke.call import Call, Outcome
 from boda.runtime.function import FunctionVersion
 from boda.telemetry.contract import StreamKey, Telemetry
 
 _log = logging.getLogger(__name__)
 _RECORD_SHOWN = 4096
+_TOPIC_BYTES = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,21 +52,23 @@ Rules = Callable[[FunctionVersion, str], AsyncRules]
 
 
 class Destinations:
-    """Sends records. role: who a function version acts as, None when its role is gone."""
+    """Sends records. roles: who a function acts as."""
 
     def __init__(
         self,
         post: Post,
         telemetry: Telemetry,
+        counts: Counts,
         clock: Clock,
         ids: Ids,
-        role: Callable[[FunctionVersion], Principal | None],
+        roles: Roles,
     ) -> None:
         self._post = post
         self._telemetry = telemetry
+        self._counts = counts
         self._clock = clock
         self._ids = ids
-        self._role = role
+        self._roles = roles
 
     async def succeeded(
         self,
@@ -75,7 +80,7 @@ class Destinations:
         """Never raises."""
         if target:
             told = self._record(event, call.payload, "Success", event.failures + 1, outcome)
-            await self._send(target, call.version, told, call.trace_id)
+            await self._send(target, event, call.version, told, call.trace_id)
 
     async def failed(
         self,
@@ -89,11 +94,11 @@ class Destinations:
         """outcome: of the last attempt, when the event is given up because of it. Never raises."""
         if target:
             told = self._record(event, payload, reason.condition, event.failures, outcome)
-            await self._send(target, version, told, event.trace_id)
+            await self._send(target, event, version, told, event.trace_id)
 
     def _record(
         self, event: Event, payload: bytes, condition: str, attempts: int, outcome: Outcome | None
-    ) -> bytes:
+    ) -> dict[str, Any]:
         record: dict[str, Any] = {
             "version": "1.0",
             "timestamp": self._moment().isoformat(timespec="milliseconds").replace("+00:00", "Z"),
@@ -114,22 +119,33 @@ class Destinations:
                 context["functionError"] = outcome.function_error
             record["responseContext"] = context
             record["responsePayload"] = _json(outcome.payload)
-        return orjson.dumps(record)
+        return record
 
     async def _send(
-        self, target: str, version: FunctionVersion, record: bytes, trace_id: str
+        self,
+        target: str,
+        event: Event,
+        version: FunctionVersion,
+        record: dict[str, Any],
+        trace_id: str,
     ) -> None:
+        told = _written(target, record)
+        context = record["requestContext"]
         try:
-            role = self._role(version)
-            if role is None:
-                raise AwsError("AccessDeniedException", f"There is no role {version.role_arn}.")
-            source = Source(role, version.arn, version.account, version.region, trace_id)
-            await self._post.send(target, record, source, {}, name=self._object_key(version))
+            await self._post.send(
+                target,
+                told,
+                sender(self._roles, version, target, trace_id),
+                {},
+                name=self._object_key(version),
+                subject=_SUBJECTS[context["condition"] == "Success"],
+                resources=(target, context["functionArn"]),
+            )
         except AwsError as error:
-            self._undelivered(target, version, record, error.message)
+            self._undelivered(target, event, version, told, error.message)
         except Exception:
             _log.exception("destination %s of %s", target, version.arn)
-            self._undelivered(target, version, record, "The platform failed.")
+            self._undelivered(target, event, version, told, "The platform failed.")
 
     def _object_key(self, version: FunctionVersion) -> str:
         """Under which a bucket keeps the record."""
@@ -140,16 +156,9 @@ class Destinations:
         )
 
     def _undelivered(
-        self, target: str, version: FunctionVersion, record: bytes, message: str
+        self, target: str, event: Event, version: FunctionVersion, record: bytes, message: str
     ) -> None:
-        self._telemetry.metric(
-            version.account,
-            version.region,
-            "AWS/Lambda",
-            "DestinationDeliveryFailures",
-            1.0,
-            {"FunctionName": version.name},
-        )
+        self._counts.count(event, "DestinationDeliveryFailures")
         line = {
             "type": "boda.destination.failed",
             "functionArn": version.arn,
@@ -166,6 +175,22 @@ class Destinations:
 
     def _moment(self) -> datetime:
         return datetime.fromtimestamp(self._clock.now(), UTC)
+
+
+_SUBJECTS = {
+    True: "Lambda Function Invocation Result - Success",
+    False: "Lambda Function Invocation Result - Failure",
+}
+"""The ``detail-type`` of the event that an event bus gets; its ``source`` is ``lambda``."""
+
+
+def _written(target: str, record: dict[str, Any]) -> bytes:
+    """The record as JSON; for a topic without the payloads where it would be too long."""
+    told = orjson.dumps(record)
+    if len(told) <= _TOPIC_BYTES or Arn.parse(target).service != "sns":
+        return told
+    payloads = ("requestPayload", "responsePayload")
+    return orjson.dumps({name: value for name, value in record.items() if name not in payloads})
 
 
 def _json(payload: bytes) -> Any:

@@ -2,7 +2,8 @@
 
 A dead-letter message is the raw event with three attributes (recorded): ``RequestID``,
 ``ErrorCode`` (200 for a function error, else the HTTP status) and ``ErrorMessage`` (its first
-1 KB). Where no service takes it, the function's own log says so: nothing is lost silently.
+1 KB). It is sent as the function's own role, which therefore needs the permission. Where no
+service takes it, the function's own log says so: nothing is lost silently.
 """
 
 from __future__ import annotations
@@ -13,20 +14,18 @@ from datetime import UTC, datetime
 
 import orjson
 
-from boda.core.arn import Arn
 from boda.core.clock import Clock
 from boda.core.errors import AwsError
-from boda.core.principal import service_principal
-from boda.delivery.contract import Source
+from boda.delivery.counts import Counts
 from boda.delivery.post import Attribute, Post
 from boda.delivery.retry import Condition
 from boda.delivery.rows import Event
+from boda.delivery.sender import Roles, sender
 from boda.runtime.function import FunctionVersion
 from boda.telemetry.contract import StreamKey, Telemetry
 
 _log = logging.getLogger(__name__)
-_NAMESPACE = "AWS/Lambda"
-_MESSAGE_LIMIT = 1024
+_MESSAGE_BYTES = 1024
 _PAYLOAD_SHOWN = 1024
 
 
@@ -40,20 +39,24 @@ class Reason:
 
 
 class Failures:
-    """Takes leave of events."""
+    """Takes leave of events. roles: who a function acts as."""
 
-    def __init__(self, post: Post, telemetry: Telemetry, clock: Clock) -> None:
+    def __init__(
+        self, post: Post, telemetry: Telemetry, counts: Counts, clock: Clock, roles: Roles
+    ) -> None:
         self._post = post
         self._telemetry = telemetry
+        self._counts = counts
         self._clock = clock
+        self._roles = roles
 
     async def give_up(
         self, event: Event, payload: bytes, version: FunctionVersion | None, reason: Reason
     ) -> None:
         """Send the event to its dead-letter target, count it, and say so. Never raises."""
-        self.count(event, "AsyncEventsDropped")
+        self._counts.count(event, "AsyncEventsDropped")
         if reason.condition == "RecursiveInvocation":
-            self.count(event, "RecursiveInvocationsDropped")
+            self._counts.count(event, "RecursiveInvocationsDropped")
         if version is None:
             return
         kept = await self._to_dead_letter(event, payload, version, reason)
@@ -66,37 +69,24 @@ class Failures:
         target = version.dead_letter_arn
         if not target:
             return False
-        source = Source(
-            service_principal("lambda.amazonaws.com", version.account),
-            version.arn,
-            version.account,
-            version.region,
-            event.trace_id,
-        )
+        message = reason.message.encode()[:_MESSAGE_BYTES].decode(errors="ignore")
         attributes = {
             "RequestID": Attribute("String", event.request_id),
             "ErrorCode": Attribute("Number", str(reason.code)),
-            "ErrorMessage": Attribute("String", reason.message[:_MESSAGE_LIMIT]),
+            "ErrorMessage": Attribute("String", message),
         }
         try:
+            source = sender(self._roles, version, target, event.trace_id)
             await self._post.send(target, payload, source, attributes)
         except AwsError as error:
-            self.count(event, "DeadLetterErrors")
+            self._counts.count(event, "DeadLetterErrors")
             _log.info("dead letter of %s: %s", event.arn, error)
             return False
         except Exception:
-            self.count(event, "DeadLetterErrors")
+            self._counts.count(event, "DeadLetterErrors")
             _log.exception("dead letter of %s", event.arn)
             return False
         return True
-
-    def count(self, event: Event, metric: str, value: float = 1.0, unit: str = "Count") -> None:
-        """A metric of the event's function."""
-        arn = Arn.parse(event.arn)
-        name = arn.resource.partition(":")[2]
-        self._telemetry.metric(
-            arn.account, arn.region, _NAMESPACE, metric, value, {"FunctionName": name}, unit
-        )
 
     def _say(
         self,

@@ -5,7 +5,8 @@ Source: Lambda developer guide, "invocation-recursion".
 
 from __future__ import annotations
 
-from boda.core.ids import Ids
+import hashlib
+
 from boda.delivery.failure import Reason
 from boda.runtime import trace
 from boda.runtime.function import FunctionVersion
@@ -25,6 +26,7 @@ def refusal(version: FunctionVersion, hops: int) -> Reason | None:
     )
 
 
-def stable_root(now_s: float, ids: Ids) -> str:
+def stable_root(accepted_at: float, request_id: str) -> str:
     """A trace for an event that came without one, the same over all its attempts."""
-    return f"Root=1-{int(now_s):08x}-{ids.hex(24)};Parent={ids.hex(16)};Sampled=0"
+    digits = hashlib.sha256(request_id.encode()).hexdigest()
+    return f"Root=1-{int(accepted_at):08x}-{digits[:24]};Parent={digits[24:40]};Sampled=0"

@@ -2,134 +2,196 @@
 
 Pure bookkeeping: what is in memory, what runs, when the next is due, how many may run at once.
 Nothing here waits or writes.
+
+Law of this file: every event on disk that stands at or before ``cursor`` is in memory, or done
+with and about to leave the disk; so a page is read from there on, and nothing is read twice.
 """
 
 from __future__ import annotations
 
-import asyncio
 import heapq
+from collections.abc import Iterable
 
-from boda.delivery.rows import Event
+from boda.delivery.rows import START, Event, Position
 
-WINDOW = 1000
-"""Events of one function in memory, without their payloads."""
+FEW = 8
+"""Attempts at once with which every function begins."""
+_PER_SECOND = 2000.0
+"""More attempts than this in a second need not be aimed at: the platform has other work."""
+_PAUSE_S = 1.0
+_LONGEST_PAUSE_S = 10.0
 
 
 class Lane:
     """The events of one function.
 
-    next_due: no event that is only on disk is due earlier; None when there is none.
-    limit: how many may run at once, as far as throttles have shown.
+    most: attempts at once, whatever happens. next_due: no event that is only on disk is due
+    earlier; None when there is none. runners: how many tasks take events from here.
     """
 
-    def __init__(self, arn: str, most: int) -> None:
+    def __init__(self, number: int, arn: str, most: int) -> None:
+        self.number = number
         self.arn = arn
         self.next_due: float | None = None
-        self.running: set[str] = set()
-        self.wake = asyncio.Event()
-        self.task: asyncio.Task[None] | None = None
+        self.running: set[int] = set()
+        self.runners = 0
         self.loading = False
         self.paused_until = 0.0
-        self.limit = float(most)
+        self.cursor: Position = START
         self._most = float(most)
-        self._window: list[tuple[float, str, Event]] = []
-        self._known: set[str] = set()
-        self._left_meanwhile: set[str] = set()
+        self._limit = float(min(FEW, most))
+        self._throttled = False
+        self._refusals = 0
+        self._mean_s = 0.0
+        self._window: list[tuple[float, int, Event]] = []
+        self._known: set[int] = set()
+        self._left_meanwhile: set[int] = set()
 
-    def offer(self, event: Event) -> bool:
+    # Into memory
+
+    def offer(self, event: Event, room: int) -> bool:
         """Take an event that was just accepted into memory; False: it waits on disk."""
-        if self.loading or self.next_due is not None or len(self._window) >= WINDOW:
-            self.on_disk(event.due_at)
+        behind = self.next_due is not None and self.next_due <= event.due_at
+        if self.loading or behind or len(self._window) >= room:
+            self.on_disk(event)
             return False
+        self.cursor = max(self.cursor, event.position)
         self._push(event)
         return True
 
-    def on_disk(self, due_at: float) -> None:
-        """Know that an event which is due then waits on disk only."""
+    def on_disk(self, event: Event) -> None:
+        """Know that the event waits on disk only."""
+        if event.position <= self.cursor:  # a clock went back: read again from before it
+            self.cursor = (event.due_at, event.id - 1)
+        self.due_on_disk(event.due_at)
+
+    def due_on_disk(self, due_at: float) -> None:
+        """Know that something on disk is due then."""
         self.next_due = due_at if self.next_due is None else min(self.next_due, due_at)
 
-    def wants_load(self, now: float) -> bool:
+    def wants_load(self, now: float, room: int) -> bool:
         """Whether events on disk are due and there is room for them."""
         return (
             not self.loading
             and self.next_due is not None
             and self.next_due <= now
-            and len(self._window) < WINDOW // 2
+            and len(self._window) <= room // 2
         )
 
-    def begin_load(self) -> int:
-        """Start reading from disk; how many to ask for so that enough new ones are among them."""
+    def begin_load(self) -> Position:
+        """Start reading from disk; after which position."""
         self.loading = True
         self.next_due = None
-        return WINDOW + len(self._known)
+        return self.cursor
 
     def end_load(self, found: list[Event], rest: float | None) -> list[Event]:
-        """Take what was read and is not known here; those that were new."""
+        """Take what was read; those of it that were not known here."""
         self.loading = False
-        fresh = []
-        for event in found:
-            if event.id in self._known or event.id in self._left_meanwhile:
-                continue
-            if len(self._window) >= WINDOW:
-                self.on_disk(event.due_at)
-                continue
+        # Something may have come to stand before what was read while it was read.
+        if found and (self.next_due is None or self.next_due > found[-1].due_at):
+            self.cursor = max(self.cursor, found[-1].position)
+        fresh = [
+            event
+            for event in found
+            if event.id not in self._known and event.id not in self._left_meanwhile
+        ]
+        for event in fresh:
             self._push(event)
-            fresh.append(event)
         self._left_meanwhile.clear()
         if rest is not None:
-            self.on_disk(rest)
+            self.due_on_disk(rest)
         return fresh
 
     def fail_load(self, again_at: float) -> None:
         self.loading = False
         self._left_meanwhile.clear()
-        self.on_disk(again_at)
+        self.due_on_disk(again_at)
+
+    # Running
 
     def start(self, now: float, allowed: int) -> Event | None:
         """The next event that may run now."""
-        if not self.has_due(now) or now < self.paused_until:
-            return None
-        if len(self.running) >= max(1, min(allowed, int(self.limit))):
+        if not self.may_start(now, allowed):
             return None
         event = heapq.heappop(self._window)[2]
         self.running.add(event.id)
         return event
 
+    def may_start(self, now: float, allowed: int) -> bool:
+        """Whether one more event may run now."""
+        if not self._window or self._window[0][0] > now or now < self.paused_until:
+            return False
+        return len(self.running) < max(1, min(allowed, self.limit))
+
     def has_due(self, now: float) -> bool:
         """Whether an event in memory is due."""
         return bool(self._window) and self._window[0][0] <= now
 
-    def leave(self, event: Event) -> None:
-        """An attempt is over and stored: the event is gone, or waits on disk."""
+    def end(self, event: Event) -> None:
+        """An attempt is over; what it led to is not yet on disk."""
         self.running.discard(event.id)
-        self._known.discard(event.id)
-        if self.loading:
-            self._left_meanwhile.add(event.id)
 
-    def went_well(self) -> None:
-        """There was capacity: allow a little more."""
+    def put_back(self, event: Event, again_at: float) -> None:
+        """An attempt came to nothing that is known: the event is read from disk again, later."""
+        self.end(event)
+        self.leave((event,))
+        self.cursor = min(self.cursor, (event.due_at, event.id - 1))
+        self.due_on_disk(again_at)
+
+    def leave(self, some: Iterable[Event]) -> None:
+        """These are gone from disk, or wait there and nowhere else."""
+        for event in some:
+            self._known.discard(event.id)
+            if self.loading:
+                self._left_meanwhile.add(event.id)
+
+    # How many at once
+
+    @property
+    def limit(self) -> int:
+        """How many may run at once, as far as throttles and durations have shown.
+
+        A function that answers in a millisecond drains as fast with a few environments as with
+        many, which would cost memory and starts; one that waits for a second needs many.
+        """
+        return int(min(self._limit, max(FEW, self._mean_s * _PER_SECOND)))
+
+    def went_well(self, duration_s: float) -> None:
+        """There was capacity. After a throttle one more is allowed per round, before it two."""
         self.paused_until = 0.0
-        self.limit = min(self._most, self.limit + 1.0 / self.limit)
+        self._refusals = 0
+        self._mean_s += (duration_s - self._mean_s) / 16
+        step = 1.0 / self._limit if self._throttled else 1.0
+        if len(self.running) >= self.limit or self._throttled:
+            self._limit = min(self._most, self._limit + step)
 
-    def was_throttled(self, now: float, pause_s: float) -> None:
+    def was_refused(self, now: float) -> None:
         """There was none: allow half, and wait unless something of ours is still running."""
-        self.limit = max(1.0, self.limit / 2)
+        self._throttled = True
+        self._limit = max(1.0, self._limit / 2)
         if len(self.running) <= 1:  # the one that was just refused
-            self.paused_until = now + pause_s
+            self.paused_until = now + min(_PAUSE_S * 2.0**self._refusals, _LONGEST_PAUSE_S)
+            self._refusals = min(self._refusals + 1, 8)
 
-    def next_moment(self, now: float) -> float | None:
-        """When there is something to do without being woken; None: only when woken."""
+    # When
+
+    def next_moment(self, now: float, room: int) -> float | None:
+        """When there is something to do without being told; None: only when told."""
         moments = []
         if self._window:
             moments.append(max(self._window[0][0], self.paused_until))
-        if self.next_due is not None and not self.loading:
+        if self.next_due is not None and not self.loading and len(self._window) <= room // 2:
             moments.append(self.next_due)
         later = [moment for moment in moments if moment > now]
         return min(later, default=None)
 
     @property
     def idle(self) -> bool:
-        return not (self._window or self.running or self.loading or self.next_due is not None)
+        return not (self._known or self.loading or self.runners or self.next_due is not None)
+
+    @property
+    def in_memory(self) -> int:
+        return len(self._known)
 
     def _push(self, event: Event) -> None:
         self._known.add(event.id)

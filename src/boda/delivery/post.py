@@ -21,13 +21,19 @@ class Attribute:
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """What a carrier takes. event: JSON. attributes: for targets that have message attributes.
-    name: for targets that keep things by name, such as buckets."""
+    """What a carrier takes. event: JSON.
+
+    attributes: for targets that have message attributes. name: for targets that keep things by
+    name, such as buckets. subject, resources: what an event bus shows as ``detail-type`` and
+    ``resources`` of the event whose ``detail`` this is.
+    """
 
     event: bytes
     source: Source
     attributes: Mapping[str, Attribute] = field(default_factory=dict)
     name: str = ""
+    subject: str = ""
+    resources: tuple[str, ...] = ()
 
 
 class Carrier(Protocol):
@@ -68,8 +74,10 @@ class Post:
         attributes: Mapping[str, Attribute],
         *,
         name: str = "",
+        subject: str = "",
+        resources: tuple[str, ...] = (),
     ) -> str:
-        """The same with message attributes, or with a name to keep it by."""
+        """The same with what else a ``Letter`` may say."""
         carrier = self._find(target_arn)
         if carrier is None:
             raise AwsError(
@@ -77,7 +85,9 @@ class Post:
                 f"Nothing here delivers events to {target_arn} yet.",
                 400,
             )
-        return await carrier.carry(target_arn, Letter(event, source, attributes, name))
+        return await carrier.carry(
+            target_arn, Letter(event, source, attributes, name, subject, resources)
+        )
 
     def _find(self, target_arn: str) -> Carrier | None:
         try:

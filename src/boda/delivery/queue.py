@@ -4,50 +4,49 @@ Laws of this file:
   1. ``accept`` returns only after the event's commit.
   2. An event leaves the disk only after its attempt succeeded, or after it was given up, and its
      dead-letter target and destination have been told.
-  3. Memory is bounded: a window per function without payloads, and so many bytes of payloads.
+  3. Memory is bounded: a window per function, smaller the more functions have events, and so
+     many bytes of payloads.
   4. Each function has a lane of its own; lanes share the slots evenly.
+  5. Time in here runs on when the machine's clock is set: it is read once, and then counted.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
-from typing import Any, Protocol
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
 
-import orjson
-
-from boda.core.clock import Clock
-from boda.core.errors import AwsError, BodaError
+from boda.core.arn import Arn
+from boda.core.clock import Clock, Timer
+from boda.core.errors import AwsError
 from boda.core.ids import Ids
-from boda.delivery import retry, rows
-from boda.delivery.batch import Batch
-from boda.delivery.destination import AsyncRules, Destinations, Rules
-from boda.delivery.failure import Failures, Reason
-from boda.delivery.guard import refusal, stable_root
+from boda.delivery import rows
+from boda.delivery.attempt import Attempts, Invokes
+from boda.delivery.counts import Counts
+from boda.delivery.destination import Destinations, Rules
+from boda.delivery.failure import Failures
+from boda.delivery.journal import Journal
 from boda.delivery.lane import Lane
-from boda.delivery.retry import Again, GiveUp, RetryPolicy
 from boda.delivery.rows import Event
 from boda.delivery.shares import Shares
-from boda.invoke.call import Call, Outcome
 from boda.invoke.catalogue import LATEST, Functions
-from boda.runtime import trace
 from boda.runtime.function import FunctionVersion
 from boda.storage.database import Database
 
 _log = logging.getLogger(__name__)
 
+WINDOW = 1000
+"""Events of one function in memory."""
+_ALL_WINDOWS = 20_000
+_LEAST_WINDOW = 16
 _HELD_BYTES = 32 * 1024 * 1024
-_ALIVE_S = 60.0
-_BEAT_S = 15.0
+_PAGED_BYTES = 16 * 1024
+"""Payloads up to this size are read with their events, longer ones each before its attempt."""
 _AGAIN_S = 1.0
 _ODD_S = 60.0
-
-
-class Invokes(Protocol):
-    """The invoke path."""
-
-    async def invoke(self, call: Call) -> Outcome: ...
+_FARTHEST_S = 600.0
+"""No event is due later than this from now."""
 
 
 class Queue:
@@ -56,7 +55,6 @@ class Queue:
     slots: attempts at once, of all functions together.
     reserved: a function's reserved concurrency by account, region and name, or None.
     rules: how often and how long a version's events are tried, and who is told of the end.
-    exclusive: nobody else works on these rows, so what another owner held is free at once.
     """
 
     def __init__(
@@ -65,6 +63,7 @@ class Queue:
         functions: Functions,
         invoker: Invokes,
         failures: Failures,
+        counts: Counts,
         clock: Clock,
         ids: Ids,
         *,
@@ -72,33 +71,33 @@ class Queue:
         reserved: Callable[[str, str, str], int | None],
         rules: Rules,
         destinations: Destinations,
-        exclusive: bool,
     ) -> None:
         self._database = database
-        self._functions = functions
-        self._invoker = invoker
-        self._failures = failures
+        self._counts = counts
         self._clock = clock
-        self._ids = ids
         self._reserved = reserved
-        self._rules = rules
-        self._destinations = destinations
-        self._exclusive = exclusive
-        self._owner = ids.hex(16)
-        self._shares = Shares(slots)
-        self._lanes: dict[str, Lane] = {}
-        self._held = 0
-        self._serial = 0
-        self._running: set[asyncio.Task[None]] = set()
-        self._beating: asyncio.Task[None] | None = None
-        self._open = False
-        self._added: Batch[Event] = Batch(
-            database,
-            lambda connection, some: rows.add(connection, some, self._owner),
-            self._accepted,
+        self._began = clock.now() - clock.monotonic()
+        self._attempts = Attempts(
+            functions,
+            invoker,
+            failures,
+            destinations,
+            counts,
+            ids,
+            self._now,
+            reserved=reserved,
+            rules=rules,
         )
-        self._deferred: Batch[Event] = Batch(database, rows.defer)
-        self._removed: Batch[str] = Batch(database, rows.remove)
+        self._journal = Journal(database, clock, self._accepted, self._gone)
+        self._shares = Shares(slots)
+        self._numbers: dict[str, int] = {}
+        self._lanes: dict[int, Lane] = {}
+        self._timers: dict[int, tuple[float, Timer]] = {}
+        self._last_id = -1
+        self._opening = asyncio.Lock()
+        self._held = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._open = False
 
     # Accepting
 
@@ -135,25 +134,30 @@ class Queue:
         trace_id: str,
         tenant: str = "",
     ) -> None:
-        """Accept an event for a function; durable when this returns. AwsError.
-
-        The function is looked up anew at every attempt: an alias may have moved by then.
-        """
-        now = self._clock.now()
-        event = Event(
-            id=self._next_id(now),
-            arn=arn,
-            qualifier=qualifier,
-            request_id=request_id,
-            invoked_arn=invoked_arn,
-            trace_id=trace_id or stable_root(now, self._ids),
-            accepted_at=now,
-            due_at=now,
-            tenant=tenant,
-            payload=payload,
-        )
+        """Accept an event for a function; durable when this returns. AwsError (503)."""
         try:
-            await self._added.add(event)
+            if self._last_id < 0:
+                await self._look()
+            number = self._numbers.get(arn)
+            if number is None:
+                number = self._numbers[arn] = max(self._numbers.values(), default=0) + 1
+            self._last_id += 1
+            now = self._now()
+            await self._journal.add(
+                Event(
+                    self._last_id,
+                    number,
+                    arn,
+                    qualifier,
+                    request_id,
+                    invoked_arn,
+                    trace_id,
+                    now,
+                    now,
+                    tenant,
+                    payload=payload,
+                )
+            )
         except Exception as error:
             _log.warning("an event for %s was not accepted: %s", arn, error)
             raise AwsError(
@@ -163,280 +167,205 @@ class Queue:
                 Type="Service",
             ) from None
 
-    def _next_id(self, now: float) -> str:
-        """Unique, and in the order of acceptance: among events due at once it is the order."""
-        self._serial += 1
-        return f"{int(now * 1_000_000):016x}{self._serial:010x}{self._ids.hex(8)}"
-
-    def _accepted(self, event: Event) -> None:
-        self._failures.count(event, "AsyncEventsReceived")
-        lane = self._lane(event.arn)
-        if not lane.offer(event) or not self._hold(event):
-            event.payload = None
-        lane.wake.set()
+    def _accepted(self, some: Sequence[Event]) -> None:
+        """These are on disk now: run them, or know that they are there."""
+        lanes = {}
+        room = self._room()
+        for event in some:
+            self._counts.count(event, "AsyncEventsReceived")
+            lane = lanes[event.lane] = self._lane(event.lane, event.arn)
+            if not self._open or not lane.offer(event, room) or not self._hold(event):
+                event.payload = None
+        for lane in lanes.values():
+            self._turn(lane)
 
     async def waiting(self) -> int:
         """Events that are accepted and not done with."""
+        await self._journal.flush()
         return await self._database.read(rows.count)
 
-    # Running
+    # Life
 
     async def start(self) -> None:
         """Take up what an earlier run left, and run events from now on."""
-        if self._exclusive:
-            await self._database.write(rows.bury)
-        await self._beat()
+        await self._look()
         self._open = True
-        await self._scan()
         for lane in list(self._lanes.values()):
-            self._ensure(lane)
-        self._beating = asyncio.get_running_loop().create_task(self._keep_beating())
+            self._turn(lane)
 
     async def stop(self, grace_s: float | None = None) -> None:
         """Start nothing more; let what runs finish, for so long. The rest stays on disk."""
         self._open = False
-        if self._beating is not None:
-            self._beating.cancel()
-            await asyncio.gather(self._beating, return_exceptions=True)
-            self._beating = None
-        dispatchers = [lane.task for lane in self._lanes.values() if lane.task is not None]
-        for task in dispatchers:
-            task.cancel()
-        await asyncio.gather(*dispatchers, return_exceptions=True)
-        if self._running:
-            _, late = await asyncio.wait(self._running, timeout=grace_s)
-            for attempt in late:
-                attempt.cancel()
+        for _, timer in self._timers.values():
+            timer.cancel()
+        self._timers.clear()
+        self._journal.close()
+        if self._tasks:
+            _, late = await asyncio.wait(self._tasks, timeout=grace_s)
+            for task in late:
+                task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
+        await self._journal.flush()
         self._lanes.clear()
         self._held = 0
 
-    async def _scan(self) -> None:
-        for arn, due_at in await self._database.read(rows.waiting):
-            lane = self._lane(arn)
-            lane.on_disk(due_at)
-            lane.wake.set()
+    async def _look(self) -> None:
+        """See what is on disk, once."""
+        async with self._opening:
+            if self._last_id >= 0:
+                return
+            found, highest = await self._database.read(rows.backlogs)
+            empty = [one.lane for one in found if one.first_due is None]
+            now = self._now()
+            ahead = [one.lane for one in found if (one.last_due or now) > now + _FARTHEST_S]
+            if empty or ahead:
+                await self._database.write(lambda connection: _tidy(connection, empty, ahead, now))
+            for one in found:
+                if one.first_due is not None:
+                    self._numbers[one.arn] = one.lane
+                    self._lane(one.lane, one.arn).due_on_disk(
+                        min(now, one.first_due) if one.lane in ahead else one.first_due
+                    )
+            self._journal.knows_lanes(set(self._numbers.values()))
+            self._last_id = highest
 
-    async def _keep_beating(self) -> None:
-        while True:
-            await self._clock.sleep(_BEAT_S)
-            try:
-                if not self._exclusive:
-                    await self._scan()
-                    await self._beat()
-            except Exception as error:
-                _log.warning("the queue could not say that it lives: %s", error)
+    def _now(self) -> float:
+        """Epoch seconds that never go back nor leap."""
+        return self._began + self._clock.monotonic()
 
-    async def _beat(self) -> None:
-        until = self._clock.now() + _ALIVE_S
-        await self._database.write(lambda connection: rows.beat(connection, self._owner, until))
+    # Lanes
 
-    def _lane(self, arn: str) -> Lane:
-        lane = self._lanes.get(arn)
+    def _lane(self, number: int, arn: str) -> Lane:
+        lane = self._lanes.get(number)
         if lane is None:
-            lane = self._lanes[arn] = Lane(arn, self._shares.slots)
-        self._ensure(lane)
+            lane = self._lanes[number] = Lane(number, arn, self._shares.slots)
         return lane
 
-    def _ensure(self, lane: Lane) -> None:
-        if self._open and lane.task is None:
-            lane.task = asyncio.get_running_loop().create_task(self._dispatch(lane))
+    def _room(self) -> int:
+        """Events of one lane that may be in memory."""
+        return max(_LEAST_WINDOW, min(WINDOW, _ALL_WINDOWS // max(1, len(self._lanes))))
 
-    async def _dispatch(self, lane: Lane) -> None:
-        """Run the lane's events as they become due; ends when there is nothing left."""
-        while True:
-            lane.wake.clear()
-            now = self._clock.now()
-            if lane.wants_load(now):
-                await self._load(lane)
-                continue
-            if lane.has_due(now) or lane.running:
-                self._shares.active(lane.arn)
-            else:
-                self._passive(lane)
-            while (event := lane.start(now, self._shares.each)) is not None:
-                self._spawn(self._attempt(lane, event))
-            if lane.idle:
-                lane.task = None
-                self._lanes.pop(lane.arn, None)
-                return
-            await self._sleep(lane, now)
+    def _allowed(self, lane: Lane) -> int:
+        """How many of a lane's events may run at once as far as others are concerned."""
+        most = self._shares.each
+        arn = Arn.parse(lane.arn)
+        reserved = self._reserved(arn.account, arn.region, arn.resource.partition(":")[2])
+        return most if reserved is None else min(most, reserved)
 
-    def _passive(self, lane: Lane) -> None:
-        if self._shares.passive(lane.arn):
-            for other in self._lanes.values():
-                if other.running:  # it may run more now
-                    other.wake.set()
-
-    async def _sleep(self, lane: Lane, now: float) -> None:
-        moment = lane.next_moment(now)
-        if moment is None:
-            await lane.wake.wait()
+    def _turn(self, lane: Lane) -> None:
+        """Do what there is to do now in a lane, and see to it that its next turn comes."""
+        if not self._open:
             return
-        timer = self._clock.call_later(moment - now, lane.wake.set)
-        try:
-            await lane.wake.wait()
-        finally:
-            timer.cancel()
+        now, room = self._now(), self._room()
+        if lane.wants_load(now, room):
+            self._spawn(self._load(lane, room))
+        if lane.running or lane.has_due(now):
+            self._shares.active(lane.arn)
+        elif self._shares.passive(lane.arn):
+            for other in list(self._lanes.values()):
+                if other.running:  # it may run more now
+                    self._run_more(other, now)
+        self._run_more(lane, now)
+        if lane.idle:
+            del self._lanes[lane.number]
+        self._set_timer(lane, lane.next_moment(now, room), now)
 
-    async def _load(self, lane: Lane) -> None:
-        limit = lane.begin_load()
-        now = self._clock.now()
+    def _run_more(self, lane: Lane, now: float) -> None:
+        allowed = self._allowed(lane)
+        while (event := lane.start(now, allowed)) is not None:
+            lane.runners += 1
+            self._spawn(self._run(lane, event))
+
+    def _set_timer(self, lane: Lane, moment: float | None, now: float) -> None:
+        there = self._timers.get(lane.number)
+        if there is not None:
+            if there[0] == moment:
+                return
+            there[1].cancel()
+            del self._timers[lane.number]
+        if moment is not None:
+            timer = self._clock.call_later(moment - now, self._time_has_come, lane)
+            self._timers[lane.number] = (moment, timer)
+
+    def _time_has_come(self, lane: Lane) -> None:
+        self._timers.pop(lane.number, None)
+        if self._lanes.get(lane.number) is lane:
+            self._turn(lane)
+
+    async def _load(self, lane: Lane, room: int) -> None:
+        after, now = lane.begin_load(), self._now()
         try:
-            found, rest = await self._database.write(
-                lambda connection: rows.take(connection, lane.arn, limit, self._owner, now)
+            found, rest = await self._database.read(
+                lambda connection: rows.page(
+                    connection, lane.number, lane.arn, after, now, room, _PAGED_BYTES
+                )
             )
         except Exception as error:
             _log.warning("events for %s cannot be read: %s", lane.arn, error)
             lane.fail_load(now + _AGAIN_S)
-            await self._clock.sleep(_AGAIN_S)
-            return
-        lane.end_load(found, rest)
+        else:
+            for event in lane.end_load(found, rest):
+                if event.payload is not None and not self._hold(event):
+                    event.payload = None
+        self._turn(lane)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
-        self._running.add(task)
-        task.add_done_callback(self._running.discard)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
-    # One attempt
+    # Running
+
+    async def _run(self, lane: Lane, first: Event) -> None:
+        """Run one event after the other, while the lane has any for this task."""
+        event: Event | None = first
+        try:
+            while event is not None:
+                await self._attempt(lane, event)
+                now, room = self._now(), self._room()
+                if lane.wants_load(now, room) and self._open:
+                    self._spawn(self._load(lane, room))
+                if self._journal.failing:
+                    await self._journal.room()
+                event = lane.start(now, self._allowed(lane)) if self._open else None
+        finally:
+            lane.runners -= 1
+        self._turn(lane)
 
     async def _attempt(self, lane: Lane, event: Event) -> None:
         try:
             payload = await self._payload(event)
-            if payload is not None:
-                await self._try(lane, event, payload)
+            if payload is None:  # it is gone
+                lane.end(event)
+                lane.leave((event,))
+                return
+            verdict = await self._attempts.run(event, payload)
+            if verdict.ran_s is not None:
+                lane.went_well(verdict.ran_s)
+            elif verdict.refused:
+                lane.was_refused(self._now())
+            if verdict.again_at is None:
+                lane.end(event)
+                self._journal.remove(event)
+                return
+            event.due_at = verdict.again_at
+            await self._journal.defer(event)
+            lane.end(event)
+            lane.on_disk(event)
+            lane.leave((event,))
         except Exception:
             # Not an attempt's failure but ours. The event is on disk; it must not be forgotten.
             _log.exception("an event for %s could not be handled", event.arn)
-            lane.on_disk(self._clock.now() + _ODD_S)
-        finally:
-            lane.leave(event)
-            lane.wake.set()
+            lane.put_back(event, self._now() + _ODD_S)
 
-    async def _try(self, lane: Lane, event: Event, payload: bytes) -> None:
-        now = self._clock.now()
-        version = self._functions.resolve(event.arn, event.qualifier)
-        if version is None:
-            await self._without_function(lane, event, payload, now)
-            return
-        rules = self._rules(version, event.qualifier)
-        policy = rules.retry
-        self._failures.count(
-            event, "AsyncEventAge", (now - event.accepted_at) * 1000.0, "Milliseconds"
-        )
-        if retry.too_old(policy, event.accepted_at, now):
-            await self._give_up(event, payload, version, _too_old(policy), rules)
-            return
-        if self._reserved(version.account, version.region, version.name) == 0:
-            await self._give_up(event, payload, version, _SWITCHED_OFF, rules)
-            return
-        run_under, hops = trace.next_hop(event.trace_id, event.arn, now, self._ids.hex)
-        refused = refusal(version, hops)
-        if refused is not None:
-            await self._give_up(event, payload, version, refused, rules)
-            return
-        call = Call(
-            version,
-            payload,
-            event.request_id,
-            event.invoked_arn,
-            trace_id=run_under,
-            tenant=event.tenant,
-            synchronous=False,
-        )
-        try:
-            outcome = await self._invoker.invoke(call)
-        except AwsError as error:
-            await self._not_run(lane, event, policy, throttled=error.status == 429)
-        except BodaError as error:
-            _log.warning("an event for %s could not be run: %s", event.arn, error)
-            await self._not_run(lane, event, policy, throttled=False)
-        except Exception:
-            _log.exception("an event for %s could not be run", event.arn)
-            await self._not_run(lane, event, policy, throttled=False)
-        else:
-            lane.went_well()
-            await self._ran(lane, event, call, rules, outcome)
-
-    async def _ran(
-        self,
-        lane: Lane,
-        event: Event,
-        call: Call,
-        rules: AsyncRules,
-        outcome: Outcome,
-    ) -> None:
-        if not outcome.function_error:
-            await self._destinations.succeeded(rules.on_success, event, call, outcome)
-            await self._remove(event)
-            return
-        event.failures += 1
-        now = self._clock.now()
-        step = retry.after_error(rules.retry, event.failures, event.accepted_at, now)
-        if isinstance(step, GiveUp):
-            reason = Reason(step.condition, 200, _error_message(outcome.payload))
-            # From here on the chain of invocations is one longer.
-            event.trace_id = call.trace_id
-            await self._give_up(event, call.payload, call.version, reason, rules, outcome)
-        else:
-            await self._defer(lane, event, step)
-
-    async def _not_run(
-        self, lane: Lane, event: Event, policy: RetryPolicy, *, throttled: bool
-    ) -> None:
-        event.throttles += 1
-        now = self._clock.now()
-        if throttled:
-            lane.was_throttled(now, policy.throttle_first_s)
-        await self._defer(
-            lane, event, retry.after_throttle(policy, event.throttles, event.accepted_at, now)
-        )
-
-    async def _without_function(self, lane: Lane, event: Event, payload: bytes, now: float) -> None:
-        """A function that is being created may have a policy already: its events wait."""
-        policy = RetryPolicy()
-        expected = self._functions.policy(event.arn, event.qualifier) is not None
-        if expected and not retry.too_old(policy, event.accepted_at, now):
-            await self._not_run(lane, event, policy, throttled=False)
-            return
-        reason = Reason("FunctionNotFound", 404, f"Function not found: {event.invoked_arn}")
-        await self._give_up(event, payload, None, reason)
-
-    async def _give_up(
-        self,
-        event: Event,
-        payload: bytes,
-        version: FunctionVersion | None,
-        reason: Reason,
-        rules: AsyncRules | None = None,
-        outcome: Outcome | None = None,
-    ) -> None:
-        await self._failures.give_up(event, payload, version, reason)
-        if version is not None and rules is not None:
-            await self._destinations.failed(
-                rules.on_failure, event, payload, version, reason, outcome
-            )
-        await self._remove(event)
-
-    async def _remove(self, event: Event) -> None:
-        await self._surely(lambda: self._removed.add(event.id))
-
-    async def _defer(self, lane: Lane, event: Event, again: Again) -> None:
-        event.due_at = again.at
-        await self._surely(lambda: self._deferred.add(event))
-        lane.on_disk(event.due_at)
-
-    async def _surely(self, write: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Write, and if the disk refuses, again: forgetting how an attempt ended repeats it."""
-        while True:
-            try:
-                await write()
-                return
-            except Exception as error:
-                _log.warning("the queue cannot be written: %s", error)
-                if not self._open:
-                    return
-                await self._clock.sleep(_AGAIN_S)
+    def _gone(self, some: Sequence[Event]) -> None:
+        """These have left the disk."""
+        for event in some:
+            lane = self._lanes.get(event.lane)
+            if lane is not None:
+                lane.leave((event,))
+                if lane.idle:
+                    self._turn(lane)
 
     # Payloads in memory
 
@@ -462,20 +391,7 @@ class Queue:
                 await self._clock.sleep(_AGAIN_S)
 
 
-def _too_old(policy: RetryPolicy) -> Reason:
-    return Reason("EventAgeExceeded", 429, f"The event is older than {policy.max_age_s:g} seconds.")
-
-
-_SWITCHED_OFF = Reason(
-    "ZeroReservedConcurrency", 429, "The function's reserved concurrency is zero."
-)
-
-
-def _error_message(payload: bytes) -> str:
-    """The ``errorMessage`` of an error a function answered, or the answer itself."""
-    try:
-        answer = orjson.loads(payload)
-    except orjson.JSONDecodeError:
-        return payload[:1024].decode(errors="replace")
-    message = answer.get("errorMessage") if isinstance(answer, dict) else None
-    return message if isinstance(message, str) else payload[:1024].decode(errors="replace")
+def _tidy(connection: Any, empty: list[int], ahead: list[int], now: float) -> None:
+    rows.drop_lanes(connection, empty)
+    for lane in ahead:
+        rows.hasten(connection, lane, now + _FARTHEST_S, now)

@@ -1,59 +1,64 @@
 """The rows of the asynchronous queue, one sentence per access.
 
-An event belongs to an owner (a running platform) from the moment it is accepted or taken; an
-owner that has not been heard of for a while loses what it holds to whoever asks next.
+Each function with events has a lane, a number that stands for its ARN. A lane's events come in
+the order in which they are due, found by one index; nothing here reads more than it returns.
+Events are written and dropped thousands of times a second, so this file speaks to the driver.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.engine import Connection
 
+from boda.storage.database import driver
+
 metadata = sa.MetaData()
+
+lanes = sa.Table(
+    "async_lanes",
+    metadata,
+    sa.Column("lane", sa.Integer, primary_key=True),
+    sa.Column("arn", sa.Text, nullable=False, unique=True),
+)
 
 events = sa.Table(
     "async_events",
     metadata,
-    sa.Column("id", sa.Text, primary_key=True),
-    sa.Column("arn", sa.Text, nullable=False),
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("lane", sa.Integer, nullable=False),
+    sa.Column("due_at", sa.Float, nullable=False),
+    sa.Column("accepted_at", sa.Float, nullable=False),
+    sa.Column("failures", sa.Integer, nullable=False),
+    sa.Column("throttles", sa.Integer, nullable=False),
     sa.Column("qualifier", sa.Text, nullable=False),
     sa.Column("request_id", sa.Text, nullable=False),
     sa.Column("invoked_arn", sa.Text, nullable=False),
     sa.Column("trace_id", sa.Text, nullable=False),
     sa.Column("tenant", sa.Text, nullable=False),
     sa.Column("payload", sa.LargeBinary, nullable=False),
-    sa.Column("accepted_at", sa.Float, nullable=False),
-    sa.Column("due_at", sa.Float, nullable=False),
-    sa.Column("failures", sa.Integer, nullable=False),
-    sa.Column("throttles", sa.Integer, nullable=False),
-    sa.Column("owner", sa.Text, nullable=False),
-    sa.Index("async_events_by_due", "arn", "due_at", "id"),
+    sa.Index("async_events_by_due", "lane", "due_at", "id"),
 )
 
-owners = sa.Table(
-    "async_owners",
-    metadata,
-    sa.Column("owner", sa.Text, primary_key=True),
-    sa.Column("alive_until", sa.Float, nullable=False),
-)
+Position = tuple[float, int]
+"""Where an event stands in its lane: when it is due, and its id."""
 
-_LIGHT = [column for column in events.columns if column.name not in ("payload", "owner")]
+START: Position = (float("-inf"), 0)
 
 
 @dataclass(slots=True)
 class Event:
-    """An accepted event. Times are epoch seconds.
+    """An accepted event. Times are epoch seconds; ids grow in the order of acceptance.
 
-    arn: the function's, without qualifier. failures: attempts that ended in a function error.
-    throttles: attempts that could not be run. payload: None while it stays on disk.
+    arn: the function's, without qualifier; lane stands for it. failures: attempts that ended in a
+    function error. throttles: attempts that could not be run. payload: None while it is only on
+    disk.
     """
 
-    id: str
+    id: int
+    lane: int
     arn: str
     qualifier: str
     request_id: str
@@ -66,103 +71,167 @@ class Event:
     throttles: int = 0
     payload: bytes | None = None
 
+    @property
+    def position(self) -> Position:
+        return (self.due_at, self.id)
 
-def add(connection: Connection, some: Iterable[Event], owner: str) -> None:
-    """Insert accepted events."""
-    connection.execute(sa.insert(events), [_values(event, owner) for event in some])
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What a lane holds. first_due, last_due: None when nothing."""
+
+    lane: int
+    arn: str
+    first_due: float | None
+    last_due: float | None
 
 
-def defer(connection: Connection, some: Iterable[Event]) -> None:
-    """Store when events are due again, and why."""
-    statement = (
-        sa.update(events)
-        .where(events.c.id == sa.bindparam("of"))
-        .values(
-            due_at=sa.bindparam("due"),
-            failures=sa.bindparam("failed"),
-            throttles=sa.bindparam("throttled"),
-        )
-    )
-    connection.execute(
-        statement,
+_ADD = """
+    INSERT INTO async_events (id, lane, due_at, accepted_at, failures, throttles, qualifier,
+        request_id, invoked_arn, trace_id, tenant, payload)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    """
+
+
+def add(connection: Connection, some: Iterable[Event]) -> None:
+    """Insert accepted events, with their payloads."""
+    driver(connection).executemany(
+        _ADD,
         [
-            {
-                "of": event.id,
-                "due": event.due_at,
-                "failed": event.failures,
-                "throttled": event.throttles,
-            }
-            for event in some
+            (
+                one.id,
+                one.lane,
+                one.due_at,
+                one.accepted_at,
+                one.failures,
+                one.throttles,
+                one.qualifier,
+                one.request_id,
+                "" if one.invoked_arn == one.arn else one.invoked_arn,
+                one.trace_id,
+                one.tenant,
+                one.payload,
+            )
+            for one in some
         ],
     )
 
 
-def remove(connection: Connection, ids: Iterable[str]) -> None:
-    """Forget events that are done with."""
-    statement = sa.delete(events).where(events.c.id == sa.bindparam("of"))
-    connection.execute(statement, [{"of": each} for each in ids])
-
-
-def take(
-    connection: Connection, arn: str, limit: int, owner: str, now: float
-) -> tuple[list[Event], float | None]:
-    """A function's next events, now the owner's, and when the one after them is due.
-
-    Only what is due is taken; the time is None when nothing is left.
-    """
-    alive = sa.select(owners.c.owner).where(owners.c.alive_until > now, owners.c.owner != owner)
-    rows = connection.execute(
-        sa.select(*_LIGHT)
-        .where(events.c.arn == arn, events.c.owner.not_in(alive))
-        .order_by(events.c.due_at, events.c.id)
-        .limit(limit + 1)
-    ).all()
-    due = [row for row in rows[:limit] if row.due_at <= now]
-    rest = rows[len(due)].due_at if len(rows) > len(due) else None
-    if due:
-        connection.execute(
-            sa.update(events)
-            .where(events.c.id.in_([row.id for row in due]), events.c.owner != owner)
-            .values(owner=owner)
-        )
-    return [Event(**row._mapping) for row in due], rest
-
-
-def payload(connection: Connection, event_id: str) -> bytes | None:
-    """What the event says; None when it is gone."""
-    found: bytes | None = connection.execute(
-        sa.select(events.c.payload).where(events.c.id == event_id)
-    ).scalar()
-    return found
-
-
-def waiting(connection: Connection) -> Sequence[tuple[str, float]]:
-    """Every function that has events, and when its first is due."""
-    rows = connection.execute(
-        sa.select(events.c.arn, sa.func.min(events.c.due_at)).group_by(events.c.arn)
+def add_lanes(connection: Connection, some: Iterable[tuple[int, str]]) -> None:
+    """Let numbers stand for ARNs."""
+    driver(connection).executemany(
+        "INSERT OR IGNORE INTO async_lanes (lane, arn) VALUES (?, ?)", list(some)
     )
-    return [(row[0], row[1]) for row in rows]
+
+
+def defer(connection: Connection, some: Iterable[Event]) -> None:
+    """Store when events are due again, and why."""
+    driver(connection).executemany(
+        "UPDATE async_events SET due_at = ?, failures = ?, throttles = ? WHERE id = ?",
+        [(one.due_at, one.failures, one.throttles, one.id) for one in some],
+    )
+
+
+def remove(connection: Connection, ids: Iterable[int]) -> None:
+    """Forget events that are done with."""
+    driver(connection).executemany(
+        "DELETE FROM async_events WHERE id = ?", [(each,) for each in ids]
+    )
+
+
+_PAGE = """
+    SELECT id, due_at, accepted_at, failures, throttles, qualifier, request_id, invoked_arn,
+        trace_id, tenant, CASE WHEN length(payload) <= ? THEN payload END
+    FROM async_events
+    WHERE lane = ? AND (due_at, id) > (?, ?) AND due_at <= ?
+    ORDER BY due_at, id LIMIT ?
+    """
+
+
+def page(
+    connection: Connection,
+    lane: int,
+    arn: str,
+    after: Position,
+    now: float,
+    limit: int,
+    payload_bytes: int,
+) -> tuple[list[Event], float | None]:
+    """A lane's next events that are due, after a position, and when the one after them is due.
+
+    Payloads of up to ``payload_bytes`` come along. The time is None when nothing is left, and may
+    be early by what was just read.
+    """
+    raw = driver(connection)
+    found = [
+        Event(
+            row[0],
+            lane,
+            arn,
+            row[5],
+            row[6],
+            row[7] or arn,
+            row[8],
+            row[2],
+            row[1],
+            row[9],
+            row[3],
+            row[4],
+            row[10],
+        )
+        for row in raw.execute(_PAGE, (payload_bytes, lane, *after, now, limit))
+    ]
+    if len(found) == limit:
+        return found, found[-1].due_at
+    later = raw.execute(
+        "SELECT min(due_at) FROM async_events WHERE lane = ? AND due_at > ?", (lane, now)
+    ).fetchone()
+    return found, later[0]
+
+
+def payload(connection: Connection, event_id: int) -> bytes | None:
+    """What the event says; None when it is gone."""
+    row = (
+        driver(connection)
+        .execute("SELECT payload FROM async_events WHERE id = ?", (event_id,))
+        .fetchone()
+    )
+    return None if row is None else row[0]
+
+
+def backlogs(connection: Connection) -> tuple[Sequence[Backlog], int]:
+    """Every lane with what it holds, and the highest id of all events."""
+    raw = driver(connection)
+    found = raw.execute(
+        """
+        SELECT lane, arn,
+            (SELECT min(due_at) FROM async_events WHERE lane = async_lanes.lane),
+            (SELECT max(due_at) FROM async_events WHERE lane = async_lanes.lane)
+        FROM async_lanes
+        """
+    ).fetchall()
+    (highest,) = raw.execute("SELECT max(id) FROM async_events").fetchone()
+    return [Backlog(*row) for row in found], highest or 0
+
+
+def hasten(connection: Connection, lane: int, beyond: float, now: float) -> None:
+    """Make due now what is due later than ``beyond``, which only a clock set back explains."""
+    driver(connection).execute(
+        "UPDATE async_events SET due_at = ?, accepted_at = min(accepted_at, ?) "
+        "WHERE lane = ? AND due_at > ?",
+        (now, now, lane, beyond),
+    )
+
+
+def drop_lanes(connection: Connection, some: Iterable[int]) -> None:
+    """Forget lanes that hold nothing."""
+    driver(connection).executemany(
+        "DELETE FROM async_lanes WHERE lane = ? AND NOT EXISTS "
+        "(SELECT 1 FROM async_events WHERE async_events.lane = async_lanes.lane)",
+        [(each,) for each in some],
+    )
 
 
 def count(connection: Connection) -> int:
-    """Events that are not done with."""
-    return connection.execute(sa.select(sa.func.count()).select_from(events)).scalar() or 0
-
-
-def beat(connection: Connection, owner: str, alive_until: float) -> None:
-    """Say that the owner lives."""
-    statement = insert(owners).values(owner=owner, alive_until=alive_until)
-    connection.execute(
-        statement.on_conflict_do_update(index_elements=["owner"], set_={"alive_until": alive_until})
-    )
-
-
-def bury(connection: Connection, owner: str | None = None) -> None:
-    """Forget one owner, or all: what they held is free."""
-    statement = sa.delete(owners)
-    connection.execute(statement if owner is None else statement.where(owners.c.owner == owner))
-
-
-def _values(event: Event, owner: str) -> dict[str, Any]:
-    values = {column.name: getattr(event, column.name) for column in _LIGHT}
-    return {**values, "payload": event.payload, "owner": owner}
+    """Events that are not done with; reads an index from end to end."""
+    return int(driver(connection).execute("SELECT count(*) FROM async_events").fetchone()[0])

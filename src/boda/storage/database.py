@@ -14,9 +14,10 @@ import asyncio
 import contextlib
 import os
 import queue
+import sqlite3
 import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent import futures
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,6 +29,7 @@ from boda.core.errors import AwsError, PlatformError
 T = TypeVar("T")
 
 _GROUP_LIMIT = 512
+_DISK_CODES = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR}
 _CHECKED_BYTES = 256 * 1024 * 1024
 
 
@@ -46,7 +48,7 @@ class Database:
         _make_private(path)
         self._engine = _engine(path)
         self._queue: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
-        self._readers = ThreadPoolExecutor(readers, thread_name_prefix="boda-read")
+        self._readers = futures.ThreadPoolExecutor(readers, thread_name_prefix="boda-read")
         self._closed = False
         try:
             self._prepare(metadata, schema_version)
@@ -117,25 +119,16 @@ class Database:
             raise PlatformError("The database is closed.")
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Any] = loop.create_future()
-        self._queue.put(_Write(work, lambda value, error: _post(loop, future, value, error)))
-        result: T = await asyncio.shield(future)
+        self._queue.put(_Write(work, loop, future))
+        # A caller that goes away cancels the future and not the write, which has been handed over.
+        result: T = await future
         return result
 
     def write_now(self, work: Callable[[Connection], T]) -> T:
         """The same, blocking the calling thread; for start-up and worker threads."""
-        done = threading.Event()
-        box: list[Any] = [None, None]
-
-        def answer(value: Any, error: BaseException | None) -> None:
-            box[:] = [value, error]
-            done.set()
-
-        self._queue.put(_Write(work, answer))
-        done.wait()
-        if box[1] is not None:
-            raise box[1]
-        result: T = box[0]
-        return result
+        done: futures.Future[T] = futures.Future()
+        self._queue.put(_Write(work, None, done))
+        return done.result()
 
     def close(self) -> None:
         """Finish what waits, then close. Safe to call twice."""
@@ -170,37 +163,66 @@ class Database:
 
     @staticmethod
     def _commit(connection: Connection, group: list[_Write]) -> None:
-        outcomes: list[tuple[_Write, Any, BaseException | None]] = []
         try:
             with connection.begin():
-                for write in group:
-                    try:
-                        with _savepoint(connection):
-                            outcomes.append((write, write.work(connection), None))
-                    except Exception as error:
-                        if _disk_failed(error):
-                            raise
-                        outcomes.append((write, None, error))
+                if len(group) == 1:  # alone, it is rolled back with the transaction
+                    group[0].value = group[0].work(connection)
+                else:
+                    raw = driver(connection)
+                    for write in group:
+                        _run_apart(connection, raw, write)
         except Exception as error:
             # The transaction itself failed (disk full, for example): nothing of the group holds.
             failure = _unavailable(error) if _disk_failed(error) else error
-            outcomes = [(write, None, failure) for write in group]
-        for write, value, problem in outcomes:
-            write.answer(value, problem)
+            for write in group:
+                write.error = failure
+        _answer(group)
 
 
-@contextlib.contextmanager
-def _savepoint(connection: Connection) -> Iterator[None]:
-    """Roll back alone what raises. SQLAlchemy's own nested transaction compiles its statements
-    anew each time, which is a quarter of a small write."""
-    connection.exec_driver_sql("SAVEPOINT one")
+def driver(connection: Connection) -> sqlite3.Connection:
+    """The connection below SQLAlchemy's, in the same transaction, where a few statements run
+    thousands of times a second. Its values are SQLite's own: text, bytes, integers and floats."""
+    below = connection.connection.driver_connection
+    assert isinstance(below, sqlite3.Connection)
+    return below
+
+
+def _run_apart(connection: Connection, raw: sqlite3.Connection, write: _Write) -> None:
+    """Run one of several writes; what raises is rolled back alone.
+
+    The savepoint is the driver's own: SQLAlchemy compiles those of its nested transactions anew
+    each time.
+    """
+    raw.execute("SAVEPOINT one")
     try:
-        yield
-    except BaseException:
-        connection.exec_driver_sql("ROLLBACK TO SAVEPOINT one")
-        connection.exec_driver_sql("RELEASE SAVEPOINT one")
-        raise
-    connection.exec_driver_sql("RELEASE SAVEPOINT one")
+        write.value = write.work(connection)
+    except Exception as error:
+        raw.execute("ROLLBACK TO SAVEPOINT one")
+        raw.execute("RELEASE SAVEPOINT one")
+        if _disk_failed(error):
+            raise
+        write.error = error
+    else:
+        raw.execute("RELEASE SAVEPOINT one")
+
+
+def _answer(group: list[_Write]) -> None:
+    """Tell all who wait, each event loop with one wake-up for all of its own."""
+    by_loop: dict[asyncio.AbstractEventLoop, list[_Write]] = {}
+    for write in group:
+        if write.loop is None:
+            write.settle()
+        else:
+            by_loop.setdefault(write.loop, []).append(write)
+    for loop, writes in by_loop.items():
+        # RuntimeError: the loop is gone, the platform was stopped while they were on their way.
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(_settle_all, writes)
+
+
+def _settle_all(writes: list[_Write]) -> None:
+    for write in writes:
+        write.settle()
 
 
 def _make_private(path: Path) -> None:
@@ -218,7 +240,9 @@ def _disk_failed(error: BaseException | None) -> bool:
     Rolling back to that savepoint then fails too, so the cause is looked for along the chain.
     """
     while error is not None:
-        if isinstance(error, sa.exc.OperationalError) and "disk" in str(error.orig):
+        cause = error.orig if isinstance(error, sa.exc.DBAPIError) else error
+        # The extended code says more in its upper bits.
+        if getattr(cause, "sqlite_errorcode", 0) & 0xFF in _DISK_CODES:
             return True
         error = error.__context__
     return False
@@ -233,34 +257,29 @@ def _unavailable(error: BaseException) -> AwsError:
 
 
 class _Write:
-    __slots__ = ("answer", "work")
+    """loop: where the future belongs; None for a thread's own."""
+
+    __slots__ = ("error", "future", "loop", "value", "work")
 
     def __init__(
         self,
         work: Callable[[Connection], Any],
-        answer: Callable[[Any, BaseException | None], None],
+        loop: asyncio.AbstractEventLoop | None,
+        future: asyncio.Future[Any] | futures.Future[Any],
     ) -> None:
         self.work = work
-        self.answer = answer
+        self.loop = loop
+        self.future = future
+        self.value: Any = None
+        self.error: BaseException | None = None
 
-
-def _post(
-    loop: asyncio.AbstractEventLoop,
-    future: asyncio.Future[Any],
-    value: Any,
-    error: BaseException | None,
-) -> None:
-    def settle() -> None:
-        if future.done():
+    def settle(self) -> None:
+        if self.future.done():
             return
-        if error is not None:
-            future.set_exception(error)
+        if self.error is not None:
+            self.future.set_exception(self.error)
         else:
-            future.set_result(value)
-
-    # RuntimeError: the loop is gone, the platform was stopped while the write was on its way.
-    with contextlib.suppress(RuntimeError):
-        loop.call_soon_threadsafe(settle)
+            self.future.set_result(self.value)
 
 
 def _engine(path: Path) -> sa.Engine:

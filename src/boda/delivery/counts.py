@@ -1,0 +1,58 @@
+"""What is counted about asynchronous events, in the namespace ``AWS/Lambda``.
+
+By function, and by version or alias where the event was sent to one (Lambda developer guide,
+"monitoring-metrics-types"): AsyncEventsReceived, AsyncEventsDropped, DeadLetterErrors,
+DestinationDeliveryFailures and RecursiveInvocationsDropped as counts, AsyncEventAge in
+milliseconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Literal
+
+from boda.core.arn import Arn
+from boda.delivery.rows import Event
+from boda.telemetry.contract import Telemetry
+
+NAMESPACE = "AWS/Lambda"
+
+Count = Literal[
+    "AsyncEventsReceived",
+    "AsyncEventsDropped",
+    "DeadLetterErrors",
+    "DestinationDeliveryFailures",
+    "RecursiveInvocationsDropped",
+]
+
+
+class Counts:
+    """Where the queue's counts go."""
+
+    def __init__(self, telemetry: Telemetry) -> None:
+        self._telemetry = telemetry
+
+    def count(self, event: Event, name: Count) -> None:
+        self._put(event, ((name, 1.0, "Count"),))
+
+    def age(self, event: Event, seconds: float) -> None:
+        """How long ago the event was accepted, when it is about to run."""
+        self._put(event, (("AsyncEventAge", seconds * 1000.0, "Milliseconds"),))
+
+    def _put(self, event: Event, values: Sequence[tuple[str, float, str]]) -> None:
+        account, region, dimensions = _place(event.arn, event.invoked_arn)
+        for each in dimensions:
+            self._telemetry.measure(account, region, NAMESPACE, values, each)
+
+
+@lru_cache(maxsize=4096)
+def _place(arn: str, invoked_arn: str) -> tuple[str, str, tuple[dict[str, str], ...]]:
+    """Account, region and dimensions."""
+    parsed = Arn.parse(arn)
+    name = parsed.resource.partition(":")[2]
+    found: tuple[dict[str, str], ...] = ({"FunctionName": name},)
+    if invoked_arn.count(":") == 7:
+        qualifier = invoked_arn.rpartition(":")[2]
+        found += ({"FunctionName": name, "Resource": f"{name}:{qualifier}"},)
+    return parsed.account, parsed.region, found

@@ -1,0 +1,186 @@
+"""The queue's way to the disk: what waits is written in one transaction, one at a time.
+
+Laws of this file:
+  1. ``add`` and ``defer`` return only after the commit.
+  2. A removal is not waited for: it is written with whatever is written next, or soon. A crash
+     in between runs the event again, which "at least once" allows.
+  3. What the disk refuses: an addition fails, for its caller to send again; a deferral or a
+     removal is tried until it succeeds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+
+from sqlalchemy.engine import Connection
+
+from boda.core.clock import Clock, Timer
+from boda.delivery import rows
+from boda.delivery.rows import Event
+from boda.storage.database import Database
+
+_log = logging.getLogger(__name__)
+
+LINGER_S = 0.02
+"""How long removals wait for company."""
+MANY = 256
+"""So many removals wait no longer."""
+_AGAIN_S = 1.0
+
+
+class Journal:
+    """added: told of the events that became durable, even if whoever added one has gone.
+    removed: told of those that are gone from disk."""
+
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        added: Callable[[Sequence[Event]], None],
+        removed: Callable[[Sequence[Event]], None],
+    ) -> None:
+        self._database = database
+        self._clock = clock
+        self._added = added
+        self._removed = removed
+        self._lanes: set[int] = set()
+        self._additions: list[tuple[Event, asyncio.Future[None]]] = []
+        self._deferrals: list[tuple[Event, asyncio.Future[None]]] = []
+        self._removals: list[Event] = []
+        self._task: asyncio.Task[None] | None = None
+        self._timer: Timer | None = None
+        self._settled: asyncio.Future[None] | None = None
+        self._closing = False
+        self.failing = False
+
+    def knows_lanes(self, some: set[int]) -> None:
+        """These have rows already."""
+        self._lanes |= some
+
+    async def add(self, event: Event) -> None:
+        """Return once the event is durable; raises what the write raised."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._additions.append((event, future))
+        self._write_now()
+        await future
+
+    async def defer(self, event: Event) -> None:
+        """Return once it is on disk when the event is due again."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._deferrals.append((event, future))
+        self._write_soon()
+        await future
+
+    def remove(self, event: Event) -> None:
+        """Forget the event, soon."""
+        self._removals.append(event)
+        self._write_soon()
+
+    async def room(self) -> None:
+        """Return at once, but while the disk refuses only when that is over."""
+        while self.failing:
+            await self._settle()
+
+    async def flush(self) -> None:
+        """Return when everything so far was written, or refused."""
+        if self._task is None:
+            self._write_now()
+        while self._task is not None:
+            await self._settle()
+            if self.failing:
+                return
+
+    def close(self) -> None:
+        """From now on what the disk refuses is not tried again here, but after the next start."""
+        self._closing = True
+        if self.failing:
+            self._write_now()
+
+    async def _settle(self) -> None:
+        if self._settled is None:
+            self._settled = asyncio.get_running_loop().create_future()
+        await asyncio.shield(self._settled)
+
+    def _write_soon(self) -> None:
+        if self._task is not None or self.failing:
+            return  # it goes with what follows
+        if len(self._removals) + len(self._deferrals) >= MANY:
+            self._write_now()
+        elif self._timer is None:
+            self._timer = self._clock.call_later(LINGER_S, self._write_now)
+
+    def _write_now(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._run())
+
+    async def _run(self) -> None:
+        try:
+            while await self._write():
+                pass
+        finally:
+            self._task = None
+            if self._settled is not None:
+                self._settled.set_result(None)
+                self._settled = None
+            if self._removals or self._deferrals:
+                if self.failing:
+                    self._timer = self._clock.call_later(_AGAIN_S, self._write_now)
+                else:
+                    self._write_soon()
+
+    async def _write(self) -> bool:
+        """Write what waits; whether something came meanwhile that does not wait for company."""
+        additions, self._additions = self._additions, []
+        deferrals, self._deferrals = self._deferrals, []
+        removals, self._removals = self._removals, []
+        fresh = {event.lane: event.arn for event, _ in additions if event.lane not in self._lanes}
+
+        def work(connection: Connection) -> None:
+            if fresh:
+                rows.add_lanes(connection, fresh.items())
+            if additions:
+                rows.add(connection, [event for event, _ in additions])
+            if deferrals:
+                rows.defer(connection, [event for event, _ in deferrals])
+            if removals:
+                rows.remove(connection, [event.id for event in removals])
+
+        if not (additions or deferrals or removals):
+            self.failing = False
+            return False
+        try:
+            await self._database.write(work)
+        except Exception as error:
+            if not self.failing:
+                _log.warning("the queue cannot be written: %s", error)
+            for _, future in additions:
+                if not future.done():
+                    future.set_exception(error)
+            if self._closing:
+                _resolve(deferrals)
+            else:
+                self._deferrals = deferrals + self._deferrals
+                self._removals = removals + self._removals
+            # Additions alone are told by their error; the rest has to wait for better times.
+            self.failing = bool(self._deferrals or self._removals)
+            return bool(self._additions)
+        self.failing = False
+        self._lanes |= fresh.keys()
+        if additions:
+            self._added([event for event, _ in additions])
+        _resolve(additions)
+        _resolve(deferrals)
+        if removals:
+            self._removed(removals)
+        return bool(self._additions) or len(self._removals) + len(self._deferrals) >= MANY
+
+
+def _resolve(some: Sequence[tuple[Event, asyncio.Future[None]]]) -> None:
+    for _, future in some:
+        if not future.done():
+            future.set_result(None)
