@@ -33,6 +33,7 @@ PARTS = (
     "memory",
     "s3",
     "async",
+    "backlog",
     "many",
     "crash",
     "attacks",

@@ -18,12 +18,11 @@ from boda.delivery import retry
 from boda.delivery.counts import Counts
 from boda.delivery.destination import AsyncRules, Destinations, Rules
 from boda.delivery.failure import Failures, Reason
-from boda.delivery.guard import refusal, stable_root
+from boda.delivery.guard import refusal, runs_under
 from boda.delivery.retry import GiveUp, RetryPolicy
 from boda.delivery.rows import Event
 from boda.invoke.call import Call, Outcome
 from boda.invoke.catalogue import Functions
-from boda.runtime import trace
 from boda.runtime.function import FunctionVersion
 
 _log = logging.getLogger(__name__)
@@ -87,8 +86,7 @@ class Attempts:
             return await self._give_up(event, payload, version, _too_old(rules.retry), rules)
         if self._reserved(version.account, version.region, version.name) == 0:
             return await self._give_up(event, payload, version, _SWITCHED_OFF, rules)
-        header = event.trace_id or stable_root(event.accepted_at, event.request_id)
-        run_under, hops = trace.next_hop(header, event.arn, now, self._ids.hex)
+        run_under, hops = runs_under(event, now, self._ids)
         refused = refusal(version, hops)
         if refused is not None:
             return await self._give_up(event, payload, version, refused, rules)

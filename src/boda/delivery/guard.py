@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import hashlib
 
+from boda.core.ids import Ids
 from boda.delivery.failure import Reason
+from boda.delivery.rows import Event
 from boda.runtime import trace
 from boda.runtime.function import FunctionVersion
 
@@ -26,7 +28,16 @@ def refusal(version: FunctionVersion, hops: int) -> Reason | None:
     )
 
 
-def stable_root(accepted_at: float, request_id: str) -> str:
-    """A trace for an event that came without one, the same over all its attempts."""
-    digits = hashlib.sha256(request_id.encode()).hexdigest()
-    return f"Root=1-{int(accepted_at):08x}-{digits[:24]};Parent={digits[24:40]};Sampled=0"
+def runs_under(event: Event, now_s: float, ids: Ids) -> tuple[str, int]:
+    """The trace of an attempt, and how many invocations led to it.
+
+    An event that came without a trace has one of its own, the same over all its attempts.
+    """
+    if event.trace_id:
+        return trace.next_hop(event.trace_id, event.arn, now_s, ids.hex)
+    root = hashlib.sha256(event.request_id.encode()).hexdigest()[:24]
+
+    def chance(digits: int) -> str:
+        return root if digits == len(root) else ids.hex(digits)
+
+    return trace.next_hop("", event.arn, event.accepted_at, chance)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable
 
+from boda.core.arn import Arn
 from boda.delivery.rows import START, Event, Position
 
 FEW = 8
@@ -25,13 +26,16 @@ _LONGEST_PAUSE_S = 10.0
 class Lane:
     """The events of one function.
 
-    most: attempts at once, whatever happens. next_due: no event that is only on disk is due
-    earlier; None when there is none. runners: how many tasks take events from here.
+    function: account, region and name. most: attempts at once, whatever happens.
+    next_due: no event that is only on disk is due earlier; None when there is none.
+    runners: how many tasks take events from here.
     """
 
     def __init__(self, number: int, arn: str, most: int) -> None:
         self.number = number
         self.arn = arn
+        parsed = Arn.parse(arn)
+        self.function = (parsed.account, parsed.region, parsed.resource.partition(":")[2])
         self.next_due: float | None = None
         self.running: set[int] = set()
         self.runners = 0

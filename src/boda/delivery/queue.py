@@ -17,7 +17,6 @@ import logging
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
-from boda.core.arn import Arn
 from boda.core.clock import Clock, Timer
 from boda.core.errors import AwsError
 from boda.core.ids import Ids
@@ -248,8 +247,7 @@ class Queue:
     def _allowed(self, lane: Lane) -> int:
         """How many of a lane's events may run at once as far as others are concerned."""
         most = self._shares.each
-        arn = Arn.parse(lane.arn)
-        reserved = self._reserved(arn.account, arn.region, arn.resource.partition(":")[2])
+        reserved = self._reserved(*lane.function)
         return most if reserved is None else min(most, reserved)
 
     def _turn(self, lane: Lane) -> None:
