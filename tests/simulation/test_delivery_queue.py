@@ -309,7 +309,7 @@ async def test_throttles_lower_the_rate_and_success_raises_it(tmp_path: Path) ->
 
 
 async def test_memory_is_bounded_and_order_kept(tmp_path: Path) -> None:
-    from boda.delivery.lane import WINDOW
+    from boda.delivery.queue import WINDOW
 
     async with running(tmp_path, slots=1) as here:
         here.function("f")

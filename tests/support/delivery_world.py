@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,10 +72,11 @@ class PromptDatabase(Database):
 
 
 class Telemetry:
-    """Counts metrics by name and keeps log lines."""
+    """Counts metrics of functions by name, all by their dimensions and unit; keeps log lines."""
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
+        self.series: dict[str, Counter[tuple[Any, ...]]] = defaultdict(Counter)
         self.lines: list[tuple[StreamKey, str]] = []
 
     def log(self, key: StreamKey, events: Any) -> None:
@@ -95,8 +96,10 @@ class Telemetry:
         dimensions: Any = None,
         unit: str = "Count",
     ) -> None:
-        assert namespace == "AWS/Lambda" and set(dimensions) == {"FunctionName"}
-        self.counts[name] += 1
+        assert namespace == "AWS/Lambda"
+        assert set(dimensions) in ({"FunctionName"}, {"FunctionName", "Resource"})
+        self.counts[name] += "Resource" not in dimensions
+        self.series[name][*sorted(dimensions.items()), unit] += 1
 
     def measure(
         self,

@@ -10,19 +10,11 @@ import pytest
 
 from boda import delivery
 from boda.core.ids import Ids
-from boda.core.principal import Principal
 from boda.delivery import AsyncRules, RetryPolicy
 from boda.delivery.post import Letter
 from boda.invoke.catalogue import LATEST
-from support.delivery_world import Office, arn, failed, office, ok
+from support.delivery_world import ROLE, Office, arn, failed, office, ok, throttled
 
-ROLE = Principal(
-    "assumed-role",
-    "000000000000",
-    "arn:aws:sts::000000000000:assumed-role/r/f",
-    "AROA:f",
-    "arn:aws:iam::000000000000:role/r",
-)
 BUCKET = "arn:aws:s3:::records"
 
 
@@ -149,3 +141,98 @@ async def test_what_nobody_takes_is_counted_and_said(
     assert line["type"] == "boda.destination.failed" and line["destination"] == target
     assert orjson.loads(line["record"])["requestPayload"] == {"n": 1}
     assert await here.waiting() == 0
+
+
+SQS, BUS, TOPIC = (
+    f"arn:aws:{service}:us-east-1:000000000000:{resource}"
+    for service, resource in (("sqs", "q"), ("events", "event-bus/b"), ("sns", "t"))
+)
+
+
+async def test_an_event_bus_is_told_with_the_words_of_an_event(here: Office) -> None:
+    await start(here, AsyncRules(on_success=BUS, on_failure=BUS))
+    here.delivery.post.add("events", here.dead)
+    await send(here)
+    here.invoker.outcome = failed
+    await send(here)
+    await here.clock.advance(200)
+    success, failure = here.dead.letters
+    assert success.subject == "Lambda Function Invocation Result - Success"
+    assert failure.subject == "Lambda Function Invocation Result - Failure"
+    assert success.resources == (BUS, f"{arn('f')}:$LATEST")
+
+
+async def test_a_topic_gets_a_long_record_without_the_payloads(here: Office) -> None:
+    await start(here, AsyncRules(on_success=TOPIC))
+    here.delivery.post.add("sns", here.dead)
+    await here.delivery.queue.accept(
+        arn("f"),
+        LATEST,
+        b'"%s"' % (b"x" * 300_000),
+        request_id="long",
+        invoked_arn=arn("f"),
+        trace_id="",
+    )
+    await here.clock.advance(1)
+    await send(here)
+    long, short = (record(letter) for letter in here.dead.letters)
+    assert long["requestContext"]["condition"] == "Success" and long["responseContext"]
+    assert "requestPayload" not in long and "responsePayload" not in long
+    assert short["requestPayload"] == {"n": 1}
+
+
+async def test_first_in_first_out_targets_are_none(here: Office) -> None:
+    await start(here, AsyncRules(on_failure=SQS + ".fifo"))
+    here.delivery.post.add("sqs", here.dead)
+    here.function("f", dead_letter_arn=SQS + ".fifo")
+    here.reserved = lambda account, region, function: 0
+    await send(here)
+    assert here.dead.letters == []
+    assert here.telemetry.counts["DestinationDeliveryFailures"] == 1
+    assert here.telemetry.counts["DeadLetterErrors"] == 1
+
+
+async def test_dead_letters_and_the_destination_are_both_told_as_the_role(here: Office) -> None:
+    await start(here, AsyncRules(RetryPolicy(max_retries=0), "", BUCKET))
+    here.delivery.post.add("sqs", here.dead)
+    here.function("f", dead_letter_arn=SQS)
+    here.invoker.outcome = lambda call: failed(call, "é" * 800)
+    await send(here)
+    dead, told = here.dead.letters
+    assert dead.event == b'{"n":1}' and dead.attributes["ErrorCode"].value == "200"
+    assert dead.attributes["ErrorMessage"].value == "é" * 512, "the first 1 KB, not characters"
+    assert record(told)["requestContext"]["condition"] == "RetriesExhausted"
+    assert dead.source.principal is told.source.principal is ROLE
+    assert here.telemetry.counts["AsyncEventsDropped"] == 1
+
+
+async def test_without_its_role_a_dead_letter_is_an_error(here: Office) -> None:
+    await start(here, AsyncRules(RetryPolicy(max_retries=0)), role=None)
+    here.delivery.post.add("sqs", here.dead)
+    here.function("f", dead_letter_arn=SQS)
+    here.invoker.outcome = failed
+    await send(here)
+    assert not here.dead.letters and here.telemetry.counts["DeadLetterErrors"] == 1
+
+
+@pytest.mark.parametrize(("retries", "times"), [(0, [0]), (1, [0, 60]), (2, [0, 60, 180])])
+async def test_as_many_retries_as_configured(here: Office, retries: int, times: list[int]) -> None:
+    here.invoker.outcome = failed
+    await start(here, AsyncRules(RetryPolicy(max_retries=retries)))
+    await send(here)
+    await here.clock.advance(1000)
+    first = here.invoker.log[0][0]
+    assert [round(at - first) for at, *_ in here.invoker.log] == times
+    assert {key for _, _, key, _ in here.invoker.log} == {"id"}
+
+
+async def test_throttles_end_with_the_configured_age_and_are_no_attempts(here: Office) -> None:
+    here.invoker.outcome = lambda call: throttled()
+    await start(here, AsyncRules(RetryPolicy(max_age_s=60), "", BUCKET))
+    await send(here)
+    await here.clock.advance(100)
+    told = record(here.dead.letters[0])
+    assert told["requestContext"]["condition"] == "EventAgeExceeded"
+    assert told["requestContext"]["approximateInvokeCount"] == 0
+    assert "responseContext" not in told
+    assert here.dead.letters[0].name.startswith("aws/lambda/async/f/")

@@ -325,7 +325,13 @@ class Queue:
                     self._spawn(self._load(lane, room))
                 if self._journal.failing:
                     await self._journal.room()
-                event = lane.start(now, self._allowed(lane)) if self._open else None
+                    now = self._now()
+                if not self._open:
+                    break
+                allowed = self._allowed(lane)
+                event = lane.start(now, allowed)
+                if lane.may_start(now, allowed):  # it has shown that it can do more
+                    self._run_more(lane, now)
         finally:
             lane.runners -= 1
         self._turn(lane)
