@@ -12,7 +12,8 @@ import pytest
 import sqlalchemy as sa
 
 from boda.core.errors import AwsError, PlatformError
-from boda.storage.database import Database
+from boda.storage import database as database_module
+from boda.storage.database import Database, driver
 
 METADATA = sa.MetaData()
 THINGS = sa.Table(
@@ -115,3 +116,49 @@ def test_a_file_that_is_no_database_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "rows.db").write_bytes(b"not a database, " * 200)
     with pytest.raises(PlatformError, match="cannot be used"):
         Database(tmp_path / "rows.db", [METADATA])
+
+
+def test_a_big_file_is_looked_at_for_a_while_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = Database(tmp_path / "rows.db", [METADATA])
+    first.write_now(lambda c: c.execute(sa.insert(THINGS), [{"name": str(n)} for n in range(9000)]))
+    first.close()
+    monkeypatch.setattr(database_module, "_CHECK_S", -1.0)
+    again = Database(tmp_path / "rows.db", [METADATA])
+    assert len(again.read_now(names)) == 9000
+    again.write_now(put("more"))
+    again.close()
+
+
+async def test_statements_of_the_driver_are_part_of_the_write(database: Database) -> None:
+    def work(connection: sa.Connection) -> None:
+        driver(connection).execute("INSERT INTO things (name) VALUES ('raw')")
+        put("core")(connection)
+        if gate.is_set():
+            raise KeyError("no")
+
+    gate = threading.Event()
+    gate.set()
+    hold = asyncio.ensure_future(database.write(lambda c: held.wait()))
+    held = threading.Event()
+    await asyncio.sleep(0)
+    together = [asyncio.ensure_future(database.write(each)) for each in (work, put("other"))]
+    await asyncio.sleep(0)
+    held.set()
+    await hold
+    outcomes = await asyncio.gather(*together, return_exceptions=True)
+    assert isinstance(outcomes[0], KeyError) and outcomes[1] == "other"
+    assert await database.read(names) == ["other"]
+    gate.clear()
+    await database.write(work)
+    assert await database.read(names) == ["core", "other", "raw"]
+
+
+async def test_a_full_disk_met_below_sqlalchemy_is_told_as_well(database: Database) -> None:
+    pages = await database.write(lambda c: c.exec_driver_sql("PRAGMA page_count").scalar())
+    await database.write(lambda c: c.exec_driver_sql(f"PRAGMA max_page_count={pages + 3}").scalar())
+    large = "INSERT INTO things (name, data) VALUES ('large', ?)"
+    with pytest.raises(AwsError, match="full"):
+        await database.write(lambda c: driver(c).execute(large, ("x" * 100_000,)) and None)
+    assert await database.read(names) == []

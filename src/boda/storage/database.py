@@ -16,6 +16,7 @@ import os
 import queue
 import sqlite3
 import threading
+import time
 from collections.abc import Callable
 from concurrent import futures
 from pathlib import Path
@@ -30,7 +31,8 @@ T = TypeVar("T")
 
 _GROUP_LIMIT = 512
 _DISK_CODES = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR}
-_CHECKED_BYTES = 256 * 1024 * 1024
+_CHECK_S = 0.2
+_CHECK_STEPS = 2_000
 
 
 class Database:
@@ -92,10 +94,19 @@ class Database:
                 )
 
     def _check_pages(self, connection: Connection) -> None:
-        """Refuse a damaged file before anything is built on it; big ones would take too long."""
-        if self._path.stat().st_size > _CHECKED_BYTES:
-            return
-        found = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar()
+        """Refuse a damaged file before anything is built on it; of a big one, as much as is looked
+        at in the time a start may take for it."""
+        raw = driver(connection)
+        until = time.perf_counter() + _CHECK_S
+        raw.set_progress_handler(lambda: time.perf_counter() > until, _CHECK_STEPS)
+        try:
+            found = raw.execute("PRAGMA quick_check(1)").fetchone()[0]
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:
+                raise sa.exc.OperationalError("PRAGMA quick_check", None, error) from error
+            found = "ok"
+        finally:
+            raw.set_progress_handler(None, 0)
         if found != "ok":
             problem = " ".join(str(found).split())
             raise PlatformError(
@@ -295,6 +306,8 @@ def _engine(path: Path) -> sa.Engine:
         cursor.execute("PRAGMA journal_mode=WAL")
         # FULL makes every commit reach the disk before it is answered, power loss included.
         cursor.execute("PRAGMA synchronous=FULL")
+        # What a large transaction made of the log is given back after it.
+        cursor.execute("PRAGMA journal_size_limit=67108864")
         cursor.execute("PRAGMA foreign_keys=ON")
         cursor.execute("PRAGMA cache_size=-8000")
         cursor.execute("PRAGMA temp_store=MEMORY")
