@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -378,7 +379,9 @@ class Failing:
     async def write(self, work: Callable[[Any], Any]) -> Any:
         def fail(connection: Any) -> Any:
             work(connection)
-            raise sa.exc.OperationalError("commit", {}, Exception("database or disk is full"))
+            full = sqlite3.OperationalError("database or disk is full")
+            full.sqlite_errorcode = sqlite3.SQLITE_FULL
+            raise sa.exc.OperationalError("commit", {}, full)
 
         if self.failures:
             self.failures -= 1
