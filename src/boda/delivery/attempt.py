@@ -98,6 +98,7 @@ class Attempts:
             event.invoked_arn,
             trace_id=run_under,
             tenant=event.tenant,
+            synchronous=False,
         )
         try:
             outcome = await self._invoker.invoke(call)
