@@ -63,8 +63,8 @@ async def measure(folder: Path, runtime: str) -> dict[str, float]:
             sandbox = await sandboxes.start(SandboxSpec(f"bench-{number}", runtime, code))
             ended = time.monotonic()
             before = began
-            for name, at in sandbox.marks:
-                times[name].append((at - before) * 1e3)
+            for step, at in sandbox.marks:
+                times[step].append((at - before) * 1e3)
                 before = at
             times["report to the platform"].append((ended - before) * 1e3)
             times["start, all of it"].append((ended - began) * 1e3)

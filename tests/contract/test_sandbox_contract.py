@@ -16,6 +16,7 @@ import pytest
 import pytest_asyncio
 
 from boda.sandbox.contract import Exit, Sandbox, SandboxError, SandboxSpec
+from boda.sandbox.inits import Init
 from boda.sandbox.linux import LinuxSandboxes
 from support.sandbox_snippets import (
     Died,
@@ -289,9 +290,18 @@ async def test_unknown_runtime_and_missing_code_are_clear_errors(kit: Kit, tmp_p
     await again.destroy()
 
 
+async def without_spares(kit: Kit) -> None:
+    """From now on starts need a zygote, until inits have been made ahead again."""
+    inits = kit.sandboxes._inits
+    for kind in list(inits._waiting):
+        while (init := inits.take(kind)) is not None:
+            await init.end()
+
+
 async def test_a_zygote_that_dies_is_replaced(kit: Kit) -> None:
     before = await kit.start()
     [zygote] = kit.sandboxes._zygotes
+    await without_spares(kit)
     os.kill(zygote.pid, signal.SIGKILL)
     after = await asyncio.wait_for(kit.start(), 20)
     assert await run(before, "answer = 1") == 1  # environments outlive it
@@ -305,9 +315,11 @@ async def test_a_zygote_of_another_tier_that_dies_is_replaced(kit: Kit, tmp_path
     (code / "uses.py").write_text("import boto3")
     before = await kit.start(code_dir=code)
     bare, grown = kit.sandboxes._zygotes
+    await without_spares(kit)
     os.kill(bare.pid, signal.SIGKILL)
     between = await asyncio.wait_for(kit.start(code_dir=code), 20)
     assert grown in list(kit.sandboxes._zygotes)  # it outlives the one it came from
+    await without_spares(kit)
     os.kill(grown.pid, signal.SIGKILL)
     after = await asyncio.wait_for(kit.start(code_dir=code), 20)
     made = (before, between, after)
@@ -315,6 +327,40 @@ async def test_a_zygote_of_another_tier_that_dies_is_replaced(kit: Kit, tmp_path
     await asyncio.gather(*(one.destroy() for one in made))
     [last] = [zygote for zygote in kit.sandboxes._zygotes if zygote not in (bare, grown)][1:]
     await last.close()  # the other tests know of one
+
+
+async def spares(kit: Kit) -> list[Init]:
+    """Those that wait, once there are as many as there shall be."""
+    inits = kit.sandboxes._inits
+    async with asyncio.timeout(20):
+        while not any(len(waiting) >= 2 for waiting in inits._waiting.values()):
+            await asyncio.sleep(0.01)
+    return [init for waiting in inits._waiting.values() for init in waiting]
+
+
+async def test_an_init_made_ahead_becomes_one_sandbox_and_no_other(kit: Kit) -> None:
+    await (await kit.start()).destroy()
+    ahead = [init.pid for init in await spares(kit)]
+    made = [await kit.start() for _ in range(4)]
+    pids = [one.pid for one in made]
+    assert pids[0] in ahead
+    assert len(set(pids)) == 4
+    await asyncio.gather(*(one.destroy() for one in made))
+    later = [init.pid for init in await spares(kit)]
+    assert not set(later) & set(pids)
+
+
+async def test_an_init_made_ahead_that_died_is_passed_over(kit: Kit) -> None:
+    await (await kit.start()).destroy()
+    for init in await spares(kit):
+        os.kill(init.pid, signal.SIGKILL)
+    while not all(
+        init.gone for waiting in kit.sandboxes._inits._waiting.values() for init in waiting
+    ):
+        await asyncio.sleep(0.01)
+    sandbox = await kit.start()
+    assert await run(sandbox, "answer = 1") == 1
+    await sandbox.destroy()
 
 
 async def test_many_start_at_once_each_on_its_own(kit: Kit) -> None:

@@ -38,7 +38,10 @@ async def main(folder, instance, isolation):
     await run(busy, "import subprocess, sys; subprocess.Popen(['sleep', '1000'])")
     frozen = await sandboxes.start(SandboxSpec("frozen", "python", folder / "code"))
     frozen.freeze()
-    print(busy.pid, frozen.pid, flush=True)
+    while not any(len(waiting) == 2 for waiting in sandboxes._inits._waiting.values()):
+        await asyncio.sleep(0.01)
+    ahead = [init.pid for waiting in sandboxes._inits._waiting.values() for init in waiting]
+    print(busy.pid, frozen.pid, *ahead, flush=True)
     await asyncio.sleep(1000)
 
 
@@ -129,6 +132,9 @@ async def test_close_leaves_nothing(tmp_path: Path) -> None:
     pids = [pid for one in made for pid in family(one.pid)]
     pids += [zygote.pid for zygote in sandboxes._zygotes]
     assert len(pids) == 8
+    while not any(len(waiting) == 2 for waiting in sandboxes._inits._waiting.values()):
+        await asyncio.sleep(0.01)
+    pids += [init.pid for waiting in sandboxes._inits._waiting.values() for init in waiting]
     during = traces(instance)
     assert during["cgroups"] and during["lease"]
     await sandboxes.close()
@@ -162,19 +168,19 @@ async def test_a_killed_platform_leaves_no_process(tmp_path: Path, isolation: st
     instance = f"killed-{tmp_path}"
     (tmp_path / "code").mkdir()
     (tmp_path / "platform.py").write_text(PLATFORM)
-    tests = str(Path(__file__).parent.parent)
+    paths = [str(Path(__file__).parent.parent), os.environ.get("PYTHONPATH", "")]
     platform = subprocess.Popen(
         [sys.executable, tmp_path / "platform.py", tmp_path, instance, isolation],
         stdout=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONPATH": tests},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
     )
     try:
         assert platform.stdout is not None
         inits = [int(pid) for pid in platform.stdout.readline().split()]
-        assert len(inits) == 2
+        assert len(inits) == 4  # two of them made ahead
         pids = [pid for init in inits for pid in family(init)] + family(platform.pid)
-        assert len(pids) >= 7
+        assert len(pids) >= 9
         # One instance, one platform: the second is refused while the first lives.
         second = sandboxes_of(tmp_path, instance)
         with pytest.raises(SandboxError, match="another platform"):

@@ -36,7 +36,8 @@ def root(runtime: Python | None = None, *hidden: str) -> list[plan.Step]:
 
 def environment(*layers: str, volume: bool = False) -> list[plan.Step]:
     folders = [Path(layer) for layer in layers]
-    return plan.environment(Path("/code"), folders, 512, HOST, volume=volume, recursive=False)
+    own = plan.environment(Path("/code"), folders, 512, volume=volume, recursive=False)
+    return plan.prepared(HOST) + own
 
 
 def test_everything_shown_of_the_host_is_read_only() -> None:

@@ -1,15 +1,18 @@
 """The first process of a sandbox.
 
-It makes the sandbox from the inside (namespaces, mounts, listening sockets), starts the runtime
-process, reaps whatever ends, and starts the runtime again when told. It runs no code of the
-function and shares no descriptor with it. When the platform's end of its socket closes it ends,
-and with the first process of a pid namespace the kernel ends every other one.
+It makes the sandbox from the inside, in two parts: what is the same for every function
+(namespaces, most mounts, listening sockets) when it is forked, perhaps long before it is needed;
+what belongs to one function when it is told to start. Then it starts the runtime process, reaps
+whatever ends, and starts the runtime again when told. It runs no code of the function and shares
+no descriptor with it. When the platform's end of its socket closes it ends, and with the first
+process of a pid namespace the kernel ends every other one.
 
-To the platform: ``{"event": "running", "generation", "pid", "began_s"}`` the first time with the
-two listening sockets; ``{"event": "exit", "generation", "status" | "signal"}``;
+To the platform: ``{"event": "prepared"}`` with the two listening sockets; ``{"event": "running",
+"generation", "pid", "began_s"}``; ``{"event": "exit", "generation", "status" | "signal"}``;
 ``{"event": "failed", "reason", "step"}``.
-From the platform: ``{"op": "restart", "generation", "environ"}`` with channel, log and console;
-``{"op": "signal", "signal"}`` for every process but this one.
+From the platform: ``{"op": "start", "fds": [names…], "steps", "environ", …}``, once;
+``{"op": "restart", "generation", "environ"}`` with channel, log and console; ``{"op": "signal",
+"signal"}`` for every process but this one.
 """
 
 import contextlib
@@ -54,10 +57,7 @@ def _listen(port):
 
 
 def _isolate(order, fds):
-    """Namespaces and mounts, then fewer capabilities. StepFailed, OSError.
-
-    Returns when each part was done, as (name, monotonic seconds)."""
-    marks = [("order read", order["began_s"]), ("fork of init", time.monotonic())]
+    """Namespaces, and the mounts that all sandboxes have. StepFailed, OSError."""
     flags = linux.NEWNS | linux.NEWIPC | linux.NEWUTS
     if "netns" in fds:
         linux.setns(fds["netns"], linux.NEWNET)
@@ -66,12 +66,26 @@ def _isolate(order, fds):
     linux.unshare(flags)
     linux.sethostname(order["hostname"])
     _loopback_up()
-    marks.append(("namespaces", time.monotonic()))
-    carry_out(order["steps"], "/.host", fds)
-    marks.append(("mounts", time.monotonic()))
-    linux.set_capabilities(_KEPT, 0)
-    linux.prctl(linux.PR_SET_DUMPABLE, 0)  # not even the same uid may trace it
-    return marks
+    carry_out(order["steps"], "/.host")
+
+
+def _start(order, runtime, fds, control, program, bootstrap):
+    """Make the sandbox that of one function and start its runtime. StepFailed, OSError."""
+    marks = [("order read", time.monotonic())]
+    isolated = order["isolated"]
+    if isolated:
+        carry_out(order["steps"], "/.host", fds, order["first_step"])
+        linux.set_capabilities(_KEPT, 0)
+        linux.prctl(linux.PR_SET_DUMPABLE, 0)  # not even the same uid may trace it
+    if "volume" in fds:
+        os.close(fds.pop("volume"))
+    marks.append(("own mounts", time.monotonic()))
+    environ = order["environ"]
+    if not isolated:
+        environ = entry.with_ports(environ, order["ports_named"], order["ports"])
+    _start_runtime(order, runtime, environ, fds, control, program, bootstrap)
+    marks.append(("runtime process", time.monotonic()))
+    _report_running(control, runtime, marks)
 
 
 class _Runtime:
@@ -186,6 +200,7 @@ def _end_all(isolated):
 
 
 def _serve(order, runtime, fds, control, program, bootstrap):
+    """Do what the platform says until it is gone. StepFailed, OSError."""
     isolated = order["isolated"]
     children = linux.child_signals()
     poll = select.poll()
@@ -198,12 +213,16 @@ def _serve(order, runtime, fds, control, program, bootstrap):
             _report_ended(control, runtime, _reap())
         if control.fileno() not in ready:
             continue
-        data, received, _, _ = socket.recv_fds(control, 1 << 20, 8, _CLOEXEC)
+        data, received, _, _ = socket.recv_fds(control, 1 << 20, 64, _CLOEXEC)
         if not data:
             return
         command = json.loads(data)
         if command["op"] == "signal":
             _signal_all(command["signal"], isolated)
+        elif command["op"] == "start":
+            fds.update(zip(command["fds"], received, strict=True))
+            order.update(command)
+            _start(order, runtime, fds, control, program, bootstrap)
         elif command["op"] == "restart":
             _report_ended(control, runtime, _end_all(isolated))
             fds.update(zip(("channel", "log", "console"), received, strict=True))
@@ -211,20 +230,32 @@ def _serve(order, runtime, fds, control, program, bootstrap):
             environ = command["environ"]
             if not isolated:
                 environ = entry.with_ports(environ, order["ports_named"], order["ports"])
-            try:
-                _start_runtime(order, runtime, environ, fds, control, program, bootstrap)
-            except OSError as error:
-                report_failure(control, f"runtime process: {error}")
-                return
-            _report_running(control, runtime, [])
+            _start_runtime(order, runtime, environ, fds, control, program, bootstrap)
+            _report_running(control, runtime)
 
 
-def _report_running(control, runtime, listeners, marks=()):
+def _report_running(control, runtime, marks=()):
     message = {"event": "running", "generation": runtime.generation, "pid": runtime.pid}
     message["began_s"], message["marks"] = runtime.began_s, list(marks)
-    socket.send_fds(
-        control, [json.dumps(message).encode()], [listener.fileno() for listener in listeners]
-    )
+    control.send(json.dumps(message).encode())
+
+
+def _prepare(order, fds, control):
+    """What is the same for every function. StepFailed, OSError."""
+    isolated = order["isolated"]
+    if isolated:
+        _isolate(order, fds)
+    else:
+        linux.prctl(linux.PR_SET_CHILD_SUBREAPER, 1)
+    if "netns" in fds:
+        os.close(fds.pop("netns"))
+    listeners = [_listen(port) for port in order["ports"]]
+    if not isolated:
+        order["ports"] = [listener.getsockname()[1] for listener in listeners]
+    numbers = [listener.fileno() for listener in listeners]
+    socket.send_fds(control, [json.dumps({"event": "prepared"}).encode()], numbers)
+    for listener in listeners:
+        listener.close()
 
 
 def main(order, fds, control, program, bootstrap):
@@ -233,38 +264,19 @@ def main(order, fds, control, program, bootstrap):
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
     os.setsid()
-    isolated = order["isolated"]
-    runtime, marks = _Runtime(), []
+    status = 0
     try:
-        if isolated:
-            marks = _isolate(order, fds)
-        else:
-            linux.prctl(linux.PR_SET_CHILD_SUBREAPER, 1)
-        listeners = [_listen(port) for port in order["ports"]]
-        for name in ("volume", "netns"):
-            if name in fds:
-                os.close(fds.pop(name))
-        marks.append(("listening sockets", time.monotonic()))
-        environ = order["environ"]
-        if not isolated:
-            order["ports"] = [listener.getsockname()[1] for listener in listeners]
-            environ = entry.with_ports(environ, order["ports_named"], order["ports"])
-        _start_runtime(order, runtime, environ, fds, control, program, bootstrap)
+        _prepare(order, fds, control)
+        _serve(order, _Runtime(), fds, control, program, bootstrap)
     except StepFailed as error:
         report_failure(control, error.reason, error.index)
-        return 1
-    except OSError as error:
+        status = 1
+    except OSError as error:  # or the platform is gone
         report_failure(control, str(error))
-        return 1
-    marks.append(("runtime process", time.monotonic()))
-    _report_running(control, runtime, listeners, marks)
-    for listener in listeners:
-        listener.close()
-    with contextlib.suppress(OSError):  # the platform is gone
-        _serve(order, runtime, fds, control, program, bootstrap)
+        status = 1
     if "freezer" in fds:
         with contextlib.suppress(OSError):
             os.write(fds["freezer"], order["thawed"].encode())  # frozen processes do not die
-    if not isolated:
+    if not order["isolated"]:
         _end_all(False)
-    return 0
+    return status

@@ -134,9 +134,9 @@ _STEPS = {
 }
 
 
-def carry_out(steps, host="", fds=()):
-    """Apply every step. StepFailed says which one could not be."""
-    for index, step in enumerate(steps):
+def carry_out(steps, host="", fds=(), first=0):
+    """Apply every step. StepFailed says which one could not be, counted from ``first``."""
+    for index, step in enumerate(steps, first):
         try:
             _STEPS[step["op"]](step, host, fds)
         except OSError as error:

@@ -22,7 +22,6 @@ import os
 import signal
 import socket
 import sys
-import time
 import traceback
 
 from . import init, linux, seccomp, warm
@@ -54,13 +53,11 @@ class Zygote:
             data, received, _, _ = socket.recv_fds(self._control, _LARGEST, 64, _CLOEXEC)
             if not data:
                 return
-            began_s = time.monotonic()
             order = json.loads(data)
             fds = dict(zip(order["fds"], received, strict=True))
             if "tier" in order:
                 self._grow(order["tier"], fds["control"])
                 continue
-            order["began_s"] = began_s
             with socket.socket(fileno=os.dup(fds["init"])) as answer:
                 try:
                     self._fork(order, fds, answer)

@@ -11,6 +11,7 @@ import contextlib
 import os
 import shutil
 import socket
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,16 +27,18 @@ from boda.sandbox.contract import (
     SandboxSpec,
 )
 from boda.sandbox.host import Host
+from boda.sandbox.inits import Init, Inits
 from boda.sandbox.lease import Lease, tag_of
 from boda.sandbox.mode import Mode
 from boda.sandbox.network import Network, NetworkUnavailable
 from boda.sandbox.running import LinuxSandbox, Pipes
 from boda.sandbox.tiers import Tier, Tiers
 from boda.sandbox.volumes import Volumes
-from boda.sandbox.zygotes import Zygote, Zygotes
+from boda.sandbox.zygotes import Kind, Zygote, Zygotes
 
 FIRST_UID = 2_000_000
 UIDS_PER_INSTANCE = 65_536
+_REFILL_AFTER_S = 0.02
 NAMED = (f"127.0.0.1:{plan.RUNTIME_API_PORT}", f"127.0.0.1:{plan.ENDPOINT_PORT}")
 
 
@@ -100,6 +103,9 @@ class LinuxSandboxes:
         self._zygotes = Zygotes(
             library, self._host, self._mode, self._state, (state_dir.resolve(),)
         )
+        self._common = plan.prepared(self._host) if self._mode.isolated else []
+        self._inits = Inits(self._init_of)
+        self._starting = 0
         self._uids = _Numbers(UIDS_PER_INSTANCE)
         self._alive: set[LinuxSandbox] = set()
         self._background: set[asyncio.Task[None]] = set()
@@ -166,30 +172,31 @@ class LinuxSandboxes:
         if code_dir is not None:
             tier = await self._tier(interpreter, code_dir, layer_dirs)
             await self._zygotes.get(interpreter, tier)
-
-    @property
-    def can_fork(self) -> bool:
-        return False
-
-    async def fork(self, template: Sandbox, spec: SandboxSpec) -> Sandbox:
-        raise SandboxError("templates are not available on this machine")
+            self._inits.refill(Kind(interpreter.interpreter, tier))
 
     async def start(self, spec: SandboxSpec) -> Sandbox:
-        if spec.template:
-            raise SandboxError("templates are not available on this machine")
         await self.open()
         interpreter = self._interpreter(spec.runtime)
         tier = await self._tier(interpreter, spec.code_dir, spec.layer_dirs)
-        zygote = self._zygotes.ready(interpreter, tier)
-        if zygote is None:
-            zygote = await self._zygotes.get(interpreter, tier)
+        kind = Kind(interpreter.interpreter, tier)
+        self._starting += 1
         try:
-            return await self._start(spec, zygote)
-        except SandboxError:
-            if zygote.alive or self._closed:
-                raise
-        # The zygote died under the order; another one is no worse for it.
-        return await self._start(spec, await self._zygotes.get(interpreter, tier))
+            zygote = self._zygotes.ready(kind) or await self._zygotes.get(interpreter, tier)
+            try:
+                return await self._start(spec, zygote, kind)
+            except SandboxError:
+                if zygote.alive or self._closed:
+                    raise
+            # The zygote died under the order; another one is no worse for it.
+            return await self._start(spec, await self._zygotes.get(interpreter, tier), kind)
+        finally:
+            self._starting -= 1
+            asyncio.get_running_loop().call_later(_REFILL_AFTER_S, self._refill_inits, kind)
+
+    def _refill_inits(self, kind: Kind) -> None:
+        """When nobody waits for a start, which would only be held up by it."""
+        if not self._starting and not self._closed:
+            self._inits.refill(kind)
 
     def _interpreter(self, runtime: str) -> Interpreter:
         interpreter = self._catalogue.get(runtime)
@@ -207,22 +214,21 @@ class LinuxSandboxes:
             return known
         return await asyncio.to_thread(self._tiers.find, code_dir, layer_dirs)
 
-    async def _start(self, spec: SandboxSpec, zygote: Zygote) -> LinuxSandbox:
+    async def _start(self, spec: SandboxSpec, zygote: Zygote, kind: Kind) -> LinuxSandbox:
         """One attempt. What was made for it is undone when it fails."""
         assert self._hierarchy is not None
         fds: dict[str, int] = {}
-        pipes = control = there = group = None
+        marks: list[tuple[str, float]] = []
+        pipes = init = group = volume = None
         number = self._uids.take()
-        netns_inode = None
         sandbox: LinuxSandbox | None = None
         try:
             share = plan.vcpus(spec.memory_mb)
             memory = (spec.memory_mb + plan.BOOTSTRAP_MB) * plan.MIB
             limit = Limit(memory, max(share, 1.0), spec.processes)
             group = self._hierarchy.make(spec.sandbox_id, limit)
+            marks.append(("cgroup", time.monotonic()))
             pipes = Pipes()
-            control, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            fds["init"] = there.fileno()
             fds["channel"], fds["log"], fds["console"] = pipes.there
             fds |= group.entries
             if group.freezer is not None:
@@ -230,52 +236,101 @@ class LinuxSandboxes:
             volume = await self._volume(spec.ephemeral_mb)
             if volume is not None:
                 fds["volume"] = volume
-            if spec.network and self._network is not None:
-                netns = self._network.take()
-                if netns is None:
-                    netns = await asyncio.to_thread(self._network.wait)
-                if netns is not None:
-                    fds["netns"] = netns
-                    netns_inode = os.fstat(netns).st_ino
+            marks.append(("volume", time.monotonic()))
+            if spec.network or self._network is None:
+                init = self._inits.take(kind)
+            if init is None:
+                init = await self._new_init(zygote, network=spec.network)
+            marks.append(("init", time.monotonic()))
             steps = self._environment_steps(spec, volume is not None)
-            order = self._order(spec, zygote, group, steps, number) | {"fds": list(fds)}
+            order = self._order(spec, zygote, group, steps, number)
 
             async def release() -> None:
-                self._release(sandbox, number, netns_inode)
+                self._release(sandbox, number)
 
             sandbox = LinuxSandbox(
                 spec,
-                control,
+                init,
                 pipes,
                 group,
                 isolated=self._mode.isolated,
                 cpu=share,
                 clock=self._clock,
-                name_step=lambda index: steps[index].describe(),
+                name_step=lambda index: [*self._common, *steps][index].describe(),
                 release=release,
                 adapt=lambda environ: self._environ(spec, zygote, environ),
             )
+            sandbox.marks = marks
             self._alive.add(sandbox)
-            await zygote.fork(order, list(fds.values()))
-            there.close()
-            pipes.close_there()
-            await sandbox.started()
+            await sandbox.begin(order, fds)
             return sandbox
         except BaseException as error:
             if sandbox is not None:
-                if there is not None:
-                    there.close()
                 await sandbox.destroy()
             else:
-                self._abandon(pipes, control, there, group)
-                self._release(None, number, netns_inode)
+                if pipes is not None:
+                    pipes.close()
+                if init is not None:
+                    await init.end()
+                if group is not None:
+                    group.remove()
+                self._release(None, number)
             if isinstance(error, OSError):
                 raise SandboxError(f"the sandbox could not be made: {error}") from error
             raise
         finally:
-            for name in ("volume", "netns"):
-                if name in fds:
-                    os.close(fds[name])
+            if volume is not None:
+                os.close(volume)
+
+    async def _init_of(self, kind: Kind) -> Init:
+        """Begin to make one before it is needed. SandboxError."""
+        zygote = self._zygotes.ready(kind)
+        if zygote is None:
+            raise SandboxError("its zygote is gone")
+        return await self._new_init(zygote, network=True)
+
+    async def _new_init(self, zygote: Zygote, *, network: bool) -> Init:
+        """Order one of a zygote. SandboxError, OSError."""
+        netns = inode = init = None
+
+        def release() -> None:
+            if inode is not None and self._network is not None:
+                self._network.give_back(inode)
+
+        control, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            with there:
+                fds = {"init": there.fileno()}
+                if network and self._network is not None:
+                    netns = self._network.take()
+                    if netns is None:
+                        netns = await asyncio.to_thread(self._network.wait)
+                    if netns is not None:
+                        fds["netns"] = netns
+                        inode = os.fstat(netns).st_ino
+                isolated = self._mode.isolated
+                init = Init(control, isolated=isolated, release=release)
+                order = {
+                    "isolated": isolated,
+                    "change_uid": self._mode.privileged,
+                    "hostname": "sandbox",
+                    "steps": plan.wire(self._common),
+                    "ports": [plan.RUNTIME_API_PORT, plan.ENDPOINT_PORT] if isolated else [0, 0],
+                    "fds": list(fds),
+                }
+                await zygote.fork(order, list(fds.values()))
+            return init
+        except BaseException:
+            if init is not None:
+                init.lose("it could not be ordered")
+                await init.ended()
+            else:
+                control.close()
+                release()
+            raise
+        finally:
+            if netns is not None:
+                os.close(netns)
 
     async def _volume(self, size_mb: int) -> int | None:
         if self._volumes is None:
@@ -307,7 +362,6 @@ class LinuxSandboxes:
             spec.code_dir.resolve(),
             [folder.resolve() for folder in spec.layer_dirs],
             spec.ephemeral_mb,
-            self._host,
             volume=volume,
             recursive=not self._mode.privileged,
         )
@@ -320,7 +374,7 @@ class LinuxSandboxes:
         steps: list[plan.Step],
         number: int,
     ) -> dict[str, Any]:
-        """What the zygote and the init are told; see ``guest/init.py``."""
+        """What the init is told to start; see ``guest/init.py``."""
         isolated = self._mode.isolated
         limits = plan.Limits(open_files=spec.open_files, processes=spec.processes).wire()
         if isolated:
@@ -341,10 +395,8 @@ class LinuxSandboxes:
             argv = [zygote.interpreter, f"{runtime}/_boda/fresh.py"]
         uid = self._first_uid + number if self._mode.privileged else 0
         return {
-            "isolated": isolated,
             "steps": plan.wire(steps),
-            "hostname": "sandbox",
-            "ports": [plan.RUNTIME_API_PORT, plan.ENDPOINT_PORT] if isolated else [0, 0],
+            "first_step": len(self._common),
             "ports_named": list(NAMED),
             "cgroups": list(group.entries),
             "thawed": group.thawed,
@@ -353,7 +405,6 @@ class LinuxSandboxes:
             "limits": limits,
             "uid": uid,
             "gid": uid,
-            "change_uid": self._mode.privileged,
             "kind": kind,
             "argv": argv,
             "task": task,
@@ -382,23 +433,8 @@ class LinuxSandboxes:
 
     # The end
 
-    def _abandon(
-        self,
-        pipes: Pipes | None,
-        control: socket.socket | None,
-        there: socket.socket | None,
-        group: Group | None,
-    ) -> None:
-        for each in (pipes, control, there):
-            if each is not None:
-                each.close()
-        if group is not None:
-            group.remove()
-
-    def _release(self, sandbox: LinuxSandbox | None, number: int, netns_inode: int | None) -> None:
+    def _release(self, sandbox: LinuxSandbox | None, number: int) -> None:
         self._uids.give_back(number)
-        if netns_inode is not None and self._network is not None:
-            self._network.give_back(netns_inode)
         if sandbox is not None:
             self._alive.discard(sandbox)
             if not self._mode.isolated:
@@ -413,6 +449,7 @@ class LinuxSandboxes:
         with contextlib.suppress(Exception):
             await self._opened
         await asyncio.gather(*(sandbox.destroy() for sandbox in list(self._alive)))
+        await self._inits.close()
         await self._zygotes.close()
         if self._background:
             await asyncio.wait(self._background)

@@ -299,21 +299,26 @@ _HIDDEN_IN_PROC = (
 _READONLY_IN_PROC = ("sys", "bus", "fs", "irq", "sysrq-trigger")
 
 
+def prepared(host: Host) -> list[Step]:
+    """What every sandbox adds to its runtime's root, whatever runs in it."""
+    return [
+        Proc(),
+        *(Cover(f"/proc/{name}") for name in _HIDDEN_IN_PROC if name in host.proc),
+        *(Readonly(f"/proc/{name}") for name in _READONLY_IN_PROC if name in host.proc),
+        Tmpfs(SHARED, 64 * MIB, 0o1777, ("nosuid", "nodev", "noexec"), 4096),
+    ]
+
+
 def environment(
     code_dir: Path,
     layer_dirs: Sequence[Path],
     ephemeral_mb: int,
-    host: Host,
     *,
     volume: bool,
     recursive: bool,
 ) -> list[Step]:
-    """What one sandbox adds to its runtime's root, and what it lets go of."""
-    steps: list[Step] = [Proc()]
-    steps += [Cover(f"/proc/{name}") for name in _HIDDEN_IN_PROC if name in host.proc]
-    steps += [Readonly(f"/proc/{name}") for name in _READONLY_IN_PROC if name in host.proc]
-    steps.append(Tmpfs(SHARED, 64 * MIB, 0o1777, ("nosuid", "nodev", "noexec"), 4096))
-    steps.append(Bind(str(code_dir), "/var/task", recursive=recursive))
+    """What a function adds to that, and what is let go of before it runs."""
+    steps: list[Step] = [Bind(str(code_dir), "/var/task", recursive=recursive)]
     if len(layer_dirs) == 1:
         steps.append(Bind(str(layer_dirs[0]), "/opt", recursive=recursive))
     elif layer_dirs:

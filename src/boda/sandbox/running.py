@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
 import signal
 import socket
@@ -14,6 +13,7 @@ from typing import Any
 from boda.core.clock import Clock
 from boda.sandbox.cgroups import Group
 from boda.sandbox.contract import Exit, SandboxError, SandboxSpec, Usage
+from boda.sandbox.inits import Init
 
 START_TIMEOUT_S = 20.0
 BOOST_S = 10.0
@@ -70,7 +70,7 @@ class LinuxSandbox:
     def __init__(
         self,
         spec: SandboxSpec,
-        control: socket.socket,
+        init: Init,
         pipes: Pipes,
         group: Group,
         *,
@@ -83,10 +83,9 @@ class LinuxSandbox:
     ) -> None:
         """adapt: what an environment becomes here; see ``LinuxSandboxes``."""
         self.spec = spec
-        self.pid = 0
         self.began_s = 0.0
         self.marks = []
-        self._control: socket.socket | None = control
+        self._init = init
         self._pipes = pipes
         self._take_ends()
         self._group = group
@@ -100,18 +99,24 @@ class LinuxSandbox:
         self._generation = 0
         self._running: asyncio.Future[None] = self._loop.create_future()
         self._exit: asyncio.Future[Exit] = self._loop.create_future()
-        self._dead = asyncio.Event()
-        self._forked = asyncio.Event()
-        self._pidfd = -1
         self._oom_seen = 0
-        self._listeners: list[socket.socket] = []
         self._boost: asyncio.Task[None] | None = None
         self._ending: asyncio.Task[None] | None = None
         self._stopped = False
-        control.setblocking(False)
-        self._loop.add_reader(control.fileno(), self._hear)
+        init.belong(self)
+
+    @property
+    def pid(self) -> int:
+        return self._init.pid
 
     # Starting
+
+    async def begin(self, order: dict[str, Any], fds: Mapping[str, int]) -> None:
+        """Tell the init to start; return when the runtime process is at its bootstrap's door.
+        SandboxError."""
+        self._init.tell({"op": "start", **order, "fds": list(fds)}, list(fds.values()))
+        self._pipes.close_there()
+        await self.started()
 
     async def started(self) -> None:
         """Return when the runtime process is at its bootstrap's door. SandboxError."""
@@ -123,7 +128,7 @@ class LinuxSandbox:
             raise SandboxError("the sandbox did not start in time") from error
 
     async def restart(self, environment: Mapping[str, str]) -> None:
-        if self._control is None or self._ending is not None:
+        if self._init.gone or self._ending is not None:
             raise SandboxError("the sandbox is gone")
         self.thaw()
         self._retire_exit()
@@ -139,9 +144,7 @@ class LinuxSandbox:
             "environ": self._adapt(environment),
         }
         try:
-            socket.send_fds(self._control, [json.dumps(command).encode()], self._pipes.there)
-        except OSError as error:
-            raise SandboxError(f"the sandbox is gone: {error}") from error
+            self._init.tell(command, self._pipes.there)
         finally:
             self._pipes.close_there()
         await self.started()
@@ -157,33 +160,12 @@ class LinuxSandbox:
 
     # What the init says
 
-    def _hear(self) -> None:
-        while self._control is not None:
-            try:
-                data, fds, _, _ = socket.recv_fds(self._control, 1 << 16, 4, 0x40000000)
-            except BlockingIOError:
-                return
-            except OSError:
-                data, fds = b"", []
-            if not data:
-                self._lost("the sandbox ended without a word")
-                return
-            self._understand(json.loads(data), fds)
-
-    def _understand(self, said: dict[str, Any], fds: list[int]) -> None:
+    def heard(self, said: dict[str, Any]) -> None:
         event = said["event"]
-        if event == "forked":
-            self.pid, self._pidfd = said["pid"], fds[0]
-            self._loop.add_reader(self._pidfd, self._died)
-            self._forked.set()
-        elif event == "running":
+        if event == "running":
             self.began_s = said["began_s"]
-            self.marks = [(name, at) for name, at in said["marks"]]
-            if fds:
-                self._listeners = [socket.socket(fileno=fd) for fd in fds]
-                for listener in self._listeners:
-                    listener.setblocking(False)
-                self.runtime_api, self.endpoint = self._listeners
+            self.marks += [(name, at) for name, at in said["marks"]]
+            self.runtime_api, self.endpoint = self._init.listeners
             if said["generation"] == self._generation and not self._running.done():
                 self._running.set_result(None)
         elif event == "exit":
@@ -192,7 +174,13 @@ class LinuxSandbox:
         elif event == "failed":
             step = said.get("step")
             where = "" if step is None else f" ({self._name_step(step)})"
-            self._lost(f"the sandbox could not be made{where}: {said['reason']}")
+            self._init.lose(f"the sandbox could not be made{where}: {said['reason']}")
+
+    def lost(self, reason: str) -> None:
+        if not self._running.done():
+            self._running.set_exception(SandboxError(reason))
+            self._running.exception()  # whoever started it may have given up waiting
+        self._retire_exit()
 
     def _how(self, said: dict[str, Any]) -> Exit:
         oom = False
@@ -201,28 +189,9 @@ class LinuxSandbox:
             oom, self._oom_seen = kills > self._oom_seen, kills
         return Exit(said["status"], said["signal"], oom)
 
-    def _died(self) -> None:
-        """The init has ended, and in its pid namespace everything else before it."""
-        self._loop.remove_reader(self._pidfd)
-        self._dead.set()
-        self._hear()  # its last words may still be unread
-        self._lost("the sandbox ended")
-
-    def _lost(self, reason: str) -> None:
-        self._forked.set()
-        if self._control is not None:
-            self._loop.remove_reader(self._control.fileno())
-            self._control.close()
-            self._control = None
-        if not self._running.done():
-            self._running.set_exception(SandboxError(reason))
-            self._running.exception()  # whoever started it may have given up waiting
-        self._retire_exit()
-
     def _tell(self, command: dict[str, Any]) -> None:
-        if self._control is not None:
-            with contextlib.suppress(OSError):
-                self._control.send(json.dumps(command).encode())
+        with contextlib.suppress(SandboxError):
+            self._init.tell(command)
 
     # The runtime process
 
@@ -295,28 +264,15 @@ class LinuxSandbox:
         if self._boost is not None:
             self._boost.cancel()
             self._boost = None
-        if self._pidfd < 0:
-            # The order is under way: the init it makes must be known before it can be ended.
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._forked.wait(), _END_TIMEOUT_S)
-        if self._isolated and self._pidfd >= 0:
-            with contextlib.suppress(ProcessLookupError):
-                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+        # Its fork may be under way: it must be known before it can be ended.
+        await self._init.forked()
+        if self._isolated:
+            self._init.kill()
         self._group.kill()
         self.thaw()
-        self._lost("the sandbox was destroyed")  # its socket's end is the end of an init
-        if self._pidfd >= 0:
-            try:
-                await asyncio.wait_for(self._dead.wait(), _END_TIMEOUT_S)
-            except TimeoutError:
-                with contextlib.suppress(ProcessLookupError):
-                    signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
-                self._loop.remove_reader(self._pidfd)
-            os.close(self._pidfd)
-            self._pidfd = -1
+        self._init.lose("the sandbox was destroyed")
+        await self._init.ended()
         self._pipes.close()
-        for listener in self._listeners:
-            listener.close()
         for pause_s in (0.0, 0.001, 0.002, 0.005, 0.01, 0.05, 0.2, 1.0):
             await asyncio.sleep(pause_s)
             if self._group.remove():

@@ -17,7 +17,7 @@ import socket
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from boda.core.errors import PlatformError
 from boda.sandbox import plan
@@ -32,6 +32,13 @@ _READY_TIMEOUT_S = 60.0
 _END_TIMEOUT_S = 2.0
 _CLOEXEC = 0x40000000  # MSG_CMSG_CLOEXEC, which Python does not name
 _LANGUAGE = "C.UTF-8"
+
+
+class Kind(NamedTuple):
+    """Which zygote. Runtimes of one interpreter share it: custom ones use a Python's."""
+
+    interpreter: Path
+    tier: Tier
 
 
 class Zygotes:
@@ -50,22 +57,21 @@ class Zygotes:
         self._hidden = hidden
         self._made = 0
         self._closed = False
-        self._known: dict[tuple[Path, Tier], Zygote] = {}
-        self._locks: dict[tuple[Path, Tier], asyncio.Lock] = {}
+        self._known: dict[Kind, Zygote] = {}
+        self._locks: dict[Kind, asyncio.Lock] = {}
         self._compiling: dict[Path, asyncio.Task[None]] = {}
 
     def __iter__(self) -> Iterator[Zygote]:
         return iter([zygote for zygote in self._known.values() if zygote.alive])
 
-    def ready(self, runtime: Interpreter, tier: Tier) -> Zygote | None:
+    def ready(self, kind: Kind) -> Zygote | None:
         """The zygote, if it is there already."""
-        # Custom runtimes share a Python's.
-        zygote = self._known.get((runtime.interpreter, tier))
+        zygote = self._known.get(kind)
         return zygote if zygote is not None and zygote.alive else None
 
     async def get(self, runtime: Interpreter, tier: Tier) -> Zygote:
         """The zygote, started if need be. SandboxError."""
-        key = (runtime.interpreter, tier)
+        key = Kind(runtime.interpreter, tier)
         async with self._locks.setdefault(key, asyncio.Lock()):
             zygote = self._known.get(key)
             if zygote is not None:
