@@ -1,7 +1,8 @@
 """The invoke path without HTTP and signatures: ``python -m bench.invoke_path [isolation]``.
 
-Calls ``Invoker.invoke`` on a real sandbox with the Python bootstrap: invocations per second with
-1 and 16 callers, the median, and where the time of one invocation goes.
+Calls ``Invoker.begin`` on real sandboxes with the Python bootstrap: invocations per second with
+1 and 16 callers, the median, the CPU that each takes of the event loop's thread, of the platform's
+other threads and of the function's environments, and where the time of one invocation goes.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from boda.core.clock import SystemClock
 from boda.core.ids import Ids
 from boda.fleet.environment import Environment
 from boda.fleet.fleet import Fleet
-from boda.invoke.call import Call
+from boda.invoke.call import Call, Outcome
 from boda.invoke.catalogue import Functions
 from boda.invoke.concurrency import Concurrency
 from boda.invoke.path import Invoker
@@ -97,7 +98,7 @@ async def measure(folder: Path, isolation: Any) -> dict[str, Any]:
         report["first call, ms"] = round((time.perf_counter() - began) * 1e3, 1)
         assert outcome.payload == b'{"name": "x", "sum": 6}', outcome
         for callers in (1, 16):
-            report |= await _load(invoker, version, ids, callers)
+            report |= await _load(invoker, version, ids, fleet, callers)
         report |= await _stages(invoker, version, ids)
     finally:
         await fleet.close()
@@ -107,29 +108,64 @@ async def measure(folder: Path, isolation: Any) -> dict[str, Any]:
     return report
 
 
+class _Caller:
+    """Calls again as soon as its call is answered."""
+
+    def __init__(self, invoker: Invoker, version: FunctionVersion, ids: Ids) -> None:
+        self._invoker = invoker
+        self._version = version
+        self._ids = ids
+        self._began = 0.0
+        self._until = 0.0
+        self._stopped = asyncio.Event()
+        self.times: list[float] = []
+
+    async def run(self, seconds: float) -> None:
+        self.times.clear()
+        self._stopped.clear()
+        self._until = time.perf_counter() + seconds
+        self._call()
+        await self._stopped.wait()
+
+    def _call(self) -> None:
+        self._began = time.perf_counter()
+        version = self._version
+        self._invoker.begin(Call(version, PAYLOAD, self._ids.uuid(), version.arn), self._done)
+
+    def _done(self, outcome: Outcome | None, error: BaseException | None) -> None:
+        assert outcome is not None and not outcome.function_error, (outcome, error)
+        now = time.perf_counter()
+        self.times.append(now - self._began)
+        if now < self._until:
+            self._call()
+        else:
+            self._stopped.set()
+
+
 async def _load(
-    invoker: Invoker, version: FunctionVersion, ids: Ids, callers: int
+    invoker: Invoker, version: FunctionVersion, ids: Ids, fleet: Fleet, callers: int
 ) -> dict[str, Any]:
-    times: list[float] = []
-
-    async def call(until: float) -> None:
-        while time.perf_counter() < until:
-            began = time.perf_counter()
-            outcome = await invoker.invoke(Call(version, PAYLOAD, ids.uuid(), version.arn))
-            times.append(time.perf_counter() - began)
-            assert not outcome.function_error
-
-    until = time.perf_counter() + 1
-    await asyncio.gather(*(call(until) for _ in range(callers)))
-    times.clear()
-    until = time.perf_counter() + SECONDS
-    await asyncio.gather(*(call(until) for _ in range(callers)))
-    times.sort()
+    load = [_Caller(invoker, version, ids) for _ in range(callers)]
+    await asyncio.gather(*(caller.run(1.0) for caller in load))
+    loop, process, guests = time.thread_time(), time.process_time(), _guests_s(fleet)
+    await asyncio.gather(*(caller.run(SECONDS) for caller in load))
+    loop, process = time.thread_time() - loop, time.process_time() - process
+    times = sorted(each for caller in load for each in caller.times)
+    each_us = 1e6 / len(times)
     return {
         f"x{callers} per second": round(len(times) / SECONDS),
         f"x{callers} p50, µs": round(statistics.median(times) * 1e6),
         f"x{callers} p99, µs": round(times[len(times) * 99 // 100] * 1e6),
+        f"x{callers} CPU of the loop, µs": round(loop * each_us, 1),
+        f"x{callers} CPU of other threads, µs": round((process - loop) * each_us, 1),
+        f"x{callers} CPU of the function, µs": round((_guests_s(fleet) - guests) * each_us, 1),
     }
+
+
+def _guests_s(fleet: Fleet) -> float:
+    """CPU that the environments used so far, seconds."""
+    sandboxes = (environment._sandbox for environment in fleet._live.values())
+    return sum(sandbox.usage().cpu_s for sandbox in sandboxes if sandbox is not None)
 
 
 async def _stages(invoker: Invoker, version: FunctionVersion, ids: Ids) -> dict[str, Any]:
@@ -152,7 +188,7 @@ async def _stages(invoker: Invoker, version: FunctionVersion, ids: Ids) -> dict[
     originals = {
         (Environment, "run"): watch(Environment, "run", "run", "sent"),
         (Session, "invoke"): watch(Session, "invoke", "encode", "encoded"),
-        (FrameReader, "feed"): watch(FrameReader, "feed", "answered", "read"),
+        (FrameReader, "answer"): watch(FrameReader, "answer", "answered", "read"),
         (Environment, "_conclude"): watch(Environment, "_conclude", "conclude", "concluded"),
     }
     spans: dict[str, list[float]] = {}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import gc
 import logging
 import os
@@ -30,6 +31,7 @@ from boda.core.principal import Principal
 from boda.delivery.contract import Source
 from boda.delivery.post import Letter
 from boda.fleet.fleet import Fleet
+from boda.fleet.settings import FleetSettings
 from boda.gateway.authentication import Authenticator
 from boda.gateway.authorization import Authorizer
 from boda.gateway.gateway import Gateway
@@ -85,7 +87,18 @@ class Settings:
     network: bool = True
     grace_s: float = GRACE_S
     quotas: lambda_.Quotas = lambda_.Quotas()  # noqa: RUF009 (frozen)
+    reserve_mb: int | None = None
     account: str = DEFAULT_ACCOUNT
+
+    def fleet(self) -> FleetSettings:
+        """What of the fleet follows from these."""
+        chosen = FleetSettings(
+            scale_rate=self.quotas.scale_rate,
+            tenant_environments=self.quotas.concurrent_executions * 5 // 2,
+        )
+        if self.reserve_mb is None:
+            return chosen
+        return dataclasses.replace(chosen, reserve_mb=self.reserve_mb)
 
 
 def run(settings: Settings) -> int:
@@ -231,6 +244,7 @@ class Platform:
             serve_endpoint=lambda listening, environment: server.serve_socket(
                 listening, environment
             ),
+            settings=settings.fleet(),
         )
         self._later("fleet", lambda: fleet.close(settings.grace_s))
         invoker = self.invoker = Invoker(fleet, concurrency, functions, recorder)

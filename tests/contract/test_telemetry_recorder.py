@@ -7,6 +7,7 @@ import random
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -395,7 +396,7 @@ async def test_what_a_full_disk_refused_is_written_later_once(
     recorder = Recorder(failing, clock, Ids(1), high_bytes=10)  # type: ignore[arg-type]
     recorder.log(KEY, [(1, "one")])
     recorder.meter(metered(clock, 1))
-    recorder.metric("0", "us-east-1", "AWS/Lambda", "Invocations", 1)
+    recorder.metric("0", "us-east-1", "AWS/Lambda", "Throttles", 1)
     failing.failures = 2
     for _ in range(2):
         with pytest.raises(AwsError):
@@ -411,9 +412,19 @@ async def test_what_a_full_disk_refused_is_written_later_once(
     assert [event.message for event in events] == ["one", "two"]
     assert (await recorder.usage_report("0"))["Total"]["Requests"] == 2
     points = await recorder.metrics(
-        "0", "us-east-1", "AWS/Lambda", "Invocations", start_s=0, end_s=1 << 40
+        "0", "us-east-1", "AWS/Lambda", "Throttles", start_s=0, end_s=1 << 40
     )
     assert [point.samples for point in points] == [1]
+    points = await recorder.metrics(
+        "0",
+        "us-east-1",
+        "AWS/Lambda",
+        "Invocations",
+        {"FunctionName": "resize"},
+        start_s=0,
+        end_s=1 << 40,
+    )
+    assert [(point.samples, point.sum) for point in points] == [(2, 2)]
     await recorder.stop()
 
 
@@ -439,16 +450,24 @@ async def test_watchers_see_lines_as_they_come(recorder: Recorder) -> None:
     assert subscription.take() == []
 
 
-def metered(clock: Clock, number: int, **changes: Any) -> Metered:
+@dataclass(frozen=True)
+class Function:
+    """What ran."""
+
+    account: str = "0"
+    region: str = "us-east-1"
+    name: str = "resize"
+    version: str = "$LATEST"
+    memory_mb: int = 1024
+    ephemeral_mb: int = 512
+
+
+def metered(clock: Clock, number: int, ran: Function | None = None, **changes: Any) -> Metered:
     values: dict[str, Any] = {
-        "account": "0",
-        "region": "us-east-1",
-        "function": "resize",
-        "version": "$LATEST",
+        "function": ran or Function(),
+        "invoked_arn": "arn:aws:lambda:us-east-1:0:function:resize",
         "request_id": str(number),
         "at": clock.now(),
-        "memory_mb": 1024,
-        "ephemeral_mb": 512,
         "duration_ms": 99.5,
         "init_ms": 0.0,
         "billed_ms": 100,
@@ -464,8 +483,8 @@ async def test_usage_is_of_one_account_and_one_calendar_month(
     for number in range(10):
         recorder.meter(metered(clock, number, function_error=number == 3))
         await recorder.flush()
-    recorder.meter(metered(clock, 0, account="1"))
-    recorder.meter(metered(clock, 0, version="7", memory_mb=2048))
+    recorder.meter(metered(clock, 0, Function(account="1")))
+    recorder.meter(metered(clock, 0, Function(version="7", memory_mb=2048)))
     last_second = clock.now() + 31 * DAY_S - 1
     recorder.meter(metered(clock, 0, at=last_second))
     recorder.meter(metered(clock, 0, at=last_second + 1))

@@ -18,6 +18,7 @@ from boda.core.clock import Clock
 from boda.runtime.function import FunctionVersion, LogSettings
 from boda.sandbox.contract import Exit, SandboxError, SandboxSpec, Usage
 from boda.telemetry.contract import Metered, StreamKey
+from boda.telemetry.tally import tally
 
 
 def function(name: str = "f", revision: str = "1", **fields: Any) -> FunctionVersion:
@@ -266,6 +267,11 @@ class FakeSandboxes:
     ) -> None:
         pass
 
+    can_fork = False
+
+    async def fork(self, template: object, spec: SandboxSpec) -> FakeSandbox:
+        raise SandboxError("templates are not available on this machine")
+
     async def close(self) -> None:
         for sandbox in self.made:
             await sandbox.destroy()
@@ -289,6 +295,8 @@ class FakeTelemetry:
 
     def meter(self, invocation: Metered) -> None:
         self.metered.append(invocation)
+        for (series, _), found in tally([invocation]).minutes.items():
+            self.metrics.append((series[3], found.sum, series[4]))
 
     def metric(
         self,

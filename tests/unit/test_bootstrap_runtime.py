@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import signal
+import sys
 import textwrap
 import time
 from pathlib import Path
@@ -216,6 +217,51 @@ def test_invalid_json_reaches_no_handler(python, start):
     guest.event()
     assert guest.failure(b"{nope")["errorType"] == "Runtime.UnmarshalError"
     assert guest.result({}) == "ran"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"{}",
+        b"[1]",
+        b"1",
+        b'"x"',
+        b"",
+        b"{",
+        b"{}x",
+        b"{\0",
+        b'{"a": 1}\n ',
+        b' {"a": 1}',
+        b'{"a": NaN, "a": [Infinity]}',
+        b'{"a": "\xff"}',
+        b'{"a": "\xed\xa0\x80 \\ud800"}',
+        b'{"a" 1}',
+        '{"ä": "ä"}'.encode(),
+        '{"ä": 1}'.encode("utf-16-le"),
+        '{"ä": 1}'.encode("utf-8-sig"),
+        b"[" * 100_000,
+        b'{"a":' * 100_000,
+    ],
+    ids=lambda body: repr(body[:20]),
+)
+def test_an_event_is_what_json_makes_of_it(start, body):
+    guest = start(
+        sys.executable,
+        """
+        import json
+        def handler(event, context):
+            return json.dumps(event).encode()
+        """,
+    )
+    guest.event()
+    said = guest.call(body)
+    try:
+        expected = frames.Response(said.invocation_id, json.dumps(json.loads(body)).encode())
+    except Exception as error:
+        words = f"Unable to unmarshal input: {error}"
+        expected = (said.error_type, json.loads(said.body)["errorMessage"])
+        said = ("Runtime.UnmarshalError", words)
+    assert said == expected
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,7 @@ async def test_cold_then_warm(platform):
     assert key.group == "/aws/lambda/f"
     assert re.fullmatch(r"2026/01/01/\[\$LATEST\][0-9a-f]{32}", key.stream)
     first, second = platform.telemetry.metered
-    assert (first.billed_ms, round(first.init_ms, 1), first.memory_mb) == (87, 84.2, 256)
+    assert (first.billed_ms, round(first.init_ms, 1), first.function.memory_mb) == (87, 84.2, 256)
     assert (second.request_id, second.init_ms, second.function_error) == ("id-2", 0.0, False)
 
 

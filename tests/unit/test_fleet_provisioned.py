@@ -105,6 +105,60 @@ async def test_code_that_does_not_initialise_says_so(platform):
     assert platform.fleet.provisioned(version) == Provisioned(0, 0, "FUNCTION_ERROR_INIT_FAILURE")
 
 
+async def test_an_init_that_failed_is_tried_again_later(platform):
+    version = function(version="1")
+    platform.sandboxes.init = lambda guest: guest.init_error("Runtime.ImportModuleError", b"{}")
+    platform.fleet.provision(version, 1)
+    await platform.clock.settle()
+    platform.sandboxes.init = lambda guest: guest.ready()
+    await platform.advance(30)
+    assert platform.fleet.provisioned(version).failing == "FUNCTION_ERROR_INIT_FAILURE"
+    await platform.advance(31)
+    assert platform.fleet.provisioned(version) == Provisioned(1, 1)
+    assert len(platform.fleet.environments()) == 1
+
+
+async def test_one_whose_process_ended_is_replaced_before_a_call_needs_it(platform):
+    version = function(version="1")
+    platform.fleet.provision(version, 1)
+    await platform.clock.settle()
+    platform.sandboxes.guests[0].exit(1)
+    await platform.clock.settle()
+    assert platform.fleet.provisioned(version) == Provisioned(1, 0)
+    await platform.advance(5)
+    assert platform.fleet.provisioned(version) == Provisioned(1, 1)
+    assert len(platform.sandboxes.made) == 2
+
+
+async def test_provisioned_ones_are_used_before_others_and_others_go(platform):
+    version = function(version="1")
+    held = []
+    platform.sandboxes.handle = lambda guest, call: held.append((guest, call))
+    platform.fleet.provision(version, 1)
+    await platform.clock.settle()
+    platform.concurrency.provision(*PLACE, "f", "1", 1)
+    for _ in range(2):
+        platform.begin(version)
+        await platform.clock.settle()
+    assert platform.fleet.provisioned(version) == Provisioned(1, 0)
+    for guest, call in held:  # the one on demand last
+        guest.respond(call)
+        await platform.clock.settle()
+    told = {name: value for name, value, _ in platform.telemetry.metrics}
+    counted = [name for name in told if name.endswith("Invocations") and name != "Invocations"]
+    assert counted == [
+        "ProvisionedConcurrencyInvocations",
+        "ProvisionedConcurrencySpilloverInvocations",
+    ]
+    platform.begin(version)
+    await platform.clock.settle()
+    assert held[2][0] is held[0][0]
+    held[2][0].respond(held[2][1])
+    await platform.advance(700)
+    assert platform.fleet.provisioned(version) == Provisioned(1, 1)
+    assert platform.states() == ["idle"]
+
+
 def leases(concurrency: Concurrency, *versions: str) -> list[str]:
     """What each lease in turn is answered with."""
     found = []

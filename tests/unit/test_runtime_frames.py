@@ -206,3 +206,12 @@ def test_a_streamed_answer_is_begun_once_and_ended_once():
             talk.move(event)
     talk.move("error")
     assert talk.state == "answered"
+
+
+def test_a_template_says_that_its_image_is_complete():
+    reader = FrameReader()
+    assert reader.feed(b"\0\0\0\1\x09") == [frames.Snapshotted()]
+    assert reader.feed(b"\0\0\0") + reader.feed(b"\1\x09") == [frames.Snapshotted()]
+    for wrong in (b"\0\0\0\2\x09x", b"\0\0\0\2\x09"):
+        with pytest.raises(FrameError):
+            FrameReader().feed(wrong + b"more" * 4)

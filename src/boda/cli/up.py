@@ -55,6 +55,15 @@ def up(
             help="How long running invocations may take to finish when boda is stopped.",
         ),
     ] = 900,
+    reserve_memory: Annotated[
+        int | None,
+        typer.Option(
+            envvar="BODA_RESERVE_MEMORY",
+            min=0,
+            metavar="MIB",
+            help="Memory of the machine that functions leave free; a tenth, at most 512.",
+        ),
+    ] = None,
     quota: Annotated[
         list[str] | None,
         typer.Option(
@@ -82,5 +91,6 @@ def up(
         network=network,
         grace_s=grace,
         quotas=quotas,
+        reserve_mb=reserve_memory,
     )
     sys.exit(run(settings))

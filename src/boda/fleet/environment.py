@@ -29,7 +29,6 @@ from boda.fleet.exits import (
     timeout_words,
 )
 from boda.fleet.lifecycle import AVAILABLE, State, move
-from boda.fleet.metering import record
 from boda.fleet.output import Output
 from boda.fleet.reports import Figures, Phase, Reports, Status, stream_name
 from boda.fleet.surroundings import Closable, Snapshot, Surroundings
@@ -52,6 +51,8 @@ class Owner(Protocol):
     """Where environments live."""
 
     def environment_available(self, environment: Environment) -> None: ...
+
+    def environment_stopping(self, environment: Environment) -> None: ...
 
     def environment_dead(self, environment: Environment, error: Exception | None) -> None: ...
 
@@ -95,7 +96,6 @@ class Environment:
         self._around = around
         self._owner = owner
         self._clock = around.clock
-        self._telemetry = around.telemetry
         self._born = around.clock.monotonic()
         self._loop = asyncio.get_running_loop()
         self._stream = stream_name(version, around.clock.now(), self.id)
@@ -153,7 +153,8 @@ class Environment:
         self._sandbox = sandbox
         self._move("started")
         self._endpoint = around.serve_endpoint(sandbox.endpoint, self.id)
-        self._output.write(*self._reports.init_start(self._clock.now()))
+        now = self._clock.now()
+        self._output.write(self._reports.init_start(now), now)
         # It ran before the platform heard of it.
         self._init_begun_s = min(self._clock.monotonic(), sandbox.began_s)
         limit_s = around.settings.init_limit_s
@@ -177,6 +178,17 @@ class Environment:
     def lapsed(self, now_s: float) -> bool:
         """Whether its role's credentials are near their end; never before it served at all."""
         return self.retire_at <= now_s and self.invocations > 0
+
+    @property
+    def peak_bytes(self) -> int:
+        """The highest use of memory that was seen since its runtime began."""
+        return self._peak_bytes
+
+    def memory_mb(self) -> int:
+        """What it uses now."""
+        if self._sandbox is None or self.state == "dead":
+            return 0
+        return math.ceil(self._sandbox.usage().memory_bytes / (1 << 20))
 
     def snapshot(self) -> Snapshot:
         version = self.version
@@ -299,7 +311,8 @@ class Environment:
             self._hand_over()
         else:
             self._spawn(self._reset())
-        self._output.write(*self._reports.start(self._invoked_at, call.request_id))
+        invoked_at = self._invoked_at
+        self._output.write(self._reports.start(invoked_at, call.request_id), invoked_at)
         self._deadline.set(self._begun_s + self.version.timeout_s)
 
     def _hand_over(self) -> None:
@@ -364,7 +377,7 @@ class Environment:
             self._init_ms = (self._clock.monotonic() - self._init_begun_s) * 1000
             now = self._clock.now()
             self._output.drain()
-            self._output.write(*self._reports.init_done(now, self._init_ms, "init", "success"))
+            self._output.write(self._reports.init_done(now, self._init_ms, "init", "success"), now)
             self._limit_cpu()
             self._move("ready")
             self._available()
@@ -381,10 +394,14 @@ class Environment:
         if error_type == INVALID_ENTRYPOINT and not body.startswith(b"{"):
             # No runtime came to be that could write an error; these are words of the entry.
             words = body[:4096].decode("utf-8", "replace")
-            self._output.write(f"RequestId: {self._request_id} Error: {words}\n{error_type}\n")
+            line = f"RequestId: {self._request_id} Error: {words}\n{error_type}\n"
+            self._output.write([line], self._clock.now())
             self._init_failed("error", error_type, None, words)
         else:
             self._init_failed("error", error_type, body, "")
+
+    def runtime_snapshotted(self) -> None:
+        self.runtime_broke("the runtime says that it is a template, which it is not")
 
     def runtime_answered(self, payload: bytes, ready: bool) -> None:
         tell = self._conclude("success", payload, "", False)
@@ -468,9 +485,8 @@ class Environment:
         self._deadline.clear()
         self._deafen()
         kind = "" if status == "timeout" else error_type
-        self._output.write(
-            *self._reports.init_done(self._clock.now(), took_ms, phase, status, kind)
-        )
+        now = self._clock.now()
+        self._output.write(self._reports.init_done(now, took_ms, phase, status, kind), now)
         tell = _nothing
         if self._call is not None:
             if body is None:
@@ -497,6 +513,7 @@ class Environment:
         """Let no process of the runtime live on; then the environment can be reset."""
         self._deafen()
         assert self._sandbox is not None
+        self._owner.environment_stopping(self)
         self._spawn(self._stopped(self._sandbox))
 
     async def _stopped(self, sandbox: Sandbox) -> None:
@@ -514,7 +531,7 @@ class Environment:
     def _conclude(
         self, status: Status, payload: bytes, error_type: str, fault: bool
     ) -> Callable[[], None]:
-        """Give telemetry what is to be told of the invocation.
+        """Log the end of the invocation.
 
         Returns what gives its caller the outcome: to be called when this environment is ready
         for the next invocation, which the caller may begin at once.
@@ -522,9 +539,9 @@ class Environment:
         call, ended = self._call, self._let_go()
         if call is None or ended is None:
             return _nothing
+        ended_s = self._clock.monotonic()
         output = self._output
         output.drain()
-        ended_s = self._clock.monotonic()
         duration_ms = (ended_s - self._begun_s) * 1000
         if status == "timeout":
             duration_ms = self.version.timeout_s * 1000.0
@@ -532,13 +549,8 @@ class Environment:
         billed_ms = max(1, math.ceil(duration_ms + (init_ms or 0.0)))
         memory_mb = self._memory_mb(ended_s)
         now = self._clock.now()
-        output.write(
-            *self._reports.end(
-                now,
-                call.request_id,
-                Figures(duration_ms, billed_ms, memory_mb, init_ms, status, error_type, fault),
-            )
-        )
+        figures = Figures(duration_ms, billed_ms, memory_mb, init_ms, status, error_type, fault)
+        output.write(self._reports.end(now, call.request_id, figures), now)
         outcome = Outcome(
             payload,
             self.version.version,
@@ -549,8 +561,8 @@ class Environment:
             init_ms,
             memory_mb,
             output.end_tail() if call.tail else b"",
+            self._invoked_at,
         )
-        record(self._telemetry, call, outcome, self._invoked_at)
         return partial(ended, outcome, None)
 
     def _memory_mb(self, now_s: float) -> int:

@@ -2,32 +2,40 @@
 
 Law: what was started is destroyed, by whichever way it ends. A call gets an environment of its own
 function version, revision and tenant or none. The machine's memory bounds how many there are; when
-it runs out, idle ones go, the longest idle first, and calls wait their turn.
+it runs out, idle ones go, the longest idle first, and calls wait their turn: functions grow alike,
+and none waits for ever. No step looks at all environments.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
-from boda.core.clock import Clock
+from boda.core.clock import Clock, Timer
 from boda.core.errors import AwsError
 from boda.core.ids import Ids
+from boda.core.rate import Rate
 from boda.fleet.environment import Environment
-from boda.fleet.lifecycle import AVAILABLE
+from boda.fleet.hungry import Hungry
+from boda.fleet.memory import available_memory, machine_memory_mb, stalled_percent
 from boda.fleet.pool import COULD_NOT_START, Pool, PoolKey, Waiter
-from boda.fleet.settings import FleetSettings, available_memory_mb
+from boda.fleet.room import Room
+from boda.fleet.settings import FleetSettings
 from boda.fleet.surroundings import Closable, Snapshot, Surroundings
+from boda.fleet.throttles import too_many
 from boda.fleet.variables import RoleCredential
 from boda.runtime.function import FunctionVersion
 from boda.sandbox.contract import Sandboxes
 from boda.telemetry.contract import Telemetry
 
 _log = logging.getLogger(__name__)
-_EVICTED_PER_SWEEP = 8
+_LOOK_AGAIN_S = 0.25
+_LEAVING_AT_ONCE = 8
+_PART_OF_MEMORY = 8  # what a function is taken to need of its memory until it has shown it
 _INIT_FAILED = "FUNCTION_ERROR_INIT_FAILURE"
 
 
@@ -58,17 +66,27 @@ class Fleet:
         credentials: Callable[[FunctionVersion], RoleCredential],
         serve_endpoint: Callable[[Any, str], Closable],
         settings: FleetSettings | None = None,
-        available_mb: Callable[[], int] = available_memory_mb,
+        available_mb: Callable[[], int] | None = None,
     ) -> None:
         self._settings = settings or FleetSettings()
         self._around = Surroundings(
             sandboxes, telemetry, clock, ids, credentials, serve_endpoint, self._settings
         )
         self._clock = clock
-        self._available_mb = available_mb
+        # What the machine has is given by whoever says what of it is free.
+        stalled = stalled_percent if available_mb is None else _never
+        self._room = Room(self._settings, available_mb or available_memory(), stalled)
         self._pools: dict[PoolKey, Pool] = {}
         self._live: dict[str, Environment] = {}
-        self._starved: dict[PoolKey, Pool] = {}
+        # Idle ones that may go, the longest idle first.
+        self._idle: OrderedDict[Environment, None] = OrderedDict()
+        self._hungry = Hungry()
+        self._leaving = 0
+        self._feeding = False
+        self._look_again: Timer | None = None
+        self._provisioning: set[Environment] = set()
+        self._rates: dict[tuple[str, str, str, bool], Rate] = {}
+        self._tenants: Counter[tuple[str, str, str]] = Counter()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._sweeper: asyncio.Task[None] | None = None
         self._closing = False
@@ -79,32 +97,50 @@ class Fleet:
     def take(self, version: FunctionVersion, tenant: str = "") -> Environment | None:
         """A warm environment, if there is one."""
         pool = self._pools.get((version.key, tenant))
-        return None if pool is None else pool.take(self._clock.monotonic())
+        if pool is None:
+            return None
+        environment = pool.take(self._clock.monotonic())
+        if environment is not None:
+            self._idle.pop(environment, None)
+        return environment
 
     async def wait(self, version: FunctionVersion, tenant: str = "") -> Environment:
-        """An environment, started if needed. AwsError where none can be had."""
+        """An environment, started if needed. AwsError where none can be had: 429 where the
+        function grows too fast or the machine has no room."""
         if self._closing:
             raise AwsError("ServiceException", "The platform is shutting down.", 500)
         key = (version.key, tenant)
         pool = self._pools.get(key)
         if pool is None:
             pool = self._pools[key] = Pool(key, version)
-        future: asyncio.Future[Environment] = asyncio.get_running_loop().create_future()
-        timer = self._clock.call_later(
-            self._settings.start_limit_s, self._waited_too_long, pool, future
+        waiter = Waiter(asyncio.get_running_loop().create_future())
+        pool.waiters[waiter] = None
+        waiter.timer = self._clock.call_later(
+            self._settings.room_limit_s, self._waited_for_room, pool, waiter
         )
-        waiter = Waiter(future, timer)
-        pool.waiters.append(waiter)
-        self._want(pool)
         try:
-            return await future
+            if pool.wanting > 0:
+                self._refuse_to_grow(pool)
+                self._want(pool)
+            return await waiter.future
         except asyncio.CancelledError:
+            future = waiter.future
             if future.done() and not future.cancelled() and future.exception() is None:
                 self.environment_available(future.result())
             raise
         finally:
             pool.forget(waiter)
+            if self._hungry.size and not pool.wants:
+                self._hungry.drop(pool)
             self._tidy(pool)
+
+    def _refuse_to_grow(self, pool: Pool) -> None:
+        """AwsError (429) where the function may not have another environment now."""
+        rate = self._rate(pool, provisioned=False)
+        if rate is not None and (wait_s := rate.wait_s(self._clock.monotonic())) > 0:
+            raise too_many("FunctionInvocationRateLimitExceeded", wait_s)
+        if pool.tenant and self._tenants[pool.key[0][:3]] >= self._settings.tenant_environments:
+            raise too_many("ConcurrentInvocationLimitExceeded", 1.0)
 
     # For provisioned concurrency
 
@@ -117,8 +153,12 @@ class Fleet:
                 return
             pool = self._pools[key] = Pool(key, version)
         pool.provisioned, pool.failing = count, ""
-        for environment in pool.kept[count:]:
-            environment.provisioned = False  # from now on it goes when it is idle for too long
+        for environment in sorted(pool.kept, key=lambda each: each.initialised):
+            if len(pool.kept) <= count:
+                break
+            pool.release(environment)
+            if environment in pool.idle:
+                self._idle[environment] = None
         self._want(pool)
         self._tidy(pool)
 
@@ -128,11 +168,20 @@ class Fleet:
         if pool is None:
             return Provisioned(0, 0)
         there = [each for each in pool.kept if each.initialised]
-        available = sum(each.state in AVAILABLE for each in there)
+        available = sum(each.state == "idle" for each in there)
         return Provisioned(len(there), available, pool.failing)
 
+    def _provisioning_failed(self, pool: Pool, why: str) -> None:
+        pool.failing = why
+        if pool.again is None:
+            pool.again = self._clock.call_later(
+                self._settings.provision_again_s, self._provision_again, pool
+            )
+
     def _provision_again(self, pool: Pool) -> None:
-        pool.failing = ""
+        pool.again, pool.failing = None, ""
+        for environment in [each for each in pool.ready if not each.initialised]:
+            environment.destroy()  # and make another one: its init may go well now
         self._want(pool)
 
     # For the operator
@@ -149,8 +198,8 @@ class Fleet:
             pool.provisioned = 0
             for environment in list(pool.environments):
                 environment.retiring = True
-            while pool.idle:
-                pool.idle.pop().destroy()
+            for environment in (*pool.idle, *pool.ready):
+                environment.destroy()
             self._tidy(pool)
 
     async def close(self, grace_s: float = 0.0) -> None:
@@ -187,60 +236,154 @@ class Fleet:
         pool = self._pools.get((environment.version.key, environment.tenant))
         if pool is None or environment not in pool.environments:
             return  # it has died meanwhile
-        pool.fresh.discard(environment)
-        if environment.provisioned and not environment.initialised:
-            pool.failing = _INIT_FAILED
+        if environment in pool.fresh:
+            pool.fresh.discard(environment)
+            self._begun(environment, pool)
+        elif environment.peak_bytes > pool.peak_bytes:
+            pool.peak_bytes = environment.peak_bytes
+        if pool.stopping:
+            pool.stopping.discard(environment)
         if environment.lapsed(self._clock.monotonic()):
             environment.destroy()
             return
+        if self._hungry.size:
+            if not pool.wants:
+                self._hungry.drop(pool)
+            if self._gives_way(environment, pool):
+                environment.destroy()
+                return
         waiter = pool.next_waiter()
         if waiter is not None:
             waiter.future.set_result(environment)
-        elif (
-            environment.retiring or self._closing or (self._starved and not environment.provisioned)
-        ):
+        elif environment.retiring or self._closing:
             environment.destroy()
         else:
-            pool.idle.append(environment)
+            pool.rest(environment)
+            if not environment.provisioned:
+                self._idle[environment] = None
+
+    def environment_stopping(self, environment: Environment) -> None:
+        pool = self._pools.get((environment.version.key, environment.tenant))
+        if pool is None or environment in pool.fresh or environment not in pool.environments:
+            return
+        pool.stopping.add(environment)
 
     def environment_dead(self, environment: Environment, error: Exception | None) -> None:
         self._live.pop(environment.id, None)
+        self._idle.pop(environment, None)
+        self._room.left(environment)
+        self._provisioning.discard(environment)
+        if environment.tenant:
+            self._tenants[environment.version.key[:3]] -= 1
         if not self._live:
             self._quiet.set()
+        self._leaving += 1
         self._spawn(self._buried(environment))
         pool = self._pools.get((environment.version.key, environment.tenant))
         if pool is None:
             return
-        pool.environments.discard(environment)
-        pool.fresh.discard(environment)
-        if environment in pool.idle:
-            pool.idle.remove(environment)
+        pool.lose(environment)
         if error is not None:
             waiter = pool.next_waiter()
             if waiter is not None:
                 told = error if isinstance(error, AwsError) else _could_not_start()
                 waiter.future.set_exception(told)
             if environment.provisioned and not environment.initialised:
-                pool.failing = COULD_NOT_START
-                self._clock.call_later(
-                    self._settings.provision_again_s, self._provision_again, pool
-                )
+                self._provisioning_failed(pool, COULD_NOT_START)
         self._want(pool)
         self._tidy(pool)
+
+    def _begun(self, environment: Environment, pool: Pool) -> None:
+        """A new environment has ended its init, well or not."""
+        self._room.began(environment, self._clock.monotonic())
+        if environment in self._provisioning:
+            self._provisioning.discard(environment)
+            if environment.provisioned and not environment.initialised:
+                self._provisioning_failed(pool, _INIT_FAILED)
+            if self._hungry.size:
+                self._feed()
+
+    def _gives_way(self, environment: Environment, pool: Pool) -> bool:
+        """Whether an environment that is free goes, so that one of another function may come.
+
+        Calls of its own may wait for it too; then it goes where its function has more than the
+        other one, or where the other one has none and has waited for a turn.
+        """
+        head = self._hungry.head()
+        if head is None or head is pool or environment.provisioned or self._closing:
+            return False
+        if self._leaving >= self._hungry.size:
+            return False  # enough are on their way out
+        if pool.waiters and not environment.invocations:
+            return False  # it came for them
+        if not pool.waiters or len(pool.environments) > len(head.environments) + 1:
+            return True
+        waited_s = self._clock.monotonic() - self._hungry.since_s(head)
+        return not head.environments and waited_s >= self._settings.turn_s
 
     # Scaling
 
     def _want(self, pool: Pool) -> None:
-        """Start as many environments as calls wait for and as are provisioned, as far as the
-        machine goes."""
-        while not self._closing and (pool.wanting > 0 or pool.lacking > 0):
-            if not self._has_room():
-                self._evict_one()
-                if not self._has_room():
-                    self._starved[pool.key] = pool
+        """Let the pool have as many environments as calls wait for and as are provisioned, in
+        its turn and as far as the machine goes."""
+        if pool.wants:
+            self._hungry.add(pool, self._clock.monotonic())
+        if self._hungry.size:
+            self._feed()
+
+    def _feed(self) -> None:
+        """Start environments, one for each pool in turn, until the machine is full."""
+        if self._feeding or self._closing:
+            return
+        self._feeding = True
+        hungry, now_s = self._hungry, self._clock.monotonic()
+        try:
+            while (pool := hungry.head()) is not None:
+                if not pool.wants:
+                    hungry.drop(pool)
+                    continue
+                hungry.add(pool, now_s)  # where it belongs now
+                if hungry.head() is not pool:
+                    continue
+                provisioned = pool.wanting <= 0
+                at_once = self._settings.provisioning_at_once
+                if provisioned and len(self._provisioning) >= at_once:
+                    return  # nobody waits for more than such; _begun looks again
+                if not self._make_room(pool):
                     return
-            self._start(pool)
-        self._starved.pop(pool.key, None)
+                hungry.drop(pool)
+                if self._may_grow(pool, provisioned=provisioned):
+                    self._start(pool)
+                    if pool.wants:
+                        hungry.add(pool, now_s)
+        finally:
+            self._feeding = False
+
+    def _may_grow(self, pool: Pool, *, provisioned: bool) -> bool:
+        """Take one of those by which the function may grow now; where there is none the pool is
+        looked at again when there is."""
+        rate = self._rate(pool, provisioned=provisioned)
+        now_s = self._clock.monotonic()
+        if rate is None or rate.take(now_s):
+            return True
+        if pool.grows is None:
+            pool.grows = self._clock.call_later(rate.wait_s(now_s), self._grow, pool)
+        return False
+
+    def _grow(self, pool: Pool) -> None:
+        pool.grows = None
+        self._want(pool)
+
+    def _rate(self, pool: Pool, *, provisioned: bool) -> Rate | None:
+        settings = self._settings
+        if not settings.scale_rate:
+            return None
+        key = (*pool.key[0][:3], provisioned)
+        rate = self._rates.get(key)
+        if rate is None:
+            per_s = settings.scale_rate / settings.scale_period_s
+            rate = self._rates[key] = Rate(per_s, settings.scale_rate)
+        return rate
 
     def _start(self, pool: Pool) -> None:
         environment = Environment(
@@ -250,83 +393,131 @@ class Fleet:
         self._live[environment.id] = environment
         pool.environments.add(environment)
         pool.fresh.add(environment)
-        if self._sweeper is None:
-            self._sweeper = asyncio.get_running_loop().create_task(self._sweep())
+        if environment.provisioned:
+            pool.keep(environment)
+            self._provisioning.add(environment)
+        if pool.tenant:
+            self._tenants[pool.key[0][:3]] += 1
+        self._room.promise(environment, self._needs_mb(pool))
+        self._begin_sweeping()
         self._spawn(environment.start())
 
-    def _has_room(self) -> bool:
-        if len(self._live) >= self._settings.max_environments:
-            return False
-        return not self._live or self._available_mb() > self._settings.reserve_mb
+    def _needs_mb(self, pool: Pool) -> int:
+        """What one more environment is expected to need: what others of the pool have shown."""
+        seen = pool.peak_bytes >> 20 or pool.version.memory_mb // _PART_OF_MEMORY
+        return max(self._settings.start_mb, min(seen, _HALF_OF_MACHINE_MB))
+
+    def _has_room(self, pool: Pool) -> bool:
+        return self._room.fits(len(self._live), self._needs_mb(pool), self._clock.monotonic())
+
+    def _make_room(self, pool: Pool) -> bool:
+        """Whether there is room, for which what is idle may have had to go. Where that takes a
+        moment the pools that wait are looked at again."""
+        while not self._has_room(pool):
+            full = len(self._live) >= self._settings.max_environments
+            if not full and self._leaving >= min(max(1, pool.wanting), _LEAVING_AT_ONCE):
+                return False  # _buried looks again
+            if self._evict_one() is None:
+                if not full and self._look_again is None:
+                    self._look_again = self._clock.call_later(_LOOK_AGAIN_S, self._looked_again)
+                return False
+        return True
+
+    def _looked_again(self) -> None:
+        self._look_again = None
+        self._feed()
 
     def _evict_one(self) -> Environment | None:
         """Destroy the environment that has been idle longest."""
-        oldest: Environment | None = None
-        for pool in self._pools.values():
-            for environment in pool.idle:
-                if not environment.provisioned:
-                    if oldest is None or environment.idle_since < oldest.idle_since:
-                        oldest = environment
-                    break
+        oldest = next(iter(self._idle), None)
         if oldest is not None:
             oldest.destroy()
         return oldest
 
-    def _serve_starved(self) -> None:
-        for pool in list(self._starved.values()):
-            self._want(pool)
-
-    def _waited_too_long(self, pool: Pool, future: asyncio.Future[Environment]) -> None:
-        if future.done():
+    def _waited_for_room(self, pool: Pool, waiter: Waiter) -> None:
+        """A call has waited as long as it may for a full machine."""
+        if waiter.future.done():
             return
-        if pool.key in self._starved:
-            error = AwsError(
-                "TooManyRequestsException",
-                "Rate Exceeded.",
-                429,
-                Reason="ConcurrentInvocationLimitExceeded",
-                Type="User",
-            )
+        if pool in self._hungry:
+            self._no_room(waiter)
+            return
+        settings = self._settings
+        left_s = max(0.0, settings.start_limit_s - settings.room_limit_s)
+        waiter.timer = self._clock.call_later(left_s, self._waited_too_long, pool, waiter)
+
+    def _waited_too_long(self, pool: Pool, waiter: Waiter) -> None:
+        if waiter.future.done():
+            return
+        if pool in self._hungry:
+            self._no_room(waiter)
         else:
-            error = _could_not_start()
-        future.set_exception(error)
+            waiter.future.set_exception(_could_not_start())
+
+    def _no_room(self, waiter: Waiter) -> None:
+        waiter.future.set_exception(too_many("ConcurrentInvocationLimitExceeded", 1.0))
 
     def _tidy(self, pool: Pool) -> None:
         if pool.empty:
-            self._starved.pop(pool.key, None)
+            self._hungry.drop(pool)
             if self._pools.get(pool.key) is pool:
                 del self._pools[pool.key]
 
     async def _buried(self, environment: Environment) -> None:
         await environment.destroyed()
-        self._serve_starved()
+        self._leaving -= 1
+        if self._hungry.size:
+            self._feed()
+
+    def _begin_sweeping(self) -> None:
+        if self._sweeper is None:
+            self._sweeper = asyncio.get_running_loop().create_task(self._sweep())
 
     async def _sweep(self) -> None:
-        """Let go of environments that have been idle too long or whose keys lapse."""
+        """Let go of environments that have been idle too long or whose keys lapse, and of idle
+        ones while memory is short."""
         settings = self._settings
         while True:
-            await self._clock.sleep(settings.sweep_s)
+            await self._clock.sleep(self._room.look_again_s())
             now = self._clock.monotonic()
-            for pool in list(self._pools.values()):
-                for environment in list(pool.idle):
-                    if environment.provisioned:
-                        old = environment.retire_at <= now
-                    else:
-                        old = now - environment.idle_since >= settings.idle_s
-                    if old or environment.lapsed(now):
-                        environment.destroy()
-            for _ in range(_EVICTED_PER_SWEEP):
-                if self._available_mb() > settings.reserve_mb:
+            for environment in list(self._idle):
+                if now - environment.idle_since < settings.idle_s:
                     break
-                evicted = self._evict_one()
-                if evicted is None:
-                    break
-                await evicted.destroyed()  # before it is gone its memory is not back
+                environment.destroy()
+            for pool in [pool for pool in self._pools.values() if pool.provisioned]:
+                for environment in list(pool.ready):
+                    ended = environment.initialised and environment.state == "cold"
+                    if ended or environment.retire_at <= now:
+                        environment.destroy()  # and make another one
+            for key in [key for key, rate in self._rates.items() if rate.full(now)]:
+                del self._rates[key]
+            await self._relieve()
+            if self._hungry.size:
+                self._feed()
+
+    async def _relieve(self) -> None:
+        """While memory is short, destroy as many of the longest idle as make up for it."""
+        while (missing_mb := self._room.missing_mb()) > 0:
+            going: list[Environment] = []
+            while missing_mb > 0 and (oldest := next(iter(self._idle), None)) is not None:
+                missing_mb -= max(1, oldest.memory_mb())
+                oldest.destroy()
+                going.append(oldest)
+            if not going:
+                return
+            for environment in going:  # before it is gone its memory is not back
+                await environment.destroyed()
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+_HALF_OF_MACHINE_MB = machine_memory_mb() // 2
+
+
+def _never() -> float:
+    return 0.0
 
 
 def _could_not_start() -> AwsError:

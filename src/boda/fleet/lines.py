@@ -30,6 +30,11 @@ class ConsoleLines:
     def __init__(self) -> None:
         self._rest = b""
 
+    @property
+    def begun(self) -> bool:
+        """Whether a line was begun that has not ended yet."""
+        return bool(self._rest)
+
     def feed(self, data: bytes, now_ms: int, events: Events) -> None:
         if self._rest:
             data = self._rest + data
@@ -61,6 +66,11 @@ class LogFrames:
         self._begun = b""
         self._begun_at = 0
         self._broken: ConsoleLines | None = None
+
+    @property
+    def begun(self) -> bool:
+        """Whether a line was begun that has not ended yet."""
+        return bool(self._begun)
 
     def feed(self, data: bytes, now_s: float, events: Events) -> None:
         if self._broken is not None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import select
+from collections.abc import Iterable
 
 from boda.core.clock import Clock
 from boda.fleet.lines import ConsoleLines, Events, LogFrames
@@ -26,10 +28,12 @@ class Output:
     def __init__(self, key: StreamKey, telemetry: Telemetry, clock: Clock) -> None:
         self._key = key
         self._telemetry = telemetry
+        self._log_events = telemetry.log
         self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._console = -1
         self._log = -1
+        self._poll = select.poll()
         self._console_lines = ConsoleLines()
         self._log_frames = LogFrames()
         self._reading: set[int] = set()
@@ -40,6 +44,9 @@ class Output:
     def attach(self, console: int, log: int) -> None:
         """Read these descriptors, which stay the sandbox's."""
         self._console, self._log = console, log
+        self._poll = select.poll()
+        self._poll.register(log, select.POLLIN)
+        self._poll.register(console, select.POLLIN)
         self._console_lines = ConsoleLines()
         self._log_frames = LogFrames()
         self._resume()
@@ -60,10 +67,14 @@ class Output:
             self._waiting = None
         self._append(events)
 
-    def write(self, *lines: str) -> None:
-        """Append the platform's own lines."""
-        now_ms = int(self._clock.now() * 1000)
-        self._append([(now_ms, line) for line in lines])
+    def write(self, lines: Iterable[str], now_s: float) -> None:
+        """Append the platform's own lines. now_s: epoch seconds."""
+        now_ms = int(now_s * 1000)
+        events: Events = []
+        for line in lines:
+            events.append((now_ms, line))
+        if events:
+            self._append(events)
 
     def begin_tail(self) -> None:
         """Keep the end of what comes from now on."""
@@ -77,6 +88,9 @@ class Output:
     def drain(self) -> None:
         """Read what was written so far, as much as a pipe can hold."""
         if self._console < 0:
+            return
+        # One system call for both pipes: most invocations write nothing.
+        if not (self._poll.poll(0) or self._log_frames.begun or self._console_lines.begun):
             return
         events: Events = []
         for fd, is_log in ((self._log, True), (self._console, False)):
@@ -142,7 +156,7 @@ class Output:
     def _append(self, events: Events) -> None:
         if not events:
             return
-        self._telemetry.log(self._key, events)
+        self._log_events(self._key, events)
         tail = self._tail
         if tail is None:
             return

@@ -1,9 +1,13 @@
-"""The environments of one function version and tenant, and the calls that wait for one."""
+"""The environments of one function version and tenant, and the calls that wait for one.
+
+Law of this file: nothing here looks at all environments or all calls one by one, but what asks
+for a list of them.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import OrderedDict
 
 from boda.core.clock import Timer
 from boda.fleet.environment import Environment
@@ -17,20 +21,32 @@ PoolKey = tuple[tuple[str, str, str, str, str], str]
 
 class Pool:
     """Late binding: a call that waits takes whichever environment comes first, a new one or an
-    old one. Idle ones are used last in, first out, so that those not needed grow old and go.
+    old one. Idle ones are used last in, first out, so that those not needed grow old and go;
+    provisioned ones before others.
 
-    fresh: environments that have not been available yet. provisioned: how many to keep whether
-    or not calls need them; failing: why they cannot be had, or "".
+    fresh: environments that have not been available yet. stopping: those whose runtime is being
+    stopped after a failure. idle, ready: those that wait for a call, of them the provisioned ones
+    in ``ready``, in the order in which they became idle. provisioned: how many to keep whether or
+    not calls need them; kept: those that are there because of it; failing: why they cannot be
+    had, or "". peak_bytes: the most memory that one was
+    seen to use. again, grows: timers after which provisioned ones are tried again,
+    and after which it may have more.
     """
 
     __slots__ = (
+        "again",
         "environments",
         "failing",
         "fresh",
+        "grows",
         "idle",
+        "kept",
         "key",
+        "peak_bytes",
         "provisioned",
+        "ready",
         "retired",
+        "stopping",
         "version",
         "waiters",
     )
@@ -40,11 +56,17 @@ class Pool:
         self.version = version
         self.environments: set[Environment] = set()
         self.fresh: set[Environment] = set()
-        self.idle: list[Environment] = []
-        self.waiters: deque[Waiter] = deque()
+        self.stopping: set[Environment] = set()
+        self.idle: dict[Environment, None] = {}
+        self.ready: dict[Environment, None] = {}
+        self.waiters: OrderedDict[Waiter, None] = OrderedDict()
         self.retired = False
         self.provisioned = 0
+        self.kept: set[Environment] = set()
         self.failing = ""
+        self.peak_bytes = 0
+        self.again: Timer | None = None
+        self.grows: Timer | None = None
 
     @property
     def tenant(self) -> str:
@@ -56,13 +78,7 @@ class Pool:
         is being stopped after a failure, to be reset for the next call with ``/tmp`` kept."""
         if not self.waiters:
             return 0
-        stopping = sum(each.state == "stopping" for each in self.environments - self.fresh)
-        return len(self.waiters) - len(self.fresh) - stopping
-
-    @property
-    def kept(self) -> list[Environment]:
-        """The environments that are there because of ``provisioned``."""
-        return [each for each in self.environments if each.provisioned]
+        return len(self.waiters) - len(self.fresh) - len(self.stopping)
 
     @property
     def lacking(self) -> int:
@@ -71,11 +87,15 @@ class Pool:
             return 0
         return self.provisioned - len(self.kept)
 
+    @property
+    def wants(self) -> bool:
+        """Whether environments are to be started for it."""
+        return self.wanting > 0 or self.lacking > 0
+
     def take(self, now_s: float) -> Environment | None:
         """The idle environment used last. now_s: monotonic; lapsed ones are passed over."""
-        idle = self.idle
-        while idle:
-            environment = idle.pop()
+        while self.ready or self.idle:
+            environment, _ = (self.ready or self.idle).popitem()
             if environment.state not in AVAILABLE:
                 continue
             if environment.lapsed(now_s):
@@ -84,9 +104,33 @@ class Pool:
             return environment
         return None
 
+    def rest(self, environment: Environment) -> None:
+        """It waits for a call from now on."""
+        (self.ready if environment.provisioned else self.idle)[environment] = None
+
+    def keep(self, environment: Environment) -> None:
+        """It counts as provisioned."""
+        environment.provisioned = True
+        self.kept.add(environment)
+
+    def release(self, environment: Environment) -> None:
+        """It is one like others from now on, and goes when it is idle for too long."""
+        environment.provisioned = False
+        self.kept.discard(environment)
+        if environment in self.ready:
+            del self.ready[environment]
+            self.idle[environment] = None
+
+    def lose(self, environment: Environment) -> None:
+        """It has died."""
+        for held in (self.environments, self.fresh, self.stopping, self.kept):
+            held.discard(environment)
+        self.idle.pop(environment, None)
+        self.ready.pop(environment, None)
+
     def next_waiter(self) -> Waiter | None:
         while self.waiters:
-            waiter = self.waiters.popleft()
+            waiter, _ = self.waiters.popitem(last=False)
             if not waiter.future.done():
                 waiter.timer.cancel()
                 return waiter
@@ -94,8 +138,7 @@ class Pool:
 
     def forget(self, waiter: Waiter) -> None:
         waiter.timer.cancel()
-        if waiter in self.waiters:
-            self.waiters.remove(waiter)
+        self.waiters.pop(waiter, None)
 
     @property
     def empty(self) -> bool:
@@ -107,6 +150,7 @@ class Waiter:
 
     __slots__ = ("future", "timer")
 
-    def __init__(self, future: asyncio.Future[Environment], timer: Timer) -> None:
+    timer: Timer
+
+    def __init__(self, future: asyncio.Future[Environment]) -> None:
         self.future = future
-        self.timer = timer

@@ -2,22 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 
-
-def machine_memory_mb() -> int:
-    """The machine's memory, MiB."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // (1 << 20)
-
-
-def available_memory_mb() -> int:
-    """What the kernel could give to new processes without swapping, MiB."""
-    with open("/proc/meminfo", encoding="ascii") as file:
-        for line in file:
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) // 1024
-    return machine_memory_mb()
+from boda.fleet.memory import machine_memory_mb
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +18,20 @@ class FleetSettings:
     freeze_after_s: how long it may keep its CPU after an invocation, so that calls that follow
         closely do not pay for freezing and thawing.
     max_environments: of all functions together. reserve_mb: memory of the machine that new
-        environments leave alone; below it, idle ones go, the longest idle first.
-    start_limit_s: how long a call waits for an environment. sweep_s: how often idle ones are
-        looked at. credentials_margin_s: an environment is retired so long before its role's
-        credentials lapse. provision_again_s: when starting provisioned ones is tried again after
-        it failed.
+        environments leave alone; below it, idle ones go, the longest idle first. start_mb: what
+        an environment is expected to need at least. settle_s: when what it needs shows in the
+        machine's figures, after its init.
+    start_limit_s: how long a call waits for an environment. room_limit_s: how long where the
+        machine has no room for one. turn_s: how long a function without any environment waits
+        until another one gives one up for it, though calls wait for that one too.
+    scale_rate: environments that a function may get more in scale_period_s, refilled
+        continuously; 0: no limit (Lambda developer guide, "scaling-behavior").
+    provisioning_at_once: how many provisioned ones are started at a time.
+    tenant_environments: of one function with tenant isolation, idle ones too (the guide,
+        "tenant-isolation-troubleshooting").
+    sweep_s: how often idle ones are looked at. credentials_margin_s: an environment is retired so
+        long before its role's credentials lapse. provision_again_s: when starting provisioned ones
+        is tried again after it failed.
     """
 
     init_limit_s: float = 10.0
@@ -44,7 +40,15 @@ class FleetSettings:
     freeze_after_s: float = 0.01
     max_environments: int = field(default_factory=lambda: max(16, machine_memory_mb() // 32))
     reserve_mb: int = field(default_factory=lambda: min(512, machine_memory_mb() // 10))
+    start_mb: int = 32
+    settle_s: float = 1.0
     start_limit_s: float = 60.0
+    room_limit_s: float = 20.0
+    turn_s: float = 1.0
+    scale_rate: int = 1000
+    scale_period_s: float = 10.0
+    provisioning_at_once: int = 16
+    tenant_environments: int = 2500
     sweep_s: float = 5.0
     credentials_margin_s: float = 300.0
     provision_again_s: float = 60.0

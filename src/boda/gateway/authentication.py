@@ -584,6 +584,17 @@ class Authenticator:
             CanonicalRequestBytes=canonical.encode("utf-8", "replace").hex(" "),
         )
 
+    def acquaint(self, claim: Claim, credential: Credential, request: WireRequest) -> KnownCaller:
+        """For the next requests of a caller whose claim was just believed (not S3's)."""
+        return KnownCaller(
+            self._directory,
+            self._clock,
+            self._signer(credential, claim),
+            claim,
+            credential,
+            request,
+        )
+
     @staticmethod
     def verify_old(
         claim: Claim, credential: Credential, request: WireRequest, resource: str
@@ -684,6 +695,68 @@ class Authenticator:
             left_out.remove("x-amz-content-sha256")
         if left_out:
             raise refusal("unsigned-headers", "s3", HeadersNotSigned=", ".join(sorted(left_out)))
+
+
+class KnownCaller:
+    """Verifies what a caller sends to the same place again: the same key, scope, names of signed
+    headers, method, path and query; all of which its first request was checked for.
+
+    The time, the token, that the key is still the same, and the signature over headers and
+    payload are checked each time.
+    """
+
+    __slots__ = (
+        *("_canonical", "_clock", "_date", "_directory"),
+        *("_expires_at", "_scope", "_signer", "_token", "credential"),
+    )
+
+    def __init__(
+        self,
+        directory: Directory,
+        clock: Clock,
+        signer: sigv4.Signer,
+        claim: Claim,
+        credential: Credential,
+        request: WireRequest,
+    ) -> None:
+        self.credential = credential
+        self._directory = directory
+        self._clock = clock
+        self._signer = signer
+        self._date = claim.date
+        self._scope = claim.scope
+        self._token = credential.session_token.encode()
+        self._expires_at = (
+            credential.expires_at if credential.expires_at is not None else float("inf")
+        )
+        self._canonical = sigv4.Canonical(
+            request.method,
+            sigv4.canonical_uri(request.path),
+            sigv4.canonical_query(request.query),
+            claim.signed,
+        )
+
+    def believes(self, headers: Mapping[str, str], payload_hash: str, signature: bytes) -> bool:
+        """headers: values trimmed, without runs of spaces. False says nothing of why."""
+        credential = self.credential
+        timestamp = headers.get("x-amz-date", "")
+        if timestamp[:8] != self._date:
+            return False
+        now = self._clock.now()
+        try:
+            signed_at = sigv4.seconds(timestamp)
+            canonical = self._canonical.request(headers, payload_hash)
+        except (ValueError, KeyError):
+            return False
+        if abs(now - signed_at) > _SKEW_S["json"] or now >= self._expires_at:
+            return False
+        if self._directory.credential(credential.access_key_id) is not credential:
+            return False
+        token = headers.get("x-amz-security-token", "")
+        if not hmac.compare_digest(token.encode(), self._token):
+            return False
+        made = self._signer.sign(sigv4.string_to_sign(timestamp, self._scope, canonical))
+        return hmac.compare_digest(made.encode(), signature)
 
 
 def _early(timestamp: str, now: float, skew_s: int) -> str:

@@ -2,8 +2,9 @@
 
 Law of this file: a kept decision depends on nothing but its key. A decision that looked at a
 condition key which may differ between two calls (source address, time, tags of the request …) is
-not kept; all are dropped when the directory's generation moves, and a resource's new policy is a
-new object and so a new key.
+not kept, unless the need itself gives that condition's value and so has it in the key; all are
+dropped when the directory's generation moves, and a resource's new policy is a new object and so
+a new key.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from boda.gateway.service import Need
 Keys = Mapping[str, str | Sequence[str]]
 
 _KEPT = 16_384
+_Key = tuple[Principal, str, str, str, Policy | None, tuple[tuple[str, str], ...]]
 
 _FORBIDDEN = {
     # Code and status by service; all others answer AccessDeniedException.
@@ -62,7 +64,7 @@ class Authorizer:
         self._clock = clock
         self._open = open_mode
         self._generation = directory.generation
-        self._kept: dict[tuple[Principal, str, str, str, Policy | None], Decision] = {}
+        self._kept: dict[_Key, Decision] = {}
 
     def check(self, principal: Principal, need: Need, keys: Keys, *, service: str = "") -> None:
         """Raises AwsError AccessDenied(Exception) when the principal may not.
@@ -73,14 +75,12 @@ class Authorizer:
         """
         if self._open:
             return
-        if self._generation != self._directory.generation:
-            self._kept.clear()
-            self._generation = self._directory.generation
-        key = (principal, need.action, need.resource, need.account, need.policy)
-        decision = self._kept.get(key)
+        self._refresh()
+        key = _key(principal, need)
+        decision = self._kept.get(key) if key is not None else None
         if decision is None:
             decision = self.decide(principal, need, keys)
-            if all(read.startswith(PRINCIPAL_KEY_PREFIXES) for read in decision.reads):
+            if key is not None and _depends_on(decision, need):
                 if len(self._kept) >= _KEPT:
                     self._kept.clear()
                 self._kept[key] = decision
@@ -94,6 +94,24 @@ class Authorizer:
         except AwsError:
             return False
         return True
+
+    def permit(self, principal: Principal) -> Permit:
+        """For whoever asks the same again and again."""
+        return Permit(self, self._directory, principal)
+
+    def known(self, principal: Principal, need: Need) -> bool:
+        """Whether a decision is kept that they may; False says nothing."""
+        if self._open:
+            return True
+        self._refresh()
+        key = _key(principal, need)
+        decision = self._kept.get(key) if key is not None else None
+        return decision is not None and decision.allowed
+
+    def _refresh(self) -> None:
+        if self._generation != self._directory.generation:
+            self._kept.clear()
+            self._generation = self._directory.generation
 
     def decide(self, principal: Principal, need: Need, keys: Keys) -> Decision:
         """A fresh decision."""
@@ -122,6 +140,52 @@ class Authorizer:
                     context[lowered] = value
         context.update(principal_keys(principal))
         return context
+
+
+class Permit:
+    """A principal's permission for one thing after the other, mostly the same.
+
+    It holds as long as the need is the same object and the directory of the same generation, so
+    it must not be kept beyond what made the need.
+    """
+
+    __slots__ = ("_authorizer", "_directory", "_generation", "_need", "_principal")
+
+    def __init__(self, authorizer: Authorizer, directory: Directory, principal: Principal) -> None:
+        self._authorizer = authorizer
+        self._directory = directory
+        self._principal = principal
+        self._need: Need | None = None
+        self._generation = -1
+
+    def holds(self, need: Need) -> bool:
+        """Whether they certainly may; where not, ``Authorizer.check`` decides and says why."""
+        generation = self._directory.generation
+        if need is self._need and generation == self._generation:
+            return True
+        if not self._authorizer.known(self._principal, need):
+            return False
+        self._need, self._generation = need, generation
+        return True
+
+
+def _key(principal: Principal, need: Need) -> _Key | None:
+    """None where the need's own conditions cannot be part of a key."""
+    context: tuple[tuple[str, str], ...] = ()
+    if need.context:
+        pairs = []
+        for name, value in need.context.items():
+            if not isinstance(value, str):
+                return None
+            pairs.append((name, value))
+        context = tuple(sorted(pairs))
+    return (principal, need.action, need.resource, need.account, need.policy, context)
+
+
+def _depends_on(decision: Decision, need: Need) -> bool:
+    """Whether the decision looked at nothing beyond its key."""
+    given = {name.lower() for name in need.context}
+    return all(read in given or read.startswith(PRINCIPAL_KEY_PREFIXES) for read in decision.reads)
 
 
 def _refusal(principal: Principal, need: Need, decision: Decision, service: str) -> AwsError:

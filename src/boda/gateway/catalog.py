@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from botocore.exceptions import BotoCoreError
 from botocore.model import OperationModel, OperationNotFoundError, ServiceModel
@@ -13,10 +13,19 @@ from boda.gateway.checksums import DIGEST_REQUIRED, PREFIX
 from boda.gateway.limits import BodyRule, Limits, body_rule
 from boda.gateway.models import Models
 from boda.gateway.protocols import Protocol
-from boda.gateway.service import Need, Operation, Service, snake
+from boda.gateway.service import Need, Operation, Service, Short, snake
 
 # IAM's name of a service where it is not the one that requests are signed for.
 _IAM_PREFIXES = {"monitoring": "cloudwatch", "email": "ses"}
+
+
+class Brief(NamedTuple):
+    """An operation's short way. payload: the parameter that is the body. bound: the lower-case
+    names of the headers that are parameters."""
+
+    short: Short
+    payload: str
+    bound: frozenset[str]
 
 
 class Offered:
@@ -28,10 +37,12 @@ class Offered:
     streams: its input is a streamed blob. checks: its model has checksums of the body.
     digest_required: it is refused without one.
     unsigned_payload: clients leave the body out of the signature. anybody: needs no signature.
+    briefly: its short way, if it has one.
     """
 
     __slots__ = (
         "anybody",
+        "briefly",
         "checks",
         "digest_required",
         "model",
@@ -68,6 +79,26 @@ class Offered:
             accepts = self.operation.accepts
             self.names = {one: snake(one) for one in shape.members if snake(one) in accepts}
             self.settled = frozenset(self._settled(shape.members))
+        self.briefly = self._brief(service)
+
+    def _brief(self, service: Service) -> Brief | None:
+        """None too where the gateway does more for the operation than the short way can."""
+        shape, operation = self.model.input_shape, self.operation
+        if operation is None or operation.short is None or shape is None:
+            return None
+        if self.streams or self.checks or self.unsigned_payload or service.decorate is not None:
+            raise ValueError(f"{self.service}:{self.name} cannot have a short way")
+        payload = str(shape.serialization.get("payload", ""))
+        bound = set()
+        for name, member in shape.members.items():
+            where = member.serialization
+            if where.get("location") == "headers" or (name == payload) != (
+                member.type_name == "blob"
+            ):
+                raise ValueError(f"{self.service}:{self.name} cannot have a short way")
+            if where.get("location") == "header":
+                bound.add(where.get("name", name).lower())
+        return Brief(operation.short, snake(payload), frozenset(bound))
 
     def _settled(self, members: Mapping[str, Any]) -> Iterable[str]:
         for name, member in members.items():

@@ -7,6 +7,11 @@ cost nothing per request: each connection notes when its phase began, and ``Swee
     idle ──first byte──► head ──headers complete──► busy ──answered──► idle
                                                      │ answered before its body had come
                                                      └──► drain ──body complete──► idle
+
+What is read between two requests is first offered to the short way (short.py): a request that it
+takes never meets the parser.
+
+    idle ──a request in one read──► brief ──answered──► idle
 """
 
 from __future__ import annotations
@@ -23,8 +28,9 @@ from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from boda.gateway.cycle import READY, Cycle
+from boda.gateway.cycle import COPIED, READY, Cycle, fields_of
 from boda.gateway.limits import Limits
+from boda.gateway.short import Client
 
 _ASGI = {"version": "3.0", "spec_version": "2.3"}
 _PHRASES = {
@@ -40,15 +46,28 @@ class _Refused(Exception):
 
 
 class Connection(HttpToolsProtocol):
-    """limits: sizes and deadlines. state: the ASGI state of every request (its environment)."""
+    """limits: sizes and deadlines. state: the ASGI state of every request (its environment).
+
+    short: ``ShortWay.begin``.
+    """
 
     def __init__(
-        self, config: Config, server_state: ServerState, state: dict[str, Any], limits: Limits
+        self,
+        config: Config,
+        server_state: ServerState,
+        state: dict[str, Any],
+        limits: Limits,
+        short: Callable[[Client, bytes], bool],
     ) -> None:
         super().__init__(config, server_state, state, asyncio.get_running_loop())
         self._limits = limits
         self._now = self.loop.time
-        self._phase: Literal["idle", "head", "busy", "drain"] = "idle"
+        self._short = short
+        self._phase: Literal["new", "idle", "head", "busy", "drain", "brief"] = "new"
+        self._held = b""
+        self._last = False
+        self._date_header: list[tuple[bytes, bytes]] = []
+        self._date = b""
         self._since = self._now()
         self._silent = 0
         self._drained = 0
@@ -61,11 +80,30 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._since = self._now()
-        self._phase = "head"
         if len(self.connections) > self._limits.connections:
             self._answer(503, "Too many connections.")
 
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._held = b""
+        super().connection_lost(exc)
+
+    def shutdown(self) -> None:
+        if self._phase == "brief":
+            self._last = True
+        else:
+            super().shutdown()
+
     def data_received(self, data: bytes) -> None:
+        phase = self._phase
+        if phase == "brief":
+            self._held += data
+            self.flow.pause_reading()
+            return
+        if (phase == "idle" or phase == "new") and not self.flow.write_paused:
+            self._phase = "brief"
+            if self._short(self, data):
+                return
+            self._phase = phase
         # Bytes that bring nothing forward: an endless header, trailer or chunk extension.
         self._silent += len(data)
         try:
@@ -82,6 +120,35 @@ class Connection(HttpToolsProtocol):
         else:
             if self._silent > self._limits.head_bytes:
                 self._refuse(431, "The request's headers are too large.")
+
+    def reply(self, status: bytes, fields: bytes, body: bytes, *, closes: bool) -> None:
+        """short.Client"""
+        self.server_state.total_requests += 1
+        transport = self.transport
+        if transport.is_closing():
+            return
+        dated = self.server_state.default_headers
+        if dated is not self._date_header:
+            self._date_header, self._date = dated, fields_of(dated)
+        ends = b"connection: close\r\n\r\n" if self._last and not closes else b"\r\n"
+        if len(body) > COPIED:
+            transport.write(b"".join((status, self._date, fields, ends)))
+            transport.write(body)
+        else:
+            transport.write(b"".join((status, self._date, fields, ends, body)))
+        if closes or self._last:
+            transport.close()
+            return
+        self._phase = "idle"
+        self._since = self._now()
+        if self._held:
+            held, self._held = self._held, b""
+            self.flow.resume_reading()
+            self.data_received(held)
+
+    def abort(self) -> None:
+        """short.Client"""
+        self.transport.abort()
 
     def pause_writing(self) -> None:
         self._stalled_since = self._now()
@@ -220,7 +287,7 @@ class Connection(HttpToolsProtocol):
         elif self._phase == "idle":
             if waited > limits.keep_alive_s:
                 self.transport.close()
-        elif self._phase == "head":
+        elif self._phase in ("head", "new"):
             if waited > limits.head_timeout_s:
                 self._refuse(408, "The request's headers took too long.")
         elif self._phase == "drain" and waited > limits.drain_s:

@@ -9,6 +9,7 @@ needs no timer for a client that might stall.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
 
@@ -18,7 +19,7 @@ READY = "boda.ready"
 """Where an ASGI scope has ``Cycle.ready``, if its server can do that."""
 
 _BAD_NAME = re.compile(rb'[\x00-\x20\x7f()<>@,;:\\\[\]={}"]')
-_COPIED = 65_536
+COPIED = 65_536
 """Bytes of a body that are rather copied behind the head than written apart."""
 
 
@@ -28,6 +29,20 @@ def _field(name: bytes) -> bytes:
     if not name or _BAD_NAME.search(name):
         raise ValueError(f"{name!r} is no name of a header")
     return name.lower() + b": "
+
+
+def status_line(status: int) -> bytes:
+    line: bytes = STATUS_LINE[status]
+    return line
+
+
+def fields_of(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """Headers as their lines. ValueError for what would not be one line."""
+    lines = [_field(name) + value + b"\r\n" for name, value in headers]
+    fields = b"".join(lines)
+    if fields.count(b"\n") != len(lines) or fields.count(b"\r") != len(lines) or b"\0" in fields:
+        raise ValueError("a header's value would be a header of its own")
+    return fields
 
 
 class Cycle(RequestResponseCycle):
@@ -101,7 +116,7 @@ class Cycle(RequestResponseCycle):
             self.expected_content_length -= len(body)
             if self.expected_content_length < 0:
                 raise RuntimeError("the answer is longer than it was said to be")
-        if head and len(body) > _COPIED:
+        if head and len(body) > COPIED:
             self.transport.write(head)
             self.transport.write(body)
         elif head or body:

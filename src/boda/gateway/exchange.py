@@ -9,6 +9,7 @@ from boda.core.principal import ANONYMOUS
 from boda.gateway.authentication import Claim, Malformed, Style
 from boda.gateway.body import Inbound
 from boda.gateway.catalog import Installed, Offered
+from boda.gateway.identity import Credential
 from boda.gateway.routing import Route
 from boda.gateway.wire import WireRequest
 
@@ -18,11 +19,13 @@ class Exchange:
 
     request: as the operation sees it; signed: as the caller signed it.
     claim, problem: who the caller says it is, or why that cannot be read.
+    credential: the key that the claim was found signed with.
     installed, offered: the service and its operation, where boda has them.
     """
 
     __slots__ = (
         "claim",
+        "credential",
         "inbound",
         "installed",
         "offered",
@@ -44,6 +47,7 @@ class Exchange:
         self.style: Style = "json"
         self.claim: Claim | None = None
         self.problem: Malformed | None = None
+        self.credential: Credential | None = None
         self.installed: Installed | None = None
         self.offered: Offered | None = None
         self.principal = ANONYMOUS

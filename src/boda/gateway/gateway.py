@@ -1,9 +1,9 @@
 """HTTP to an AWS operation call and back.
 
 The way of a request is the list in ``Gateway.answer``: route, authenticate, parse, validate,
-authorise, run, serialise. An AwsError at any step goes on the wire in the protocol the caller
-speaks; anything else is the platform's fault, is logged once with the request's id, and tells
-the caller nothing.
+authorise, run, serialise. (short.py has a shorter one for what this one has let pass before.) An
+AwsError at any step goes on the wire in the protocol the caller speaks; anything else is the
+platform's fault, is logged once with the request's id, and tells the caller nothing.
 """
 
 from __future__ import annotations
@@ -45,6 +45,8 @@ from boda.gateway.payload import Payloads, declared, received
 from boda.gateway.refusals import Refusals
 from boda.gateway.routing import Route, Router
 from boda.gateway.service import Answer, Context, Need, Service
+from boda.gateway.short import ShortWay
+from boda.gateway.traffic import Traffic
 from boda.gateway.wire import WireRequest, WireResponse
 
 log = logging.getLogger("boda.gateway")
@@ -58,9 +60,14 @@ _UNSIGNED_BODY = BodyRule(256 * 1024, "RequestEntityTooLarge", "The request body
 
 
 class Site(Protocol):
-    """Host names or paths answered by something else than AWS operations (function URLs …)."""
+    """Host names or paths answered by something else than AWS operations (function URLs …).
 
-    def matches(self, request: WireRequest) -> bool: ...
+    One with a method ``short(request) -> Target | None`` has a short way, too (short.py).
+    """
+
+    def matches(self, request: WireRequest) -> bool:
+        """By host and path alone."""
+        ...
 
     async def handle(self, request: WireRequest) -> WireResponse:
         """The request's body is a Body, unread. Signatures are the site's own affair."""
@@ -101,24 +108,30 @@ class Gateway:
         self._sites = tuple(sites)
         self._payloads = Payloads(self.limits, checked=auth != "open")
         self._refusals = Refusals(ids)
-        self._running = 0
-        self._draining = False
-        self._quiet = asyncio.Event()
+        self._traffic = Traffic()
+        self.short = ShortWay(
+            self._authenticator,
+            authorizer,
+            self._refusals,
+            self._traffic,
+            self.limits,
+            ids,
+            self._sites,
+            self._made,
+        )
 
     # The ASGI application
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http":
             return
-        self._running += 1
+        self._traffic.begin()
         try:
             request, inbound = read_request(scope, receive, self.limits.body_idle_s)
             response = await self.answer(request, inbound)
             await send_response(request, inbound, response, receive, send)
         finally:
-            self._running -= 1
-            if self._draining and not self._running:
-                self._quiet.set()
+            self._traffic.end()
 
     async def answer(self, request: WireRequest, inbound: Inbound) -> WireResponse:
         """The whole way of one request; never raises but for cancellation."""
@@ -128,7 +141,7 @@ class Gateway:
         try:
             for site in self._sites:
                 if site.matches(request):
-                    if self._draining and not request.environment_id:
+                    if self._traffic.draining and not request.environment_id:
                         return WireResponse(503, [("Retry-After", "1"), ("Connection", "close")])
                     request.body = self._payloads.whole(inbound)
                     return await site.handle(request)
@@ -142,6 +155,8 @@ class Gateway:
             self._validate(x, params)
             ctx = self._context(x)
             self._authorise(offered, ctx, params)
+            if offered.briefly is not None:
+                self.short.learn(x, params)
             output = await self._run(offered, ctx, params)
             response = self._serialise(x, offered, output)
         except AwsError as error:
@@ -184,7 +199,7 @@ class Gateway:
             x.offered = installed.offered(route.operation)
         x.style = _style(route)
         x.request_id = self._ids.hex(16).upper() if x.style == "s3" else self._ids.uuid()
-        if self._draining and not request.environment_id:
+        if self._traffic.draining and not request.environment_id:
             raise self._refusals.stopping(x)
 
     async def _preflight(self, x: Exchange) -> WireResponse | None:
@@ -227,7 +242,7 @@ class Gateway:
             else:
                 payload = _sha256(data)
             authenticator.verify(claim, credential, x.signed, payload, x.style)
-        x.principal = credential.principal
+        x.credential, x.principal = credential, credential.principal
 
     async def _admit_anonymous(self, x: Exchange) -> None:
         """Unsigned: S3 leaves it to the bucket's policy; a few operations ask for no signature."""
@@ -344,6 +359,10 @@ class Gateway:
             return response
         return protocol.serialize(output or {}, offered.model, x.request_id)
 
+    def _made(self, x: Exchange, answer: Answer) -> WireResponse:
+        assert x.offered is not None
+        return self._serialise(x, x.offered, answer)
+
     # What happens beside the way
 
     async def _decorate(self, x: Exchange, installed: Installed, response: WireResponse) -> None:
@@ -357,7 +376,7 @@ class Gateway:
         if request.method not in ("GET", "HEAD"):
             return WireResponse(405, [("Allow", "GET")])
         body = {"status": "ok", "services": sorted(self._installed), **self._health()}
-        if self._draining:
+        if self._traffic.draining:
             body["status"] = "stopping"
         return WireResponse(200, [("Content-Type", "application/json")], orjson.dumps(body))
 
@@ -410,14 +429,7 @@ class Gateway:
 
         Requests of execution environments are still answered: what they run is waited for.
         """
-        self._draining = True
-        if self._running:
-            try:
-                async with asyncio.timeout(grace_s):
-                    await self._quiet.wait()
-            except TimeoutError:
-                return False
-        return True
+        return await self._traffic.drain(grace_s)
 
 
 def _sha256(data: bytes) -> str:

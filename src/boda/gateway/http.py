@@ -128,6 +128,11 @@ async def _watch(receive: Receive, sender: asyncio.Task[Any]) -> None:
     sender.cancel()
 
 
+def plain_headers(response: WireResponse) -> list[tuple[bytes, bytes]]:
+    """Its headers as they are sent, but for the length of a body that is whole."""
+    return [one for one in _encoded(response.headers) if one[0] != b"content-length"]
+
+
 @lru_cache(maxsize=1024)
 def _name(name: str) -> bytes:
     return name.lower().encode("latin-1")

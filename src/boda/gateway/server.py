@@ -132,7 +132,7 @@ class HttpServer:
     ) -> asyncio.Server:
         listening.setblocking(False)
         return await asyncio.get_running_loop().create_server(
-            lambda: Connection(self._config, state, tags, self._limits),
+            lambda: Connection(self._config, state, tags, self._limits, self._gateway.short.begin),
             sock=listening,
             backlog=_BACKLOG,
         )

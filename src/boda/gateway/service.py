@@ -126,9 +126,68 @@ class Context:
     environment_id: str = ""
 
 
+VARIES = "boda-what-varies"
+"""Stands in an ``Answer`` for a header's value that each answer of a form has its own of."""
+
+
+class Form:
+    """The head of answers that are alike but for request id, one header's value and payload.
+
+    status: the status line. fields: the headers' lines, to be filled (``%``) with the request
+    id, what varies, and the payload's length.
+    """
+
+    __slots__ = ("fields", "status")
+
+    def __init__(self, status: bytes, fields: bytes) -> None:
+        self.status = status
+        self.fields = fields
+
+
+class Reply(Protocol):
+    """Takes what comes of a request on its short way: one of the last three, once, at any time.
+
+    None of them raises, whatever became of the client.
+    """
+
+    def form(self, answer: Answer) -> Form:
+        """The form of such answers of the operation; its payload is left out, ``VARIES`` may
+        stand for the whole value of a header. To be kept and used again."""
+
+    def answer(self, form: Form, varying: str, payload: bytes) -> None:
+        """varying: ASCII, printable; empty where the form has nothing that varies."""
+
+    def respond(self, response: WireResponse) -> None:
+        """An answer like no other. Its body is bytes."""
+
+    def fail(self, error: BaseException) -> None:
+        """AwsError as its caller reads it; anything else is the platform's fault."""
+
+
+class Target(Protocol):
+    """Where a short way leads: what a request means that is like one that was seen before.
+
+    Law: everything that may change between two requests (versions, settings, policies) is looked
+    at again each time, here or in ``need``.
+    """
+
+    def need(self) -> Need | None:
+        """The permission it takes; the same object as long as nothing about it has changed. None
+        where the target itself sees to it."""
+
+    def begin(self, request_id: str, headers: Mapping[str, str], body: bytes, reply: Reply) -> bool:
+        """Begin, without waiting for anything; the reply may come before this returns.
+
+        False, with nothing begun, for whatever is to be answered in the general way: what is out
+        of the ordinary, and what is to be refused.
+        """
+
+
+Short = Callable[..., Target | None]
 Handler = Callable[..., Awaitable[Any]]
 Authorize = Callable[[Any, Context, Mapping[str, Any]], Iterable[Need]]
 F = TypeVar("F", bound=Handler)
+S = TypeVar("S", bound=Short)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,12 +196,15 @@ class Operation:
 
     accepts: the snake-case parameter names the method takes.
     needs: given context and parameters (model names), the permissions the call needs.
+    short: given account, region and the parameters but for the payload, where requests like
+        this one lead on the short way; None where they are for the general way.
     """
 
     name: str
     run: Handler
     accepts: frozenset[str]
     needs: Callable[[Context, Mapping[str, Any]], Iterable[Need]] | None
+    short: Short | None = None
 
 
 def operation(name: str, *, authorize: Authorize | None = None) -> Callable[[F], F]:
@@ -155,6 +217,20 @@ def operation(name: str, *, authorize: Authorize | None = None) -> Callable[[F],
 
     def mark(method: F) -> F:
         method.__boda_operation__ = (name, authorize)  # type: ignore[attr-defined]
+        return method
+
+    return mark
+
+
+def short_way(name: str) -> Callable[[S], S]:
+    """Mark a method as the short way of the operation ``name`` of the same group.
+
+    Called as ``method(self, account, region, **parameters)``, the payload left out; gives the
+    Target. It must lead to the very answers that the operation itself gives.
+    """
+
+    def mark(method: S) -> S:
+        method.__boda_short__ = name  # type: ignore[attr-defined]
         return method
 
     return mark
@@ -201,18 +277,20 @@ def snake(member: str) -> str:
 
 
 def _operations_of(group: object) -> Iterable[Operation]:
+    shorts: dict[str, Short] = {}
+    found: list[tuple[str, Authorize | None, Handler]] = []
     for attribute in dir(type(group)):
         function = getattr(type(group), attribute, None)
         marked = getattr(function, "__boda_operation__", None)
-        if marked is None:
-            continue
-        name, authorize = marked
-        method = getattr(group, attribute)
+        if marked is not None:
+            found.append((*marked, getattr(group, attribute)))
+        short = getattr(function, "__boda_short__", None)
+        if short is not None:
+            shorts[short] = getattr(group, attribute)
+    for name, authorize, method in found:
         parameters = list(inspect.signature(method).parameters)[1:]
-        needs = None
-        if authorize is not None:
-            needs = _bind(authorize, group)
-        yield Operation(name, method, frozenset(parameters), needs)
+        needs = _bind(authorize, group) if authorize is not None else None
+        yield Operation(name, method, frozenset(parameters), needs, shorts.get(name))
 
 
 def _bind(

@@ -98,6 +98,22 @@ class Signer:
         return made.hexdigest()
 
 
+class Canonical:
+    """``canonical_request`` of requests that differ only in their headers' values and payload."""
+
+    __slots__ = ("_after", "_before", "_names")
+
+    def __init__(self, method: str, uri: str, query: str, signed: Collection[str]) -> None:
+        self._before = f"{method}\n{uri}\n{query}\n"
+        self._after = f"\n{';'.join(signed)}\n"
+        self._names = tuple(signed)
+
+    def request(self, headers: Mapping[str, str], payload_hash: str) -> str:
+        """headers: their values trimmed, without runs of spaces. KeyError for one not there."""
+        lines = [f"{name}:{headers[name]}\n" for name in self._names]
+        return f"{self._before}{''.join(lines)}{self._after}{payload_hash}"
+
+
 class ChunkSignatures:
     """The chain of signatures over the chunks of a streamed upload.
 

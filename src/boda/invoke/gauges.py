@@ -11,9 +11,9 @@ are read as maxima.
 from __future__ import annotations
 
 from boda.core.clock import Clock
-from boda.fleet.metering import NAMESPACE
 from boda.invoke.concurrency import Concurrency, Function, Place
 from boda.telemetry.contract import Telemetry
+from boda.telemetry.tally import NAMESPACE
 
 EVERY_S = 1.0
 

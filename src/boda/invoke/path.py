@@ -13,7 +13,7 @@ from boda.fleet.metering import count, qualifier_of
 from boda.invoke.catalogue import Functions
 from boda.invoke.concurrency import Concurrency, Lease
 from boda.runtime.call import Call, Outcome
-from boda.telemetry.contract import Telemetry
+from boda.telemetry.contract import Metered, Telemetry
 
 _ATTEMPTS = 3
 _log = logging.getLogger(__name__)
@@ -86,7 +86,16 @@ class Invoker:
 class _Attempt:
     """A call on its way to an environment that takes it. Its lease returns when it is over."""
 
-    __slots__ = ("_call", "_done", "_fleet", "_gone", "_lease", "_telemetry", "_waiting")
+    __slots__ = (
+        "_call",
+        "_done",
+        "_fleet",
+        "_gone",
+        "_lease",
+        "_provisioned",
+        "_telemetry",
+        "_waiting",
+    )
 
     def __init__(
         self, fleet: Fleet, telemetry: Telemetry, call: Call, lease: Lease, done: Done
@@ -96,6 +105,7 @@ class _Attempt:
         self._call = call
         self._lease = lease
         self._done = done
+        self._provisioned: bool | None = None
         self._gone = 0
         self._waiting: asyncio.Task[None] | None = None
 
@@ -133,9 +143,9 @@ class _Attempt:
 
     def _run_on(self, environment: Environment) -> None:
         if environment.provisioned:
-            count(self._telemetry, self._call, "ProvisionedConcurrencyInvocations")
+            self._provisioned = True
         elif self._lease.spills(self._call.version.version):
-            count(self._telemetry, self._call, "ProvisionedConcurrencySpilloverInvocations")
+            self._provisioned = False
         environment.run(self._call, self._ended)
 
     def _ended(self, outcome: Outcome | None, error: Exception | None) -> None:
@@ -151,6 +161,22 @@ class _Attempt:
 
     def _over(self, outcome: Outcome | None, error: BaseException | None) -> None:
         self._lease.release()
+        if outcome is not None:
+            call = self._call
+            self._telemetry.meter(
+                Metered(
+                    call.version,
+                    call.invoked_arn,
+                    call.request_id,
+                    outcome.at,
+                    outcome.duration_ms,
+                    outcome.init_ms or 0.0,
+                    outcome.billed_ms,
+                    outcome.function_error != "",
+                    outcome.max_memory_mb,
+                    self._provisioned,
+                )
+            )
         try:
             self._done(outcome, error)
         except Exception:

@@ -21,6 +21,9 @@ from typing import Any
 import httptools
 import orjson
 
+from boda.core.errors import AwsError
+from boda.runtime import credentials
+from boda.runtime.credentials import ContainerCredentials
 from boda.runtime.frames import MAX_CONTENT_TYPE, MAX_PAYLOAD, Invocation
 from boda.runtime.session import (
     RESPONSE_TOO_LARGE,
@@ -40,19 +43,30 @@ _REASONS = {
     200: "OK",
     202: "Accepted",
     400: "Bad Request",
+    401: "Unauthorized",
     403: "Forbidden",
     404: "Not Found",
     405: "Method Not Allowed",
     413: "Request Entity Too Large",
     431: "Request Header Fields Too Large",
+    500: "Internal Server Error",
     501: "Not Implemented",
 }
 
 
 class RuntimeApi:
-    """Serves the runtime in one sandbox. ``session`` is replaced when the runtime is."""
+    """Serves the runtime in one sandbox. ``session`` is replaced when the runtime is.
 
-    def __init__(self, listener: socket.socket, session: Session) -> None:
+    keys: what the function may fetch instead of finding keys in its variables.
+    """
+
+    def __init__(
+        self,
+        listener: socket.socket,
+        session: Session,
+        keys: ContainerCredentials | None = None,
+    ) -> None:
+        self.keys = keys
         self._listener = listener
         self._fd = listener.fileno()
         self._session = session
@@ -113,7 +127,7 @@ class RuntimeApi:
         task.add_done_callback(self._accepting.discard)
 
     async def _serve(self, accepted: socket.socket) -> None:
-        connection = _Connection(self._session)
+        connection = _Connection(self._session, self.keys)
         try:
             await self._loop.connect_accepted_socket(lambda: connection, accepted)
         except OSError:
@@ -129,8 +143,9 @@ class RuntimeApi:
 class _Connection(asyncio.Protocol):
     """One connection: requests in order, each answered before the next is read."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, keys: ContainerCredentials | None) -> None:
         self.session = session
+        self._keys = keys
         self.on_lost: Any = None
         self._transport: asyncio.Transport | None = None
         self._parser = httptools.HttpRequestParser(self)
@@ -256,13 +271,25 @@ class _Connection(asyncio.Protocol):
             self.session.http_init_error(self._error_type(), bytes(self._body))
             self._accepted()
         elif path.startswith(("/2018-06-01/runtime/restore/",)):
-            raise NotNow(501, "NotImplemented", "boda does not implement SnapStart yet")
+            raise NotNow(501, "NotImplemented", "SnapStart is for Python runtimes, over frames")
+        elif path == credentials.PATH and self._keys is not None:
+            self._only("GET", method)
+            self._give(self._keys)
         elif path.startswith("/2020-01-01/extension/"):
             raise NotNow(501, "NotImplemented", "boda does not implement the Extensions API yet")
         elif path.startswith(("/2022-07-01/telemetry", "/2020-08-15/logs")):
             raise NotNow(501, "NotImplemented", "boda does not implement the Telemetry API yet")
         else:
             raise NotNow(404, "NotFound", "No such resource in the Runtime API")
+
+    def _give(self, keys: ContainerCredentials) -> None:
+        if not keys.fits(self._headers.get("authorization", "")):
+            raise NotNow(401, "InvalidToken", "This is not the token of this environment")
+        try:
+            document = keys.document()
+        except AwsError as error:  # the role does not give its keys
+            raise NotNow(500, "CredentialsError", str(error)) from None
+        self._write(200, document)
 
     def _only(self, wanted: str, method: str) -> None:
         if method != wanted:

@@ -38,6 +38,7 @@ class Outcome:
     """What came of it. A function's failure is an outcome, not an exception.
 
     function_error: "" or ``Unhandled`` (the header ``X-Amz-Function-Error``).
+    at: epoch seconds of the invoke.
     error_type: for logs and metrics (``Sandbox.Timedout``, ``Runtime.ExitError``, the
         exception's name …). duration_ms excludes init; init_ms is None on a warm start.
     tail: the last 4 KiB of the invocation's log when asked for.
@@ -52,3 +53,4 @@ class Outcome:
     init_ms: float | None = None
     max_memory_mb: int = 0
     tail: bytes = b""
+    at: float = 0.0

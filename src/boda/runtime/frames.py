@@ -11,6 +11,7 @@ A frame is ``u32 length`` (of what follows), ``u8 type`` and a body; integers ar
     STREAM      6   to platform invocation id (8 bytes), content type: the answer comes in parts
     PART        7   to platform invocation id (8 bytes), bytes of the answer
     END         8   to platform invocation id (8 bytes): the answer is whole
+    SNAPSHOTTED 9   to platform empty: a template's init is done and its image is complete
 
 A RESPONSE, an END or an ERROR also says "next": the guest waits for the next INVOKE. An ERROR
 between STREAM and END is an answer that broke off. The invocation id is made of chance anew for
@@ -29,6 +30,7 @@ from dataclasses import dataclass
 import orjson
 
 INVOKE, READY, RESPONSE, ERROR, INIT_ERROR, STREAM, PART, END = 1, 2, 3, 4, 5, 6, 7, 8
+SNAPSHOTTED = 9
 
 MAX_PAYLOAD = 6_291_556
 """Bytes of a request's or an answer's payload: 6 MiB and 100 bytes, as AWS enforces it."""
@@ -40,12 +42,14 @@ MAX_PART = 262_144
 
 _HEAD = struct.Struct(">IB")
 _INVOKE = struct.Struct(">IB8sI")
+_ANSWER = struct.Struct(">IB8s")
 _LENGTH = struct.Struct(">H")
 _ID_BYTES = 8
 _LONGEST = {
     STREAM: 1 + _ID_BYTES + MAX_CONTENT_TYPE,
     PART: 1 + _ID_BYTES + MAX_PART,
     END: 1 + _ID_BYTES,
+    SNAPSHOTTED: 1,
 }
 
 
@@ -125,12 +129,17 @@ class End:
     invocation_id: bytes
 
 
-Event = Ready | Response | Failure | InitFailure | TooLarge | Begin | Part | End
+@dataclass(slots=True)
+class Snapshotted:
+    """A template's init is done, and its image is complete."""
+
+
+Event = Ready | Response | Failure | InitFailure | TooLarge | Begin | Part | End | Snapshotted
 
 
 def encode_invoke(invocation: Invocation) -> bytes:
     """The INVOKE frame of an invocation."""
-    fields: dict[str, object] = {
+    fields: dict[str, str | int] = {
         "id": invocation.request_id,
         "deadline": invocation.deadline_ms,
         "arn": invocation.invoked_arn,
@@ -144,9 +153,8 @@ def encode_invoke(invocation: Invocation) -> bytes:
         fields["tenant"] = invocation.tenant
     header = orjson.dumps(fields)
     payload = invocation.payload
-    head = _INVOKE.pack(
-        13 + len(header) + len(payload), INVOKE, invocation.invocation_id, len(header)
-    )
+    size = len(header)
+    head = _INVOKE.pack(13 + size + len(payload), INVOKE, invocation.invocation_id, size)
     return b"".join((head, header, payload))
 
 
@@ -160,6 +168,18 @@ class FrameReader:
         self._wanted = 0
         self._skip = 0
         self._skipped_id = b""
+
+    def answer(self, data: bytes, invocation_id: bytes) -> bytes | None:
+        """The payload, where this is the whole RESPONSE to that invocation and nothing else.
+
+        The usual case, without the objects that ``feed`` makes. None: nothing was taken in.
+        """
+        if self._buffer or self._skip or len(data) < _ANSWER.size:
+            return None
+        length, kind, found = _ANSWER.unpack_from(data)
+        if kind != RESPONSE or found != invocation_id or len(data) != length + 4:
+            return None
+        return data[_ANSWER.size :]
 
     def feed(self, data: bytes) -> list[Event]:
         """Events complete with this data. FrameError: the guest is not to be believed."""
@@ -196,7 +216,7 @@ class FrameReader:
             length, kind = _HEAD.unpack_from(buffer)
             if length < 1:
                 raise FrameError("a frame without a type")
-            if not READY <= kind <= END:
+            if not READY <= kind <= SNAPSHOTTED:
                 raise FrameError(f"a frame of unknown type {kind}")
             if length > _LONGEST.get(kind, length):
                 raise FrameError("a frame of a stream that is too long")
@@ -228,12 +248,16 @@ def _parse(kind: int, body: bytes) -> Event:
         if len(body) < _ID_BYTES:
             raise FrameError("a RESPONSE frame without an invocation id")
         return Response(body[:_ID_BYTES], body[_ID_BYTES:])
-    if kind in _LONGEST:
-        return _part(kind, body)
     if kind == READY:
         if body:
             raise FrameError("a READY frame with a body")
         return Ready()
+    if kind == SNAPSHOTTED:
+        if body:
+            raise FrameError("a SNAPSHOTTED frame with a body")
+        return Snapshotted()
+    if kind in _LONGEST:
+        return _part(kind, body)
     if kind == ERROR:
         error_type, rest = _error_type(body, _ID_BYTES)
         return Failure(body[:_ID_BYTES], error_type, rest)

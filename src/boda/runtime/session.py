@@ -30,6 +30,9 @@ class Listener(Protocol):
 
     def runtime_init_failed(self, error_type: str, body: bytes) -> None: ...
 
+    def runtime_snapshotted(self) -> None:
+        """A template's init is done and its image complete; the session has no more to say."""
+
     def runtime_answered(self, payload: bytes, ready: bool) -> None: ...
 
     def runtime_failed(self, error_type: str, body: bytes, ready: bool) -> None: ...
@@ -75,6 +78,7 @@ class Session:
 
     def __init__(self, channel: socket.socket, listener: Listener) -> None:
         self._channel = channel
+        self._receive = channel.recv
         self._fd = channel.fileno()
         self._listener = listener
         self._loop = asyncio.get_running_loop()
@@ -151,7 +155,7 @@ class Session:
     def _readable(self) -> bool:
         """Read once. False where nothing was there."""
         try:
-            data = self._channel.recv(_CHUNK)
+            data = self._receive(_CHUNK)
         except (BlockingIOError, InterruptedError):
             return False
         except OSError:
@@ -161,6 +165,15 @@ class Session:
             if self._open:
                 self._loop.remove_reader(self._fd)
             return False
+        current = self._current
+        if current is not None and self._conversation.state == "invoking":
+            payload = self._reader.answer(data, current.invocation_id)
+            if payload is not None:
+                self._conversation.move("response")
+                self._current = None
+                self._conversation.move("next")
+                self._listener.runtime_answered(payload, True)
+                return self._open
         try:
             for event in self._reader.feed(data):
                 self._hear(event)
@@ -194,6 +207,9 @@ class Session:
             self._conversation.move("next")
             self._framed = True
             self._listener.runtime_ready()
+        elif isinstance(event, frames.Snapshotted):
+            self._conversation.move("snapshotted")
+            self._listener.runtime_snapshotted()
         elif isinstance(event, frames.Begin):
             self._check_framed(event.invocation_id)
             self._conversation.move("stream")

@@ -4,6 +4,7 @@ Both framings, HTTP and frames, go through one machine of this kind per runtime 
 process that speaks both at once cannot get two answers in, nor answer what was not asked.
 
     initializing ──next──► ready ──invoke──► invoking ──response/error──► answered ──next──► ready
+         ├─snapshotted─► snapshotted (a template's)
          └─init_error──► failed                 └─stream──► streaming ──end/error──►▲
                                                              ▲└part┘
 """
@@ -15,6 +16,7 @@ from typing import Final
 MOVES: Final[dict[tuple[str, str], str]] = {
     ("initializing", "next"): "ready",
     ("initializing", "init_error"): "failed",
+    ("initializing", "snapshotted"): "snapshotted",
     ("ready", "next"): "ready",  # the runtime polls again after its connection broke
     ("ready", "invoke"): "invoking",
     ("invoking", "response"): "answered",

@@ -13,6 +13,11 @@ and receives from inside the sandbox's own network namespace two listening TCP s
   runtime_api  127.0.0.1:9001   the Runtime, Extensions and Telemetry APIs over HTTP
   endpoint     127.0.0.1:4566   the AWS endpoint of functions
 A sandbox is known by the socket a request arrives on, never by a token.
+
+A template is a sandbox that initialises a function once, for many sandboxes to begin where it
+ended (SnapStart). Its bootstrap says SNAPSHOTTED where another one would say READY; then its work
+is done, its processes end and ``wait_runtime`` returns, and what is kept, until ``destroy``, is
+the image of its memory and the contents of its /tmp. ``Sandboxes.fork`` makes sandboxes of it.
 """
 
 from __future__ import annotations
@@ -61,6 +66,8 @@ class SandboxSpec:
     environment: the variables of the runtime process, complete.
     processes: processes and threads together. CPU follows memory: 1 vCPU per 1,769 MB.
     network: outbound internet where the machine permits it.
+    template: the runtime process initialises the function and runs its hooks before snapshot, and
+    is then kept as an image; see ``Sandboxes.fork``.
     """
 
     sandbox_id: str
@@ -73,6 +80,7 @@ class SandboxSpec:
     processes: int = 1024
     open_files: int = 1024
     network: bool = True
+    template: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +171,24 @@ class Sandboxes(Protocol):
     ) -> None:
         """Have ready, before it is needed, the zygote that this code's environments are forked
         from; without code, the bare one of the runtime."""
+
+    @property
+    def can_fork(self) -> bool:
+        """Whether templates are possible on this machine."""
+
+    async def fork(self, template: Sandbox, spec: SandboxSpec) -> Sandbox:
+        """A new sandbox whose runtime process goes on where the template's was snapshotted.
+
+        It is like any other in everything but its memory: own namespaces, limits, network,
+        descriptors and identity; ``spec.environment`` replaces the template's variables, and its
+        /tmp begins as a copy of the template's. The bootstrap runs the hooks after restore and
+        says READY, or sends an INIT_ERROR when one fails. ``spec`` must name the template's
+        runtime and code. The sandbox does not depend on its template: that may be destroyed
+        first. Its ``restart`` raises SandboxError: whoever needs another one forks again.
+
+        SandboxError when ``template`` has no snapshot yet, has been destroyed, or templates are
+        not possible here.
+        """
 
     async def close(self) -> None:
         """Destroy every sandbox and zygote; leave no process, mount, namespace or cgroup."""

@@ -174,7 +174,16 @@ class LinuxSandboxes:
             await self._zygotes.get(interpreter, tier)
             self._inits.refill(Kind(interpreter.interpreter, tier))
 
+    @property
+    def can_fork(self) -> bool:
+        return False
+
+    async def fork(self, template: Sandbox, spec: SandboxSpec) -> Sandbox:
+        raise SandboxError("templates are not available on this machine")
+
     async def start(self, spec: SandboxSpec) -> Sandbox:
+        if spec.template:
+            raise SandboxError("templates are not available on this machine")
         await self.open()
         interpreter = self._interpreter(spec.runtime)
         tier = await self._tier(interpreter, spec.code_dir, spec.layer_dirs)

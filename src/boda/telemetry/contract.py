@@ -7,12 +7,10 @@ background task writes batches to storage. Each also keeps its order.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 
-@dataclass(frozen=True, slots=True)
-class StreamKey:
+class StreamKey(NamedTuple):
     """A CloudWatch log stream."""
 
     account: str
@@ -21,26 +19,42 @@ class StreamKey:
     stream: str
 
 
-@dataclass(slots=True)
-class Metered:
-    """One invocation, for metering. init_ms counts into billed_ms as AWS bills it.
+class Function(Protocol):
+    """What ran, as far as counting goes; never changes."""
 
-    at: epoch seconds of the invoke. function_error: True when the function failed.
+    @property
+    def account(self) -> str: ...
+    @property
+    def region(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def version(self) -> str: ...
+    @property
+    def memory_mb(self) -> int: ...
+    @property
+    def ephemeral_mb(self) -> int: ...
+
+
+class Metered(NamedTuple):
+    """One invocation, for metering and for the metrics of ``AWS/Lambda``.
+
+    invoked_arn: as the caller named the function, with a qualifier if there was one. at: epoch
+    seconds of the invoke, under which everything counts. init_ms counts into billed_ms as AWS
+    bills it. function_error: True when the function failed. provisioned: whether it ran in an
+    environment of provisioned concurrency; None where its version has none.
     """
 
-    account: str
-    region: str
-    function: str
-    version: str
+    function: Function
+    invoked_arn: str
     request_id: str
     at: float
-    memory_mb: int
-    ephemeral_mb: int
     duration_ms: float
     init_ms: float
     billed_ms: int
     function_error: bool
     max_memory_mb: int = 0
+    provisioned: bool | None = None
 
 
 class Telemetry(Protocol):
@@ -50,7 +64,8 @@ class Telemetry(Protocol):
     async def log_room(self) -> None:
         """Return when there is room for more log events: back-pressure for readers of pipes."""
 
-    def meter(self, invocation: Metered) -> None: ...
+    def meter(self, invocation: Metered) -> None:
+        """Count an invocation, in metering and in metrics."""
 
     def metric(
         self,

@@ -43,7 +43,7 @@ class LogBuffer:
         self, key: StreamKey, events: Iterable[tuple[int, str]], now_ms: int
     ) -> list[tuple[int, str]]:
         """Append; returns what was taken."""
-        batch = list(events)
+        batch = events if type(events) is list else list(events)
         size = 0
         for _, message in batch:
             size += getsizeof(message)

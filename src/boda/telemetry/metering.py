@@ -15,7 +15,6 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from boda.telemetry.contract import Metered
 from boda.telemetry.tables import metering
 
 FREE_EPHEMERAL_MB = 512
@@ -65,29 +64,13 @@ class MeterBuffer:
     def __init__(self) -> None:
         self._sums: dict[Key, Sums] = {}
 
-    def add(self, one: Metered) -> None:
-        hour = int(one.at) // 3600 * 3600
-        key = (one.account, one.region, one.function, one.version, hour)
-        sums = self._sums.get(key)
-        if sums is None:
-            sums = self._sums[key] = Sums()
-        sums.requests += 1
-        sums.errors += one.function_error
-        sums.duration_us += round(one.duration_ms * 1000)
-        sums.init_us += round(one.init_ms * 1000)
-        sums.billed_ms += one.billed_ms
-        sums.billed_mb_ms += one.billed_ms * one.memory_mb
-        sums.ephemeral_mb_ms += one.billed_ms * max(0, one.ephemeral_mb - FREE_EPHEMERAL_MB)
-        if one.max_memory_mb > sums.max_memory_mb:
-            sums.max_memory_mb = one.max_memory_mb
-
     def take(self) -> dict[Key, Sums]:
         sums, self._sums = self._sums, {}
         return sums
 
-    def put_back(self, taken: Mapping[Key, Sums]) -> None:
-        """What could not be written waits again."""
-        for key, sums in taken.items():
+    def add(self, counted: Mapping[Key, Sums]) -> None:
+        """What was counted, or could not be written and waits again. Theirs from now on."""
+        for key, sums in counted.items():
             if (waiting := self._sums.get(key)) is not None:
                 waiting.add(sums)
             else:

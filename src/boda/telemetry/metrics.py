@@ -90,6 +90,17 @@ class MetricBuffer:
         else:
             self.dropped += 1
 
+    def add_counted(self, counted: Mapping[tuple[Series, int], Statistics]) -> None:
+        """What was counted elsewhere; the values are finite. Theirs from now on."""
+        for key, found in counted.items():
+            series, minute = key
+            if (waiting := self._minutes.get(key)) is not None:
+                waiting.add(found.samples, found.sum, found.minimum, found.maximum)
+            elif self._admit(series, minute // 3600):
+                self._minutes[key] = found
+            else:
+                self.dropped += found.samples
+
     def _admit(self, series: Series, hour: int) -> bool:
         if hour != self._seen_hour:
             self._seen_hour = hour

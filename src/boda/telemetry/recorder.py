@@ -46,11 +46,13 @@ from boda.telemetry.metering import (
 from boda.telemetry.metrics import Datapoint, MetricBuffer, read_datapoints, write_minutes
 from boda.telemetry.subscription import Subscription
 from boda.telemetry.sweeper import Sweeper
+from boda.telemetry.tally import Tally, tally
 
 LINGER_S = 0.2
 HIGH_BYTES = 32 * MIB  # writers of logs are asked to wait above this
 LOW_BYTES = 16 * MIB  # and go on below this
 URGENT_BYTES = 2 * MIB  # from here the writer does not linger
+UNCOUNTED = 20_000  # invocations that wait to be counted, at most
 RETRY_S = 1.0
 SWEEP_S = 3600.0
 
@@ -83,6 +85,7 @@ class Recorder(Telemetry):
         self._high = high_bytes
         self._low = low_bytes
         self._buffer = LogBuffer(hard_bytes)
+        self._invocations: list[Metered] = []
         self._meters = MeterBuffer()
         self._metrics = MetricBuffer()
         self._unwritten: Packed = []  # packed, but the write failed
@@ -136,7 +139,8 @@ class Recorder(Telemetry):
         taken = self._buffer.add(key, events, now_ms)
         if not taken:
             return
-        self._publish(key, taken, now_ms)
+        if self._subscriptions:
+            self._publish(key, taken, now_ms)
         self._wake.set()
         if self._buffer.bytes > URGENT_BYTES:
             self._urgent.set()
@@ -152,7 +156,9 @@ class Recorder(Telemetry):
             await self._room.wait()
 
     def meter(self, invocation: Metered) -> None:
-        self._meters.add(invocation)
+        self._invocations.append(invocation)
+        if len(self._invocations) >= UNCOUNTED:
+            self._count(tally(self._take_invocations()))
         self._wake.set()
 
     def metric(
@@ -281,6 +287,14 @@ class Recorder(Telemetry):
             if subscription.wants(key):
                 subscription.offer(key, events, now_ms)
 
+    def _take_invocations(self) -> list[Metered]:
+        taken, self._invocations = self._invocations, []
+        return taken
+
+    def _count(self, counted: Tally) -> None:
+        self._meters.add(counted.sums)
+        self._metrics.add_counted(counted.minutes)
+
     async def _settle(self) -> None:
         """Let readers see what was appended; what cannot be written now stays unseen."""
         with contextlib.suppress(Exception):
@@ -310,13 +324,18 @@ class Recorder(Telemetry):
             self._wake.clear()
             self._urgent.clear()
             waiting, held = self._buffer.take()
+            invocations = self._take_invocations()
+            packed, self._unwritten = self._unwritten, []
+            if waiting or invocations:
+                fresh, counted = await self._in_thread(
+                    lambda: (_pack_all(waiting), tally(invocations))
+                )
+                packed += fresh
+                self._count(counted)
             sums = self._meters.take()
             minutes = self._metrics.take()
-            packed, self._unwritten = self._unwritten, []
-            if not (waiting or packed or sums or minutes):
+            if not (packed or sums or minutes):
                 return
-            if waiting:
-                packed += await self._in_thread(lambda: _pack_all(waiting))
 
             def work(connection: Connection) -> None:
                 self.logs.write_blocks(connection, packed)
@@ -330,7 +349,7 @@ class Recorder(Telemetry):
                 self._failing = True
                 self.logs.forget()
                 self._unwritten = packed
-                self._meters.put_back(sums)
+                self._meters.add(sums)
                 self._metrics.put_back(minutes)
                 self._wake.set()
                 raise

@@ -7,14 +7,16 @@ signature, of policies on both sides where it does. Source: Lambda developer gui
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+import orjson
+
 from boda.core.errors import AwsError
 from boda.core.principal import ANONYMOUS, Principal
 from boda.gateway.authentication import Authenticator, Malformed, read_claim, refusal
+from boda.gateway.authorization import Permit
 from boda.gateway.exchange import RequestKeys
 from boda.gateway.service import Need
 from boda.gateway.wire import WireRequest, WireResponse
@@ -28,6 +30,13 @@ from boda.services.lambda_.errors import recursive
 from boda.services.lambda_.identifiers import LATEST, Identifier
 from boda.services.lambda_.invocations import Invokes
 from boda.services.lambda_.url_configs import KIND, UrlIds
+from boda.services.lambda_.url_warm import (
+    REQUEST_ID,
+    WarmUrl,
+    internal,
+    refusal_of,
+    url_need,
+)
 
 _HOST = re.compile(r"([a-z0-9]{32})\.lambda-url\.([a-z0-9-]+)\.localhost(?::\d+)?", re.IGNORECASE)
 _FORBIDDEN = (
@@ -41,6 +50,8 @@ class Allows(Protocol):
     """The authoriser."""
 
     def allows(self, principal: Principal, need: Need, keys: Keys) -> bool: ...
+
+    def permit(self, principal: Principal) -> Permit: ...
 
 
 class FunctionUrls:
@@ -70,9 +81,34 @@ class FunctionUrls:
         try:
             response = await self._answer(request, request_id)
         except AwsError as error:
-            response = _refusal(error)
-        response.headers.append(("x-amzn-RequestId", request_id))
+            response = refusal_of(error)
+        response.headers.append((REQUEST_ID, request_id))
         return response
+
+    def short(self, request: WireRequest) -> WarmUrl | None:
+        """For URLs that ask for no signature, answer browsers of their own origin only, and
+        answer when the function has."""
+        try:
+            identifier, config = self._find(request)
+        except AwsError:
+            return None
+        if config["AuthType"] != "NONE" or config.get("Cors"):
+            return None
+        if config.get("InvokeMode") == "RESPONSE_STREAM":
+            return None
+        try:
+            form = url_messages.EventForm(request, config["UrlId"])
+        except ValueError:
+            return None
+        return WarmUrl(
+            self._core,
+            self._invoker,
+            self._authorizer.permit(ANONYMOUS),
+            identifier,
+            config,
+            lambda: self._find(request)[1],
+            form,
+        )
 
     async def _answer(self, request: WireRequest, request_id: str) -> WireResponse:
         identifier, config = self._find(request)
@@ -113,13 +149,7 @@ class FunctionUrls:
         """The caller, None where no signature is asked for. AwsError (403)."""
         kind = config["AuthType"]
         caller = self._signer(request, body, identifier) if kind == "AWS_IAM" else None
-        need = Need(
-            "lambda:InvokeFunctionUrl",
-            identifier.named_arn,
-            self._core.hot.policy(identifier.arn, identifier.qualifier or LATEST),
-            context={"lambda:FunctionUrlAuthType": kind},
-            account=identifier.account,
-        )
+        need = url_need(self._core, identifier, kind)
         keys = RequestKeys(request, identifier.region)
         if not self._authorizer.allows(caller or ANONYMOUS, need, keys):
             raise AwsError("AccessDeniedException", _FORBIDDEN, 403)
@@ -154,7 +184,7 @@ class FunctionUrls:
     ) -> WireResponse:
         version = self._core.hot.resolve(identifier.arn, identifier.qualifier or LATEST)
         if version is None:
-            return _internal()
+            return internal()
         now = self._core.clock.now()
         run_under, hops = trace.next_hop(
             request.headers.get("x-amzn-trace-id", ""), identifier.arn, now, self._core.ids.hex
@@ -169,17 +199,17 @@ class FunctionUrls:
             now_s=now,
             caller=caller,
         )
-        payload = json.dumps(event).encode()
+        payload = orjson.dumps(event)
         if len(payload) > self._core.quotas.sync_payload_bytes:
             raise AwsError("RequestEntityTooLargeException", "Request is too large.", 413)
         call = Call(version, payload, request_id, identifier.named_arn, trace_id=run_under)
         if config.get("InvokeMode") == "RESPONSE_STREAM":
             answer = await open_stream(self._invoker, call, self._core.clock)
-            return await url_stream.response(answer) or _internal()
+            return await url_stream.response(answer) or internal()
         outcome = await self._invoker.invoke(call)
         if outcome.function_error:
-            return _internal()
-        return url_messages.response(outcome.payload) or _internal()
+            return internal()
+        return url_messages.response(outcome.payload) or internal()
 
     def _refuse_loop(self, version: FunctionVersion, hops: int) -> None:
         if hops >= trace.MAX_HOPS and version.recursive_loop == "Terminate":
@@ -188,13 +218,3 @@ class FunctionUrls:
 
 def _preflight(request: WireRequest) -> bool:
     return "origin" in request.headers and "access-control-request-method" in request.headers
-
-
-def _internal() -> WireResponse:
-    return WireResponse(502, [("Content-Type", "application/json")], b"Internal Server Error")
-
-
-def _refusal(error: AwsError) -> WireResponse:
-    body = json.dumps({"Message": error.message or None}, separators=(",", ":")).encode()
-    headers = [("Content-Type", "application/json"), ("x-amzn-ErrorType", error.code)]
-    return WireResponse(error.status, headers, body)

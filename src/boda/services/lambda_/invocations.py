@@ -13,8 +13,9 @@ from typing import Any, Protocol
 
 import orjson
 
-from boda.gateway.service import Answer, Body, Context, Need, operation
+from boda.gateway.service import Answer, Body, Context, Need, operation, short_way
 from boda.invoke.call import Call, Outcome
+from boda.invoke.path import Done
 from boda.invoke.streaming import open_stream
 from boda.runtime import trace
 from boda.runtime.function import FunctionVersion
@@ -32,6 +33,7 @@ from boda.services.lambda_.errors import (
 from boda.services.lambda_.identifiers import LATEST, Identifier, parse
 from boda.services.lambda_.runtimes import absent_here
 from boda.services.lambda_.streaming import streamed_events
+from boda.services.lambda_.warm import WarmInvoke, answer_of
 
 _REMEMBERED = 4096
 _TRACE_HEADER = "x-amzn-trace-id"
@@ -41,6 +43,8 @@ class Invokes(Protocol):
     """The invoke path."""
 
     async def invoke(self, call: Call) -> Outcome: ...
+
+    def begin(self, call: Call, done: Done) -> None: ...
 
 
 class Events(Protocol):
@@ -115,7 +119,28 @@ class InvocationOperations:
                 tail=log_type == "Tail",
             )
         )
-        return _answer(outcome, run_under, log_type == "Tail")
+        return answer_of(outcome, run_under, log_type == "Tail")
+
+    @short_way("Invoke")
+    def invoke_briefly(
+        self,
+        account: str,
+        region: str,
+        *,
+        function_name: str,
+        invocation_type: str = "RequestResponse",
+        log_type: str = "None",
+        client_context: str | None = None,
+        qualifier: str | None = None,
+        tenant_id: str = "",
+    ) -> WarmInvoke | None:
+        """For synchronous calls that ask for nothing more than the answer."""
+        if invocation_type != "RequestResponse" or log_type != "None":
+            return None
+        if client_context is not None or tenant_id:
+            return None
+        identifier = self._named(function_name, qualifier, account, region)
+        return WarmInvoke(self.core, self._invoker, self._runnable, identifier)
 
     @operation("InvokeWithResponseStream", authorize=_needs)
     async def invoke_with_response_stream(
@@ -212,11 +237,14 @@ class InvocationOperations:
         return Answer(status=202)
 
     def _identify(self, ctx: Context, text: str, qualifier: str | None) -> Identifier:
+        return self._named(text, qualifier, ctx.account, ctx.region)
+
+    def _named(self, text: str, qualifier: str | None, account: str, region: str) -> Identifier:
         """The same few names come again and again; parsing them once is enough."""
-        key = (text, qualifier, ctx.account, ctx.region)
+        key = (text, qualifier, account, region)
         known = self._names.get(key)
         if known is None:
-            known = parse(text, qualifier, ctx.account, ctx.region)
+            known = parse(text, qualifier, account, region)
             if len(self._names) >= _REMEMBERED:
                 self._names.clear()
             self._names[key] = known
@@ -273,15 +301,3 @@ class InvocationOperations:
         except (binascii.Error, ValueError):
             raise bad_content(words) from None
         return text
-
-
-def _answer(outcome: Outcome, run_under: str, tail: bool) -> Answer:
-    output: dict[str, Any] = {
-        "ExecutedVersion": outcome.executed_version,
-        "Payload": outcome.payload,
-    }
-    if outcome.function_error:
-        output["FunctionError"] = outcome.function_error
-    if tail:
-        output["LogResult"] = base64.b64encode(outcome.tail[-4096:]).decode("ascii")
-    return Answer(output, headers={"X-Amzn-Trace-Id": run_under})

@@ -21,6 +21,9 @@ class Quotas:
     requests_per_environment: int = 10
     """Synchronous requests a second for each unit of concurrency; 0: no limit."""
 
+    scale_rate: int = 1000
+    """Environments by which a function may grow in 10 seconds; 0: no limit."""
+
     memory_mb: int = 10_240
     timeout_s: int = 900
     ephemeral_mb: int = 10_240

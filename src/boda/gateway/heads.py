@@ -1,0 +1,79 @@
+"""Plain, whole HTTP/1.1 requests, read straight from the bytes of one read of the socket.
+
+Law of this file: what is read here, the parser of the general way (llhttp) would read just so.
+Whatever could be read in two ways, or asks for more than an answer (``Expect``, ``Upgrade``,
+chunks, folded lines, a header twice …), is not read here at all but left to that parser, so that
+nobody can mean two requests by one piece of bytes.
+"""
+
+from __future__ import annotations
+
+import re
+
+MAX_HEAD = 16_384
+"""Bytes of a head that is read here."""
+
+_REQUEST_LINE = re.compile(
+    rb"(DELETE|GET|PATCH|POST|PUT) "
+    rb"(/(?!/)[A-Za-z0-9._~!$&'()*+,;=:@%/-]*)"
+    rb"(?:\?([A-Za-z0-9._~!$&'()*+,;=:@%/?-]+))? HTTP/1\.1"
+)
+_LINE = re.compile(rb"([A-Za-z0-9!#$%&'*+.^_`|~-]+): ([!-~](?:[ -~]*[!-~])?)")
+_LENGTH = re.compile(r"[0-9]{1,7}")
+# Of the connection or of the transfer; and what names an operation of other protocols.
+_ELSEWHERE = frozenset(
+    {
+        *("content-encoding", "expect", "http2-settings", "keep-alive", "proxy-connection"),
+        *("te", "trailer", "transfer-encoding", "upgrade"),
+        *("smithy-protocol", "x-amz-target"),
+    }
+)
+_REMEMBERED_LINES = 4096
+_REMEMBERED_BYTES = 256
+
+Headers = dict[str, str]
+
+
+def request_line(line: bytes) -> tuple[str, str, str] | None:
+    """Method, raw path and raw query; None where it is for the general way."""
+    found = _REQUEST_LINE.fullmatch(line)
+    if found is None:
+        return None
+    return found[1].decode(), found[2].decode(), (found[3] or b"").decode()
+
+
+class Heads:
+    """Reads the lines of heads; those that come again and again are read once."""
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, tuple[str, str]] = {}
+
+    def read(self, lines: list[bytes]) -> Headers | None:
+        """Headers by lower-case name; None where any of them is for the general way.
+
+        lines: of a head, the request line left out.
+        """
+        known, learn = self._known, self._learn
+        pairs = [known.get(line) or learn(line) for line in lines]
+        if None in pairs:
+            return None
+        headers: Headers = dict(pairs)  # type: ignore[arg-type]
+        return headers if len(headers) == len(pairs) else None
+
+    def _learn(self, line: bytes) -> tuple[str, str] | None:
+        found = _LINE.fullmatch(line)
+        if found is None:
+            return None
+        name, value = found[1].decode().lower(), found[2].decode()
+        if name in _ELSEWHERE or "  " in value:
+            return None
+        if name == "connection" and value.lower() != "keep-alive":
+            return None
+        if name == "content-length" and _LENGTH.fullmatch(value) is None:
+            return None
+        if len(line) <= _REMEMBERED_BYTES:
+            if len(self._known) >= _REMEMBERED_LINES:
+                # Anybody can send lines that never come again.
+                self._known.clear()
+            self._known[line] = (name, value)
+        return name, value

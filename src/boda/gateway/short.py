@@ -1,0 +1,378 @@
+"""The short way of a request: plain, warm, whole in one read, and answered in one write.
+
+The general way (gateway.py) is the truth. What it has just let pass (authenticated, parsed,
+validated, authorised) may be learned here, and the next request of the same kind then goes
+without tasks, scopes and parameters: its bytes are read once, its signature and permission are
+checked as ever, and the service's own ``Target`` begins the work and is called back.
+
+Law of this file: whatever is out of the ordinary goes the general way, from its first byte and
+before anything has been begun, so that every refusal is worded in one place. Nothing is taken
+from an earlier request that may differ in this one: what is kept is found by the very bytes that
+it was made from, or is looked at again.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+from boda.core.errors import AwsError
+from boda.core.ids import Ids
+from boda.gateway.authentication import Authenticator, KnownCaller
+from boda.gateway.authorization import Authorizer, Permit
+from boda.gateway.body import Inbound, incomplete_body
+from boda.gateway.cycle import fields_of, status_line
+from boda.gateway.exchange import Exchange
+from boda.gateway.heads import MAX_HEAD, Headers, Heads, request_line
+from boda.gateway.http import plain_headers
+from boda.gateway.limits import Limits
+from boda.gateway.refusals import Refusals
+from boda.gateway.service import VARIES, Answer, Form, Target
+from boda.gateway.traffic import Traffic
+from boda.gateway.wire import WireRequest, WireResponse
+
+log = logging.getLogger("boda.gateway")
+
+_AUTHORIZATION = b"uthorization: "
+_SIGNED = _AUTHORIZATION + b"AWS4-HMAC-SHA256 "
+_SIGNATURE = b"Signature="
+_BEFORE = (b"\r\nA", b"\r\na")
+_BODILESS = (204, 304)
+_MOST_GRANTS = 2048
+_MOST_VISITS = 1024
+_MOST_SEEN = 8192
+_LONGEST = 4096
+"""Bytes of what is kept of one head."""
+_REQUEST_ID = "boda-request-id"
+
+Given = frozenset[tuple[str, str]]
+Made = Callable[[Exchange, Answer], WireResponse]
+
+
+async def _no_body() -> Any:
+    raise incomplete_body()
+
+
+_NOTHING = Inbound(_no_body, 0, empty=True, idle_s=0.0)
+
+
+class Client(Protocol):
+    """The connection that a request came over."""
+
+    client: tuple[str, int] | None
+
+    def reply(self, status: bytes, fields: bytes, body: bytes, *, closes: bool) -> None:
+        """Write an answer and go on with what comes next.
+
+        fields: whole lines. closes: they say that the connection ends with this answer.
+        """
+
+    def abort(self) -> None:
+        """Close at once: there is no answer."""
+
+
+class _Grant:
+    """What a caller did in one place, was let to do, and may ask for again.
+
+    x: what the general way knew of it. limit: of the body, in bytes.
+    """
+
+    __slots__ = ("caller", "limit", "permit", "target", "x")
+
+    def __init__(
+        self, x: Exchange, caller: KnownCaller, permit: Permit, target: Target, limit: int
+    ) -> None:
+        self.x = x
+        self.caller = caller
+        self.permit = permit
+        self.target = target
+        self.limit = limit
+
+
+class _Visit:
+    """What a head means to a site: the same head, byte for byte, from the same address."""
+
+    __slots__ = ("headers", "length", "target")
+
+    def __init__(self, target: Target | None, headers: Headers) -> None:
+        self.target = target
+        self.headers = headers
+        self.length = int(headers.get("content-length", 0))
+
+
+_NOWHERE = _Visit(None, {})
+
+
+class ShortWay:
+    """sites: as the gateway's; those with a method ``short`` are asked for the Target of a
+    request (its body left out), or None.
+
+    made: an operation's answer as the general way puts it on the wire.
+    """
+
+    def __init__(
+        self,
+        authenticator: Authenticator,
+        authorizer: Authorizer,
+        refusals: Refusals,
+        traffic: Traffic,
+        limits: Limits,
+        ids: Ids,
+        sites: Sequence[Any],
+        made: Made,
+    ) -> None:
+        self.refusals = refusals
+        self.traffic = traffic
+        self.made = made
+        self._authenticator = authenticator
+        self._authorizer = authorizer
+        self._most_head = min(MAX_HEAD, limits.head_bytes // 2)
+        self._most_headers = limits.headers
+        self._ids = ids
+        self._sites = tuple(sites)
+        self._heads = Heads()
+        self._places: dict[bytes, frozenset[str]] = {}
+        self._grants: dict[tuple[bytes, bytes, str, Given | None], _Grant] = {}
+        self._visits: dict[tuple[bytes, str], _Visit] = {}
+        self._seen: set[int] = set()
+
+    # A request
+
+    def begin(self, client: Client, data: bytes) -> bool:
+        """Take a request if it can go this way; False, with nothing begun, if not.
+
+        data: what was read from the client, beginning with a request's first byte.
+        """
+        end = data.find(b"\r\n\r\n", 0, self._most_head)
+        if end < 0 or self.traffic.draining:
+            return False
+        at = data.find(_SIGNED, 0, end)
+        if at < 0:
+            return self._begin_visit(client, data, end)
+        found = self._find(data, at, end)
+        if found is None:
+            return False
+        grant, headers, signature, body = found
+        if not self._authentic(grant, headers, body, signature) or not self._permitted(grant):
+            return False
+        return self._run(client, grant.target, grant.x, headers, body)
+
+    def _find(self, data: bytes, at: int, end: int) -> tuple[_Grant, Headers, bytes, bytes] | None:
+        """What was granted to signed requests like this; its headers, signature and body."""
+        bound = self._places.get(data[: data.find(b"\r\n")])
+        if bound is None or data[at - 3 : at] not in _BEFORE:
+            return None
+        stop = data.find(b"\r\n", at)
+        signer, _, signature = data[at + len(_AUTHORIZATION) : stop].rpartition(_SIGNATURE)
+        line, *lines = (data[: at - 3] + data[stop:end]).split(b"\r\n")
+        headers = self._heads.read(lines)
+        if headers is None or "authorization" in headers or len(lines) >= self._most_headers:
+            return None
+        given = None if bound.isdisjoint(headers) else _given(bound, headers)
+        grant = self._grants.get((signer, line, headers.get("host", ""), given))
+        if grant is None:
+            return None
+        body = data[end + 4 :]
+        size = len(body)
+        if int(headers.get("content-length", 0)) != size or size > grant.limit:
+            return None
+        return grant, headers, signature, body
+
+    def _authentic(self, grant: _Grant, headers: Headers, body: bytes, signature: bytes) -> bool:
+        digest = hashlib.sha256(body).hexdigest()
+        declared = headers.get("x-amz-content-sha256")
+        if declared is not None and declared != digest:
+            return False
+        return grant.caller.believes(headers, digest, signature)
+
+    def _permitted(self, grant: _Grant) -> bool:
+        need = grant.target.need()
+        return need is None or grant.permit.holds(need)
+
+    def _begin_visit(self, client: Client, data: bytes, end: int) -> bool:
+        """The same for requests to sites; who may is the site's own affair."""
+        address = client.client
+        if address is None:
+            return False
+        key = (data[:end], address[0])
+        visit = self._visits.get(key) or self._arrive(key)
+        if visit is None or visit.target is None:
+            return False
+        body = data[end + 4 :]
+        if len(body) != visit.length:
+            return False
+        if self._run(client, visit.target, None, visit.headers, body):
+            return True
+        self._visits.pop(key, None)
+        return False
+
+    def _run(
+        self, client: Client, target: Target, x: Exchange | None, headers: Headers, body: bytes
+    ) -> bool:
+        request_id = self._ids.uuid()
+        reply = _Reply(self, client, x, request_id)
+        self.traffic.begin()
+        try:
+            begun = target.begin(request_id, headers, body, reply)
+        except Exception as error:
+            reply.fail(error)
+            return True
+        if not begun:
+            self.traffic.end()
+        return begun
+
+    # Learning
+
+    def learn(self, x: Exchange, params: Mapping[str, Any]) -> None:
+        """Keep what a request means that the general way has just found in order."""
+        offered, claim, credential, request = x.offered, x.claim, x.credential, x.request
+        if offered is None or offered.briefly is None or claim is None or credential is None:
+            return
+        if claim.presigned or request is not x.signed or not x.route.wire.startswith("rest-"):
+            return
+        path = f"{request.path}?{request.query}" if request.query else request.path
+        line = f"{request.method} {path} HTTP/1.1".encode("latin-1")
+        signer, found, _ = request.headers.get("authorization", "").rpartition("Signature=")
+        host = request.headers.get("host", "")
+        if not found or len(line) + len(signer) + len(host) > _LONGEST or not request_line(line):
+            return
+        brief = offered.briefly
+        keywords = offered.keywords(params)
+        keywords.pop(brief.payload, None)
+        target = brief.short(x.principal.account, x.region, **keywords)
+        if target is None:
+            return
+        kept = copy.copy(x)
+        kept.request = kept.signed = WireRequest(request.method, request.path, request.query, {})
+        kept.inbound = _NOTHING
+        grant = _Grant(
+            kept,
+            self._authenticator.acquaint(claim, credential, request),
+            self._authorizer.permit(x.principal),
+            target,
+            offered.rule.limit,
+        )
+        if len(self._grants) >= _MOST_GRANTS or len(self._places) >= _MOST_GRANTS:
+            self._grants.clear()
+            self._places.clear()
+        self._places[line] = brief.bound
+        given = _given(brief.bound, request.headers) or None
+        self._grants[signer.encode("latin-1"), line, host, given] = grant
+
+    def _arrive(self, key: tuple[bytes, str]) -> _Visit | None:
+        """The visit of a head that was seen before, and only then: anybody can send heads that
+        never come again."""
+        head, address = key
+        mark = hash(key)
+        if mark not in self._seen:
+            if len(self._seen) >= _MOST_SEEN:
+                self._seen.clear()
+            self._seen.add(mark)
+            return None
+        if len(head) > _LONGEST:
+            return None
+        first, *lines = head.split(b"\r\n")
+        asked, headers = request_line(first), self._heads.read(lines)
+        if asked is None or headers is None or len(lines) > self._most_headers:
+            return None
+        request = WireRequest(*asked, headers, b"", headers.get("host", ""), address)
+        visit = _NOWHERE
+        for site in self._sites:
+            if site.matches(request):
+                short = getattr(site, "short", None)
+                target = short(request) if short is not None else None
+                if target is None:
+                    return None
+                visit = _Visit(target, headers)
+                break
+        if len(self._visits) >= _MOST_VISITS:
+            self._visits.clear()
+        self._visits[key] = visit
+        return visit
+
+
+class _Reply:
+    """service.Reply."""
+
+    __slots__ = ("_client", "_over", "_way", "_x", "request_id")
+
+    def __init__(self, way: ShortWay, client: Client, x: Exchange | None, request_id: str) -> None:
+        self._way = way
+        self._client = client
+        self._x = x
+        self._over = False
+        self.request_id = request_id
+
+    def form(self, answer: Answer) -> Form:
+        response = self._way.made(self._exchange(_REQUEST_ID), answer)
+        if response.status in _BODILESS:
+            raise ValueError("an answer without a body has no form")
+        fields = fields_of(plain_headers(response)).replace(b"%", b"%%")
+        id_at, varies_at = fields.find(_REQUEST_ID.encode()), fields.find(VARIES.encode())
+        if id_at < 0 or 0 <= varies_at < id_at:
+            raise ValueError("an answer's form begins with the request id")
+        fields = fields.replace(_REQUEST_ID.encode(), b"%b", 1)
+        if varies_at >= 0:
+            fields = fields.replace(VARIES.encode(), b"%b", 1)
+        else:
+            fields += b"%.0b"  # takes what varies and writes nothing
+        return Form(status_line(response.status), fields + b"content-length: %d\r\n")
+
+    def answer(self, form: Form, varying: str, payload: bytes) -> None:
+        if self._end():
+            fields = form.fields % (self.request_id.encode(), varying.encode(), len(payload))
+            self._client.reply(form.status, fields, payload, closes=False)
+
+    def respond(self, response: WireResponse) -> None:
+        if not self._end():
+            return
+        headers, body = plain_headers(response), response.body
+        assert isinstance(body, bytes)
+        if response.status in _BODILESS:
+            body = b""
+        else:
+            headers.append((b"content-length", b"%d" % len(body)))
+        closes = any(name == b"connection" and b"close" in value for name, value in headers)
+        try:
+            fields = fields_of(headers)
+        except ValueError:
+            log.exception("request %s: its answer could not be written", self.request_id)
+            self._client.abort()
+            return
+        self._client.reply(status_line(response.status), fields, body, closes=closes)
+
+    def fail(self, error: BaseException) -> None:
+        if self._over:
+            log.error("request %s: failed after its answer", self.request_id, exc_info=error)
+            return
+        x, refusals = self._exchange(self.request_id), self._way.refusals
+        try:
+            raise error
+        except AwsError as refusal:
+            response = refusals.answer(x, refusal)
+        except BaseException:
+            response = refusals.answer(x, refusals.unexpected(x))
+        self.respond(response)
+
+    def _exchange(self, request_id: str) -> Exchange:
+        if self._x is None:
+            return Exchange(WireRequest("", "", "", {}), _NOTHING)
+        x = copy.copy(self._x)
+        x.request_id = request_id
+        return x
+
+    def _end(self) -> bool:
+        """Whether this is the answer, and not another one."""
+        if self._over:
+            log.error("request %s: answered twice", self.request_id)
+            return False
+        self._over = True
+        self._way.traffic.end()
+        return True
+
+
+def _given(bound: frozenset[str], headers: Mapping[str, str]) -> Given:
+    return frozenset((name, headers[name]) for name in bound if name in headers)

@@ -1,0 +1,132 @@
+"""The short way of function URLs: a plain request to a URL that asks for no signature.
+
+Law of this file: it leads to the very answers of ``FunctionUrls.handle``, and leaves to it every
+request that is to be refused.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+from boda.core.errors import AwsError
+from boda.gateway.authorization import Permit
+from boda.gateway.service import Need, Reply
+from boda.gateway.wire import WireResponse
+from boda.invoke.call import Call, Outcome
+from boda.runtime import trace
+from boda.services.lambda_ import url_messages
+from boda.services.lambda_.core import Core
+from boda.services.lambda_.identifiers import LATEST, Identifier
+from boda.services.lambda_.warm import TRACE_HEADER, Begins
+
+REQUEST_ID = "x-amzn-RequestId"
+
+
+class WarmUrl:
+    """One head, as it came more than once.
+
+    config: of the URL, as it was then. present: what it is now; AwsError, KeyError where it is
+    no more. form: the events that such a head makes.
+    """
+
+    def __init__(
+        self,
+        core: Core,
+        invoker: Begins,
+        permit: Permit,
+        identifier: Identifier,
+        config: Mapping[str, Any],
+        present: Callable[[], Mapping[str, Any]],
+        form: url_messages.EventForm,
+    ) -> None:
+        self._core = core
+        self._invoker = invoker
+        self._permit = permit
+        self._identifier = identifier
+        self._arn = identifier.arn
+        self._named_arn = identifier.named_arn
+        self._qualifier = identifier.qualifier or LATEST
+        self._config = config
+        self._present = present
+        self._form = form
+        self._need = url_need(core, identifier, config["AuthType"])
+
+    def need(self) -> None:
+        return None
+
+    def begin(self, request_id: str, headers: Mapping[str, str], body: bytes, reply: Reply) -> bool:
+        core = self._core
+        if not self._unchanged() or not self._permitted():
+            return False
+        version = core.hot.resolve(self._arn, self._qualifier)
+        if version is None:
+            return False
+        now = core.clock.now()
+        run_under, hops = trace.next_hop(
+            headers.get(TRACE_HEADER, ""), self._arn, now, core.ids.hex
+        )
+        if hops >= trace.MAX_HOPS and version.recursive_loop == "Terminate":
+            return False
+        event = self._form.fill(body, request_id, run_under, now)
+        limit = core.quotas.sync_payload_bytes
+        if event is None or len(event) > limit or len(body) > limit:
+            return False
+        self._invoker.begin(
+            Call(version, event, request_id, self._named_arn, trace_id=run_under),
+            partial(self._ended, reply, request_id),
+        )
+        return True
+
+    def _unchanged(self) -> bool:
+        try:
+            return self._present() is self._config
+        except (AwsError, KeyError):
+            return False
+
+    def _permitted(self) -> bool:
+        if self._core.hot.policy(self._arn, self._qualifier) is not self._need.policy:
+            self._need = url_need(self._core, self._identifier, self._config["AuthType"])
+        return self._permit.holds(self._need)
+
+    def _ended(
+        self,
+        reply: Reply,
+        request_id: str,
+        outcome: Outcome | None,
+        error: BaseException | None,
+    ) -> None:
+        if outcome is None:
+            if not isinstance(error, AwsError):
+                reply.fail(error or RuntimeError("no outcome"))
+                return
+            response = refusal_of(error)
+        elif outcome.function_error:
+            response = internal()
+        else:
+            response = url_messages.response(outcome.payload) or internal()
+        response.headers.append((REQUEST_ID, request_id))
+        reply.respond(response)
+
+
+def url_need(core: Core, identifier: Identifier, auth_type: str) -> Need:
+    """The permission to call a function's URL."""
+    return Need(
+        "lambda:InvokeFunctionUrl",
+        identifier.named_arn,
+        core.hot.policy(identifier.arn, identifier.qualifier or LATEST),
+        context={"lambda:FunctionUrlAuthType": auth_type},
+        account=identifier.account,
+    )
+
+
+def internal() -> WireResponse:
+    return WireResponse(502, [("Content-Type", "application/json")], b"Internal Server Error")
+
+
+def refusal_of(error: AwsError) -> WireResponse:
+    body = json.dumps({"Message": error.message or None}, separators=(",", ":")).encode()
+    headers = [("Content-Type", "application/json"), ("x-amzn-ErrorType", error.code)]
+    return WireResponse(error.status, headers, body)

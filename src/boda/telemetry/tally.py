@@ -1,0 +1,114 @@
+"""Many invocations to sums for metering and metrics of ``AWS/Lambda``. Pure.
+
+An invocation leaves one record on the hot path; what it counts for is worked out here, for all
+that came since the last time at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from boda.telemetry.contract import Function, Metered
+from boda.telemetry.metering import FREE_EPHEMERAL_MB, Key, Sums
+from boda.telemetry.metrics import Series, Statistics
+
+NAMESPACE = "AWS/Lambda"
+
+_ON_PROVISIONED = "ProvisionedConcurrencyInvocations"
+_SPILLED_OVER = "ProvisionedConcurrencySpilloverInvocations"
+
+
+@dataclass(slots=True)
+class Tally:
+    """sums: by function version and hour. minutes: by metric and minute."""
+
+    sums: dict[Key, Sums] = field(default_factory=dict)
+    minutes: dict[tuple[Series, int], Statistics] = field(default_factory=dict)
+
+
+def tally(invocations: Iterable[Metered]) -> Tally:
+    """Count them, under the time of the invoke (Lambda developer guide, "monitoring-metrics")."""
+    groups: dict[tuple[int, str, int, bool | None], list[Metered]] = {}
+    for one in invocations:
+        minute = int(one.at) // 60 * 60
+        # Equal functions may come as several objects, whose sums are added up below.
+        group = (id(one.function), one.invoked_arn, minute, one.provisioned)
+        found = groups.get(group)
+        if found is None:
+            groups[group] = [one]
+        else:
+            found.append(one)
+    result = Tally()
+    for (_, arn, minute, provisioned), group_of in groups.items():
+        _count(result, group_of, arn, minute, provisioned)
+    return result
+
+
+def _count(
+    result: Tally, group: Sequence[Metered], arn: str, minute: int, provisioned: bool | None
+) -> None:
+    function = group[0].function
+    _, _, _, _, durations, inits, billed, failed, memory, _ = zip(*group, strict=True)
+    requests, billed_ms = len(group), sum(billed)
+    sums = Sums(
+        requests,
+        sum(failed),
+        sum([round(each * 1000) for each in durations]),
+        sum([round(each * 1000) for each in inits]),
+        billed_ms,
+        billed_ms * function.memory_mb,
+        billed_ms * max(0, function.ephemeral_mb - FREE_EPHEMERAL_MB),
+        max(memory),
+    )
+    key = (function.account, function.region, function.name, function.version)
+    hour = (*key, minute // 3600 * 3600)
+    if hour in result.sums:
+        result.sums[hour].add(sums)
+    else:
+        result.sums[hour] = sums
+
+    def metric(
+        name: str, found: Statistics, dimensions: tuple[tuple[str, str], ...], unit: str = "Count"
+    ) -> None:
+        series = (function.account, function.region, NAMESPACE, name, dimensions, unit)
+        there = result.minutes.get((series, minute))
+        if there is None:
+            result.minutes[series, minute] = found
+        else:
+            there.add(found.samples, found.sum, found.minimum, found.maximum)
+
+    for each in dimensions(function, arn):
+        metric("Invocations", _ones(requests), each)
+        metric("Errors", _spread(failed), each)
+        metric("Duration", _spread(durations), each, "Milliseconds")
+        if provisioned is not None:
+            metric(_ON_PROVISIONED if provisioned else _SPILLED_OVER, _ones(requests), each)
+
+
+def dimensions(function: Function, arn: str) -> list[tuple[tuple[str, str], ...]]:
+    """By function, and by what the caller named where that was a version or an alias; an alias
+    also with the version it led to."""
+    by_function: tuple[tuple[str, str], ...] = (("FunctionName", function.name),)
+    qualifier = qualifier_in(arn)
+    if not qualifier:
+        return [by_function]
+    resource = ("Resource", f"{function.name}:{qualifier}")
+    found = [by_function, (*by_function, resource)]
+    if qualifier != function.version:
+        # In the order of their names, as the dimensions of a series stand.
+        found.append((("ExecutedVersion", function.version), *by_function, resource))
+    return found
+
+
+def qualifier_in(arn: str) -> str:
+    """The version or alias that a function's ARN names, or ""."""
+    return arn.rpartition(":")[2] if arn.count(":") == 7 else ""
+
+
+def _ones(count: int) -> Statistics:
+    return Statistics(count, float(count), 1.0, 1.0)
+
+
+def _spread(values: Sequence[float]) -> Statistics:
+    return Statistics(len(values), float(sum(values)), float(min(values)), float(max(values)))

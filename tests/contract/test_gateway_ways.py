@@ -1,0 +1,733 @@
+"""The general and the short way of a request give the same answer, byte for byte, and have the
+same effect.
+
+Each case is sent while the short way is shut, then again while it is open and has learned what
+it can from plain requests to the same place, and from the case itself: the answers (but for ids
+and dates) and what the function was called with must be the same. ``brief`` says which way the
+second one is to take, so that neither can quietly take over the other's work.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from boda.core.clock import ManualClock
+from boda.core.errors import AwsError
+from boda.core.policy import Policy
+from boda.gateway.gateway import Gateway
+from boda.gateway.identity import Credential
+from boda.gateway.server import HttpServer
+from boda.gateway.short import ShortWay
+from boda.invoke.call import Call, Outcome
+from boda.invoke.concurrency import too_many
+from boda.services.lambda_ import Options, Quotas
+from support.lambda_world import World, world
+from support.wire import Line, plain, settled, signed
+
+PATH = "/2015-03-31/functions/f/invocations"
+ARN = "arn:aws:lambda:us-east-1:000000000000:function:f"
+QUOTA = 20_000
+ONE = "6b86b273ff34fce19d6b804eff5a3f5747ada4eaa22f1d49c01e52ddb7875b4b"
+GOOD = b'{"a": [1, "\xc3\xa9"]}'
+Sends = Callable[["Stage"], bytes]
+Changes = Callable[["Stage"], Awaitable[Any]]
+
+
+@dataclass
+class Stage:
+    """here: the platform. host: of the function URL. general: requests that went that way."""
+
+    here: World
+    server: HttpServer
+    user: Credential
+    host: str = ""
+    general: list[str] = field(default_factory=list)
+
+    @property
+    def now(self) -> float:
+        return self.here.clock.now()
+
+    @property
+    def root(self) -> Credential:
+        return self.here.key
+
+    def invoke(self, body: bytes = GOOD, path: str = PATH, **others: Any) -> bytes:
+        key = others.pop("key", self.root)
+        return signed(key, path, body, at=others.pop("at", self.now), **others)
+
+    def browse(
+        self, body: bytes | None = None, path: str = "/", method: str = "", **headers: str
+    ) -> bytes:
+        named = {"Host": self.host} | {n.replace("_", "-"): v for n, v in headers.items()}
+        if body is not None:
+            named.setdefault("Content-Length", str(len(body)))
+        method = method or ("POST" if body is not None else "GET")
+        return plain(method, path, named, body or b"")
+
+
+@asynccontextmanager
+async def stage(folder: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Stage]:
+    options = Options(quotas=Quotas(sync_payload_bytes=QUOTA))
+    async with world(folder, clock=ManualClock(), options=options) as here:
+        await here.create("f")
+        made = await here.call("CreateFunctionUrlConfig", FunctionName="f", AuthType="NONE")
+        await allow_everybody(here)
+        server = HttpServer(here.gateway, "127.0.0.1", 0)
+        await server.start()
+        found = Stage(here, server, await user(here))
+        found.host = made["FunctionUrl"].split("/")[2]
+        answer = Gateway.answer
+
+        async def watched(self: Gateway, request: Any, inbound: Any) -> Any:
+            found.general.append(request.path)
+            return await answer(self, request, inbound)
+
+        monkeypatch.setattr(Gateway, "answer", watched)
+        try:
+            yield found
+        finally:
+            await server.stop(5)
+
+
+async def user(here: World) -> Credential:
+    """Somebody who may invoke f because a policy says so."""
+    await here.gateway.call("iam", "CreateUser", {"UserName": "ann"}, here.root)
+    await permit(here, "lambda:InvokeFunction")
+    made = await here.gateway.call("iam", "CreateAccessKey", {"UserName": "ann"}, here.root)
+    credential = here.identity.credential(made["AccessKey"]["AccessKeyId"])
+    assert credential is not None
+    return credential
+
+
+async def permit(here: World, action: str, **condition: Any) -> None:
+    statement = {"Effect": "Allow", "Action": action, "Resource": "*"}
+    if condition:
+        statement["Condition"] = condition
+    document = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    named = {"UserName": "ann", "PolicyName": "p", "PolicyDocument": document}
+    await here.gateway.call("iam", "PutUserPolicy", named, here.root)
+
+
+async def allow_everybody(here: World) -> None:
+    await here.call(
+        "AddPermission",
+        FunctionName="f",
+        StatementId="url",
+        Action="lambda:InvokeFunctionUrl",
+        Principal="*",
+        FunctionUrlAuthType="NONE",
+    )
+
+
+def answers(payload: bytes, error: Any = "", version: str = "$LATEST") -> Changes:
+    async def change(on: Stage) -> None:
+        on.here.invoker.respond = lambda call: Outcome(payload, version, error, tail=b"log")
+
+    return change
+
+
+def raises(error: Exception) -> Changes:
+    def respond(call: Call) -> Outcome:
+        raise error
+
+    async def change(on: Stage) -> None:
+        on.here.invoker.respond = respond
+
+    return change
+
+
+def calls(operation: str, **params: Any) -> Changes:
+    async def change(on: Stage) -> None:
+        await on.here.call(operation, **params)
+
+    return change
+
+
+def edited(old: bytes, new: bytes, **others: Any) -> Sends:
+    """A good request, with something replaced in its bytes."""
+
+    def send(on: Stage) -> bytes:
+        data = on.invoke(**others)
+        assert old in data
+        return data.replace(old, new, 1)
+
+    return send
+
+
+def with_headers(also: tuple[str, ...] = (), body: bytes = GOOD, **headers: str) -> Sends:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return lambda on: on.invoke(body, headers=named, also=also)
+
+
+def resigned(edit: Callable[[str], str]) -> Sends:
+    """A good request, its signature changed."""
+
+    def send(on: Stage) -> bytes:
+        before, found, rest = on.invoke().decode().partition("Signature=")
+        return (before + found + edit(rest[:64]) + rest[64:]).encode()
+
+    return send
+
+
+async def user_loses_the_right(on: Stage) -> None:
+    await permit(on.here, "s3:GetObject")
+
+
+async def user_may_from_here_only(on: Stage) -> None:
+    await permit(on.here, "lambda:InvokeFunction", IpAddress={"aws:SourceIp": "127.0.0.1"})
+
+
+async def key_is_switched_off(on: Stage) -> None:
+    params = {
+        "UserName": "ann",
+        "AccessKeyId": on.user.access_key_id,
+        "Status": "Inactive",
+    }
+    await on.here.gateway.call("iam", "UpdateAccessKey", params, on.here.root)
+
+
+async def draining(on: Stage) -> None:
+    on.here.gateway._traffic.draining = True
+
+
+def hops(count: int) -> str:
+    return f"Root=1-5759e988-bd862e3fe1be46a994272793;Sampled=1;Lineage={count}:12345678:0"
+
+
+DECLARED = "X_Amz_Content_Sha256"
+
+# name: (request, whether it takes the short way, what changes before it is sent)
+INVOKES: dict[str, tuple[Sends, bool, Changes | None]] = {
+    "plain": (lambda on: on.invoke(), True, None),
+    "another body": (lambda on: on.invoke(b"[]"), True, None),
+    "no body": (lambda on: on.invoke(b""), True, None),
+    "no length": (edited(b"Content-Length: 0\r\n", b"", body=b""), True, None),
+    "a body as large as may be": (lambda on: on.invoke(b'"%b"' % (b"x" * 19_998)), True, None),
+    "a body too large": (lambda on: on.invoke(b'"%b"' % (b"x" * 19_999)), False, None),
+    "not JSON": (lambda on: on.invoke(b"{"), False, None),
+    "not UTF-8": (lambda on: on.invoke(b'"\xff"'), False, None),
+    "deep JSON": (lambda on: on.invoke(b"[" * 5000 + b"]" * 5000), False, None),
+    "the user": (lambda on: on.invoke(key=on.user), True, None),
+    "another host": (lambda on: on.invoke(host="LOCALHOST:1"), True, None),
+    "names in lower case": (
+        lambda on: on.invoke().replace(b"Host:", b"host:").replace(b"Authoriz", b"authoriz"),
+        True,
+        None,
+    ),
+    "further headers": (with_headers(User_Agent="sdk/1", Accept="*/*", A="b"), True, None),
+    "further signed headers": (
+        with_headers(("content-type",), Content_Type="application/json"),
+        True,
+        None,
+    ),
+    "kept alive in words": (with_headers(Connection="Keep-Alive"), True, None),
+    "the only connection": (with_headers(Connection="close"), False, None),
+    "two spaces in a value": (with_headers(A="b  c"), False, None),
+    "a value of nothing": (with_headers(A=""), False, None),
+    "a value in UTF-8": (with_headers(A="é"), False, None),
+    "a tab before a value": (edited(b"X-Amz-Date: ", b"X-Amz-Date:\t"), False, None),
+    "no space before a value": (edited(b"X-Amz-Date: ", b"X-Amz-Date:"), False, None),
+    "a space behind a value": (edited(b"Host: 127.0.0.1", b"Host: 127.0.0.1 "), False, None),
+    "a folded line": (edited(b"Host:", b"A: b\r\n c\r\nHost:"), False, None),
+    "a bare line feed": (edited(b"Host:", b"A: b\nHost:"), False, None),
+    "a bare carriage return": (edited(b"Host:", b"A: b\rc\r\nHost:"), False, None),
+    "a zero byte": (edited(b"Host:", b"A: b\0c\r\nHost:"), False, None),
+    "a space in a name": (edited(b"Host:", b"A b: c\r\nHost:"), False, None),
+    "a space before a colon": (edited(b"Host:", b"Host :"), False, None),
+    "a header twice": (edited(b"Host:", b"A: b\r\na: c\r\nHost:"), False, None),
+    "two hosts": (edited(b"Host:", b"host: x\r\nHost:"), False, None),
+    "two authorizations": (edited(b"Host:", b"authorization: x\r\nHost:"), False, None),
+    "two dates": (edited(b"Host:", b"x-amz-date: 1\r\nHost:"), False, None),
+    "no host": (edited(b"Host: 127.0.0.1\r\n", b""), False, None),
+    "no date": (edited(b"X-Amz-Date: 2", b"X-Date: 2"), False, None),
+    "what is no date": (edited(b"X-Amz-Date: 2", b"X-Amz-Date: x"), False, None),
+    "another version of HTTP": (edited(b"HTTP/1.1", b"HTTP/1.0"), False, None),
+    "no version of HTTP": (edited(b"HTTP/1.1", b"HTTP/1.7"), False, None),
+    "a whole address": (edited(b"POST /", b"POST http://127.0.0.1/"), False, None),
+    "another method": (lambda on: on.invoke(method="PUT"), False, None),
+    "a method in lower case": (edited(b"POST", b"post"), False, None),
+    "two spaces in the first line": (edited(b"POST /", b"POST  /"), False, None),
+    "lengths that differ": (edited(b"Host:", b"Content-Length: 1\r\nHost:"), False, None),
+    "a length with a sign": (edited(b"Content-Length: ", b"Content-Length: +"), False, None),
+    "what is no length": (edited(b"Content-Length: 1", b"Content-Length: x"), False, None),
+    "chunked": (
+        lambda on: (
+            on.invoke(b"", headers={"Transfer-Encoding": "chunked"}, payload_hash="0" * 64).replace(
+                b"Content-Length: 0\r\n", b""
+            )
+            + b"0\r\n\r\n"
+        ),
+        False,
+        None,
+    ),
+    "expecting to continue": (with_headers(Expect="100-nothing"), False, None),
+    "wanting an upgrade": (with_headers(Upgrade="h2c"), False, None),
+    "packed": (with_headers(Content_Encoding="gzip"), False, None),
+    "another protocol": (
+        with_headers(Smithy_Protocol="rpc-v2-cbor"),
+        False,
+        None,
+    ),
+    "a target": (with_headers(X_Amz_Target="AWSLambda.Invoke"), False, None),
+    "the body's hash": (
+        lambda on: on.invoke(b"1", headers={"X-Amz-Content-Sha256": ONE}),
+        True,
+        None,
+    ),
+    "another body's hash": (
+        lambda on: on.invoke(b"2", headers={"X-Amz-Content-Sha256": ONE}, payload_hash=ONE),
+        False,
+        None,
+    ),
+    "no hash": (with_headers(X_Amz_Content_Sha256="UNSIGNED-PAYLOAD"), False, None),
+    "no signature": (resigned(lambda made: ""), False, None),
+    "half a signature": (resigned(lambda made: made[:32]), False, None),
+    "another signature": (resigned(lambda made: made[::-1]), False, None),
+    "a loud signature": (resigned(str.upper), False, None),
+    "a longer signature": (resigned(lambda made: made + "0"), False, None),
+    "a signature that is not ASCII": (resigned(lambda made: made[:-1] + "é"), False, None),
+    "another body than signed": (edited(b'"a"', b'"b"'), False, None),
+    "another host than signed": (edited(b"Host: 127.0.0.1", b"Host: 127.0.0.2"), False, None),
+    "another moment than signed": (edited(b"T0000", b"T0001"), False, None),
+    "a moment ago": (lambda on: on.invoke(at=on.now - 299), True, None),
+    "too long ago": (lambda on: on.invoke(at=on.now - 301), False, None),
+    "soon": (lambda on: on.invoke(at=on.now + 299), True, None),
+    "too soon": (lambda on: on.invoke(at=on.now + 301), False, None),
+    "another day's scope": (lambda on: on.invoke(date="20200101"), False, None),
+    "another region": (lambda on: on.invoke(region="eu-west-1"), False, None),
+    "a stranger's key": (
+        lambda on: on.invoke(key=Credential("AKIASTRANGER", "s", on.here.root)),
+        False,
+        None,
+    ),
+    "another's secret": (
+        lambda on: on.invoke(key=Credential(on.root.access_key_id, "s", on.here.root)),
+        False,
+        None,
+    ),
+    "a token too many": (with_headers(X_Amz_Security_Token="t"), False, None),
+    "asked to wait": (with_headers(X_Amz_Invocation_Type="RequestResponse"), True, None),
+    "an event": (with_headers(X_Amz_Invocation_Type="Event"), False, None),
+    "a dry run": (with_headers(X_Amz_Invocation_Type="DryRun"), False, None),
+    "no type": (with_headers(X_Amz_Invocation_Type="Sometimes"), False, None),
+    "with the log": (with_headers(X_Amz_Log_Type="Tail"), False, None),
+    "with a context": (with_headers(X_Amz_Client_Context="e30="), False, None),
+    "with a tenant": (with_headers(X_Amz_Tenant_Id="blue"), False, None),
+    "durable": (with_headers(X_Amz_Durable_Execution_Name="d"), False, None),
+    "a query": (lambda on: on.invoke(query="Qualifier=%24LATEST"), True, None),
+    "an empty query": (edited(b"invocations ", b"invocations? "), False, None),
+    "a fragment": (edited(b"invocations ", b"invocations#a "), False, None),
+    "a path spelled otherwise": (
+        lambda on: on.invoke(path="/2015-03-31/functions/%66/invocations"),
+        True,
+        None,
+    ),
+    "dots in the path": (
+        lambda on: on.invoke(path="/2015-03-31/functions/../functions/f/invocations"),
+        False,
+        None,
+    ),
+    "traced": (with_headers(X_Amzn_Trace_Id=hops(3)), True, None),
+    "not quite in circles": (with_headers(X_Amzn_Trace_Id=hops(15)), True, None),
+    "in circles": (with_headers(X_Amzn_Trace_Id=hops(16)), False, None),
+    "its own failure": (lambda on: on.invoke(), True, answers(b'{"errorType":"E"}', "Unhandled")),
+    "nothing": (lambda on: on.invoke(), True, answers(b"")),
+    "per cent": (lambda on: on.invoke(), True, answers(b'"%b %d %s"', version="7")),
+    "a great answer": (lambda on: on.invoke(), True, answers(b'"' + b"x" * 300_000 + b'"')),
+    "throttled": (
+        lambda on: on.invoke(),
+        True,
+        raises(too_many("ConcurrentInvocationLimitExceeded")),
+    ),
+    "no environment": (
+        lambda on: on.invoke(),
+        True,
+        raises(AwsError("ServiceException", "none", 500, headers={"Connection": "close"})),
+    ),
+    "the platform's fault": (lambda on: on.invoke(), True, raises(RuntimeError("secret"))),
+    "a right that was lost": (lambda on: on.invoke(key=on.user), False, user_loses_the_right),
+    "a right by address": (lambda on: on.invoke(key=on.user), False, user_may_from_here_only),
+    "a key switched off": (lambda on: on.invoke(key=on.user), False, key_is_switched_off),
+    "a function that went": (
+        lambda on: on.invoke(),
+        False,
+        calls("DeleteFunction", FunctionName="f"),
+    ),
+    "a function that changed": (
+        lambda on: on.invoke(),
+        True,
+        calls("UpdateFunctionConfiguration", FunctionName="f", Timeout=9),
+    ),
+    "a function that was never there": (
+        lambda on: on.invoke(path="/2015-03-31/functions/g/invocations"),
+        False,
+        None,
+    ),
+    "a platform that stops": (lambda on: on.invoke(), False, draining),
+}
+
+LEARNED: tuple[Sends, ...] = (
+    lambda on: on.invoke(),
+    lambda on: on.invoke(key=on.user),
+    lambda on: on.invoke(headers={"Content-Type": "application/json"}),
+)
+
+
+async def told(on: Stage, line: Line, data: bytes) -> tuple[bytes, list[Any]]:
+    """The answer, and what the function was called with."""
+    before = len(on.here.invoker.calls)
+    answer = await line.ask(data)
+    if answer.startswith(b"HTTP/1.1 100"):
+        answer += await line.answer()
+    made = [
+        (
+            call.version.revision_id,
+            settled(call.payload),
+            call.invoked_arn,
+            settled(call.trace_id.encode()),
+            (call.client_context, call.tenant, call.tail),
+        )
+        for call in on.here.invoker.calls[before:]
+    ]
+    return settled(answer), made
+
+
+async def compare(
+    on: Stage,
+    monkeypatch: pytest.MonkeyPatch,
+    learned: tuple[Sends, ...],
+    case: tuple[Sends, bool, Changes | None],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    send, brief, change = case
+    for learn in learned:
+        line = await Line.open(on.server.port)
+        for _ in range(3):
+            assert (await line.ask(learn(on))).startswith(b"HTTP/1.1 200 ")
+        line.close()
+    if change is not None:
+        await change(on)
+        await on.here.settle()
+    with monkeypatch.context() as shut:
+        shut.setattr(ShortWay, "begin", lambda *_: False)
+        line = await Line.open(on.server.port)
+        general = await told(on, line, send(on))
+        line.close()
+    on.general.clear()
+    line = await Line.open(on.server.port)
+    short = await told(on, line, send(on))
+    line.close()
+    assert short == general
+    assert on.here.gateway._traffic.running == 0
+    if brief:
+        assert on.general == []
+    elif general[0] and not general[0].startswith(b"HTTP/1.1 400 Bad Request\r\ncontent-type: te"):
+        assert on.general != []
+    logged = [one for one in caplog.records if one.exc_info]
+    assert bool(logged) == any(words in short[0] for words in (b"internal error", b"unknown error"))
+
+
+@pytest.mark.parametrize("name", INVOKES)
+async def test_both_ways_of_an_invoke(
+    name: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with stage(tmp_path, monkeypatch) as on:
+        await compare(on, monkeypatch, LEARNED, INVOKES[name], caplog)
+
+
+def says(status: Any = 200, **members: Any) -> Changes:
+    return answers(json.dumps({"statusCode": status, **members}).encode())
+
+
+def changes_url(**config: Any) -> Changes:
+    return calls("UpdateFunctionUrlConfig", FunctionName="f", **config)
+
+
+JSON = {"Content_Type": "application/json"}
+PNG = base64.b64encode(b"\x89PNG").decode()
+
+# The same for the function URL.
+VISITS: dict[str, tuple[Sends, bool, Changes | None]] = {
+    "plain": (lambda on: on.browse(), True, None),
+    "a path and a query": (lambda on: on.browse(path="/a%20b/c?d=e&f=%2F&d=1"), True, None),
+    "an empty query": (lambda on: on.browse(path="/?"), False, None),
+    "a doubled slash": (lambda on: on.browse(path="//a"), False, None),
+    "strange signs in the path": (lambda on: on.browse(path='/"{}|'), False, None),
+    "JSON": (lambda on: on.browse(GOOD, **JSON), True, None),
+    "text": (lambda on: on.browse('é\n"%b'.encode(), Content_Type="text/plain"), True, None),
+    "text that is none": (lambda on: on.browse(b"\xff", **JSON), False, None),
+    "bytes": (lambda on: on.browse(b"\x00\xff%b", Content_Type="image/png"), True, None),
+    "bytes of no type": (lambda on: on.browse(b"abc"), True, None),
+    "an empty body": (lambda on: on.browse(b"", **JSON), True, None),
+    "a put": (lambda on: on.browse(b"1", method="PUT"), True, None),
+    "a patch": (lambda on: on.browse(b"1", method="PATCH"), True, None),
+    "a delete": (lambda on: on.browse(method="DELETE"), True, None),
+    "a head": (lambda on: on.browse(method="HEAD"), False, None),
+    "options": (lambda on: on.browse(method="OPTIONS"), False, None),
+    "cookies": (lambda on: on.browse(Cookie="a=b; c=%d"), True, None),
+    "an authorization of its own": (lambda on: on.browse(Authorization="Bearer %s"), True, None),
+    "traced": (lambda on: on.browse(X_Amzn_Trace_Id=hops(3)), True, None),
+    "in circles": (lambda on: on.browse(X_Amzn_Trace_Id=hops(16)), False, None),
+    "hop by hop": (lambda on: on.browse(TE="trailers"), False, None),
+    "a header twice": (lambda on: on.browse(A="b", a="c"), False, None),
+    "words that mean to deceive": (lambda on: on.browse(A="boda-trace-id"), False, None),
+    "more words": (lambda on: on.browse(A='"boda-request-id"', B="boda-body", C="%b"), True, None),
+    "another port": (
+        lambda on: on.browse().replace(b".localhost", b".localhost:9000"),
+        True,
+        None,
+    ),
+    "another region": (lambda on: on.browse().replace(b"us-east-1", b"us-east-2"), False, None),
+    "another id": (lambda on: on.browse().replace(b"Host: ", b"Host: a"), False, None),
+    "a body too large": (lambda on: on.browse(b"x" * QUOTA, **JSON), False, None),
+    "an event too large": (lambda on: on.browse(b"x" * (QUOTA - 100), **JSON), False, None),
+    "bytes whose event is too large": (lambda on: on.browse(b"x" * 16_000), False, None),
+    "a status": (lambda on: on.browse(), True, says(201, body="made")),
+    "a status of a string": (lambda on: on.browse(), True, says("404", body="none")),
+    "no content": (lambda on: on.browse(), True, says(204, body="none")),
+    "headers and cookies": (
+        lambda on: on.browse(),
+        True,
+        says(
+            headers={"X-A": "b", "Content-Type": "image/png", "Connection": "close", "N": True},
+            cookies=["a=b", "c=d"],
+            body=PNG,
+            isBase64Encoded=True,
+        ),
+    ),
+    "a value that is not ASCII": (lambda on: on.browse(), True, says(headers={"X-A": "é"})),
+    "a value that is two lines": (lambda on: on.browse(), True, says(headers={"X-A": "b\r\nC: d"})),
+    "a status that is none": (lambda on: on.browse(), True, says(1000)),
+    "what is not JSON": (lambda on: on.browse(), True, answers(b"not json")),
+    "numbers": (lambda on: on.browse(), True, answers(b"[1e400, 12345678901234567890123, 1.10]")),
+    "half a letter": (lambda on: on.browse(), True, answers(b'"\\ud800"')),
+    "a great answer": (lambda on: on.browse(), True, answers(b'"' + b"x" * 300_000 + b'"')),
+    "its own failure": (lambda on: on.browse(), True, answers(b"{}", "Unhandled")),
+    "throttled": (
+        lambda on: on.browse(),
+        True,
+        raises(too_many("ConcurrentInvocationLimitExceeded")),
+    ),
+    "the platform's fault": (lambda on: on.browse(), True, raises(RuntimeError("secret"))),
+    "a right that was lost": (
+        lambda on: on.browse(),
+        False,
+        calls("RemovePermission", FunctionName="f", StatementId="url"),
+    ),
+    "a URL for signed requests": (lambda on: on.browse(), False, changes_url(AuthType="AWS_IAM")),
+    "a URL for other origins": (
+        lambda on: on.browse(Origin="http://a"),
+        False,
+        changes_url(Cors={"AllowOrigins": ["*"]}),
+    ),
+    "a URL that streams": (
+        lambda on: on.browse(),
+        False,
+        changes_url(InvokeMode="RESPONSE_STREAM"),
+    ),
+    "a URL that went": (
+        lambda on: on.browse(),
+        False,
+        calls("DeleteFunctionUrlConfig", FunctionName="f"),
+    ),
+    "a function that went": (
+        lambda on: on.browse(),
+        False,
+        calls("DeleteFunction", FunctionName="f"),
+    ),
+    "a function that changed": (
+        lambda on: on.browse(),
+        True,
+        calls("UpdateFunctionConfiguration", FunctionName="f", Timeout=9),
+    ),
+    "a platform that stops": (lambda on: on.browse(), False, draining),
+}
+
+
+async def a_right_by_address(on: Stage) -> None:
+    """Of everybody, as long as they come from here: such a decision is never kept."""
+    policy = {
+        "Version": "2012-10-17",
+        "Statement": [
+            {
+                "Effect": "Allow",
+                "Principal": "*",
+                "Action": "lambda:InvokeFunctionUrl",
+                "Resource": ARN,
+                "Condition": {"IpAddress": {"aws:SourceIp": "127.0.0.1"}},
+            }
+        ],
+    }
+    on.here.functions.set_policy(ARN, "$LATEST", Policy.parse(policy))
+
+
+VISITS["a right by address"] = (lambda on: on.browse(), False, a_right_by_address)
+
+
+@pytest.mark.parametrize("name", VISITS)
+async def test_both_ways_of_a_function_url(
+    name: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    send, brief, change = VISITS[name]
+    async with stage(tmp_path, monkeypatch) as on:
+
+        async def twice_more(on: Stage) -> None:
+            """Heads are learned when they come again."""
+            for _ in range(2):
+                line = await Line.open(on.server.port)
+                await line.ask(send(on))
+                line.close()
+            if change is not None:
+                await change(on)
+
+        await compare(on, monkeypatch, (lambda on: on.browse(),), (send, brief, twice_more), caplog)
+
+
+@pytest.fixture
+async def on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Stage]:
+    """A stage that has learned the plain requests."""
+    async with stage(tmp_path, monkeypatch) as made:
+        line = await Line.open(made.server.port)
+        for _ in range(2):
+            await line.ask(made.invoke())
+            await line.ask(made.browse())
+        line.close()
+        made.general.clear()
+        made.here.invoker.calls.clear()
+        yield made
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.001)
+
+
+async def test_what_comes_meanwhile_waits_its_turn(on: Stage) -> None:
+    invoker = on.here.invoker
+    held = invoker.held = []
+    line = await Line.open(on.server.port)
+    line.writer.write(on.invoke(b"1"))
+    await until(lambda: len(held) == 1)
+    line.writer.write(on.invoke(b"2"))
+    line.writer.write(on.browse() + on.invoke(b"3"))
+    await asyncio.sleep(0.05)
+    assert len(held) == 1
+    invoker.held = None
+    held[0]()
+    for body in (b"1", b"2", b"", b"3"):
+        assert (await line.answer()).endswith(body)
+    assert [call.payload for call in invoker.calls if len(call.payload) == 1] == [b"1", b"2", b"3"]
+    line.close()
+
+
+async def test_two_requests_in_one_write_are_two(on: Stage) -> None:
+    line = await Line.open(on.server.port)
+    line.writer.write(on.invoke(b"1") + on.invoke(b"2"))
+    assert (await line.answer()).endswith(b"1")
+    assert (await line.answer()).endswith(b"2")
+    assert (await line.ask(on.invoke(b"3"))).endswith(b"3")
+    assert len(on.general) == 2
+    line.close()
+
+
+async def test_a_request_in_pieces_is_one(on: Stage) -> None:
+    line = await Line.open(on.server.port)
+    data = on.invoke()
+    for at in (1, data.find(b"\r\n") + 1, data.find(b"\r\n\r\n") + 3, len(data) - 1):
+        line.writer.write(data[:at])
+        await asyncio.sleep(0.02)
+        assert (await line.ask(data[at:])).endswith(GOOD)
+    assert len(on.here.invoker.calls) == len(on.general) == 4
+    line.close()
+
+
+async def test_a_client_that_leaves_disturbs_nobody(
+    on: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    traffic, held = on.here.gateway._traffic, []
+    on.here.invoker.held = held
+    for request in (on.invoke(), on.browse()):
+        line = await Line.open(on.server.port)
+        line.writer.write(request)
+        await until(lambda: bool(held))
+        line.close()
+        await line.writer.wait_closed()
+        await until(lambda: not on.server._state.connections)
+        assert traffic.running == 1
+        held.pop()()
+        assert traffic.running == 0
+    assert len(on.here.invoker.calls) == 2 and not caplog.records and not on.general
+
+
+async def test_what_runs_is_answered_when_the_platform_stops(on: Stage) -> None:
+    held = on.here.invoker.held = []
+    line = await Line.open(on.server.port)
+    line.writer.write(on.invoke())
+    await until(lambda: bool(held))
+    stopping = asyncio.create_task(on.server.stop(5))
+    await asyncio.sleep(0.01)
+    assert not stopping.done()
+    held.pop()()
+    answer = await line.answer()
+    assert answer.startswith(b"HTTP/1.1 200 ") and b"\r\nconnection: close\r\n\r\n" in answer
+    assert await line.reader.read() == b""
+    assert await stopping is True
+
+
+async def test_only_the_first_answer_counts(on: Stage, caplog: pytest.LogCaptureFixture) -> None:
+    held = on.here.invoker.held = []
+    line = await Line.open(on.server.port)
+    line.writer.write(on.invoke(b"1"))
+    await until(lambda: bool(held))
+    held[0]()
+    held[0]()
+    assert (await line.answer()).endswith(b"1")
+    on.here.invoker.held = None
+    assert (await line.ask(on.invoke(b"2"))).endswith(b"2")
+    assert "answered twice" in caplog.text and on.here.gateway._traffic.running == 0
+    line.close()
+
+
+async def test_what_is_remembered_is_bounded(on: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    for most in ("_MOST_GRANTS", "_MOST_VISITS", "_MOST_SEEN"):
+        monkeypatch.setattr(f"boda.gateway.short.{most}", 8)
+    monkeypatch.setattr("boda.gateway.heads._REMEMBERED_LINES", 8)
+    line = await Line.open(on.server.port)
+    for number in range(30):
+        for _ in range(3):
+            await line.ask(on.browse(path=f"/{number}", A=f"{number}"))
+        assert (await line.ask(on.invoke(headers={"A": f"{number}"}))).startswith(b"HTTP/1.1 200")
+        assert (await line.ask(on.invoke(host=f"h{number}"))).startswith(b"HTTP/1.1 200")
+    short = on.here.gateway.short
+    for kept in (short._visits, short._seen, short._grants, short._places, short._heads._known):
+        assert 0 < len(kept) <= 8
+    line.close()
+
+
+async def test_nothing_is_learned_of_what_was_refused(on: Stage) -> None:
+    short = on.here.gateway.short
+    before = dict(short._grants)
+    line = await Line.open(on.server.port)
+    for number in range(3):
+        forged = on.invoke(host=f"h{number}").replace(b"Signature=", b"Signature=0")
+        assert (await line.ask(forged)).startswith(b"HTTP/1.1 403 ")
+        other = on.invoke(path="/2015-03-31/functions/g/invocations", key=on.user)
+        assert (await line.ask(other)).startswith(b"HTTP/1.1 404 ")
+    assert all(key in before or b"/g/" in key[1] for key in short._grants)
+    line.close()
