@@ -280,6 +280,7 @@ class Platform:
             ids,
             options=lambda_.Options(quotas=settings.quotas),
             provisioner=fleet,
+            snapshotter=fleet,
             count=lambda function, metric: recorder.metric(
                 function.account,
                 function.region,

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from boda.core.errors import AwsError
+from boda.fleet.template import SnapshotFailed
+from boda.fleet.templates import not_regenerated, restore_failed, restore_timed_out
 from boda.fleet.throttles import too_many
 from boda.gateway.models import Models
 from boda.gateway.service import Context
@@ -148,12 +150,36 @@ async def _(here: World) -> AwsError:
     return await here.error("Invoke", FunctionName="snapped:1")
 
 
-@provokes("TooManyRequestsException")
-async def _(here: World) -> AwsError:
+def _raises(here: World, error: AwsError) -> None:
+    """The invoke path answers every call with it."""
+
     def respond(call: Any) -> Outcome:
-        raise too_many("ConcurrentInvocationLimitExceeded")
+        raise error
 
     here.invoker.respond = respond
+
+
+@provokes("SnapStartException")
+async def _(here: World) -> AwsError:
+    _raises(here, restore_failed())
+    return await here.error("Invoke", FunctionName="f")
+
+
+@provokes("SnapStartTimeoutException")
+async def _(here: World) -> AwsError:
+    _raises(here, restore_timed_out())
+    return await here.error("Invoke", FunctionName="f")
+
+
+@provokes("SnapStartRegenerationFailureException")
+async def _(here: World) -> AwsError:
+    _raises(here, not_regenerated(SnapshotFailed("init")))
+    return await here.error("Invoke", FunctionName="f")
+
+
+@provokes("TooManyRequestsException")
+async def _(here: World) -> AwsError:
+    _raises(here, too_many("ConcurrentInvocationLimitExceeded"))
     return await here.error("Invoke", FunctionName="f")
 
 
@@ -176,7 +202,6 @@ _DURABLE = "Durable executions are not implemented; their operations answer 501.
 _CAPACITY = "Capacity providers are not implemented; their operations answer 501."
 _KMS = "There is no key service here, and nothing is encrypted with a caller's keys."
 _EFS = "File systems cannot be mounted here, which is one exception for all: EFSMountFailure."
-_SNAP = "Snapshots are not taken yet; versions with SnapStart initialise like any others."
 _RUNTIME = "Runtimes of one's own are not implemented."
 UNPROVOKED = {
     "AliasLimitExceededException": "AWS does not say how many aliases a function may have.",
@@ -214,9 +239,6 @@ UNPROVOKED = {
     "S3FilesMountTimeoutException": _EFS,
     "SerializedRequestEntityTooLargeException": "The payload's own limit is reached first.",
     "ServiceQuotaExceededException": "Each quota that an invoke meets has its own exception.",
-    "SnapStartException": _SNAP,
-    "SnapStartRegenerationFailureException": _SNAP,
-    "SnapStartTimeoutException": _SNAP,
     "SubnetIPAddressLimitReachedException": _VPC,
     "UnsupportedMediaTypeException": "A payload is looked at, whatever its content type says.",
 }

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from boda.core.clock import Clock
+from boda.runtime import frames
 from boda.runtime.function import FunctionVersion, LogSettings
 from boda.sandbox.contract import Exit, SandboxError, SandboxSpec, Usage
 from boda.telemetry.contract import Metered, StreamKey
@@ -102,6 +103,12 @@ class Guest:
     def ready(self) -> None:
         self.frame(2, b"")
 
+    def snapshotted(self) -> None:
+        """Init and the before-snapshot hooks are done; the image is complete."""
+        self.frame(frames.SNAPSHOTTED, b"")
+        self.sandbox.snapshotted = True
+        self.exit(0)
+
     def respond(self, invoked: Invoked | bytes, payload: bytes = b"null") -> None:
         self.frame(3, (invoked if isinstance(invoked, bytes) else invoked.id) + payload)
 
@@ -135,7 +142,9 @@ class Guest:
 
 
 class FakeSandbox:
-    def __init__(self, owner: FakeSandboxes, spec: SandboxSpec) -> None:
+    def __init__(
+        self, owner: FakeSandboxes, spec: SandboxSpec, template: FakeSandbox | None = None
+    ) -> None:
         self.owner = owner
         self.spec = spec
         self.pid = 4711
@@ -151,6 +160,8 @@ class FakeSandbox:
         self.runtime_api = socket.create_server(("127.0.0.1", 0))
         self.runtime_api.setblocking(False)
         self.endpoint = socket.create_server(("127.0.0.1", 0))
+        self.template = template
+        self.snapshotted = False
         self._begin()
 
     def _begin(self) -> None:
@@ -164,7 +175,12 @@ class FakeSandbox:
         self._exit: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
         self.guest = Guest(self, theirs, console, log)
         self.owner.guests.append(self.guest)
-        self.owner.init(self.guest)
+        if self.spec.template:
+            self.owner.snapshot(self.guest)
+        elif self.template is not None:
+            self.owner.restore(self.guest)
+        else:
+            self.owner.init(self.guest)
 
     def _close_ends(self) -> None:
         self.channel.close()
@@ -230,19 +246,31 @@ def init_well(guest: Guest) -> None:
     guest.ready()
 
 
+def snapshot_well(guest: Guest) -> None:
+    guest.snapshotted()
+
+
 def echo(guest: Guest, invoked: Invoked) -> None:
     guest.respond(invoked, invoked.payload)
 
 
 class FakeSandboxes:
-    """``init`` and ``handle`` are the script; tests replace them."""
+    """``init`` and ``handle`` are the script; tests replace them.
+
+    ``snapshot`` is a template's script, ``restore`` that of what is forked from one.
+    """
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
         self.made: list[FakeSandbox] = []
         self.guests: list[Guest] = []
         self.init: Callable[[Guest], None] = init_well
+        self.snapshot: Callable[[Guest], None] = snapshot_well
+        self.restore: Callable[[Guest], None] = init_well
         self.handle: Callable[[Guest, Invoked], None] = echo
+        self.can_fork = True
+        self.fail_forks = 0
+        self.fork_gate: asyncio.Event | None = None
         self.fail_starts = 0
         self.fail_restarts = False
         self.start_gate: asyncio.Event | None = None
@@ -267,10 +295,18 @@ class FakeSandboxes:
     ) -> None:
         pass
 
-    can_fork = False
-
-    async def fork(self, template: object, spec: SandboxSpec) -> FakeSandbox:
-        raise SandboxError("templates are not available on this machine")
+    async def fork(self, template: FakeSandbox, spec: SandboxSpec) -> FakeSandbox:
+        """Of a template that has been snapshotted, and is not destroyed."""
+        await asyncio.sleep(0)
+        if self.fork_gate is not None:
+            await self.fork_gate.wait()
+        assert template.spec.code_dir == spec.code_dir and not spec.template
+        if self.fail_forks or template.destroyed or not template.snapshotted:
+            self.fail_forks = max(0, self.fail_forks - 1)
+            raise SandboxError("it cannot be forked")
+        sandbox = FakeSandbox(self, spec, template)
+        self.made.append(sandbox)
+        return sandbox
 
     async def close(self) -> None:
         for sandbox in self.made:

@@ -17,6 +17,7 @@ from boda.core.clock import Clock, ManualClock
 from boda.core.errors import AwsError
 from boda.core.ids import Ids
 from boda.core.principal import Principal
+from boda.fleet.template import SnapshotFailed
 from boda.gateway.authentication import Authenticator
 from boda.gateway.authorization import Authorizer
 from boda.gateway.gateway import Gateway
@@ -96,6 +97,32 @@ class Queue:
         self.accepted.append({"version": version, "payload": payload, **rest})
 
 
+class Snapshotter:
+    """Takes every snapshot at once; ``gate`` holds them up, ``failures`` make them fail."""
+
+    def __init__(self) -> None:
+        self.offered = True
+        self.taken: list[FunctionVersion] = []
+        self.retired: list[FunctionVersion] = []
+        self.failures: list[SnapshotFailed] = []
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    def offers_snapshots(self) -> bool:
+        return self.offered
+
+    async def snapshot(self, version: FunctionVersion) -> None:
+        self.taken.append(version)
+        await self.gate.wait()
+        if version in self.retired:
+            raise SnapshotFailed("dropped")
+        if self.failures:
+            raise self.failures.pop(0)
+
+    def retire(self, version: FunctionVersion) -> None:
+        self.retired.append(version)
+
+
 class Objects:
     """Objects by (bucket, key)."""
 
@@ -136,6 +163,7 @@ class World:
     invoker: Invoker = field(default_factory=Invoker)
     queue: Queue = field(default_factory=Queue)
     objects: Objects = field(default_factory=Objects)
+    snapshotter: Snapshotter = field(default_factory=Snapshotter)
 
     async def call(
         self, operation: str, principal: Principal | None = None, /, **params: Any
@@ -182,6 +210,7 @@ async def world(
     clock: Clock | None = None,
     options: lambda_.Options | None = None,
     runnable: Callable[[str], bool] = lambda runtime: True,
+    snapshotter: Snapshotter | None = None,
     **others: Any,
 ) -> AsyncIterator[World]:
     """others: further arguments of ``lambda_.build``."""
@@ -194,6 +223,7 @@ async def world(
         credential = await identity.ensure_root()
         functions, concurrency = Functions(), Concurrency()
         roles, invoker, queue, objects = Roles(), Invoker(), Queue(), Objects()
+        snapshotter = snapshotter or Snapshotter()
         service = lambda_.build(
             database,
             folder / "code",
@@ -207,6 +237,7 @@ async def world(
             clock,
             ids,
             options=options,
+            snapshotter=snapshotter,
             **others,
         )
         await service.load()
@@ -237,6 +268,7 @@ async def world(
             invoker,
             queue,
             objects,
+            snapshotter,
         )
         await service.stop()
     finally:

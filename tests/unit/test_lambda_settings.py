@@ -263,7 +263,6 @@ async def test_images_and_packages_are_not_mixed(here: World) -> None:
 @pytest.mark.parametrize(
     ("params", "words"),
     [
-        ({"Runtime": "python3.11"}, "python3.11"),
         ({"Runtime": "nodejs22.x"}, "nodejs22.x"),
         ({"Runtime": "provided.al2023"}, "provided.al2023"),
         ({"EphemeralStorage": {"Size": 513}}, "EphemeralStorage larger than 512 MB"),
@@ -289,7 +288,7 @@ async def test_what_snap_start_does_not_go_with(
 
 
 @pytest.mark.parametrize(
-    "runtime", ["java11", "java17", "java21", "java25", "python3.12", "python3.13", "python3.14",
+    "runtime", ["java11", "java17", "java21", "java25", "python3.9", "python3.11", "python3.14",
                 "dotnet8", "dotnet10"]
 )  # fmt: skip
 async def test_snap_start_is_for_the_runtimes_that_have_it(here: World, runtime: str) -> None:

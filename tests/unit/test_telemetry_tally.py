@@ -78,3 +78,12 @@ def test_what_ran_on_provisioned_concurrency_and_what_spilled_over() -> None:
     assert found(counted, "ProvisionedConcurrencyInvocations") == [(7200, 2, 2, 1, 1)]
     assert found(counted, "ProvisionedConcurrencySpilloverInvocations") == [(7200, 1, 1, 1, 1)]
     assert found(tally([ran()]), "ProvisionedConcurrencySpilloverInvocations") == []
+
+
+def test_an_init_for_a_snapshot_is_billed_and_is_no_request() -> None:
+    init = ran(1, invoked_arn="", duration_ms=0.0, init_ms=99.5, billed_ms=100)
+    counted = tally([init, ran(1)])
+    ((_, total),) = counted.sums.items()
+    assert (total.requests, total.errors, total.billed_ms, total.init_us) == (1, 0, 101, 99_700)
+    assert found(counted, "Duration") == [(7200, 1, 0.1, 0.1, 0.1)]
+    assert tally([init]).minutes == {}

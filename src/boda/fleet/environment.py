@@ -30,13 +30,15 @@ from boda.fleet.exits import (
 )
 from boda.fleet.lifecycle import AVAILABLE, State, move
 from boda.fleet.output import Output
-from boda.fleet.reports import Figures, Phase, Reports, Status, stream_name
+from boda.fleet.reports import Figures, Phase, Reports, Restored, Status, stream_name
 from boda.fleet.surroundings import Closable, Snapshot, Surroundings
+from boda.fleet.templates import Templates, restore_failed, restore_timed_out
 from boda.fleet.variables import variables
 from boda.runtime.api import RuntimeApi
 from boda.runtime.call import Call, Outcome
+from boda.runtime.credentials import ContainerCredentials
 from boda.runtime.frames import Invocation
-from boda.runtime.function import FunctionVersion
+from boda.runtime.function import FunctionVersion, Initialization
 from boda.runtime.session import RESPONSE_TOO_LARGE, Session, too_large_body
 from boda.runtime.stream import Joined, Sink, Source
 from boda.sandbox.contract import Sandbox, SandboxError, SandboxSpec
@@ -70,6 +72,8 @@ class Environment:
     """See the module. ``start`` once; then ``run`` whenever it is available.
 
     provisioned: kept whether or not calls need it. initialised: its runtime was ready once.
+    templates: given where it is to be forked from its version's template; such a one is not reset
+    after a failure, since another is forked as fast.
     """
 
     def __init__(
@@ -80,10 +84,16 @@ class Environment:
         tenant: str,
         *,
         provisioned: bool = False,
+        templates: Templates | None = None,
     ) -> None:
         self.provisioned = provisioned
         self.initialised = False
-        self._initialization = "provisioned-concurrency" if provisioned else "on-demand"
+        self._templates = templates
+        self._initialization: Initialization = "on-demand"
+        if templates is not None:
+            self._initialization = "snap-start"
+        elif provisioned:
+            self._initialization = "provisioned-concurrency"
         self.id = around.ids.hex(32)
         self.version = version
         self.tenant = tenant
@@ -99,7 +109,7 @@ class Environment:
         self._born = around.clock.monotonic()
         self._loop = asyncio.get_running_loop()
         self._stream = stream_name(version, around.clock.now(), self.id)
-        self._reports = Reports(version)
+        self._reports = Reports(version, "on-demand" if templates is None else "snap-start")
         key = StreamKey(version.account, version.region, version.log.group, self._stream)
         self._output = Output(key, around.telemetry, around.clock)
         self._deadline = Alarm(around.clock, self._deadline_reached)
@@ -107,6 +117,7 @@ class Environment:
         self._sandbox: Sandbox | None = None
         self._session: Session | None = None
         self._api: RuntimeApi | None = None
+        self._keys: ContainerCredentials | None = None
         self._endpoint: Closable | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._watcher: asyncio.Task[None] | None = None
@@ -117,6 +128,7 @@ class Environment:
         self._invoked_at = 0.0
         self._init_begun_s = 0.0
         self._init_ms: float | None = None
+        self._restored: Restored | None = None
         self._peak_bytes = 0
         self._sampled_s = -math.inf
 
@@ -135,17 +147,20 @@ class Environment:
                 ephemeral_mb=version.ephemeral_mb,
                 environment=self._variables(),
             )
-            sandbox = await around.sandboxes.start(spec)
+            if self._templates is None:
+                sandbox = await around.sandboxes.start(spec)
+            else:
+                sandbox = await self._forked(self._templates, spec)
         except SandboxError as error:
             _log.warning("no environment for %s: %s", version.qualified_arn, error)
-            self._die(error)
+            self._not_started(error)
             return
-        except AwsError as error:  # the role does not give its keys
-            self._die(error)
+        except AwsError as error:  # the role does not give its keys, or there is no template
+            self._not_started(error)
             return
         except Exception as error:
             _log.exception("no environment for %s", version.qualified_arn)
-            self._die(error)
+            self._not_started(error)
             return
         if self.state == "dead":
             await sandbox.destroy()
@@ -154,6 +169,11 @@ class Environment:
         self._move("started")
         self._endpoint = around.serve_endpoint(sandbox.endpoint, self.id)
         now = self._clock.now()
+        if self._templates is not None:
+            self._output.write(self._reports.restore_start(now), now)
+            self._deadline.set(self._init_begun_s + around.settings.restore_limit_s)
+            self._listen()
+            return
         self._output.write(self._reports.init_start(now), now)
         # It ran before the platform heard of it.
         self._init_begun_s = min(self._clock.monotonic(), sandbox.began_s)
@@ -163,12 +183,38 @@ class Environment:
         self._deadline.set(self._init_begun_s + limit_s)
         self._listen()
 
+    async def _forked(self, templates: Templates, spec: SandboxSpec) -> Sandbox:
+        """A fork of the version's template; where that one has failed, of a new one."""
+        failed = False
+        while True:
+            template = await templates.lease(self.version, retiring=self.retiring)
+            try:
+                self._init_begun_s = self._clock.monotonic()
+                return await self._around.sandboxes.fork(template.sandbox, spec)
+            except SandboxError as error:
+                template.destroy()
+                if failed or self.state == "dead":
+                    raise
+                failed = True
+                _log.warning("a new template of %s: %s", self.version.qualified_arn, error)
+            finally:
+                templates.release(template)
+
+    def _not_started(self, error: Exception) -> None:
+        if self.state != "dead":
+            self._die(error)
+
     def destroy(self) -> None:
         """End it now, whatever it does; a running invocation fails. Idempotent."""
         if self.state == "dead":
             return
         stopped = AwsError("ServiceException", "The execution environment was stopped.", 500)
         self._abandon(stopped)
+
+    @property
+    def forked(self) -> bool:
+        """Whether it is made of its version's template."""
+        return self._templates is not None
 
     async def destroyed(self) -> None:
         """Return when everything it began has ended."""
@@ -212,6 +258,9 @@ class Environment:
 
     def _variables(self) -> dict[str, str]:
         settings, version = self._around.settings, self.version
+        if self._templates is not None:
+            self._keys = self._around.keys(version)
+            return variables(version, self._stream, self._keys, self._initialization)
         credential = self._around.credentials(version)
         if credential.expires_at is not None:
             margin = settings.credentials_margin_s + version.timeout_s
@@ -227,7 +276,7 @@ class Environment:
         self._session = session
         self._output.attach(sandbox.console, sandbox.log)
         if self._api is None:
-            self._api = RuntimeApi(sandbox.runtime_api, session)
+            self._api = RuntimeApi(sandbox.runtime_api, session, self._keys)
         else:
             self._api.renew(session)
         session.open()
@@ -251,7 +300,9 @@ class Environment:
         self._runtime_ended(error_type, words)
 
     def _runtime_ended(self, error_type: str, words: str) -> None:
-        if self.state in ("init", "resetting"):
+        if self.state == "idle" and self._templates is not None:
+            self._die(None)
+        elif self.state in ("init", "resetting"):
             self._init_failed("error", error_type, None, words)
         elif self.state == "busy":
             if self._call is not None:
@@ -372,7 +423,9 @@ class Environment:
 
     def runtime_ready(self) -> None:
         self.initialised = True
-        if self.state == "init":
+        if self.state == "init" and self._templates is not None:
+            self._restore_done()
+        elif self.state == "init":
             self._deadline.clear()
             self._init_ms = (self._clock.monotonic() - self._init_begun_s) * 1000
             now = self._clock.now()
@@ -454,6 +507,29 @@ class Environment:
 
     # What comes of it
 
+    def _restore_done(self) -> None:
+        self._deadline.clear()
+        ended_s = self._clock.monotonic()
+        restore_ms = (ended_s - self._init_begun_s) * 1000
+        assert self._sandbox is not None
+        own_s = ended_s - min(ended_s, max(self._sandbox.began_s, self._init_begun_s))
+        self._restored = Restored(restore_ms, math.ceil(own_s * 1000))
+        self._output.drain()
+        now = self._clock.now()
+        self._output.write(self._reports.restore_done(now, restore_ms, "success"), now)
+        self._limit_cpu()
+        self._move("ready")
+        self._available()
+
+    def _restore_failed(self, status: Status, error_type: str) -> None:
+        """Nobody could run in what became of it."""
+        took_ms = (self._clock.monotonic() - self._init_begun_s) * 1000
+        self._deafen()
+        kind = "" if status == "timeout" else error_type
+        now = self._clock.now()
+        self._output.write(self._reports.restore_done(now, took_ms, status, kind), now)
+        self._die(restore_timed_out() if status == "timeout" else restore_failed())
+
     def _finish(self) -> None:
         """The runtime waits for the next invocation."""
         self._deadline.clear()
@@ -480,6 +556,9 @@ class Environment:
     def _init_failed(self, status: Status, error_type: str, body: bytes | None, words: str) -> None:
         """Init failed: before any invocation it is tried again inside the first one, inside an
         invocation it is that invocation's error."""
+        if self._templates is not None:
+            self._restore_failed(status, error_type)
+            return
         phase: Phase = "init" if self.state == "init" else "invoke"
         took_ms = (self._clock.monotonic() - self._init_begun_s) * 1000
         self._deadline.clear()
@@ -512,6 +591,9 @@ class Environment:
     def _stop(self) -> None:
         """Let no process of the runtime live on; then the environment can be reset."""
         self._deafen()
+        if self._templates is not None:
+            self._die(None)
+            return
         assert self._sandbox is not None
         self._owner.environment_stopping(self)
         self._spawn(self._stopped(self._sandbox))
@@ -547,9 +629,14 @@ class Environment:
             duration_ms = self.version.timeout_s * 1000.0
         init_ms, self._init_ms = self._init_ms, None
         billed_ms = max(1, math.ceil(duration_ms + (init_ms or 0.0)))
+        restored, self._restored = self._restored, None
+        if restored is not None:
+            billed_ms += restored.billed_ms
         memory_mb = self._memory_mb(ended_s)
         now = self._clock.now()
-        figures = Figures(duration_ms, billed_ms, memory_mb, init_ms, status, error_type, fault)
+        figures = Figures(
+            duration_ms, billed_ms, memory_mb, init_ms, status, error_type, fault, restored
+        )
         output.write(self._reports.end(now, call.request_id, figures), now)
         outcome = Outcome(
             payload,

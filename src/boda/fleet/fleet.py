@@ -26,9 +26,11 @@ from boda.fleet.pool import COULD_NOT_START, Pool, PoolKey, Waiter
 from boda.fleet.room import Room
 from boda.fleet.settings import FleetSettings
 from boda.fleet.surroundings import Closable, Snapshot, Surroundings
+from boda.fleet.template import SnapshotFailed, Template
+from boda.fleet.templates import Templates
 from boda.fleet.throttles import too_many
 from boda.fleet.variables import RoleCredential
-from boda.runtime.function import FunctionVersion
+from boda.runtime.function import FunctionVersion, VersionKey
 from boda.sandbox.contract import Sandboxes
 from boda.telemetry.contract import Telemetry
 
@@ -80,6 +82,8 @@ class Fleet:
         self._live: dict[str, Environment] = {}
         # Idle ones that may go, the longest idle first.
         self._idle: OrderedDict[Environment, None] = OrderedDict()
+        self._templates = Templates(self._around, self)
+        self._snapshotting: set[VersionKey] = set()
         self._hungry = Hungry()
         self._leaving = 0
         self._feeding = False
@@ -184,13 +188,66 @@ class Fleet:
             environment.destroy()  # and make another one: its init may go well now
         self._want(pool)
 
+    # For SnapStart
+
+    def offers_snapshots(self) -> bool:
+        """Whether environments of versions with SnapStart are forked from a template here."""
+        return self._around.sandboxes.can_fork
+
+    async def snapshot(self, version: FunctionVersion) -> None:
+        """Run the init of a version in a template; return when it can be forked, SnapshotFailed.
+
+        Waits while the machine has no room for it; ``retire`` ends that too.
+        """
+        key = version.key
+        self._snapshotting.add(key)
+        try:
+            while not self._closing and key in self._snapshotting:
+                if self._templates.has(key) or self._has_room_for_template(version):
+                    self._begin_sweeping()
+                    await self._templates.want(version).ready()
+                    return
+                victim = self._evict_one()
+                if victim is None:
+                    await self._clock.sleep(self._settings.room_again_s)
+                else:
+                    await victim.destroyed()  # before it is gone its memory is not back
+            raise SnapshotFailed("dropped")
+        finally:
+            self._snapshotting.discard(key)
+
+    def _has_room_for_template(self, version: FunctionVersion) -> bool:
+        there = len(self._live) + self._templates.count
+        return self._room.fits(there, self._expected_mb(version), self._clock.monotonic())
+
+    # Owner of templates
+
+    def template_begins(self, template: Template) -> None:
+        self._room.promise(template, self._expected_mb(template.version))
+
+    def template_ready(self, template: Template) -> None:
+        self._room.began(template, self._clock.monotonic())
+
+    def template_dead(self, template: Template) -> None:
+        self._room.left(template)
+        self._leaving += 1
+
+    def template_buried(self) -> None:
+        self._leaving -= 1
+        if self._hungry.size:
+            self._feed()
+
     # For the operator
 
     def environments(self) -> list[Snapshot]:
-        return [environment.snapshot() for environment in list(self._live.values())]
+        """And templates, which are what environments are forked from."""
+        live = [environment.snapshot() for environment in list(self._live.values())]
+        return live + self._templates.snapshots()
 
     def retire(self, version: FunctionVersion) -> None:
         """The version is no longer anybody's: idle environments go now, busy ones when done."""
+        self._snapshotting.discard(version.key)
+        self._templates.retire(version.key)
         for key, pool in list(self._pools.items()):
             if key[0] != version.key:
                 continue
@@ -205,6 +262,7 @@ class Fleet:
     async def close(self, grace_s: float = 0.0) -> None:
         """Take no more, let what runs finish within the grace, then destroy everything."""
         self._closing = True
+        await self._templates.close()
         if self._sweeper is not None:
             self._sweeper.cancel()
             self._sweeper = None
@@ -272,6 +330,8 @@ class Fleet:
         self._live.pop(environment.id, None)
         self._idle.pop(environment, None)
         self._room.left(environment)
+        if environment.forked:
+            self._templates.leave(environment.version.key)
         self._provisioning.discard(environment)
         if environment.tenant:
             self._tenants[environment.version.key[:3]] -= 1
@@ -386,8 +446,16 @@ class Fleet:
         return rate
 
     def _start(self, pool: Pool) -> None:
+        templates = self._templates if self._templates.offers(pool.version) else None
+        if templates is not None:
+            templates.join(pool.version)
         environment = Environment(
-            self._around, self, pool.version, pool.tenant, provisioned=pool.lacking > 0
+            self._around,
+            self,
+            pool.version,
+            pool.tenant,
+            provisioned=pool.lacking > 0,
+            templates=templates,
         )
         environment.retiring = pool.retired
         self._live[environment.id] = environment
@@ -404,20 +472,37 @@ class Fleet:
 
     def _needs_mb(self, pool: Pool) -> int:
         """What one more environment is expected to need: what others of the pool have shown."""
-        seen = pool.peak_bytes >> 20 or pool.version.memory_mb // _PART_OF_MEMORY
-        return max(self._settings.start_mb, min(seen, _HALF_OF_MACHINE_MB))
+        return self._expected_mb(pool.version, pool.peak_bytes >> 20)
+
+    def _expected_mb(self, version: FunctionVersion, seen_mb: int = 0) -> int:
+        likely = seen_mb or version.memory_mb // _PART_OF_MEMORY
+        return max(self._settings.start_mb, min(likely, _HALF_OF_MACHINE_MB))
 
     def _has_room(self, pool: Pool) -> bool:
-        return self._room.fits(len(self._live), self._needs_mb(pool), self._clock.monotonic())
+        needs_mb = self._needs_mb(pool)
+        if self._lacks_template(pool):
+            needs_mb += self._expected_mb(pool.version)
+        return self._room.fits(self._beside(pool), needs_mb, self._clock.monotonic())
+
+    def _lacks_template(self, pool: Pool) -> bool:
+        return self._templates.offers(pool.version) and not self._templates.has(pool.version.key)
+
+    def _beside(self, pool: Pool) -> int:
+        """How many there are besides what one more environment of the pool takes; its own
+        template alone is no reason to have it wait."""
+        there = len(self._live) + self._templates.count
+        if there and self._lacks_template(pool):
+            return there + 1
+        return 0 if there == 1 and self._templates.has(pool.version.key) else there
 
     def _make_room(self, pool: Pool) -> bool:
         """Whether there is room, for which what is idle may have had to go. Where that takes a
         moment the pools that wait are looked at again."""
         while not self._has_room(pool):
-            full = len(self._live) >= self._settings.max_environments
+            full = self._beside(pool) >= self._settings.max_environments
             if not full and self._leaving >= min(max(1, pool.wanting), _LEAVING_AT_ONCE):
                 return False  # _buried looks again
-            if self._evict_one() is None:
+            if self._evict_one(pool) is None:
                 if not full and self._look_again is None:
                     self._look_again = self._clock.call_later(_LOOK_AGAIN_S, self._looked_again)
                 return False
@@ -427,12 +512,20 @@ class Fleet:
         self._look_again = None
         self._feed()
 
-    def _evict_one(self) -> Environment | None:
-        """Destroy the environment that has been idle longest."""
-        oldest = next(iter(self._idle), None)
+    def _evict_one(self, pool: Pool | None = None) -> Environment | Template | None:
+        """Destroy the idle environment or the template that was used last before all others.
+        pool: whose own template is needed."""
+        oldest = self._used_least(None if pool is None else pool.version.key)
         if oldest is not None:
             oldest.destroy()
         return oldest
+
+    def _used_least(self, but: VersionKey | None = None) -> Environment | Template | None:
+        environment = next(iter(self._idle), None)
+        template = self._templates.resting(but)
+        if template is None or environment is None:
+            return template or environment
+        return template if template.used_at < environment.idle_since else environment
 
     def _waited_for_room(self, pool: Pool, waiter: Waiter) -> None:
         """A call has waited as long as it may for a full machine."""
@@ -443,6 +536,8 @@ class Fleet:
             return
         settings = self._settings
         left_s = max(0.0, settings.start_limit_s - settings.room_limit_s)
+        if self._templates.offers(pool.version):  # whose template may have to be made again
+            left_s += settings.snapshot_limit_s(pool.version)
         waiter.timer = self._clock.call_later(left_s, self._waited_too_long, pool, waiter)
 
     def _waited_too_long(self, pool: Pool, waiter: Waiter) -> None:
@@ -479,6 +574,7 @@ class Fleet:
         while True:
             await self._clock.sleep(self._room.look_again_s())
             now = self._clock.monotonic()
+            self._templates.sweep(now)
             for environment in list(self._idle):
                 if now - environment.idle_since < settings.idle_s:
                     break
@@ -495,17 +591,21 @@ class Fleet:
                 self._feed()
 
     async def _relieve(self) -> None:
-        """While memory is short, destroy as many of the longest idle as make up for it."""
+        """While memory is short, destroy as many of the longest idle as make up for it, and
+        where none is left, templates that environments were forked from."""
         while (missing_mb := self._room.missing_mb()) > 0:
-            going: list[Environment] = []
-            while missing_mb > 0 and (oldest := next(iter(self._idle), None)) is not None:
+            going: list[Environment | Template] = []
+            while missing_mb > 0:
+                oldest = self._used_least() or self._templates.in_use()
+                if oldest is None:
+                    break
                 missing_mb -= max(1, oldest.memory_mb())
                 oldest.destroy()
                 going.append(oldest)
             if not going:
                 return
-            for environment in going:  # before it is gone its memory is not back
-                await environment.destroyed()
+            for each in going:  # before it is gone its memory is not back
+                await each.destroyed()
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

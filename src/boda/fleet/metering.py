@@ -1,9 +1,12 @@
-"""Metrics of calls that leave no invocation to be metered (namespace ``AWS/Lambda``)."""
+"""What is counted besides invocations: refused calls, and inits that were run for snapshots."""
 
 from __future__ import annotations
 
+import math
+
 from boda.runtime.call import Call
-from boda.telemetry.contract import Telemetry
+from boda.runtime.function import FunctionVersion
+from boda.telemetry.contract import Metered, Telemetry
 from boda.telemetry.tally import NAMESPACE, dimensions, qualifier_in
 
 
@@ -12,6 +15,12 @@ def count(telemetry: Telemetry, call: Call, name: str) -> None:
     version = call.version
     for each in dimensions(version, call.invoked_arn):
         telemetry.metric(version.account, version.region, NAMESPACE, name, 1.0, dict(each))
+
+
+def record_init(telemetry: Telemetry, version: FunctionVersion, init_ms: float, at: float) -> None:
+    """An init for a snapshot: billed like an invocation's time, and no request (AWS Lambda
+    pricing, "SnapStart"). at: epoch seconds."""
+    telemetry.meter(Metered(version, "", "", at, 0.0, init_ms, math.ceil(init_ms), False))
 
 
 def qualifier_of(call: Call) -> str:

@@ -12,11 +12,11 @@ from collections import OrderedDict
 from boda.core.clock import Timer
 from boda.fleet.environment import Environment
 from boda.fleet.lifecycle import AVAILABLE
-from boda.runtime.function import FunctionVersion
+from boda.runtime.function import FunctionVersion, VersionKey
 
 COULD_NOT_START = "The execution environments could not be started."
 
-PoolKey = tuple[tuple[str, str, str, str, str], str]
+PoolKey = tuple[VersionKey, str]
 
 
 class Pool:

@@ -1,4 +1,4 @@
-"""The platform's own log lines: INIT_START, START, END, REPORT, INIT_REPORT. Pure.
+"""The platform's own log lines: INIT_START, RESTORE_START, START, END, REPORT and so on. Pure.
 
 In the Text format they are AWS's tab-separated lines, in the JSON format its ``platform.*``
 records, which the system log level filters (Lambda developer guide,
@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import orjson
 
-from boda.runtime.function import FunctionVersion
+from boda.runtime.function import FunctionVersion, Initialization
 
 Status = Literal["success", "error", "failure", "timeout"]
 Phase = Literal["init", "invoke"]
@@ -27,7 +27,7 @@ _RANKS = {"DEBUG": 0, "INFO": 1, "WARN": 2}
 class Figures:
     """What REPORT tells. init_ms: None on a warm start. fault: the platform saw it fail (an
     exit, a timeout), which the Text format shows as a status; an exception of the handler is
-    shown in its own line only."""
+    shown in its own line only. restored: in the first invocation after a restore."""
 
     duration_ms: float
     billed_ms: int
@@ -36,55 +36,91 @@ class Figures:
     status: Status
     error_type: str = ""
     fault: bool = False
+    restored: Restored | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """How long a restore took, and how much of it is billed: from where the function's own
+    process began (Lambda developer guide, "snapstart-monitoring")."""
+
+    duration_ms: float
+    billed_ms: int
 
 
 class Reports:
     """Lines for one function version. Every method gives the lines to append, perhaps none."""
 
-    def __init__(self, version: FunctionVersion) -> None:
+    def __init__(
+        self, version: FunctionVersion, initialization: Initialization = "on-demand"
+    ) -> None:
         self._version = version
+        self._initialization = initialization
         self._json = version.log.format == "JSON"
         self._rank = _RANKS.get(version.log.system_level or "INFO", 1)
 
     def init_start(self, now_s: float) -> list[str]:
+        kind = {"initializationType": self._initialization, "phase": "init"}
+        return self._begun(now_s, "INIT_START", "platform.initStart", kind)
+
+    def restore_start(self, now_s: float) -> list[str]:
+        return self._begun(now_s, "RESTORE_START", "platform.restoreStart", {})
+
+    def _begun(self, now_s: float, line: str, kind: str, also: dict[str, str]) -> list[str]:
         version = self._version
         name, arn = runtime_version(version.region, version.runtime)
         if not self._json:
-            return [f"INIT_START Runtime Version: {name}\tRuntime Version ARN: {arn}\n"]
-        return self._record(
-            now_s,
-            "INFO",
-            "platform.initStart",
-            {
-                "initializationType": "on-demand",
-                "phase": "init",
-                "runtimeVersion": name,
-                "runtimeVersionArn": arn,
-                "functionName": version.name,
-                "functionVersion": version.version,
-            },
-        )
+            return [f"{line} Runtime Version: {name}\tRuntime Version ARN: {arn}\n"]
+        record = {
+            **also,
+            "runtimeVersion": name,
+            "runtimeVersionArn": arn,
+            "functionName": version.name,
+            "functionVersion": version.version,
+        }
+        return self._record(now_s, "INFO", kind, record)
 
     def init_done(
         self, now_s: float, init_ms: float, phase: Phase, status: Status, error_type: str = ""
     ) -> list[str]:
-        """After init. In the Text format only a failed one has a line."""
+        """After init. In the Text format only one that failed or is for a snapshot has a line."""
         if not self._json:
             if status == "success":
-                return []
+                snapshot = self._initialization == "snap-start"
+                return [f"INIT_REPORT Init Duration: {init_ms:.2f} ms\n"] if snapshot else []
             line = f"INIT_REPORT Init Duration: {init_ms:.2f} ms\tPhase: {phase}\tStatus: {status}"
             return [line + (f"\tError Type: {error_type}" if error_type else "") + "\n"]
         failed = {"errorType": error_type} if error_type else {}
-        common = {"initializationType": "on-demand", "phase": phase, "status": status, **failed}
-        level = "DEBUG" if status == "success" else "WARN"
+        common = {
+            "initializationType": self._initialization, "phase": phase, "status": status, **failed,
+        }  # fmt: skip
+        well = status == "success"
         return [
-            *self._record(now_s, level, "platform.initRuntimeDone", common),
+            *self._record(now_s, _done(well), "platform.initRuntimeDone", common),
             *self._record(
                 now_s,
-                "DEBUG" if status == "success" else "INFO",
+                "DEBUG" if well and self._initialization == "on-demand" else "INFO",
                 "platform.initReport",
                 {**common, "metrics": {"durationMs": round(init_ms, 3)}},
             ),
+        ]
+
+    def restore_done(
+        self, now_s: float, restore_ms: float, status: Status, error_type: str = ""
+    ) -> list[str]:
+        """After a restore, its hooks included (Lambda developer guide,
+        "telemetry-schema-reference")."""
+        if not self._json:
+            line = f"RESTORE_REPORT Restore Duration: {restore_ms:.2f} ms"
+            if status != "success":
+                line += f"\tStatus: {status}"
+            return [line + (f"\tError Type: {error_type}" if error_type else "") + "\n"]
+        well = status == "success"
+        done = {"status": status, **({"errorType": error_type} if error_type else {})}
+        report = {**done, "metrics": {"durationMs": round(restore_ms, 3)}}
+        return [
+            *self._record(now_s, _done(well), "platform.restoreRuntimeDone", done),
+            *self._record(now_s, "INFO" if well else "WARN", "platform.restoreReport", report),
         ]
 
     def start(self, now_s: float, request_id: str) -> list[str]:
@@ -112,12 +148,15 @@ class Reports:
         }
         if figures.init_ms is not None:
             metrics["initDurationMs"] = round(figures.init_ms, 3)
+        if figures.restored is not None:
+            metrics["restoreDurationMs"] = round(figures.restored.duration_ms, 3)
+            metrics["billedRestoreDurationMs"] = figures.restored.billed_ms
         report = {
             "requestId": request_id, "metrics": metrics, "status": figures.status, **failed,
         }  # fmt: skip
         well = figures.status == "success"
         return [
-            *self._record(now_s, "DEBUG" if well else "WARN", "platform.runtimeDone", done),
+            *self._record(now_s, _done(well), "platform.runtimeDone", done),
             *self._record(now_s, "INFO" if well else "WARN", "platform.report", report),
         ]
 
@@ -130,6 +169,11 @@ class Reports:
         )
         if figures.init_ms is not None:
             line += f"Init Duration: {figures.init_ms:.2f} ms\t"
+        if figures.restored is not None:
+            line += (
+                f"Restore Duration: {figures.restored.duration_ms:.2f} ms\t"
+                f"Billed Restore Duration: {figures.restored.billed_ms} ms\t"
+            )
         if figures.status == "timeout":
             line += "Status: timeout"
         elif figures.fault:
@@ -142,6 +186,11 @@ class Reports:
         stamp = datetime.fromtimestamp(now_s, UTC).isoformat(timespec="milliseconds")
         item = {"time": stamp.replace("+00:00", "Z"), "type": kind, "record": record}
         return [orjson.dumps(item).decode() + "\n"]
+
+
+def _done(well: bool) -> str:
+    """The level of a record that says how the runtime fared."""
+    return "DEBUG" if well else "WARN"
 
 
 def runtime_version(region: str, runtime: str) -> tuple[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from boda.fleet.memory import machine_memory_mb
+from boda.runtime.function import FunctionVersion
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,9 +13,12 @@ class FleetSettings:
     """Times in seconds, memory in MiB.
 
     init_limit_s: what init may take before it is given up and tried again inside the first
-        invocation (10 on AWS). provisioned_init_limit_s: the same for provisioned concurrency, or
-        the function's timeout if that is longer. idle_s: how long an environment waits for work
-        before it goes.
+        invocation (10 on AWS). provisioned_init_limit_s: the same for provisioned concurrency and
+        for SnapStart, or the function's timeout if that is longer. restore_limit_s: what forking
+        an environment and its after-restore hooks may take (10 on AWS). idle_s: how long an
+        environment waits for work before it goes.
+    template_idle_s: how long a template is kept after its version's last environment has gone
+        (14 days on AWS, whose snapshots lie on disk).
     freeze_after_s: how long it may keep its CPU after an invocation, so that calls that follow
         closely do not pay for freezing and thawing.
     max_environments: of all functions together. reserve_mb: memory of the machine that new
@@ -31,12 +35,15 @@ class FleetSettings:
         "tenant-isolation-troubleshooting").
     sweep_s: how often idle ones are looked at. credentials_margin_s: an environment is retired so
         long before its role's credentials lapse. provision_again_s: when starting provisioned ones
-        is tried again after it failed.
+        is tried again after it failed. room_again_s: when a published version for whose template
+        there is no room is looked at again.
     """
 
     init_limit_s: float = 10.0
     provisioned_init_limit_s: float = 130.0
+    restore_limit_s: float = 10.0
     idle_s: float = 600.0
+    template_idle_s: float = 3600.0
     freeze_after_s: float = 0.01
     max_environments: int = field(default_factory=lambda: max(16, machine_memory_mb() // 32))
     reserve_mb: int = field(default_factory=lambda: min(512, machine_memory_mb() // 10))
@@ -52,3 +59,9 @@ class FleetSettings:
     sweep_s: float = 5.0
     credentials_margin_s: float = 300.0
     provision_again_s: float = 60.0
+    room_again_s: float = 1.0
+
+    def snapshot_limit_s(self, version: FunctionVersion) -> float:
+        """What the version's init may take in a template (Lambda developer guide,
+        "lambda-runtime-environment")."""
+        return max(self.provisioned_init_limit_s, version.timeout_s)

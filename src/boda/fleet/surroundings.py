@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 from boda.core.clock import Clock
 from boda.core.ids import Ids
 from boda.fleet.settings import FleetSettings
 from boda.fleet.variables import RoleCredential
+from boda.runtime.credentials import LONG_S, ContainerCredentials
 from boda.runtime.function import FunctionVersion
 from boda.sandbox.contract import Sandboxes
 from boda.telemetry.contract import Telemetry
@@ -33,6 +35,16 @@ class Surroundings:
     credentials: Callable[[FunctionVersion], RoleCredential]
     serve_endpoint: Callable[[Any, str], Closable]
     settings: FleetSettings
+
+    def keys(self, version: FunctionVersion, longest_s: float = LONG_S) -> ContainerCredentials:
+        """What a function with SnapStart fetches instead of finding keys in its variables.
+
+        AwsError where its role does not give any.
+        """
+        self.credentials(version)
+        return ContainerCredentials(
+            self.ids.hex(32), partial(self.credentials, version), self.clock.now, longest_s
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from boda.runtime.function import FunctionVersion
+from boda.runtime.credentials import PATH as CREDENTIALS_PATH
+from boda.runtime.credentials import ContainerCredentials
+from boda.runtime.function import FunctionVersion, Initialization
 
 RUNTIME_API_PORT = 9001
 ENDPOINT_PORT = 4566
@@ -30,12 +32,14 @@ class RoleCredential(Protocol):
 def variables(
     version: FunctionVersion,
     stream: str,
-    credential: RoleCredential,
-    initialization: str = "on-demand",
+    keys: RoleCredential | ContainerCredentials,
+    initialization: Initialization = "on-demand",
 ) -> dict[str, str]:
     """Everything the runtime process finds in its environment.
 
-    stream: the log stream's name. initialization: ``on-demand`` or ``provisioned-concurrency``.
+    stream: the log stream's name. keys: themselves, or where they are fetched from. With
+    ``snap-start`` the log group and stream are not told, as on AWS (Lambda developer guide,
+    "snapstart-monitoring"): one init is many environments'.
     """
     runtime = version.runtime
     changeable = {
@@ -65,13 +69,21 @@ def variables(
         "AWS_LAMBDA_INITIALIZATION_TYPE": initialization,
         "AWS_LAMBDA_LOG_GROUP_NAME": version.log.group,
         "AWS_LAMBDA_LOG_STREAM_NAME": stream,
-        "AWS_ACCESS_KEY_ID": credential.access_key_id,
-        "AWS_SECRET_ACCESS_KEY": credential.secret,
-        "AWS_SESSION_TOKEN": credential.session_token,
         "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{RUNTIME_API_PORT}",
         "LAMBDA_TASK_ROOT": "/var/task",
         "LAMBDA_RUNTIME_DIR": "/var/runtime",
     }
+    if initialization == "snap-start":
+        del fixed["AWS_LAMBDA_LOG_GROUP_NAME"], fixed["AWS_LAMBDA_LOG_STREAM_NAME"]
+    if isinstance(keys, ContainerCredentials):
+        fixed["AWS_CONTAINER_CREDENTIALS_FULL_URI"] = (
+            f"http://127.0.0.1:{RUNTIME_API_PORT}{CREDENTIALS_PATH}"
+        )
+        fixed["AWS_CONTAINER_AUTHORIZATION_TOKEN"] = keys.token
+    else:
+        fixed["AWS_ACCESS_KEY_ID"] = keys.access_key_id
+        fixed["AWS_SECRET_ACCESS_KEY"] = keys.secret
+        fixed["AWS_SESSION_TOKEN"] = keys.session_token
     if not runtime.startswith("provided"):
         fixed["AWS_EXECUTION_ENV"] = f"AWS_Lambda_{runtime}"
     if version.log.format == "JSON":

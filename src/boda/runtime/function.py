@@ -6,6 +6,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+Initialization = Literal["on-demand", "provisioned-concurrency", "snap-start"]
+"""What an environment was initialised for (``AWS_LAMBDA_INITIALIZATION_TYPE``)."""
+
+
+VersionKey = tuple[str, str, str, str, str]
+"""Account, region, name, version and revision."""
+
 
 @dataclass(frozen=True, slots=True)
 class LogSettings:
@@ -62,6 +69,6 @@ class FunctionVersion:
         return f"{self.arn}:{self.version}"
 
     @property
-    def key(self) -> tuple[str, str, str, str, str]:
+    def key(self) -> VersionKey:
         """What an environment belongs to, all of its life."""
         return (self.account, self.region, self.name, self.version, self.revision_id)

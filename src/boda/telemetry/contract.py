@@ -39,10 +39,11 @@ class Function(Protocol):
 class Metered(NamedTuple):
     """One invocation, for metering and for the metrics of ``AWS/Lambda``.
 
-    invoked_arn: as the caller named the function, with a qualifier if there was one. at: epoch
-    seconds of the invoke, under which everything counts. init_ms counts into billed_ms as AWS
-    bills it. function_error: True when the function failed. provisioned: whether it ran in an
-    environment of provisioned concurrency; None where its version has none.
+    invoked_arn: as the caller named the function, with a qualifier if there was one; "" for an
+    init that was run for a snapshot, which is billed but is no request. at: epoch seconds of the
+    invoke, under which everything counts. init_ms counts into billed_ms as AWS bills it, and so
+    does what is billed of a restore. function_error: True when the function failed. provisioned:
+    whether it ran in an environment of provisioned concurrency; None where its version has none.
     """
 
     function: Function

@@ -50,7 +50,7 @@ def _count(
 ) -> None:
     function = group[0].function
     _, _, _, _, durations, inits, billed, failed, memory, _ = zip(*group, strict=True)
-    requests, billed_ms = len(group), sum(billed)
+    requests, billed_ms = len(group) if arn else 0, sum(billed)
     sums = Sums(
         requests,
         sum(failed),
@@ -67,6 +67,9 @@ def _count(
         result.sums[hour].add(sums)
     else:
         result.sums[hour] = sums
+
+    if not arn:
+        return
 
     def metric(
         name: str, found: Statistics, dimensions: tuple[tuple[str, str], ...], unit: str = "Count"

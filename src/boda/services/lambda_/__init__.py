@@ -8,7 +8,8 @@ One file per group of operations; a further group is a class with ``@operation``
     core.py         how it changes                      states.py   how it becomes Active
     package.py      zips, taken as hostile              code.py     unpacked code on disk
     answers.py      records as AWS answers them         quotas.py   limits, as data
-    versions.py     publishing                          layer_*.py  layers and their rows
+    versions.py     publishing                          snapshots.py  SnapStart
+    layer_*.py      layers and their rows
 """
 
 from __future__ import annotations
@@ -58,6 +59,7 @@ from boda.services.lambda_.resource_policies import ResourcePolicyOperations
 from boda.services.lambda_.roles import RoleCheck, Roles
 from boda.services.lambda_.runtime_management import RuntimeManagementOperations
 from boda.services.lambda_.shelf import Shelf
+from boda.services.lambda_.snapshots import Snapshots, Snapshotter
 from boda.services.lambda_.sources import Objects, Sources
 from boda.services.lambda_.states import Transitions, in_motion
 from boda.services.lambda_.tags import TagOperations
@@ -124,7 +126,21 @@ class _NoneProvisioned:
         return Provisioned(0, 0)
 
 
+class _NoSnapshots:
+    """Where there is no fleet."""
+
+    def offers_snapshots(self) -> bool:
+        return False
+
+    async def snapshot(self, version: FunctionVersion) -> None:
+        return None
+
+    def retire(self, version: FunctionVersion) -> None:
+        return None
+
+
 _NONE_PROVISIONED = _NoneProvisioned()
+_NO_SNAPSHOTS = _NoSnapshots()
 
 
 def _uncounted(identifier: Identifier, metric: str) -> None:
@@ -167,8 +183,8 @@ class Lambda:
         for function in found:
             for version in list(function.versions.values()):
                 after = await self._settled(version, whole)
-                if after is not version:
-                    function.versions[after.version] = after
+                function.versions[after.version] = after
+                if after.revision_id != version.revision_id or after.state != version.state:
                     moved.append(after)
         if moved:
             await core.database.write(lambda connection: rows.put_versions(connection, moved))
@@ -177,6 +193,10 @@ class Lambda:
         every = (version for function in found for version in function.versions.values())
         self.runtimes = frozenset(version.settings.runtime for version in every)
         await self._beside.load(core, found)
+        for function in found:
+            for version in function.versions.values():
+                if in_motion(version):  # whose snapshot a stop interrupted
+                    self._transitions.begin(version, new=True)
         core.later(self._sweep())
 
     async def stop(self) -> None:
@@ -215,7 +235,8 @@ class Lambda:
         return {sha256 for sha256 in wanted if code.has(sha256)}
 
     async def _settled(self, version: Version, whole: set[str]) -> Version:
-        """The version as it should be after a start."""
+        """The version as it should be after a start. One whose snapshot is not made yet stays
+        Pending."""
         for sha256 in version.packages:
             if sha256 in whole:
                 continue
@@ -226,7 +247,12 @@ class Lambda:
                 _log.error("The code of %s is lost: %s", version.arn, error)
                 lost = Standing("Failed", "The code package is missing.", "InvalidZipFileException")
                 return dataclasses.replace(version, state=lost)
-        return self._transitions.finished(version) if in_motion(version) else version
+        snapshot = self._transitions.snapshots.marked(version)
+        if snapshot != version.snapshot:
+            version = dataclasses.replace(version, snapshot=snapshot)
+        if not in_motion(version) or version.snapshot:
+            return version
+        return self._transitions.finished(version)
 
     def _expose(self, function: Function) -> None:
         core = self._core
@@ -262,6 +288,7 @@ def build(
     options: Options | None = None,
     code_location: Callable[[Context, str], str] | None = None,
     provisioner: Provisioner = _NONE_PROVISIONED,
+    snapshotter: Snapshotter = _NO_SNAPSHOTS,
     count: Callable[[Identifier, str], None] = _uncounted,
 ) -> Lambda:
     """Put the service together; touches no disk.
@@ -271,12 +298,14 @@ def build(
     has a runtime. code_location: makes the address of a package (its digest given) for
     GetFunction; by default a signed path of the endpoint the caller used, which whoever serves
     the site answers with ``verify_code_url`` and ``code_blob``. provisioner: keeps environments
-    initialised. count: counts a metric of a function once.
+    initialised. snapshotter: runs the init of versions with SnapStart. count: counts a
+    metric of a function once.
     """
     chosen = options or Options()
     core = Core(database, functions, reservations, clock, ids, chosen.quotas)
     core.code = CodeStore(code_dir, chosen.quotas, clock, ids, core.refers)
-    transitions = Transitions(core, chosen.update_settle_s)
+    snapshots = Snapshots(core, snapshotter, runnable)
+    transitions = Transitions(core, snapshots, chosen.update_settle_s)
     sources = Sources(core.code, objects)
     layers = Layers(core)
     check = RoleCheck(roles)

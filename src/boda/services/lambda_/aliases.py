@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from boda.gateway.service import Answer, Context, operation
+from boda.services.lambda_ import provisioned
 from boda.services.lambda_.access import on_function
 from boda.services.lambda_.arn_pages import start
 from boda.services.lambda_.core import Core
@@ -132,6 +133,8 @@ class AliasOperations:
                 raise stale_revision()
             alias = dataclasses.replace(alias, revision_id=core.ids.uuid(), **changes)
             _check(function, alias)
+            if name in function.attached.get(provisioned.KIND, {}):
+                provisioned.refuse_snapshotted(function, alias.version, *alias.weights)
             await core.put_alias(function, alias)
             return _answer(function, alias)
 

@@ -10,7 +10,6 @@ import hashlib
 from datetime import UTC, datetime
 from typing import Any
 
-from boda.services.lambda_.identifiers import LATEST
 from boda.services.lambda_.records import Settings, Standing, Version
 from boda.services.lambda_.runtimes import version_arn
 
@@ -50,7 +49,7 @@ def summary(version: Version, *, qualifier: str | None = None) -> dict[str, Any]
         "EphemeralStorage": {"Size": settings.ephemeral_mb},
         "SnapStart": {
             "ApplyOn": settings.snap_start,
-            "OptimizationStatus": "On" if _optimized(version) else "Off",
+            "OptimizationStatus": "On" if version.snapshot else "Off",
         },
         "LoggingConfig": _logging(settings, version.log_group),
     }
@@ -96,11 +95,6 @@ def code(version: Version, location: str) -> dict[str, Any]:
 
 def _if(value: Any, name: str) -> dict[str, Any]:
     return {name: value} if value else {}
-
-
-def _optimized(version: Version) -> bool:
-    """SnapStart takes effect for published versions alone."""
-    return version.settings.snap_start != "None" and version.version != LATEST
 
 
 def _vpc(version: Version) -> dict[str, Any]:

@@ -193,7 +193,7 @@ class ConfigurationOperations:
             update=UPDATING,
             **changes,
         )
-        published = next_version(core, function, latest) if publish else None
+        published = next_version(self._transitions, function, latest) if publish else None
         begun = [latest] if published is None else [latest, published]
         await core.put(function, *begun)
         core.expose(function, latest)

@@ -339,13 +339,14 @@ class Core:
 
     def expose(self, function: Function, version: Version) -> None:
         """Let the invoke path see the version as it is now."""
-        self.hot.put(function.arn, version.version, self._seen(function, version))
+        self.hot.put(function.arn, version.version, self.seen(function, version))
 
     def expose_later(self, function: Function, version: Version) -> None:
         """The same when the invoke path first asks for it."""
-        self.hot.put_later(function.arn, version.version, partial(self._seen, function, version))
+        self.hot.put_later(function.arn, version.version, partial(self.seen, function, version))
 
-    def _seen(self, function: Function, version: Version) -> FunctionVersion:
+    def seen(self, function: Function, version: Version) -> FunctionVersion:
+        """The version as the invoke path and the fleet see it."""
         layers = tuple(self.code.task(layer.sha256) for layer in version.settings.layers)
         return records.hot(function, version, self.code.task(version.code_sha256), layers)
 

@@ -142,7 +142,7 @@ class FunctionOperations:
             function = Function(*identifier.key, versions={LATEST: version}, tags=tags)
             if signing:
                 function.attached[code_signing.KIND] = {LATEST: {"Arn": signing}}
-            published = next_version(core, function, version) if publish else None
+            published = next_version(self._transitions, function, version) if publish else None
             if published is not None:
                 function.versions[published.version] = published
                 function.last_version = int(published.version)

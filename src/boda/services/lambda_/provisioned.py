@@ -110,6 +110,7 @@ class ProvisionedOperations:
         async with core.lock(identifier.key):
             function, named = self._find(identifier)
             version = function.versions[version_of(function, named)]
+            refuse_snapshotted(function, version.version)
             if version.state.state != "Active":
                 raise wrong_state(version.state.state)
             self._refuse_two(function, named)
@@ -241,6 +242,17 @@ def version_of(function: Function, qualifier: str) -> str:
     """The version that a version's number or an alias names."""
     alias = function.aliases.get(qualifier)
     return qualifier if alias is None else alias.version
+
+
+def refuse_snapshotted(function: Function, *versions: str) -> None:
+    """Raises AwsError for versions with SnapStart, which provisioned concurrency does not go
+    together with (Lambda developer guide, "snapstart"; the sentence is not recorded)."""
+    for number in versions:
+        version = function.versions.get(number)
+        if version is not None and number != LATEST and version.settings.snap_start != "None":
+            raise invalid(
+                "Provisioned Concurrency is not supported for SnapStart enabled function versions."
+            )
 
 
 def total(function: Function) -> int:

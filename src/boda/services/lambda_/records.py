@@ -40,8 +40,7 @@ class Settings:
     none ever was; once given, an emptied one is echoed too. file_systems, image_config: as the
     model spells them. kms_key_arn, source_kms_key_arn: kept and echoed; there is no key service
     here, and nothing is encrypted with them.
-    snap_start: ``ApplyOn``. Until environments are forked from snapshots, those of a version with
-    SnapStart are initialised like any others.
+    snap_start: ``ApplyOn``.
     layers: in merge order. image_uri: of a function of an image, else "". tenancy: "" or
     ``PER_TENANT``.
     architecture: stored and echoed as on AWS. Code runs on this machine's own architecture, which
@@ -99,7 +98,8 @@ class Version:
     build_id: changes only with code or settings; environments belong to it.
     code_sha256: hexadecimal. modified_at: epoch seconds. state, update: State and
     LastUpdateStatus with their reasons. origin: of a published version, what it was made of
-    (``fingerprint``); "" for ``$LATEST``.
+    (``fingerprint``); "" for ``$LATEST``. snapshot: whether its init is, or is to be, run once
+    for all its environments; said anew at each start, since it takes what this machine offers.
     """
 
     account: str
@@ -116,6 +116,7 @@ class Version:
     state: Standing = PENDING
     update: Standing = NEVER_UPDATED
     origin: str = ""
+    snapshot: bool = False
 
     @property
     def packages(self) -> tuple[str, ...]:

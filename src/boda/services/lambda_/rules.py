@@ -47,7 +47,8 @@ RESERVED_VARIABLES = frozenset(
 )
 
 
-_SNAP_START = re.compile(r"(java(?!8)|python3\.(?!8$|9$|10$|11$)|dotnet(?!6)).*")
+_SNAP_START = re.compile(r"(java(?!8)|python|dotnet(?!6)).*")
+"""AWS offers it for Python from 3.12 on; here every Python can be forked."""
 _SMALL_MB = 512
 """What /tmp may have with SnapStart."""
 

@@ -2,18 +2,29 @@
 
 The code is unpacked and verified before the create or update is answered, and what was updated
 is what calls run from the answer on. A new function or version is let onto the invoke path when
-it has become Active, at once. An update is seen in progress for ``settle_s`` all the same, because
-it can be on AWS, and a second one meanwhile is refused.
+it has become Active: at once, or with SnapStart when its init has been run. An update is seen in
+progress for ``settle_s`` all the same, because it can be on AWS, and a second one meanwhile is
+refused.
 A move that a crash interrupted is made at the next start.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 
 from boda.core.errors import AwsError
 from boda.services.lambda_.core import Core
-from boda.services.lambda_.records import ACTIVE, PENDING, UPDATED, UPDATING, Function, Version
+from boda.services.lambda_.records import (
+    ACTIVE,
+    PENDING,
+    UPDATED,
+    UPDATING,
+    Function,
+    Standing,
+    Version,
+)
+from boda.services.lambda_.snapshots import Snapshots
 
 _log = logging.getLogger(__name__)
 _AGAIN_S = 1.0
@@ -22,26 +33,31 @@ _AGAIN_S = 1.0
 class Transitions:
     """Moves versions on. settle_s: how long an update is seen in progress."""
 
-    def __init__(self, core: Core, settle_s: float) -> None:
-        self._core = core
+    def __init__(self, core: Core, snapshots: Snapshots, settle_s: float) -> None:
+        self.core = core
+        self.snapshots = snapshots
         self._settle_s = settle_s
 
     def begin(self, version: Version, *, new: bool = False) -> None:
         """Move the version on, later. new: of a function just created, which is not waited with."""
-        self._core.later(self._move(version, 0.0 if new else self._settle_s))
+        self.core.later(self._move(version, 0.0 if new else self._settle_s))
 
-    def finished(self, version: Version) -> Version:
+    def finished(self, version: Version, state: Standing = ACTIVE) -> Version:
         """The version as it is after the move; with a new revision, as recorded."""
-        return self._core.revised(version, state=ACTIVE, update=UPDATED)
+        after = self.core.revised(version, state=state, update=UPDATED)
+        if state != ACTIVE:
+            return dataclasses.replace(after, snapshot=False)
+        return after
 
     async def _move(self, version: Version, delay_s: float) -> None:
-        core = self._core
+        core = self.core
         await core.clock.sleep(delay_s)
-        while not await core.whole(self._finish(version)):
+        state = await self.snapshots.take(version) if version.snapshot else ACTIVE
+        while not await core.whole(self._finish(version, state)):
             await core.clock.sleep(_AGAIN_S)
 
-    async def _finish(self, begun: Version) -> bool:
-        core = self._core
+    async def _finish(self, begun: Version, state: Standing) -> bool:
+        core = self.core
         key = (begun.account, begun.region, begun.name)
         async with core.lock(key):
             function = core.find(key)
@@ -51,11 +67,12 @@ class Transitions:
             if not in_motion(version):
                 return True
             try:
-                await core.put(function, self.finished(version))
+                await core.put(function, self.finished(version, state))
             except AwsError as error:
                 _log.warning("%s stays %s: %s", begun.arn, version.state.state, error.message)
                 return False
-            core.expose(function, function.versions[begun.version])
+            if state == ACTIVE:
+                core.expose(function, function.versions[begun.version])
             return True
 
 

@@ -43,21 +43,24 @@ def unqualified(core: Core, ctx: Context, function_name: str) -> Identifier:
 
 
 def next_version(
-    core: Core, function: Function, latest: Version, description: str | None = None
+    transitions: Transitions, function: Function, latest: Version, description: str | None = None
 ) -> Version | None:
     """What publishing ``latest`` adds; None where the newest version is the same already.
 
     A version of code that has not taken effect is Pending; so is one with SnapStart, as on AWS,
-    where its snapshot is being made then.
+    where its snapshot is being made then. One whose init failed is not answered again: what it
+    failed of may be gone.
     """
+    core = transitions.core
     origin = fingerprint(latest)
     newest = function.versions.get(str(function.last_version))
-    if newest is not None and newest.origin == origin:
+    if newest is not None and newest.origin == origin and newest.state.state != "Failed":
         return None
     settings = latest.settings
     if description is not None:
         settings = dataclasses.replace(settings, description=description)
-    ready = latest.state == ACTIVE and latest.update != UPDATING and settings.snap_start == "None"
+    snapshot = transitions.snapshots.apply(settings)
+    ready = latest.state == ACTIVE and latest.update != UPDATING and not snapshot
     return dataclasses.replace(
         latest,
         version=str(function.last_version + 1),
@@ -67,6 +70,7 @@ def next_version(
         state=ACTIVE if ready else PENDING,
         update=UPDATED if ready else NEVER_UPDATED,
         origin=origin,
+        snapshot=snapshot,
     )
 
 
@@ -115,7 +119,7 @@ class VersionOperations:
                     f"CodeSHA256 ({code_sha256}) is different from current CodeSHA256 in $LATEST "
                     f"({current}). Please try again with the CodeSHA256 in $LATEST."
                 )
-            made = next_version(core, function, latest, description)
+            made = next_version(self._transitions, function, latest, description)
             if made is None:
                 made = function.versions[str(function.last_version)]
             else:
