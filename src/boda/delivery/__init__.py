@@ -47,7 +47,7 @@ __all__ = [
 
 metadata = rows.metadata
 
-_SLOTS = 64
+_SLOTS = 256
 _DEFAULT_RULES = AsyncRules()
 
 
