@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from boda.core.errors import AwsError, PlatformError
 from boda.storage import database as database_module
 from boda.storage.database import Database, driver
+from boda.storage.prepared import Prepared
 
 METADATA = sa.MetaData()
 THINGS = sa.Table(
@@ -162,3 +163,32 @@ async def test_a_full_disk_met_below_sqlalchemy_is_told_as_well(database: Databa
     with pytest.raises(AwsError, match="full"):
         await database.write(lambda c: driver(c).execute(large, ("x" * 100_000,)) and None)
     assert await database.read(names) == []
+
+
+async def test_a_prepared_statement_says_what_sqlalchemy_says(database: Database) -> None:
+    insert = Prepared(sa.insert(THINGS))
+    query = (
+        sa.select(THINGS)
+        .where(THINGS.c.name >= sa.bindparam("from"))
+        .order_by(THINGS.c.name)
+        .limit(2)
+    )
+    find, drop = Prepared(query), Prepared(sa.delete(THINGS).where(THINGS.c.data == "x"))
+    for name in "cab":
+        given = {"name": name, "data": "x" if name == "a" else None}
+        await database.write(lambda c, given=given: insert.run(c, given) and None)
+    expected = await database.read(lambda c: c.execute(query, {"from": "b"}).all())
+    found = await database.read(lambda c: find.run(c, {"from": "b"}).fetchall())
+    assert found == [tuple(row) for row in expected] == [("b", None), ("c", None)]
+    with pytest.raises(KeyError):
+        await database.read(lambda c: find.run(c, {}).fetchall())
+    assert await database.write(lambda c: drop.run(c, {}).rowcount) == 1
+
+
+def test_what_would_need_conversion_cannot_be_prepared() -> None:
+    odd = sa.Table("odd", sa.MetaData(), sa.Column("at", sa.DateTime), sa.Column("n", sa.Integer))
+    with pytest.raises(TypeError):
+        Prepared(sa.insert(odd))
+    with pytest.raises(TypeError):
+        Prepared(sa.select(odd))
+    Prepared(sa.select(odd.c.n))

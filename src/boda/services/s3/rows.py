@@ -15,6 +15,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from boda.storage.prepared import Prepared
+
 metadata = sa.MetaData()
 
 buckets = sa.Table(
@@ -181,9 +183,9 @@ class Part:
 
 
 _BY_KEY = (versions.c.bucket == sa.bindparam("b"), versions.c.key == sa.bindparam("k"))
-_LATEST = sa.select(versions).where(*_BY_KEY).order_by(versions.c.rank).limit(1)
-_NAMED = sa.select(versions).where(*_BY_KEY, versions.c.version_id == sa.bindparam("v"))
-_DROP = sa.delete(versions).where(*_BY_KEY, versions.c.rank == sa.bindparam("r"))
+_LATEST = Prepared(sa.select(versions).where(*_BY_KEY).order_by(versions.c.rank).limit(1))
+_NAMED = Prepared(sa.select(versions).where(*_BY_KEY, versions.c.version_id == sa.bindparam("v")))
+_DROP = Prepared(sa.delete(versions).where(*_BY_KEY, versions.c.rank == sa.bindparam("r")))
 _AT_OR_AFTER = (
     sa.select(versions)
     .where(versions.c.bucket == sa.bindparam("b"), versions.c.key >= sa.bindparam("k"))
@@ -196,11 +198,12 @@ _REST_OF_KEY = (
     .order_by(versions.c.rank)
     .limit(sa.bindparam("n"))
 )
-_BODY = sa.select(bodies.c.data).where(bodies.c.id == sa.bindparam("i"))
-_DROP_BODY = sa.delete(bodies).where(bodies.c.id == sa.bindparam("i"))
-_INSERT_VERSION = sa.insert(versions)
-_INSERT_BODY = sa.insert(bodies)
-_DISTURB = (
+_BODY = Prepared(sa.select(bodies.c.data).where(bodies.c.id == sa.bindparam("i")))
+_DROP_BODY = Prepared(sa.delete(bodies).where(bodies.c.id == sa.bindparam("i")))
+_INSERT_VERSION = Prepared(sa.insert(versions))
+_INSERT_BODY = Prepared(sa.insert(bodies))
+_INSERT_LETTER = Prepared(sa.insert(outbox))
+_DISTURB = Prepared(
     sa.update(uploads)
     .where(uploads.c.bucket == sa.bindparam("b"), uploads.c.key == sa.bindparam("k"))
     .values(disturbed=True)
@@ -232,18 +235,18 @@ def _version(row: Any) -> Version:
 
 def latest(connection: Connection, bucket: str, key: bytes) -> Version | None:
     """The newest version of a key; it may be a delete marker."""
-    row = connection.execute(_LATEST, {"b": bucket, "k": key}).first()
+    row = _LATEST.run(connection, {"b": bucket, "k": key}).fetchone()
     return None if row is None else _version(row)
 
 
 def named(connection: Connection, bucket: str, key: bytes, version_id: str) -> Version | None:
-    row = connection.execute(_NAMED, {"b": bucket, "k": key, "v": version_id}).first()
+    row = _NAMED.run(connection, {"b": bucket, "k": key, "v": version_id}).fetchone()
     return None if row is None else _version(row)
 
 
 def insert_version(connection: Connection, version: Version) -> None:
-    connection.execute(
-        _INSERT_VERSION,
+    _INSERT_VERSION.run(
+        connection,
         {
             "bucket": version.bucket,
             "key": version.key,
@@ -266,9 +269,9 @@ def insert_version(connection: Connection, version: Version) -> None:
 
 def drop_version(connection: Connection, version: Version) -> None:
     """Remove a version; what held its bytes goes to the trash in the same transaction."""
-    connection.execute(_DROP, {"b": version.bucket, "k": version.key, "r": -version.seq})
+    _DROP.run(connection, {"b": version.bucket, "k": version.key, "r": -version.seq})
     if version.place == IN_ROW:
-        connection.execute(_DROP_BODY, {"i": int(version.content)})
+        _DROP_BODY.run(connection, {"i": int(version.content)})
     elif version.place == IN_BLOB:
         connection.execute(sa.insert(trash), {"content": version.content})
     elif version.place == IN_PARTS:
@@ -309,12 +312,12 @@ def holds_versions(connection: Connection, bucket: str) -> bool:
 
 
 def insert_body(connection: Connection, seq: int, data: bytes) -> None:
-    connection.execute(_INSERT_BODY, {"id": seq, "data": data})
+    _INSERT_BODY.run(connection, {"id": seq, "data": data})
 
 
 def body(connection: Connection, content: str) -> bytes | None:
-    found: bytes | None = connection.execute(_BODY, {"i": int(content)}).scalar()
-    return found
+    row = _BODY.run(connection, {"i": int(content)}).fetchone()
+    return None if row is None else row[0]
 
 
 # Multipart uploads
@@ -399,7 +402,7 @@ def drop_uploads_of(connection: Connection, bucket: str) -> None:
 
 
 def disturb_uploads(connection: Connection, bucket: str, key: bytes) -> None:
-    connection.execute(_DISTURB, {"b": bucket, "k": key})
+    _DISTURB.run(connection, {"b": bucket, "k": key})
 
 
 def put_part(connection: Connection, upload_id: str, part: Part) -> bool:
@@ -551,8 +554,8 @@ class Letter:
 
 
 def insert_letter(connection: Connection, letter: Letter) -> None:
-    connection.execute(
-        sa.insert(outbox),
+    _INSERT_LETTER.run(
+        connection,
         {
             "id": letter.id,
             "target": letter.target,
