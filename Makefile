@@ -30,6 +30,10 @@ lock: setup
 	  ../.venv/bin/pip-compile -q --generate-hashes --allow-unsafe --strip-extras --no-header \
 	  --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
 	  -o $$name.txt $$name.in; done
+	@if command -v npm >/dev/null; then cd bench/peers/node && \
+	  npm install --package-lock-only --omit-lockfile-registry-resolved --ignore-scripts \
+	  --no-audit --no-fund --loglevel=error; \
+	else echo "lock: npm was not found; bench/peers/node/package-lock.json stays as it is"; fi
 
 clean:
 	@rm -rf .venv .demo .bench .mypy_cache .ruff_cache

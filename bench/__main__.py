@@ -25,8 +25,10 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 
 # Each is a module beside this one with ``run(folder) -> dict``, and ``show(report)`` where its
-# figures are better read in a form of their own.
+# figures are better read in a form of their own. What stands under ``failures`` of the figures
+# could not be measured.
 PARTS = (
+    "compare",
     "invoke",
     "stages",
     "cold",
@@ -86,6 +88,8 @@ def _run(module_name: str) -> dict[str, Any]:
         module = importlib.import_module(module_name)
         part["figures"] = module.run(folder)
         getattr(module, "show", show)(part["figures"])
+        if part["figures"].get("failures"):
+            part["failed"] = "without " + ", ".join(part["figures"]["failures"])
     except Exception as error:
         part["failed"] = f"{type(error).__name__}: {error}"
         traceback.print_exc(file=sys.stdout)

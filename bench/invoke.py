@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import json
 import statistics
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 from bench import peers
 from bench.host import Boda
-from bench.load import write_requests
+from bench.load import run_load, write_requests
 from bench.signing import signed
 
 ROUNDS = 5
@@ -59,20 +57,6 @@ def run(folder: Path) -> dict[str, Any]:
                         raise RuntimeError(f"{name} failed: {found['sample_error']}")
                     rows.setdefault((name, connections), []).append(found)
     return _report(rows)
-
-
-def run_load(port: int, connections: int, seconds: float, file: Path) -> dict[str, Any]:
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "bench.load", "127.0.0.1", str(port)),
-            *(str(connections), str(seconds), str(file)),
-        ],
-        capture_output=True,
-        check=True,
-        cwd=peers.ROOT,
-    )
-    answer: dict[str, Any] = json.loads(done.stdout)
-    return answer
 
 
 def _report(rows: dict[tuple[str, int], list[dict[str, Any]]]) -> dict[str, Any]:

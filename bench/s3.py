@@ -15,8 +15,7 @@ from botocore.config import Config
 from botocore.credentials import Credentials
 
 from bench.host import Boda
-from bench.invoke import run_load
-from bench.load import write_requests
+from bench.load import run_load, write_requests
 from bench.memory import pss
 from bench.signing import signed
 

@@ -19,8 +19,7 @@ import uvloop
 
 from bench import peers
 from bench.host import TRUST, package
-from bench.invoke import run_load
-from bench.load import write_requests
+from bench.load import run_load, write_requests
 from bench.signing import signed
 from boda.app import Platform, Settings
 from boda.core.principal import root_of
