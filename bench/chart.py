@@ -1,7 +1,7 @@
 """The comparison as a picture: ``python -m bench.chart`` draws docs/peers.svg.
 
 Plain SVG with a ground of its own, so that it reads on any page, in light and in dark; no script,
-no font but the reader's. Three panels share their rows, one server each, boda's in colour.
+no font but the reader's. Four panels share their rows, one server each, boda's in colour.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 
-WIDTH = 940
+WIDTH = 984
 ROW = 28
 TOP = 92
 NAMES = 260
-PANEL = 146
-VALUE = 66  # room for a value beside a bar
+PANEL = 110
+VALUE = 60  # room for a value beside a bar
 MARGIN = 16
 
 STYLE = """
@@ -67,14 +67,21 @@ PANELS = (
     ),
     Panel(
         "Warm, 1 connection",
-        "median, ms",
+        "ms",
         "less is better",
         lambda one: float(one["x1"]["p50_ms"]),
         lambda value: f"{value:.2f}",
     ),
     Panel(
+        "Server's CPU per request",
+        "µs",
+        "less is better",
+        lambda one: float(one["x16"]["server_cpu_us"]),
+        lambda value: f"{value:,.0f}",
+    ),
+    Panel(
         "Cold start",
-        "ms, log scale",
+        "ms, log",
         "less is better",
         lambda one: float(one["cold_start_ms"]),
         lambda value: f"{value:,.0f}",
