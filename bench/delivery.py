@@ -17,8 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.host import Boda
-from bench.invoke import run_load
-from bench.load import write_requests
+from bench.load import run_load, write_requests
 from bench.signing import signed
 
 CONNECTIONS = 16
@@ -56,6 +55,7 @@ def requests(boda: Boda, folder: Path, function: str, payloads: int = 4000) -> P
             )
             for n in range(payloads)
         ],
+        status=202,
     )
     return file
 
