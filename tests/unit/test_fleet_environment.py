@@ -139,7 +139,7 @@ async def test_handler_error_is_an_outcome(platform):
 
 
 async def test_what_the_guest_is_told(platform):
-    version = function(timeout_s=7)
+    version = function(timeout_s=7, tenant_isolation=True)
     await platform.invoke(
         version, b'{"a":1}', client_context='{"c":1}', trace_id="Root=1", tenant="blue"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 
 import pytest
 
@@ -94,9 +95,10 @@ async def test_environments_are_not_shared_between_versions_or_tenants(platform)
         (function(version="1"), ""),
         (function(revision="2"), ""),
     ):
-        await platform.invoke(version, tenant=tenant)
+        isolated = dataclasses.replace(version, tenant_isolation=bool(tenant))
+        await platform.invoke(isolated, tenant=tenant)
     assert len(platform.sandboxes.made) == 4
-    await platform.invoke(function(), tenant="blue")
+    await platform.invoke(function(tenant_isolation=True), tenant="blue")
     assert len(platform.sandboxes.made) == 4
 
 

@@ -133,3 +133,17 @@ async def test_an_environment_that_is_destroyed_tells_its_caller_once(platform):
     ((outcome, error),) = ends.heard
     assert outcome is None and isinstance(error, AwsError) and error.status == 500
     assert platform.concurrency.running(*PLACE) == 0
+
+
+async def test_no_call_reaches_a_function_without_the_tenant_it_asks_for(platform):
+    """Whichever way it came: it neither runs nor makes an environment."""
+    for tenant, isolated in (("", True), ("blue", False)):
+        ends = Ends()
+        version = function(tenant_isolation=isolated)
+        call = Call(version, b"{}", "id", version.arn, tenant=tenant)
+        platform.invoker.begin(call, ends)
+        ((outcome, error),) = ends.heard
+        assert outcome is None and isinstance(error, AwsError)
+        assert (error.code, error.status) == ("InvalidParameterValueException", 400)
+    await platform.clock.settle()
+    assert platform.sandboxes.made == [] and platform.concurrency.running(*PLACE) == 0

@@ -326,6 +326,61 @@ async def test_provisioned_concurrency_is_what_the_fleet_has(tmp_path: Path) -> 
         assert here.concurrency.unreserved("000000000000", "us-east-1") == 1000
 
 
+async def test_an_alias_takes_its_provisioned_concurrency_along(tmp_path: Path) -> None:
+    """Lambda developer guide, "provisioned-concurrency"; the words with weights as CloudFormation
+    users report them."""
+    fleet = Fleet()
+    async with world(tmp_path, provisioner=fleet) as here:
+        await here.create("f", Publish=True)
+        for text in ("2", "3"):
+            await here.call("UpdateFunctionConfiguration", FunctionName="f", Description=text)
+            await here.settle()
+            await here.call("PublishVersion", FunctionName="f")
+            await here.settle()
+        live = {"FunctionName": "f", "Name": "live"}
+        await here.call("CreateAlias", **live, FunctionVersion="1")
+        put = {"FunctionName": "f", "Qualifier": "live", "ProvisionedConcurrentExecutions": 2}
+        await here.call("PutProvisionedConcurrencyConfig", **put)
+        weights = {"AdditionalVersionWeights": {"1": 0.9}}
+        await here.call("UpdateAlias", **live, FunctionVersion="2", RoutingConfig=weights)
+        assert fleet.asked == {"1": 0, "2": 2}
+        error = await here.error("PutProvisionedConcurrencyConfig", **put)
+        assert error.message == "Invalid alias configuration for Provisioned Concurrency"
+        await here.call("UpdateAlias", **live, RoutingConfig={})
+        await here.call(
+            "PutProvisionedConcurrencyConfig", **{**put, "ProvisionedConcurrentExecutions": 3}
+        )
+        assert fleet.asked == {"1": 0, "2": 3}
+        other = {**put, "Qualifier": "3", "ProvisionedConcurrentExecutions": 1}
+        await here.call("PutProvisionedConcurrencyConfig", **other)
+        error = await here.error("UpdateAlias", **live, FunctionVersion="3")
+        assert (error.code, error.status) == ("ResourceConflictException", 409)
+        error = await here.error("UpdateAlias", **live, FunctionVersion="$LATEST")
+        assert error.message == "Invalid alias configuration for Provisioned Concurrency"
+        assert fleet.asked == {"1": 0, "2": 3, "3": 1}
+        await here.call("CreateAlias", FunctionName="f", Name="next", FunctionVersion="$LATEST")
+        error = await here.error("PutProvisionedConcurrencyConfig", **{**put, "Qualifier": "next"})
+        assert "unpublished function versions" in error.message
+        await here.call("DeleteFunction", FunctionName="f")
+        assert set(fleet.asked.values()) == {0}
+
+
+async def test_what_does_not_go_together_with_tenants_and_snapshots(here: World) -> None:
+    await here.create("t", Publish=True, TenancyConfig={"TenantIsolationMode": "PER_TENANT"})
+    put = {"Qualifier": "1", "ProvisionedConcurrentExecutions": 1}
+    error = await here.error("PutProvisionedConcurrencyConfig", FunctionName="t", **put)
+    assert "TenancyConfig" in error.message
+    error = await here.error("CreateFunctionUrlConfig", FunctionName="t", AuthType="NONE")
+    assert "TenancyConfig" in error.message
+    source = "arn:aws:sqs:us-east-1:000000000000:q"
+    error = await here.error("CreateEventSourceMapping", FunctionName="t", EventSourceArn=source)
+    assert "TenancyConfig" in error.message
+    await here.create("s", Publish=True, SnapStart={"ApplyOn": "PublishedVersions"})
+    await here.settle()
+    error = await here.error("PutProvisionedConcurrencyConfig", FunctionName="s", **put)
+    assert "SnapStart" in error.message
+
+
 async def test_reserved_and_provisioned_concurrency_agree(here: World) -> None:
     put = {"FunctionName": "f", "Qualifier": "1"}
     await here.call("PutFunctionConcurrency", FunctionName="f", ReservedConcurrentExecutions=2)

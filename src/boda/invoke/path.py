@@ -12,6 +12,7 @@ from boda.fleet.fleet import Fleet
 from boda.fleet.metering import count, qualifier_of
 from boda.invoke.catalogue import Functions
 from boda.invoke.concurrency import Concurrency, Lease
+from boda.invoke.tenancy import wrong_tenancy
 from boda.runtime.call import Call, Outcome
 from boda.telemetry.contract import Metered, Telemetry
 
@@ -64,6 +65,10 @@ class Invoker:
             raise
 
     def _begin(self, call: Call, done: Done) -> _Attempt | None:
+        isolated = call.version.tenant_isolation
+        if isolated != bool(call.tenant):  # whichever way it came
+            done(None, wrong_tenancy(isolated))
+            return None
         try:
             lease = self._lease(call)
         except AwsError as error:

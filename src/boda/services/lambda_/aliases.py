@@ -133,8 +133,7 @@ class AliasOperations:
                 raise stale_revision()
             alias = dataclasses.replace(alias, revision_id=core.ids.uuid(), **changes)
             _check(function, alias)
-            if name in function.attached.get(provisioned.KIND, {}):
-                provisioned.refuse_snapshotted(function, alias.version, *alias.weights)
+            provisioned.refuse_alias(function, alias)
             await core.put_alias(function, alias)
             return _answer(function, alias)
 

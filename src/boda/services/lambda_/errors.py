@@ -90,19 +90,6 @@ def recursive(arn: str, hops: int) -> AwsError:
     )
 
 
-def wrong_tenancy(isolated: bool) -> AwsError:
-    """A call without a tenant where one is asked for, or with one where none is."""
-    if isolated:
-        return invalid(
-            "The invoked function is enabled with tenancy configuration. Add a valid tenant ID in "
-            "your request and try again."
-        )
-    return invalid(
-        "The invoked function is not enabled with tenancy configuration. Remove the tenant ID from "
-        "your request and try again."
-    )
-
-
 def snapshot_not_ready() -> AwsError:
     return AwsError(
         "SnapStartNotReadyException",

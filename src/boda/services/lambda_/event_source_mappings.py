@@ -302,6 +302,10 @@ class EventSourceMappingOperations:
             raise invalid("Function does not exist")
         if not function.names(identifier.qualifier or LATEST):
             raise resource_not_found(f"Function not found: {identifier.named_arn}")
+        if function.latest.settings.tenancy:  # a source's records name no tenant
+            raise invalid(
+                "Event source mappings are not supported for functions with TenancyConfig."
+            )
         return self._named_arn(ctx, function_name)
 
     def _named_arn(self, ctx: Context, function_name: str) -> str:

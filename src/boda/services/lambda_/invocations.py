@@ -17,6 +17,7 @@ from boda.gateway.service import Answer, Body, Context, Need, operation, short_w
 from boda.invoke.call import Call, Outcome
 from boda.invoke.path import Done
 from boda.invoke.streaming import open_stream
+from boda.invoke.tenancy import wrong_tenancy
 from boda.runtime import trace
 from boda.runtime.function import FunctionVersion
 from boda.services.lambda_.access import need
@@ -28,7 +29,6 @@ from boda.services.lambda_.errors import (
     snapshot_not_ready,
     too_large,
     wrong_state,
-    wrong_tenancy,
 )
 from boda.services.lambda_.identifiers import LATEST, Identifier, parse
 from boda.services.lambda_.runtimes import absent_here

@@ -1,7 +1,10 @@
 """Provisioned concurrency: environments of a version that are initialised before calls come.
 
-A config belongs to a version or to an alias; either way the environments are the version's. The
-fleet keeps them and says how many there are; the status of a config is asked of it, never stored.
+A config belongs to a version or to an alias; either way the environments are the version's, and
+an alias that moves takes its config along. While an alias shares calls by weight its config is of
+the version it leads to first and cannot be changed (Lambda developer guide,
+"provisioned-concurrency"). The fleet keeps the environments and says how many there are; the
+status of a config is asked of it, never stored.
 """
 
 from __future__ import annotations
@@ -19,9 +22,15 @@ from boda.services.lambda_.core import Core
 from boda.services.lambda_.errors import conflict, invalid, wrong_state
 from boda.services.lambda_.identifiers import LATEST, Identifier, no_such_qualifier
 from boda.services.lambda_.paging import page
-from boda.services.lambda_.records import Function, Key
+from boda.services.lambda_.records import Alias, Function, Key, Settings
 
 KIND = "provisioned-concurrency"
+_UNPUBLISHED = "Provisioned Concurrency Configs cannot be applied to unpublished function versions."
+_TAKEN = (
+    "Alias can't be used for Provisioned Concurrency configuration on an already Provisioned"
+    " version"
+)
+_ALIAS_IN_TWO = "Invalid alias configuration for Provisioned Concurrency"
 _PUBLISHED_ONLY = "The function resource provided must be an alias or a published version."
 
 
@@ -99,10 +108,7 @@ class ProvisionedOperations:
     ) -> dict[str, Any]:
         identifier = self.core.identify(ctx, function_name, qualifier)
         if identifier.qualifier == LATEST:
-            raise invalid(
-                "Provisioned Concurrency Configs cannot be applied to unpublished function "
-                "versions."
-            )
+            raise invalid(_UNPUBLISHED)
         return await self.core.whole(self._put(identifier, provisioned_concurrent_executions))
 
     async def _put(self, identifier: Identifier, wanted: int) -> dict[str, Any]:
@@ -111,6 +117,7 @@ class ProvisionedOperations:
             function, named = self._find(identifier)
             version = function.versions[version_of(function, named)]
             refuse_snapshotted(function, version.version)
+            _refuse_unfit(function, named, version.settings)
             if version.state.state != "Active":
                 raise wrong_state(version.state.state)
             self._refuse_two(function, named)
@@ -209,10 +216,7 @@ class ProvisionedOperations:
             return
         if named in function.versions:
             raise conflict("Version is pointed by a Provisioned Concurrency alias")
-        raise conflict(
-            "Alias can't be used for Provisioned Concurrency configuration on an already "
-            "Provisioned version"
-        )
+        raise conflict(_TAKEN)
 
     def _leave_enough(self, function: Function, named: str, wanted: int) -> None:
         quotas = self.core.quotas
@@ -236,6 +240,29 @@ class ProvisionedOperations:
                 "UnreservedConcurrentExecution below its minimum value of "
                 f"[{quotas.unreserved_minimum}]."
             )
+
+
+def _refuse_unfit(function: Function, named: str, settings: Settings) -> None:
+    """Raises AwsError where provisioned concurrency does not go together with what there is."""
+    alias = function.aliases.get(named)
+    if alias is not None and alias.version == LATEST:
+        raise invalid(_UNPUBLISHED)
+    if alias is not None and alias.weights:
+        raise invalid(_ALIAS_IN_TWO)
+    if settings.tenancy:
+        raise invalid("ProvisionedConcurrency is not supported for functions with TenancyConfig.")
+
+
+def refuse_alias(function: Function, alias: Alias) -> None:
+    """Raises AwsError unless an alias may lead there with what is provisioned for it."""
+    configs = function.attached.get(KIND, {})
+    if alias.name not in configs:
+        return
+    refuse_snapshotted(function, alias.version, *alias.weights)
+    if alias.version == LATEST:
+        raise invalid(_ALIAS_IN_TWO)
+    if any(version_of(function, other) == alias.version for other in configs.keys() - {alias.name}):
+        raise conflict(_TAKEN)
 
 
 def version_of(function: Function, qualifier: str) -> str:

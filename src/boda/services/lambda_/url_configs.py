@@ -15,7 +15,7 @@ from boda.core.errors import AwsError
 from boda.gateway.service import Answer, Context, operation
 from boda.services.lambda_.access import on_function
 from boda.services.lambda_.core import Core
-from boda.services.lambda_.errors import conflict, resource_not_found
+from boda.services.lambda_.errors import conflict, invalid, resource_not_found
 from boda.services.lambda_.identifiers import LATEST, Identifier
 from boda.services.lambda_.paging import page
 from boda.services.lambda_.records import Function, Key
@@ -88,6 +88,8 @@ class UrlConfigOperations:
             function = core.find(identifier.key)
             if function is None or not function.names(named):
                 raise resource_not_found("Function does not exist")
+            if function.latest.settings.tenancy:  # a URL's callers name no tenant
+                raise invalid("Function URLs are not supported for functions with TenancyConfig.")
             if named in function.attached.get(KIND, {}):
                 raise conflict(
                     "Failed to create function url config for [functionArn = "
