@@ -42,6 +42,7 @@ class Boda:
         self.options = options
         self.process: subprocess.Popen[bytes] | None = None
         self.port = 0
+        self._runtime = ""
         self.log = folder.parent / f"{folder.name}.log"
 
     def __enter__(self) -> Boda:
@@ -149,7 +150,7 @@ class Boda:
         client = self.client("lambda")
         made: dict[str, Any] = client.create_function(
             FunctionName=name,
-            Runtime=settings.pop("Runtime", self.runtime()),
+            Runtime=settings.pop("Runtime", None) or self.runtime(),
             Role=settings.pop("Role", None) or self.role(),
             Handler="lambda_function.lambda_handler",
             Code={"ZipFile": package(source)},
@@ -161,13 +162,16 @@ class Boda:
         return made
 
     def runtime(self) -> str:
-        """The runtime of the newest Python here."""
+        """The runtime of the newest Python here; looked for once."""
+        if self._runtime:
+            return self._runtime
         answer = subprocess.run(
             [sys.executable, "-m", "boda", "runtimes", "--json"], capture_output=True, check=True
         )
         names = [one["Name"] for one in json.loads(answer.stdout)]
         pythons = [one for one in names if one.startswith("python3.")]
-        return max(pythons, key=lambda one: int(one.removeprefix("python3.")))
+        self._runtime = max(pythons, key=lambda one: int(one.removeprefix("python3.")))
+        return self._runtime
 
 
 def package(source: str, module: str = "lambda_function") -> bytes:
