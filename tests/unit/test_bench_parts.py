@@ -100,4 +100,4 @@ def test_an_unknown_name_is_refused_before_anything_runs(
 
 def test_every_part_has_a_module() -> None:
     for name in bench.PARTS:
-        assert (bench.ROOT / "bench" / f"{name}.py").exists(), name
+        assert (bench.ROOT / "bench" / f"{bench.MODULES.get(name, name)}.py").exists(), name
