@@ -330,12 +330,13 @@ async def test_a_zygote_of_another_tier_that_dies_is_replaced(kit: Kit, tmp_path
 
 
 async def spares(kit: Kit) -> list[Init]:
-    """Those that wait, once there are as many as there shall be."""
-    inits = kit.sandboxes._inits
-    async with asyncio.timeout(20):
-        while not any(len(waiting) >= 2 for waiting in inits._waiting.values()):
+    """Those that wait at the bare zygote, once there are as many as there shall be."""
+    async with asyncio.timeout(30):
+        while True:
+            for kind, waiting in kit.sandboxes._inits._waiting.items():
+                if kind.tier == "bare" and len(waiting) >= 2:
+                    return list(waiting)
             await asyncio.sleep(0.01)
-    return [init for waiting in inits._waiting.values() for init in waiting]
 
 
 async def test_an_init_made_ahead_becomes_one_sandbox_and_no_other(kit: Kit) -> None:
@@ -352,11 +353,10 @@ async def test_an_init_made_ahead_becomes_one_sandbox_and_no_other(kit: Kit) -> 
 
 async def test_an_init_made_ahead_that_died_is_passed_over(kit: Kit) -> None:
     await (await kit.start()).destroy()
-    for init in await spares(kit):
+    ahead = await spares(kit)
+    for init in ahead:
         os.kill(init.pid, signal.SIGKILL)
-    while not all(
-        init.gone for waiting in kit.sandboxes._inits._waiting.values() for init in waiting
-    ):
+    while not all(init.gone for init in ahead):
         await asyncio.sleep(0.01)
     sandbox = await kit.start()
     assert await run(sandbox, "answer = 1") == 1
