@@ -32,6 +32,8 @@ PARTS = (
     "invoke",
     "stages",
     "cold",
+    "burst",
+    "idle",
     "memory",
     "s3",
     "async",
