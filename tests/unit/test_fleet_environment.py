@@ -183,7 +183,8 @@ async def test_timeout_stops_the_runtime_and_the_next_call_resets_it(platform):
     assert round(again.duration_ms) == 400  # the suppressed init is part of the invocation
     (sandbox,) = platform.sandboxes.made
     assert sandbox.restarts == 1
-    assert "INIT_REPORT" not in "".join(platform.telemetry.lines())
+    lines = platform.telemetry.lines()
+    assert [line.split()[0] for line in lines] == ["INIT_START", *("START", "END", "REPORT") * 2]
 
 
 async def test_a_call_right_after_a_failure_gets_the_same_sandbox(platform):
@@ -283,7 +284,8 @@ async def test_failed_init_is_tried_again_within_the_call(platform):
         "INIT_REPORT Init Duration: 10.00 ms\tPhase: init\tStatus: error"
         "\tError Type: Runtime.ImportModuleError\n"
     )
-    assert lines[3].startswith("INIT_REPORT Init Duration: 10.00 ms\tPhase: invoke\tStatus: error")
+    assert lines[2].startswith("INIT_REPORT Init Duration: 10.00 ms\tPhase: invoke\tStatus: error")
+    assert [line.split()[0] for line in lines[3:]] == ["START", "END", "REPORT"]
     assert lines[-1].endswith("Status: error\tError Type: Runtime.ImportModuleError\n")
     assert [len(platform.sandboxes.made), platform.sandboxes.made[0].restarts] == [1, 1]
 
@@ -331,6 +333,53 @@ async def test_slow_init_gets_ten_seconds_then_the_functions_timeout(platform):
     platform.sandboxes.init = lambda guest: after(platform, 1, guest.ready)
     await platform.advance(1.5)
     assert (await task).function_error == ""
+
+
+async def test_what_init_inside_a_call_writes_stands_before_its_start(platform):
+    platform.sandboxes.handle = lambda guest, call: guest.exit(1)
+    await platform.invoke(function())
+
+    def init(guest):
+        guest.write("loading\n")
+        guest.ready()
+
+    platform.sandboxes.init = init
+    platform.sandboxes.handle = lambda guest, call: (guest.write("working\n"), guest.respond(call))
+    await platform.invoke(function())
+    lines = platform.telemetry.lines()
+    assert [line.split()[0] for line in lines[4:]] == [
+        "loading", "START", "working", "END", "REPORT",
+    ]  # fmt: skip
+
+
+async def test_a_restart_that_fails_leaves_no_start_behind(platform):
+    platform.sandboxes.handle = lambda guest, call: guest.exit(1)
+    await platform.invoke(function())
+    platform.sandboxes.fail_restarts = True
+    platform.sandboxes.handle = lambda guest, call: guest.respond(call, b"1")
+    assert (await platform.invoke(function())).payload == b"1"
+    assert len(platform.sandboxes.made) == 2
+    starts = [line for line in platform.telemetry.lines() if line.startswith("START")]
+    assert len(starts) == 2, "one per call"
+
+
+async def test_json_tells_of_init_inside_a_call(platform):
+    platform.sandboxes.handle = lambda guest, call: guest.exit(1)
+    version = function(log=LogSettings("/g", "JSON", "INFO", "DEBUG"))
+    await platform.invoke(version)
+    seen = len(platform.telemetry.lines())
+    platform.sandboxes.init = lambda guest: after(platform, 0.2, guest.ready)
+    platform.sandboxes.handle = lambda guest, call: guest.respond(call)
+    task = platform.begin(version)
+    await platform.advance(0.3)
+    await task
+    records = [json.loads(line) for line in platform.telemetry.lines()[seen:]]
+    assert [record["type"].removeprefix("platform.") for record in records] == [
+        "initStart", "initRuntimeDone", "initReport", "start", "runtimeDone", "report",
+    ]  # fmt: skip
+    assert {record["record"]["phase"] for record in records[:3]} == {"invoke"}
+    assert records[2]["record"]["metrics"] == {"durationMs": 200.0}
+    assert "initDurationMs" not in records[-1]["record"]["metrics"]
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 
 import pytest
 
@@ -10,6 +11,7 @@ from boda.core.errors import AwsError
 from boda.fleet.fleet import Provisioned
 from boda.fleet.settings import FleetSettings
 from boda.invoke.concurrency import Concurrency
+from boda.runtime.function import LogSettings
 from support.fake_sandbox import function
 from support.fleet_platform import Platform
 
@@ -200,3 +202,41 @@ def test_releasing_gives_back_to_where_it_was_taken():
     assert leases(concurrency, "$LATEST") == ["shared"]
     concurrency.provision(*PLACE, "a", "1", 0)
     assert concurrency.unreserved(*PLACE) == 2
+
+
+async def test_their_init_is_reported_and_billed_with_the_first_call(platform):
+    platform.sandboxes.init = lambda guest: platform.clock.call_later(0.5, guest.ready)
+    version = function(version="1")
+    platform.fleet.provision(version, 1)
+    await platform.advance(1)
+    assert platform.telemetry.lines()[1:] == ["INIT_REPORT Init Duration: 500.00 ms\n"]
+    outcome = await platform.invoke(version)
+    assert (outcome.init_ms, outcome.billed_ms) == (500.0, 500)
+    assert platform.telemetry.lines()[-1].endswith("Init Duration: 500.00 ms\t\n")
+    assert (await platform.invoke(version)).billed_ms == 1
+
+
+@pytest.mark.parametrize(("timeout_s", "limit_s"), [(3, 130), (900, 900)])
+async def test_their_init_may_take_longer(platform, timeout_s, limit_s):
+    platform.sandboxes.init = lambda guest: None
+    platform.fleet.provision(function(version="1", timeout_s=timeout_s), 1)
+    await platform.advance(limit_s - 0.5)
+    assert len(platform.telemetry.lines()) == 1
+    await platform.advance(1)
+    assert platform.telemetry.lines()[1] == (
+        f"INIT_REPORT Init Duration: {limit_s * 1000:.2f} ms\tPhase: init\tStatus: timeout\n"
+    )
+
+
+@pytest.mark.parametrize("provisioned", [False, True])
+async def test_the_report_of_an_init_has_its_level(platform, provisioned):
+    version = function(version="1", log=LogSettings("/g", "JSON", "INFO", "INFO"))
+    if provisioned:
+        platform.fleet.provision(version, 1)
+        await platform.clock.settle()
+    await platform.invoke(version)
+    records = [json.loads(line) for line in platform.telemetry.lines()]
+    reports = [each["record"] for each in records if each["type"] == "platform.initReport"]
+    assert [each["initializationType"] for each in reports] == (
+        ["provisioned-concurrency"] if provisioned else []
+    )

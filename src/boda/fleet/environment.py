@@ -109,7 +109,7 @@ class Environment:
         self._born = around.clock.monotonic()
         self._loop = asyncio.get_running_loop()
         self._stream = stream_name(version, around.clock.now(), self.id)
-        self._reports = Reports(version, "on-demand" if templates is None else "snap-start")
+        self._reports = Reports(version, self._initialization)
         key = StreamKey(version.account, version.region, version.log.group, self._stream)
         self._output = Output(key, around.telemetry, around.clock)
         self._deadline = Alarm(around.clock, self._deadline_reached)
@@ -360,11 +360,14 @@ class Environment:
             # Before anything is noted of it, so that the function works meanwhile. What it
             # writes is read later, and so stands behind START in any case.
             self._hand_over()
+            self._log_start(self._invoked_at)
         else:
             self._spawn(self._reset())
-        invoked_at = self._invoked_at
-        self._output.write(self._reports.start(invoked_at, call.request_id), invoked_at)
         self._deadline.set(self._begun_s + self.version.timeout_s)
+
+    def _log_start(self, now_s: float) -> None:
+        """Behind an init inside the invocation, as on AWS."""
+        self._output.write(self._reports.start(now_s, self._request_id), now_s)
 
     def _hand_over(self) -> None:
         call, session = self._call, self._session
@@ -401,6 +404,8 @@ class Environment:
         self._peak_bytes, self._sampled_s = 0, -math.inf
         sandbox.reset_peak()
         if self.state == "resetting":
+            now = self._clock.now()
+            self._output.write(self._reports.init_start(now, "invoke"), now)
             self._listen()
 
     def _abandon(self, error: Exception) -> None:
@@ -435,6 +440,11 @@ class Environment:
             self._move("ready")
             self._available()
         elif self.state == "resetting":
+            took_ms = (self._clock.monotonic() - self._init_begun_s) * 1000
+            now = self._clock.now()
+            self._output.drain()
+            self._output.write(self._reports.init_done(now, took_ms, "invoke", "success"), now)
+            self._log_start(now)
             self._limit_cpu()
             self._move("ready")
             self._hand_over()
@@ -568,6 +578,7 @@ class Environment:
         self._output.write(self._reports.init_done(now, took_ms, phase, status, kind), now)
         tell = _nothing
         if self._call is not None:
+            self._log_start(now)
             if body is None:
                 body = error_body(error_type or EXIT_ERROR, self._call.request_id, words)
             tell = self._conclude(status, body, error_type or EXIT_ERROR, True)

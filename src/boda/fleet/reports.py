@@ -59,9 +59,18 @@ class Reports:
         self._json = version.log.format == "JSON"
         self._rank = _RANKS.get(version.log.system_level or "INFO", 1)
 
-    def init_start(self, now_s: float) -> list[str]:
-        kind = {"initializationType": self._initialization, "phase": "init"}
+    def init_start(self, now_s: float, phase: Phase = "init") -> list[str]:
+        """Before init. One inside an invocation, which AWS calls suppressed, has no line in the
+        Text format."""
+        if phase == "invoke" and not self._json:
+            return []
+        kind = {"initializationType": self._initialization, "phase": self._phase(phase)}
         return self._begun(now_s, "INIT_START", "platform.initStart", kind)
+
+    def _phase(self, phase: Phase) -> str:
+        """As records name it (Lambda developer guide, "telemetry-schema-reference")."""
+        snapshot = phase == "init" and self._initialization == "snap-start"
+        return "snap-start" if snapshot else phase
 
     def restore_start(self, now_s: float) -> list[str]:
         return self._begun(now_s, "RESTORE_START", "platform.restoreStart", {})
@@ -83,23 +92,28 @@ class Reports:
     def init_done(
         self, now_s: float, init_ms: float, phase: Phase, status: Status, error_type: str = ""
     ) -> list[str]:
-        """After init. In the Text format only one that failed or is for a snapshot has a line."""
+        """After init. In the Text format only one that failed has a line, or that no call waited
+        for: of provisioned concurrency or for a snapshot (Lambda developer guide,
+        "lambda-runtime-environment")."""
         if not self._json:
             if status == "success":
-                snapshot = self._initialization == "snap-start"
-                return [f"INIT_REPORT Init Duration: {init_ms:.2f} ms\n"] if snapshot else []
+                ahead = phase == "init" and self._initialization != "on-demand"
+                return [f"INIT_REPORT Init Duration: {init_ms:.2f} ms\n"] if ahead else []
             line = f"INIT_REPORT Init Duration: {init_ms:.2f} ms\tPhase: {phase}\tStatus: {status}"
             return [line + (f"\tError Type: {error_type}" if error_type else "") + "\n"]
         failed = {"errorType": error_type} if error_type else {}
         common = {
-            "initializationType": self._initialization, "phase": phase, "status": status, **failed,
-        }  # fmt: skip
+            "initializationType": self._initialization,
+            "phase": self._phase(phase),
+            "status": status,
+            **failed,
+        }
         well = status == "success"
         return [
             *self._record(now_s, _done(well), "platform.initRuntimeDone", common),
             *self._record(
                 now_s,
-                "DEBUG" if well and self._initialization == "on-demand" else "INFO",
+                "DEBUG" if self._initialization == "on-demand" else "INFO",
                 "platform.initReport",
                 {**common, "metrics": {"durationMs": round(init_ms, 3)}},
             ),
