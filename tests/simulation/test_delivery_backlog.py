@@ -14,7 +14,7 @@ from sqlalchemy.engine import Connection
 
 from boda.core.errors import AwsError
 from boda.delivery import queue, rows
-from boda.delivery.lane import FEW
+from boda.delivery.pace import FEW
 from boda.delivery.rows import Event
 from boda.invoke.catalogue import LATEST
 from boda.invoke.concurrency import Concurrency
@@ -194,19 +194,16 @@ async def test_system_errors_of_a_backlog_are_tried_now_and_then(tmp_path: Path)
         assert await here.waiting() == 0
 
 
-async def test_a_function_that_waits_gets_many_at_once_and_a_quick_one_few(tmp_path: Path) -> None:
+async def test_a_function_that_waits_runs_many_at_once(tmp_path: Path) -> None:
     async with running(tmp_path) as here:
-        for number, name in enumerate(("waits", "quick")):
-            here.function(name)
-            fill(here, name, 4_000, lane=number + 1)
-        here.invoker.duration_s = lambda call: 2.0 if call.version.name == "waits" else 0.001
+        here.function("f")
+        fill(here, "f", 4_000)
+        here.invoker.duration_s = lambda call: 2.0
         await here.delivery.start()
-        await here.clock.advance(3)
-        while not here.invoker.running["quick"] and here.invoker.running["waits"] < 32:
-            await here.clock.advance(1)
-        assert here.invoker.most["quick"] <= FEW
+        await here.clock.advance(0)
+        assert here.invoker.most["f"] == FEW
         await here.clock.advance(60)
-        assert here.invoker.most["waits"] == 64
+        assert here.invoker.most["f"] == 64
 
 
 async def test_a_retry_of_one_event_keeps_the_others_in_memory(tmp_path: Path) -> None:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import random
-from collections import deque
 
 import pytest
 
-from boda.delivery.lane import FEW, Lane
+from boda.delivery.lane import Lane
 from boda.delivery.rows import Event
 from support.delivery_world import arn
 
@@ -139,25 +138,6 @@ def test_every_event_runs_once_however_pages_and_arrivals_interleave(seed: int) 
     assert sorted(ran) == list(range(1, last + 1))
 
 
-def busy(one: Lane, events: int, duration_s: float) -> int:
-    """Keep as many running as allowed, the oldest ending first; how many that is in the end."""
-    for number in range(events):
-        one.offer(event(number), events)
-    running: deque[Event] = deque()
-    for _ in range(events // 2):
-        while (each := one.start(NOW, 64)) is not None:
-            running.append(each)
-        one.went_well(duration_s)
-        one.end(running.popleft())
-    return len(running) + 1
-
-
-def test_functions_that_wait_run_many_at_once_and_quick_ones_few() -> None:
-    assert busy(lane(), 1000, 1.0) == 64
-    assert busy(lane(), 1000, 0.0005) == FEW
-    assert busy(lane(most=4), 1000, 1.0) == 4
-
-
 def test_refusals_halve_and_pause_longer_and_longer() -> None:
     one = lane()
     pauses = []
@@ -170,5 +150,5 @@ def test_refusals_halve_and_pause_longer_and_longer() -> None:
         pauses.append(one.paused_until - NOW)
     assert pauses == [1.0, 2.0, 4.0, 8.0, 10.0, 10.0]
     assert one.limit == 1
-    one.went_well(0.1)
+    one.went_well(NOW)
     assert one.paused_until == 0.0

@@ -3,7 +3,7 @@
 post.py     finds the carrier for a target          lambda_carrier.py  functions
 queue.py    accepts events and runs them            lane.py            one function's events
 attempt.py  one attempt and what follows from it    guard.py           stops endless loops
-retry.py    when again, when no more (pure)         shares.py          how many at once
+retry.py    when again, when no more (pure)         shares.py, pace.py  how many at once
 journal.py  writes to the disk, many at a time      rows.py            the queue on disk
 failure.py  dead letters, the log                   destination.py     records of what came
 counts.py   metrics                                 sender.py          as whom it is sent

@@ -13,12 +13,9 @@ import heapq
 from collections.abc import Iterable
 
 from boda.core.arn import Arn
+from boda.delivery.pace import Pace
 from boda.delivery.rows import START, Event, Position
 
-FEW = 8
-"""Attempts at once with which every function begins."""
-_PER_SECOND = 2000.0
-"""More attempts than this in a second need not be aimed at: the platform has other work."""
 _PAUSE_S = 1.0
 _LONGEST_PAUSE_S = 10.0
 
@@ -42,11 +39,8 @@ class Lane:
         self.loading = False
         self.paused_until = 0.0
         self.cursor: Position = START
-        self._most = float(most)
-        self._limit = float(min(FEW, most))
-        self._throttled = False
+        self._pace = Pace(most)
         self._refusals = 0
-        self._mean_s = 0.0
         self._window: list[tuple[float, int, Event]] = []
         self._known: set[int] = set()
         self._left_meanwhile: set[int] = set()
@@ -153,26 +147,18 @@ class Lane:
 
     @property
     def limit(self) -> int:
-        """How many may run at once, as far as throttles and durations have shown.
+        """How many may run at once, as far as has been tried."""
+        return self._pace.limit
 
-        A function that answers in a millisecond drains as fast with a few environments as with
-        many, which would cost memory and starts; one that waits for a second needs many.
-        """
-        return int(min(self._limit, max(FEW, self._mean_s * _PER_SECOND)))
-
-    def went_well(self, duration_s: float) -> None:
-        """There was capacity. After a throttle one more is allowed per round, before it two."""
+    def went_well(self, now: float) -> None:
+        """There was capacity for an attempt that has just ended."""
         self.paused_until = 0.0
         self._refusals = 0
-        self._mean_s += (duration_s - self._mean_s) / 16
-        step = 1.0 / self._limit if self._throttled else 1.0
-        if len(self.running) >= self.limit or self._throttled:
-            self._limit = min(self._most, self._limit + step)
+        self._pace.ended(now, len(self.running))
 
     def was_refused(self, now: float) -> None:
         """There was none: allow half, and wait unless something of ours is still running."""
-        self._throttled = True
-        self._limit = max(1.0, self._limit / 2)
+        self._pace.refused(now)
         if len(self.running) <= 1:  # the one that was just refused
             self.paused_until = now + min(_PAUSE_S * 2.0**self._refusals, _LONGEST_PAUSE_S)
             self._refusals = min(self._refusals + 1, 8)

@@ -344,8 +344,8 @@ class Queue:
                 lane.leave((event,))
                 return
             verdict = await self._attempts.run(event, payload)
-            if verdict.ran_s is not None:
-                lane.went_well(verdict.ran_s)
+            if verdict.ran:
+                lane.went_well(self._now())
             elif verdict.refused:
                 lane.was_refused(self._now())
             if verdict.again_at is None:
