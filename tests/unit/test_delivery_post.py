@@ -88,6 +88,24 @@ async def test_an_event_for_a_function_that_is_being_created_waits(here: Office)
     assert len(here.invoker.log) == 1 and await here.waiting() == 0
 
 
+async def test_an_event_waits_for_the_version_that_an_alias_leads_to(here: Office) -> None:
+    """A version with SnapStart is Pending while its init runs."""
+    here.function("slow")
+    functions, name = here.functions, arn("slow")
+    functions.put_alias(name, "live", "1")
+    functions.announce(name, "1")
+    await here.delivery.queue.accept(
+        name, "live", b"{}", request_id="r", invoked_arn=f"{name}:live", trace_id=""
+    )
+    await here.clock.advance(2)
+    assert not here.invoker.log and await here.waiting() == 1
+    version = functions.resolve(name)
+    assert version is not None
+    functions.put(name, "1", replace(version, version="1"))
+    await here.clock.advance(10)
+    assert len(here.invoker.log) == 1 and await here.waiting() == 0
+
+
 async def test_an_event_has_a_size(here: Office) -> None:
     here.allow("f")
     with pytest.raises(AwsError) as error:

@@ -179,6 +179,35 @@ async def test_a_restart_amid_pending_resumes_it(tmp_path: Path) -> None:
         assert here.snapshotter.taken == []
 
 
+async def test_what_an_alias_leads_to_is_waited_for_and_not_taken_for_missing(here: World) -> None:
+    """By events in the queue, whose function is looked up anew at each attempt."""
+    here.snapshotter.gate.clear()
+    await here.call("PublishVersion", FunctionName="f")
+    await here.call("CreateAlias", FunctionName="f", Name="a", FunctionVersion="1")
+    await here.settle()
+    for qualifier in ("1", "a"):
+        assert here.functions.resolve(ARN, qualifier) is None
+        assert here.functions.is_coming(ARN, qualifier)
+    assert not here.functions.is_coming(ARN, "2")
+    here.snapshotter.failures = [SnapshotFailed("init")]
+    here.snapshotter.gate.set()
+    await here.settle()
+    assert not here.functions.is_coming(ARN, "a")
+    here.snapshotter.gate.clear()
+    await here.call("PublishVersion", FunctionName="f")
+    await here.call("UpdateAlias", FunctionName="f", Name="a", FunctionVersion="2")
+    assert here.functions.is_coming(ARN, "a")
+    here.snapshotter.gate.set()
+    await here.settle()
+    assert here.functions.resolve(ARN, "a") and not here.functions.is_coming(ARN, "a")
+    here.snapshotter.gate.clear()
+    await here.call("UpdateFunctionConfiguration", FunctionName="f", Timeout=9)
+    await here.settle()
+    await here.call("PublishVersion", FunctionName="f")
+    await here.call("DeleteFunction", FunctionName="f")
+    assert not here.functions.is_coming(ARN, "3")
+
+
 async def test_where_nothing_can_be_forked_versions_are_active_at_once(tmp_path: Path) -> None:
     nothing = Snapshotter()
     nothing.offered = False

@@ -133,9 +133,12 @@ class Attempts:
         return Verdict(step.at, refused=True)
 
     async def _without_function(self, event: Event, payload: bytes, now: float) -> Verdict:
-        """A function that is being created may have a policy already: its events wait."""
+        """A function that is being created may have a policy already, and an alias may lead to a
+        version that is being made ready: such events wait."""
         policy = RetryPolicy()
-        expected = self._functions.policy(event.arn, event.qualifier) is not None
+        expected = self._functions.policy(
+            event.arn, event.qualifier
+        ) is not None or self._functions.is_coming(event.arn, event.qualifier)
         if expected and not retry.too_old(policy, event.accepted_at, now):
             return self._refused(event, policy)
         reason = Reason("FunctionNotFound", 404, f"Function not found: {event.invoked_arn}")

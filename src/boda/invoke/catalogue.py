@@ -35,6 +35,7 @@ class Functions:
         self._aliases: dict[str, dict[str, _Route]] = {}
         self._versions: dict[str, dict[str, FunctionVersion]] = {}
         self._makers: dict[str, dict[str, Callable[[], FunctionVersion]]] = {}
+        self._coming: dict[str, set[str]] = {}
         self._policies: dict[tuple[str, str], Policy] = {}
         self._listeners: list[Callable[[FunctionVersion], None]] = []
         self._namers: list[Callable[[FunctionVersion], None]] = []
@@ -44,6 +45,7 @@ class Functions:
         entry = self._versions.setdefault(arn, {})
         before = entry.get(qualifier)
         entry[qualifier] = version
+        self.announce(arn, qualifier, False)
         if arn in self._makers:
             self._makers[arn].pop(qualifier, None)
         for listener in self._namers:
@@ -59,6 +61,25 @@ class Functions:
         self._versions.setdefault(arn, {})
         self._makers.setdefault(arn, {})[qualifier] = make
 
+    def announce(self, arn: str, qualifier: str, coming: bool = True) -> None:
+        """Say that a version is being made ready to be named, or that it is so no longer."""
+        if coming:
+            self._coming.setdefault(arn, set()).add(qualifier)
+        elif arn in self._coming:
+            self._coming[arn].discard(qualifier)
+            if not self._coming[arn]:
+                del self._coming[arn]
+
+    def is_coming(self, arn: str, qualifier: str = LATEST) -> bool:
+        """Whether what is not there yet is being made ready: a version, or where an alias leads."""
+        coming = self._coming.get(arn)
+        if not coming:
+            return False
+        route = self._aliases.get(arn, {}).get(qualifier)
+        if route is None:
+            return qualifier in coming
+        return route.version in coming or any(version in coming for version, _ in route.others)
+
     def put_alias(
         self, arn: str, alias: str, version: str, others: Mapping[str, float] | None = None
     ) -> None:
@@ -69,6 +90,7 @@ class Functions:
     def remove(self, arn: str, qualifier: str | None = None) -> None:
         """Forget one qualifier, or with None the whole function and its policies."""
         if qualifier is None:
+            self._coming.pop(arn, None)
             self._aliases.pop(arn, None)
             self._makers.pop(arn, None)
             for key in [key for key in self._policies if key[0] == arn]:
@@ -77,6 +99,7 @@ class Functions:
             for version in gone.values():
                 self._retire({}, version)
             return
+        self.announce(arn, qualifier, False)
         self._aliases.get(arn, {}).pop(qualifier, None)
         self._makers.get(arn, {}).pop(qualifier, None)
         self._policies.pop((arn, qualifier), None)

@@ -40,6 +40,8 @@ class Transitions:
 
     def begin(self, version: Version, *, new: bool = False) -> None:
         """Move the version on, later. new: of a function just created, which is not waited with."""
+        if version.state == PENDING:
+            self.core.hot.announce(version.arn, version.version)
         self.core.later(self._move(version, 0.0 if new else self._settle_s))
 
     def finished(self, version: Version, state: Standing = ACTIVE) -> Version:
@@ -73,6 +75,8 @@ class Transitions:
                 return False
             if state == ACTIVE:
                 core.expose(function, function.versions[begun.version])
+            else:
+                core.hot.announce(begun.arn, begun.version, False)
             return True
 
 
