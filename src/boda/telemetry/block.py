@@ -61,19 +61,18 @@ def pack(events: Sequence[tuple[int, str]], ingested_ms: int) -> Iterator[Block]
     times: list[int] = []
     texts: list[bytes] = []
     size = 0
+    first = 0
     for time_ms, message in _sorted(events):
-        moment = clamp_ms(time_ms)
+        moment = time_ms if 0 <= time_ms <= _MAX_TIME_MS else clamp_ms(time_ms)
         text = message.encode("utf-8", "replace")
-        if times and (
-            len(times) >= MAX_EVENTS
-            or size + len(text) > MAX_TEXT_BYTES
-            or moment - times[0] > SPAN_MS
-        ):
+        size += len(text)
+        if not times:
+            first = moment
+        elif size > MAX_TEXT_BYTES or moment - first > SPAN_MS or len(times) >= MAX_EVENTS:
             yield _seal(times, texts, ingested_ms)
-            times, texts, size = [], [], 0
+            times, texts, size, first = [], [], len(text), moment
         times.append(moment)
         texts.append(text)
-        size += len(text)
     if times:
         yield _seal(times, texts, ingested_ms)
 
@@ -125,7 +124,7 @@ def _sorted(events: Sequence[tuple[int, str]]) -> Sequence[tuple[int, str]]:
 
 def _seal(times: list[int], texts: list[bytes], ingested_ms: int) -> Block:
     count = len(times)
-    lengths = [len(text) for text in texts]
+    lengths = list(map(len, texts))
     raw = b"".join(
         (
             struct.pack("<I", count),

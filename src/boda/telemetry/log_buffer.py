@@ -60,7 +60,7 @@ class LogBuffer:
         waiting = self._streams.get(key)
         if waiting is None:
             waiting = self._streams[key] = Waiting(now_ms)
-        waiting.events.extend(batch)
+        waiting.events += batch
         self.bytes += size
         return batch
 

@@ -55,7 +55,7 @@ def _count(
         requests,
         sum(failed),
         sum([round(each * 1000) for each in durations]),
-        sum([round(each * 1000) for each in inits]),
+        sum([round(each * 1000) for each in inits if each]),
         billed_ms,
         billed_ms * function.memory_mb,
         billed_ms * max(0, function.ephemeral_mb - FREE_EPHEMERAL_MB),
