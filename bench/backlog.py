@@ -15,6 +15,7 @@ import sqlite3
 import statistics
 import threading
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -46,36 +47,63 @@ def run(folder: Path, events: int = EVENTS) -> dict[str, Any]:
             sum(one.stat().st_size for one in (folder / "data").glob("boda.db*")) / 1e6
         ),
     }
-    halves = []
+    halves: list[_Half] = []
+    starts = {}
     try:
         for until in (events // 2, 0):
-            report[f"restart with {until * 2 or events // 2} events, s"] = round(boda.start(), 2)
+            starts[f"with {until * 2 or events // 2}"] = round(boda.start(), 2)
             halves.append(_drain(boda, until))
             if until:
                 boda.kill()
     finally:
         boda.stop()
-    samples = [rate for half in halves for rate in half["rates"]]
-    third = max(1, len(samples) // 10)
+    starts["with none"] = round(boda.start(), 2)
+    boda.stop()
+    report["start s"] = starts
+    samples = [sample for half in halves for sample in half.samples]
+    tenth = max(1, len(samples) // 10)
     middle = len(samples) // 2
-    report["drained per second"] = {
-        "first tenth": round(statistics.median(samples[:third])),
-        "middle": round(statistics.median(samples[middle - third // 2 : middle + third // 2 + 1])),
-        "last tenth": round(statistics.median(samples[-third - 1 : -1] or samples)),
-        "overall": round(events / sum(half["seconds"] for half in halves)),
-    }
-    report["platform CPU us per event"] = round(
-        sum(half["cpu_s"] for half in halves) / events * 1e6
-    )
-    report["platform peak MB (PSS)"] = round(max(half["peak_kib"] for half in halves) / 1024, 1)
-    for kind in ("event", "call"):
-        taken = [one for half in halves for one in half[kind]]
+    for name, some in (
+        ("first tenth", samples[:tenth]),
+        ("middle", samples[middle - tenth // 2 : middle + tenth // 2 + 1]),
+        ("last tenth", samples[-tenth - 1 : -1] or samples),
+    ):
+        report[name] = {
+            "per_second": round(statistics.median(one.per_second for one in some)),
+            "platform_cpu_us": round(statistics.median(one.cpu_us for one in some)),
+        }
+    report["overall per second"] = round(events / sum(half.seconds for half in halves))
+    report["platform peak MB (PSS)"] = round(max(half.peak_kib for half in halves) / 1024, 1)
+    for kind, taken in (
+        ("event", [one for half in halves for one in half.event]),
+        ("call", [one for half in halves for one in half.call]),
+    ):
+        taken.sort()
         report[f"neighbour's {kind}"] = {
             "p50_ms": round(statistics.median(taken) * 1000, 1),
-            "max_ms": round(max(taken) * 1000, 1),
+            "p99_ms": round(taken[int(len(taken) * 0.99)] * 1000, 1),
             "samples": len(taken),
         }
     return report
+
+
+@dataclass
+class _Sample:
+    """Events that left the disk per second, and what the platform used for each."""
+
+    per_second: float
+    cpu_us: float
+
+
+@dataclass
+class _Half:
+    """Watched until so many were left. event, call: the neighbour's latencies, seconds."""
+
+    samples: list[_Sample] = field(default_factory=list)
+    seconds: float = 0.0
+    peak_kib: int = 0
+    event: list[float] = field(default_factory=list)
+    call: list[float] = field(default_factory=list)
 
 
 async def fill(data: Path, events: int) -> float:
@@ -105,37 +133,26 @@ async def fill(data: Path, events: int) -> float:
     return time.perf_counter() - began
 
 
-def _drain(boda: Boda, until: int) -> dict[str, Any]:
+def _drain(boda: Boda, until: int) -> _Half:
     """Watch until only so many events are left."""
     assert boda.process is not None
-    stop = threading.Event()
-    event: list[float] = []
-    call: list[float] = []
-    neighbour = threading.Thread(target=_neighbour, args=(boda, stop, event, call))
-    peak = Peak(boda.process.pid)
-    cpu = cpu_s(boda.process.pid)
-    rates: list[float] = []
+    half, stop, peak = _Half(), threading.Event(), Peak(boda.process.pid)
+    neighbour = threading.Thread(target=_neighbour, args=(boda, stop, half.event, half.call))
     began = last = time.perf_counter()
-    left = waiting(boda)
+    left, cpu = waiting(boda), cpu_s(boda.process.pid)
     with peak:
         neighbour.start()
         while left > until:
             time.sleep(SAMPLE_S)
-            now, found = time.perf_counter(), waiting(boda)
-            rates.append((left - found) / (now - last))
-            last, left = now, found
-        seconds = time.perf_counter() - began
-        used = cpu_s(boda.process.pid) - cpu
+            now, found, used = time.perf_counter(), waiting(boda), cpu_s(boda.process.pid)
+            done = max(1, left - found)
+            half.samples.append(_Sample(done / (now - last), (used - cpu) / done * 1e6))
+            last, left, cpu = now, found, used
+        half.seconds = time.perf_counter() - began
         stop.set()
         neighbour.join()
-    return {
-        "rates": rates,
-        "seconds": seconds,
-        "cpu_s": used,
-        "peak_kib": peak.kib,
-        "event": event,
-        "call": call,
-    }
+    half.peak_kib = peak.kib
+    return half
 
 
 def _neighbour(boda: Boda, stop: threading.Event, event: list[float], call: list[float]) -> None:
