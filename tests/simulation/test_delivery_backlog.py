@@ -316,12 +316,33 @@ async def test_events_that_come_before_the_start_run_after_it(tmp_path: Path) ->
     async with running(tmp_path) as here:
         here.function("f")
         fill(here, "f", 3)
-        await accept(here, "f", "early")
+        here.function("g")
+        for name in "fg":
+            await accept(here, name, f"{name}-early")
         await here.clock.advance(10)
         assert not here.invoker.log
         await here.delivery.start()
         await here.clock.advance(1)
-        assert [key for _, _, key, _ in here.invoker.log] == ["f-0", "f-1", "f-2", "early"]
+        ran = [key for _, _, key, _ in here.invoker.log]
+        assert [key for key in ran if key[0] == "f"] == ["f-0", "f-1", "f-2", "f-early"]
+        assert "g-early" in ran
+
+
+async def test_the_refused_leave_their_share_of_the_slots_to_others(tmp_path: Path) -> None:
+    async with running(tmp_path, slots=8) as here:
+        for number in range(7):
+            here.function(f"refused{number}")
+            fill(here, f"refused{number}", 50, lane=number + 1)
+        here.function("slow")
+        fill(here, "slow", 500, lane=8)
+        here.invoker.outcome = lambda call: ok(call) if call.version.name == "slow" else throttled()
+        here.invoker.duration_s = lambda call: 1.0
+        await here.delivery.start()
+        await here.clock.advance(30)
+        begun = len([1 for _, name, *_ in here.invoker.log if name == "slow"])
+        await here.clock.advance(30)
+        ran = len([1 for _, name, *_ in here.invoker.log if name == "slow"]) - begun
+        assert ran > 30 * 8 * 0.8
 
 
 async def test_metrics_name_the_function_and_the_alias_that_was_named(tmp_path: Path) -> None:

@@ -117,13 +117,11 @@ class Lane:
 
     def may_start(self, now: float, allowed: int) -> bool:
         """Whether one more event may run now."""
-        if not self._window or self._window[0][0] > now or now < self.paused_until:
-            return False
-        return len(self.running) < max(1, min(allowed, self.limit))
+        return self.has_due(now) and len(self.running) < max(1, min(allowed, self.limit))
 
     def has_due(self, now: float) -> bool:
-        """Whether an event in memory is due."""
-        return bool(self._window) and self._window[0][0] <= now
+        """Whether an event in memory is due, and no refusal is being waited out."""
+        return bool(self._window) and self._window[0][0] <= now and now >= self.paused_until
 
     def end(self, event: Event) -> None:
         """An attempt is over; what it led to is not yet on disk."""

@@ -173,7 +173,10 @@ class Queue:
         for event in some:
             self._counts.count(event, "AsyncEventsReceived")
             lane = lanes[event.lane] = self._lane(event.lane, event.arn)
-            if not self._open or not lane.offer(event, room) or not self._hold(event):
+            if not self._open:
+                lane.on_disk(event)
+                event.payload = None
+            elif not lane.offer(event, room) or not self._hold(event):
                 event.payload = None
         for lane in lanes.values():
             self._turn(lane)
@@ -265,7 +268,7 @@ class Queue:
                     self._run_more(other, now)
         self._run_more(lane, now)
         if lane.idle:
-            del self._lanes[lane.number]
+            self._lanes.pop(lane.number, None)
         self._set_timer(lane, lane.next_moment(now, room), now)
 
     def _run_more(self, lane: Lane, now: float) -> None:
