@@ -277,6 +277,22 @@ async def test_while_nothing_can_be_removed_nothing_more_is_run(tmp_path: Path) 
         assert set(ran.values()) == {1} and len(ran) == 3_000
 
 
+async def test_what_had_run_but_was_not_yet_removed_runs_again_after_a_crash(
+    tmp_path: Path,
+) -> None:
+    """Removals wait for company; at least once permits it."""
+    async with running(tmp_path) as here:
+        here.function("f")
+        await here.delivery.start()
+        await accept(here, "f", "a")
+        await here.crash()
+        await here.clock.advance(1)
+        assert [key for _, _, key, _ in here.invoker.log] == ["a", "a"]
+        await here.crash()
+        await here.clock.advance(1)
+        assert len(here.invoker.log) == 2 and await here.waiting() == 0
+
+
 async def test_stopping_does_not_wait_for_a_disk_that_refuses(tmp_path: Path) -> None:
     async with running(tmp_path) as here:
         here.function("f")
@@ -304,6 +320,7 @@ async def test_lanes_of_functions_without_events_are_forgotten_at_the_next_start
         for name in "abc":
             await accept(here, name, name)
         await here.clock.advance(1)
+        assert await here.waiting() == 0
         await here.crash()
         found, _ = await here.database.read(rows.backlogs)
         assert found == []

@@ -175,7 +175,7 @@ async def test_a_retry_runs_the_code_that_is_there_then(tmp_path: Path) -> None:
         assert seen == [128, 512]
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(6))
 async def test_nothing_acknowledged_is_lost_over_crashes(tmp_path: Path, seed: int) -> None:
     """Thousands of events, failures of every kind, a disk that refuses, and crashes."""
     async with running(tmp_path, seed=seed) as here:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -248,7 +249,18 @@ class Office:
 
     async def crash(self) -> None:
         """Lose everything that is only in memory, as kill -9 would, and start anew."""
-        await self.delivery.stop(grace_s=0)
+        queue, journal = self.delivery.queue, self.delivery.queue._journal
+        queue._open = False
+        for _, timer in queue._timers.values():
+            timer.cancel()
+        if journal._timer is not None:
+            journal._timer.cancel()
+        tasks = [*queue._tasks, *([journal._task] if journal._task is not None else [])]
+        for task in tasks:
+            task.cancel()
+        journal._additions, journal._deferrals, journal._removals = [], [], []
+        await asyncio.gather(*tasks, return_exceptions=True)
+        assert not journal._removals, "nothing may be written after the end"
         self.invoker.running.clear()
         self.rebuild()
         await self.delivery.start()
