@@ -107,6 +107,10 @@ async def test_holds_only_the_descriptors_it_was_given(sandbox: Sandbox) -> None
     assert await run(sandbox, flags) == [1, 1]  # children do not inherit them
 
 
+async def test_does_not_interrupt_who_wakes_it(sandbox: Sandbox) -> None:
+    assert await run(sandbox, "import os; answer = os.sched_getscheduler(0)") == os.SCHED_BATCH
+
+
 async def test_console_and_log_reach_the_platform(sandbox: Sandbox) -> None:
     await run(sandbox, "import os; os.write(1, b'out '); os.write(2, b'err'); os.write(4, b'rec')")
     assert console(sandbox) == "out err"
