@@ -9,7 +9,8 @@ Frames over the channel (integers big-endian; the platform's side is ``runtime/f
 header (JSON) and payload, READY (2) is empty, RESPONSE (3) is invocation id and payload, ERROR
 (4) is invocation id, u16 type length, error type and JSON, INIT_ERROR (5) the same without id.
 STREAM (6) is invocation id and content type, PART (7) is invocation id and bytes, END (8) is
-invocation id. One receive and one send per invocation that does not stream.
+invocation id, SNAPSHOTTED (9) is empty and what a template says instead of READY. One receive and
+one send per invocation that does not stream.
 """
 
 import atexit
@@ -32,7 +33,7 @@ else:
     import bootstrap_logs  # type: ignore[import-not-found,no-redef]
     import bootstrap_stream  # type: ignore[import-not-found,no-redef]
 
-_INVOKE, _READY, _RESPONSE, _ERROR, _INIT_ERROR = 1, 2, 3, 4, 5
+_INVOKE, _READY, _RESPONSE, _ERROR, _INIT_ERROR, _SNAPSHOTTED = 1, 2, 3, 4, 5, 9
 _HEAD = struct.Struct(">IB")
 _INVOCATION = struct.Struct(">8sI")
 _ANSWER = struct.Struct(">IB8s")
@@ -54,22 +55,31 @@ _OWN_FILES = frozenset(
 Fault = bootstrap_errors.Fault
 
 
-def main(channel_fd, log_fd, environ):
+def main(channel_fd, log_fd, environ, image_fd=None):
     """Initialise the function and serve it; never returns.
 
     channel_fd: a connected Unix stream socket. log_fd: the writing end of a pipe.
-    environ: the variables of the process, complete.
+    environ: the variables of the process, complete. image_fd: of a template, the writing end of
+    the pipe for its image.
     """
     code = 1
     try:
         runtime = Runtime(channel_fd, log_fd, environ)
-        code = runtime.run()
+        code = runtime.run(image_fd)
     except SystemExit as stop:
         code = _exit_code(stop.code)
     except BaseException:
         traceback.print_exc()
     finally:
         _leave(code)
+
+
+def _snapshots(image_fd):
+    """What templates alone need, before it could find a function's modules to import."""
+    from . import bootstrap_snapshot
+
+    bootstrap_snapshot.prepare(image_fd)
+    return bootstrap_snapshot
 
 
 def _exit_code(code):
@@ -117,35 +127,65 @@ class Runtime:
         self._runner = bootstrap_stream.Runner()
         self._pid = os.getpid()
 
-    def run(self):
+    def run(self, image_fd=None):
         """Init, then invocations for as long as the platform has any. Returns an exit status."""
+        snapshot = None if image_fd is None else _snapshots(image_fd)
         try:
             self._prepare()
             self._handler = bootstrap_errors.find_handler(os.environ.get("_HANDLER", ""))
         except Exception as error:
-            result = bootstrap_errors.describe(error, "", _OWN_FILES)
-            self._finish_output()
-            bootstrap_logs.log_error(self._sink, result, self._json_logs)
-            name = result["errorType"].encode()[:512]
-            body = _to_json(result)
-            self._channel.sendall(
-                b"".join(
-                    (
-                        _HEAD.pack(3 + len(name) + len(body), _INIT_ERROR),
-                        _SHORT.pack(len(name)),
-                        name,
-                        body,
-                    )
-                )
-            )
-            return 1
+            return self._init_failed(error)
         self._finish_output()
+        if snapshot is not None:
+            failed = self._snapshot(snapshot, image_fd)
+            if failed:
+                return failed
         self._channel.sendall(_HEAD.pack(1, _READY))
         while True:
             frame = self._receive()
             if frame is None:
                 return 0
             self._invoke(frame)
+
+    def _init_failed(self, error, error_type=None, own_files=_OWN_FILES):
+        result = bootstrap_errors.describe(error, "", own_files)
+        self._finish_output()
+        bootstrap_logs.log_error(self._sink, result, self._json_logs)
+        name = (error_type or result["errorType"]).encode()[:512]
+        body = _to_json(result)
+        head = _HEAD.pack(3 + len(name) + len(body), _INIT_ERROR)
+        self._channel.sendall(b"".join((head, _SHORT.pack(len(name)), name, body)))
+        return 1
+
+    def _snapshot(self, snapshot, image_fd):
+        """What a template does instead of serving, and what its forks do before they serve.
+
+        Returns 0 in a fork that may go on, else an exit status."""
+        own = _OWN_FILES | {snapshot.__file__}
+        try:
+            snapshot.run_before()
+        except Exception as error:
+            return self._init_failed(error, "Runtime.BeforeSnapshotError", own)
+        self._finish_output()
+        try:
+            environ = snapshot.Point(image_fd, self._sink.log).take()
+        except Exception as error:
+            fault = Fault("Runtime.SnapshotError", "No snapshot could be taken: {}".format(error))
+            return self._init_failed(fault)
+        if environ is None:
+            self._finish_output()
+            self._channel.sendall(_HEAD.pack(1, _SNAPSHOTTED))
+            os._exit(0)  # nothing of the function's may run here any more
+        self._sink.take_over()
+        self._marshal = Marshaller().encode
+        self._fixed = bootstrap_context.fixed_attributes()
+        self._pid = os.getpid()
+        try:
+            snapshot.run_after()
+        except Exception as error:
+            return self._init_failed(error, "Runtime.AfterRestoreError", own)
+        self._finish_output()
+        return 0
 
     def _prepare(self):
         """The logging and the modules a function finds."""

@@ -63,6 +63,10 @@ class Sink:
         self._framed = False
         self._lock = threading.Lock()
 
+    def take_over(self):
+        """This process is the runtime's own again, as one made of an image of a fork is."""
+        self._framed = True
+
     def log(self, message, kind=_NO_LEVEL):
         """One event."""
         data = message.encode("utf-8", "backslashreplace")

@@ -19,6 +19,10 @@ from . import linux
 
 INSIDE_UID, INSIDE_GID = 993, 990  # what a function sees itself as on AWS
 
+TEMPLATE, FORK = "template", "fork"
+"""Kinds of runtime processes beside ``python`` and ``provided``: one that an image is made of, and
+one that goes on from an image (``template_image.py``, ``template_restore.py``)."""
+
 # What an interpreter or its C library reads only when it is executed. With one of these set the
 # runtime process executes a fresh interpreter instead of going on as the zygote's copy.
 _READ_AT_EXEC = ("LD_", "GLIBC_", "MALLOC_", "PYTHON", "AWS_LAMBDA_EXEC_WRAPPER")
@@ -65,17 +69,23 @@ def _limit(limits):
 
 
 def _standard_streams(fds, status):
-    """0 is empty, 1 and 2 are the console, 3 the channel, 4 the log, 5 the complaint."""
+    """0 is empty, 1 and 2 are the console, 3 the channel, 4 the log, 5 the complaint; 6 is the
+    image, of a template's or for its fork. Returns the first number that is free."""
     null = os.open("/dev/null", os.O_RDONLY)
     # First out of the way of the numbers that will be taken.
     sources = (null, fds["console"], fds["channel"], fds["log"], status[0])
     null, console, channel, log, complaint = (fcntl.fcntl(fd, fcntl.F_DUPFD, 64) for fd in sources)
+    image = fcntl.fcntl(fds["image"], fcntl.F_DUPFD, 64) if "image" in fds else None
     status[0] = complaint
     for target, source in ((0, null), (1, console), (2, console)):
         os.dup2(source, target, inheritable=True)
     for target, source in ((3, channel), (4, log), (5, complaint)):
         os.dup2(source, target, inheritable=False)
     status[0] = 5
+    if image is None:
+        return 6
+    os.dup2(image, 6, inheritable=False)
+    return 7
 
 
 def _identity(order):
@@ -144,11 +154,14 @@ def _execute(order, environ):
         found = [path for path in argv if os.path.exists(path)]
         argv = found[:1]
     else:
-        for fd in (3, 4):
-            os.set_inheritable(fd, True)
         wrapper = environ.get("AWS_LAMBDA_EXEC_WRAPPER")
         argv = ([wrapper] if wrapper else []) + argv
         argv = [*argv, "3", "4", ":".join(search_path(order, environ))]
+        if order["kind"] == TEMPLATE:
+            argv.append("6")
+            os.set_inheritable(6, True)
+        for fd in (3, 4):
+            os.set_inheritable(fd, True)
     try:
         if not argv:
             tried = " ".join(order["argv"])
@@ -181,8 +194,7 @@ def _enter(order, environ, fds, program, status):
     os.umask(0o022)
     signal.pthread_sigmask(signal.SIG_SETMASK, set())
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    _standard_streams(fds, status)
-    linux.close_range(6)
+    linux.close_range(_standard_streams(fds, status))
     if isolated:
         _identity(order)
     linux.drop_capabilities(bounding=isolated)
@@ -198,6 +210,8 @@ def _enter(order, environ, fds, program, status):
         os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
     linux.set_name(order["name"])
     linux.install_filter(program)
+    if order["kind"] == FORK:
+        return  # what interpreter this is, and what it has loaded, will be forgotten
     if order["kind"] == "provided" or _needs_fresh_interpreter(order, environ):
         os.close(status[0])
         _execute(order, dict(environ))
@@ -218,7 +232,10 @@ def main(order, environ, fds, program, bootstrap, status_fd):
     os.close(status[0])
     code = 1
     try:
-        bootstrap.main(3, 4, dict(environ))
+        if order["kind"] == TEMPLATE:
+            bootstrap.main(3, 4, dict(environ), 6)
+        else:
+            bootstrap.main(3, 4, dict(environ))
         code = 0
     except SystemExit as ending:
         code = ending.code if isinstance(ending.code, int) else int(ending.code is not None)

@@ -1,7 +1,8 @@
 """The bootstrap in an interpreter of its own, when the environment asks for what only a fresh
 one can have (``LD_PRELOAD``, ``PYTHONHASHSEED``, ``AWS_LAMBDA_EXEC_WRAPPER`` …).
 
-``fresh.py CHANNEL LOG PATHS`` with the search path of the function as a colon-separated list.
+``fresh.py CHANNEL LOG PATHS [IMAGE]`` with the search path of the function as a colon-separated
+list; IMAGE, of a template, is where its image is written.
 """
 
 import importlib
@@ -11,7 +12,8 @@ import sys
 
 def main():
     channel, log, paths = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3].split(":")
-    for fd in (channel, log):
+    image = int(sys.argv[4]) if len(sys.argv) > 4 else None
+    for fd in (channel, log) if image is None else (channel, log, image):
         os.set_inheritable(fd, False)
     here = os.path.dirname(os.path.abspath(__file__))
     # The directory of this file and what PYTHONPATH added give way to the function's own order.
@@ -21,7 +23,8 @@ def main():
     sys.path[:] = [os.path.dirname(here), *standard]
     bootstrap = importlib.import_module(os.path.basename(here) + ".bootstrap")
     sys.path[:] = paths + standard
-    bootstrap.main(channel, log, dict(os.environ))
+    more = () if image is None else (image,)
+    bootstrap.main(channel, log, dict(os.environ), *more)
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ from . import entry, linux
 from .operations import StepFailed, carry_out
 
 _CLOEXEC = 0x40000000
+PASSED_OVER = 32
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1
 
 # What it takes to make a runtime process and to end it: KILL, SETGID, SETUID, SETPCAP,
@@ -150,10 +151,23 @@ def _reap():
         ended.append((pid, status))
 
 
+def _pass_over_numbers():
+    """Give a template's process another number than its forks will have, which are first in their
+    namespaces: many a library that makes random numbers starts afresh when its process's number
+    is another one than before."""
+    for _ in range(PASSED_OVER):
+        pid = os.fork()
+        if pid == 0:
+            os._exit(0)
+        os.waitpid(pid, 0)
+
+
 def _start_runtime(order, runtime, environ, fds, control, program, bootstrap):
     """Fork the runtime process and wait until it stands at the bootstrap's door.
 
     Raises OSError with the reason it gave when it could not get there."""
+    if order["kind"] == entry.TEMPLATE:
+        _pass_over_numbers()
     read_end, write_end = os.pipe()
     runtime.began_s = time.monotonic()
     pid = os.fork()
@@ -171,8 +185,9 @@ def _start_runtime(order, runtime, environ, fds, control, program, bootstrap):
         os.waitpid(pid, 0)
         raise OSError(reason.decode("utf-8", "replace"))
     runtime.pid = pid
-    for name in ("channel", "log", "console"):
-        os.close(fds.pop(name))
+    for name in ("channel", "log", "console", "image"):
+        if name in fds:
+            os.close(fds.pop(name))
 
 
 def _report_ended(control, runtime, ended):

@@ -155,14 +155,33 @@ def _fork_through_another(init_socket):
     return True
 
 
-def main(fd, isolated):
+def _bootstrap():
+    return importlib.import_module(__package__ + ".bootstrap")
+
+
+def _image(control, fd, isolated):
+    """The image in the place of the bootstrap: the runtime process becomes what it is of."""
+    from . import template_restore
+
+    try:
+        image = template_restore.Image(fd, "/.host/proc" if isolated else "/proc")
+    except (template_restore.Unusable, OSError) as error:
+        again = getattr(error, "again", False)
+        control.send(json.dumps({"failed": str(error), "again": again}).encode())
+        os._exit(1)
+    os.close(fd)
+    return image
+
+
+def main(fd, isolated, image_fd=None):
+    """image_fd: of a template's zygote, the image from which all its forks go on."""
     control = socket.socket(fileno=fd)
     control.set_inheritable(False)
     linux.set_name("boda-zygote")
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the platform's to answer
     # What the interpreter's owner installed into it is not the functions' business.
     sys.path[:] = [path for path in sys.path if not path.endswith("-packages")]
-    bootstrap = importlib.import_module(__package__ + ".bootstrap")
+    bootstrap = _image(control, image_fd, isolated) if image_fd else _bootstrap()
     program = seccomp.program()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps inits
     linux.prctl(linux.PR_SET_CHILD_SUBREAPER, 1)
@@ -170,5 +189,6 @@ def main(fd, isolated):
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[-1]), sys.argv[-2] == "isolated")
+    given = sys.argv[1:]
+    main(int(given[-1]), given[0] == "isolated", int(given[1]) if len(given) > 2 else None)
     os._exit(0)

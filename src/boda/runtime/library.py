@@ -31,6 +31,9 @@ DISTRIBUTIONS = (
 GUEST = "_boda"
 """The package the guest is inside; a name no function takes by accident."""
 
+HOOKS = "snapshot_restore_py.py"
+"""A module of the guest's that functions import, as they do on AWS, and stands beside boto3."""
+
 
 class _Interpreter(Protocol):
     @property
@@ -108,7 +111,7 @@ class Library:
             package = unfinished / GUEST
             package.mkdir()
             for name, path in self._sources().items():
-                _copy(path, package / name)
+                _copy(path, package / name if name != HOOKS else unfinished / name)
             for name in DISTRIBUTIONS:
                 _copy_distribution(name, unfinished)
             for folder, _, _ in os.walk(unfinished):

@@ -218,6 +218,12 @@ class Inits:
         finally:
             del self._refills[kind]
 
+    async def drop(self, kind: Kind) -> None:
+        """Have none of a zygote that is not needed any more."""
+        if kind in self._refills:
+            await asyncio.wait({self._refills[kind]})
+        await asyncio.gather(*(init.end() for init in self._waiting.pop(kind, [])))
+
     async def close(self) -> None:
         self._closed = True
         if self._refills:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
 import shutil
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from boda.sandbox.lease import Lease, tag_of
 from boda.sandbox.mode import Mode
 from boda.sandbox.network import Network, NetworkUnavailable
 from boda.sandbox.running import LinuxSandbox, Pipes
+from boda.sandbox.template import OWN_MB, Template, missing
 from boda.sandbox.tiers import Tier, Tiers
 from boda.sandbox.volumes import Volumes
 from boda.sandbox.zygotes import Kind, Zygote, Zygotes
@@ -108,6 +110,9 @@ class LinuxSandboxes:
         self._starting = 0
         self._uids = _Numbers(UIDS_PER_INSTANCE)
         self._alive: set[LinuxSandbox] = set()
+        self._numbers = itertools.count(1)
+        self._templates: dict[LinuxSandbox | None, Template] = {}
+        self._ripening: dict[Template, asyncio.Task[None]] = {}
         self._background: set[asyncio.Task[None]] = set()
 
     @property
@@ -176,35 +181,62 @@ class LinuxSandboxes:
 
     @property
     def can_fork(self) -> bool:
-        return False
+        return not self.templates_missing
+
+    @property
+    def templates_missing(self) -> str:
+        """Why there are no templates here, or ""."""
+        return missing(isolated=self._mode.isolated)
 
     async def fork(self, template: Sandbox, spec: SandboxSpec) -> Sandbox:
-        raise SandboxError("templates are not available on this machine")
+        origin = self._templates.get(template) if isinstance(template, LinuxSandbox) else None
+        if origin is None or self._closed:
+            raise SandboxError("the template is gone")
+        if spec.runtime != template.spec.runtime or spec.template:
+            raise SandboxError("a fork is an environment of its template's own function")
+        await origin.complete()
+        interpreter = self._interpreter(spec.runtime)
+        return await self._begin(
+            spec,
+            origin.kind,
+            lambda: self._zygotes.of_image(origin.kind, interpreter, origin.image),
+            origin,
+        )
 
     async def start(self, spec: SandboxSpec) -> Sandbox:
-        if spec.template:
-            raise SandboxError("templates are not available on this machine")
+        if spec.template and (reason := self.templates_missing):
+            raise SandboxError(reason)
         await self.open()
         interpreter = self._interpreter(spec.runtime)
         tier = await self._tier(interpreter, spec.code_dir, spec.layer_dirs)
         kind = Kind(interpreter.interpreter, tier)
+        return await self._begin(spec, kind, lambda: self._zygotes.get(interpreter, tier))
+
+    async def _begin(
+        self,
+        spec: SandboxSpec,
+        kind: Kind,
+        get: Callable[[], Awaitable[Zygote]],
+        origin: Template | None = None,
+    ) -> LinuxSandbox:
+        """get: the zygote, when it is not there already."""
         self._starting += 1
         try:
-            zygote = self._zygotes.ready(kind) or await self._zygotes.get(interpreter, tier)
+            zygote = self._zygotes.ready(kind) or await get()
             try:
-                return await self._start(spec, zygote, kind)
+                return await self._start(spec, zygote, kind, origin)
             except SandboxError:
                 if zygote.alive or self._closed:
                     raise
             # The zygote died under the order; another one is no worse for it.
-            return await self._start(spec, await self._zygotes.get(interpreter, tier), kind)
+            return await self._start(spec, await get(), kind, origin)
         finally:
             self._starting -= 1
             asyncio.get_running_loop().call_later(_REFILL_AFTER_S, self._refill_inits, kind)
 
     def _refill_inits(self, kind: Kind) -> None:
         """When nobody waits for a start, which would only be held up by it."""
-        if not self._starting and not self._closed:
+        if not self._starting and not self._closed and self._zygotes.ready(kind):
             self._inits.refill(kind)
 
     def _interpreter(self, runtime: str) -> Interpreter:
@@ -223,12 +255,16 @@ class LinuxSandboxes:
             return known
         return await asyncio.to_thread(self._tiers.find, code_dir, layer_dirs)
 
-    async def _start(self, spec: SandboxSpec, zygote: Zygote, kind: Kind) -> LinuxSandbox:
-        """One attempt. What was made for it is undone when it fails."""
+    async def _start(
+        self, spec: SandboxSpec, zygote: Zygote, kind: Kind, origin: Template | None = None
+    ) -> LinuxSandbox:
+        """One attempt. What was made for it is undone when it fails.
+
+        origin: the template that it goes on from, whose zygote it is."""
         assert self._hierarchy is not None
         fds: dict[str, int] = {}
         marks: list[tuple[str, float]] = []
-        pipes = init = group = volume = None
+        pipes = init = group = volume = made = image = None
         number = self._uids.take()
         sandbox: LinuxSandbox | None = None
         try:
@@ -252,9 +288,18 @@ class LinuxSandboxes:
                 init = await self._new_init(zygote, network=spec.network)
             marks.append(("init", time.monotonic()))
             steps = self._environment_steps(spec, volume is not None)
-            order = self._order(spec, zygote, group, steps, number)
+            order = self._order(spec, zygote, group, steps, number, origin)
+            if spec.template:
+                made = self._template(spec)
+                image = os.dup(made.there)
+            elif origin is not None:
+                image = os.dup(origin.image)
+            if image is not None:
+                fds["image"] = image
 
             async def release() -> None:
+                if sandbox in self._templates:
+                    await self._forget(self._templates.pop(sandbox))
                 self._release(sandbox, number)
 
             sandbox = LinuxSandbox(
@@ -268,10 +313,16 @@ class LinuxSandboxes:
                 name_step=lambda index: [*self._common, *steps][index].describe(),
                 release=release,
                 adapt=lambda environ: self._environ(spec, zygote, environ),
+                lasting=origin is None and not spec.template,
             )
             sandbox.marks = marks
+            if made is not None:
+                self._templates[sandbox] = made
             self._alive.add(sandbox)
             await sandbox.begin(order, fds)
+            if made is not None:
+                made.begin()
+                self._ripening[made] = asyncio.create_task(self._ripen(made, spec))
             return sandbox
         except BaseException as error:
             if sandbox is not None:
@@ -281,6 +332,8 @@ class LinuxSandboxes:
                     pipes.close()
                 if init is not None:
                     await init.end()
+                if made is not None:
+                    made.close()
                 if group is not None:
                     group.remove()
                 self._release(None, number)
@@ -288,8 +341,9 @@ class LinuxSandboxes:
                 raise SandboxError(f"the sandbox could not be made: {error}") from error
             raise
         finally:
-            if volume is not None:
-                os.close(volume)
+            for fd in (volume, image):
+                if fd is not None:
+                    os.close(fd)
 
     async def _init_of(self, kind: Kind) -> Init:
         """Begin to make one before it is needed. SandboxError."""
@@ -341,6 +395,30 @@ class LinuxSandboxes:
             if netns is not None:
                 os.close(netns)
 
+    def _template(self, spec: SandboxSpec) -> Template:
+        interpreter = self._interpreter(spec.runtime)
+        if interpreter.kind != "python":
+            raise SandboxError("templates are of Python runtimes")
+        limit = (spec.memory_mb + spec.ephemeral_mb + OWN_MB) * plan.MIB
+        return Template(Kind(interpreter.interpreter, "bare", next(self._numbers)), limit)
+
+    async def _ripen(self, made: Template, spec: SandboxSpec) -> None:
+        """Have its zygote, and inits of that, before the first fork is wanted."""
+        with contextlib.suppress(SandboxError):
+            if await made.completed():
+                interpreter = self._interpreter(spec.runtime)
+                await self._zygotes.of_image(made.kind, interpreter, made.image)
+                self._refill_inits(made.kind)
+
+    async def _forget(self, made: Template) -> None:
+        """Let go of an image and of what waits to go on from it."""
+        made.close()
+        ripening = self._ripening.pop(made, None)
+        if ripening is not None:
+            await asyncio.wait({ripening})
+        await self._inits.drop(made.kind)
+        await self._zygotes.dismiss(made.kind)
+
     async def _volume(self, size_mb: int) -> int | None:
         if self._volumes is None:
             return None
@@ -382,6 +460,7 @@ class LinuxSandboxes:
         group: Group,
         steps: list[plan.Step],
         number: int,
+        origin: Template | None,
     ) -> dict[str, Any]:
         """What the init is told to start; see ``guest/init.py``."""
         isolated = self._mode.isolated
@@ -397,7 +476,13 @@ class LinuxSandboxes:
         if "memory" not in self.hierarchy.can:
             # Better than nothing: each process on its own. A fork begins with what it copies.
             limits["data_bytes"] = (spec.memory_mb + plan.BOOTSTRAP_MB + 48) * plan.MIB
-        kind = self._catalogue[spec.runtime].kind
+            if origin is not None:
+                limits["data_bytes"] += os.fstat(origin.image).st_size
+        kind: str = self._catalogue[spec.runtime].kind
+        if spec.template:
+            kind = "template"
+        elif origin is not None:
+            kind = "fork"
         if kind == "provided":
             argv = [f"{folder}/bootstrap" for folder in (task, *opt)]
         else:

@@ -80,8 +80,10 @@ class LinuxSandbox:
         name_step: Callable[[int], str],
         release: Callable[[], Awaitable[None]],
         adapt: Callable[[Mapping[str, str]], dict[str, str]] = dict,
+        lasting: bool = True,
     ) -> None:
-        """adapt: what an environment becomes here; see ``LinuxSandboxes``."""
+        """adapt: what an environment becomes here; see ``LinuxSandboxes``. lasting: whether
+        its runtime may be started again."""
         self.spec = spec
         self.began_s = 0.0
         self.marks = []
@@ -95,6 +97,7 @@ class LinuxSandbox:
         self._name_step = name_step
         self._release = release
         self._adapt = adapt
+        self._lasting = lasting
         self._loop = asyncio.get_running_loop()
         self._generation = 0
         self._running: asyncio.Future[None] = self._loop.create_future()
@@ -130,6 +133,8 @@ class LinuxSandbox:
     async def restart(self, environment: Mapping[str, str]) -> None:
         if self._init.gone or self._ending is not None:
             raise SandboxError("the sandbox is gone")
+        if not self._lasting:
+            raise SandboxError("templates and what is forked of them start once")
         self.thaw()
         self._retire_exit()
         self._generation += 1

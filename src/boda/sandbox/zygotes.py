@@ -30,15 +30,21 @@ _log = logging.getLogger(__name__)
 LAUNCHER = Path(__file__).parent.parent / "guest" / "launcher.py"
 _READY_TIMEOUT_S = 60.0
 _END_TIMEOUT_S = 2.0
+_ATTEMPTS = 8
+"""A zygote whose addresses meet those of an image is started again, with others."""
 _CLOEXEC = 0x40000000  # MSG_CMSG_CLOEXEC, which Python does not name
 _LANGUAGE = "C.UTF-8"
 
 
 class Kind(NamedTuple):
-    """Which zygote. Runtimes of one interpreter share it: custom ones use a Python's."""
+    """Which zygote. Runtimes of one interpreter share it: custom ones use a Python's.
+
+    template: the number of the template whose image its forks go on from; 0 for those of a tier.
+    """
 
     interpreter: Path
     tier: Tier
+    template: int = 0
 
 
 class Zygotes:
@@ -91,14 +97,53 @@ class Zygotes:
             self._known[key] = zygote
             return zygote
 
-    async def _start(self, runtime: Interpreter) -> Zygote:
+    async def of_image(self, kind: Kind, runtime: Interpreter, image: int) -> Zygote:
+        """The one whose forks go on from an image, started if need be. SandboxError.
+
+        image: a descriptor of the image's file, which may not change any more."""
+        image = os.dup(image)  # whoever gave it may let go of it meanwhile
+        try:
+            async with self._locks.setdefault(kind, asyncio.Lock()):
+                zygote = self._known.get(kind)
+                if zygote is not None:
+                    if zygote.alive:
+                        return zygote
+                    await zygote.close()
+                for attempt in range(_ATTEMPTS):
+                    made = await self._bare(runtime, image)
+                    try:
+                        await made.start()
+                        break
+                    except Collision:
+                        if attempt == _ATTEMPTS - 1:
+                            raise
+                if self._closed:
+                    await made.close()
+                    raise SandboxError("the sandboxes are closed")
+                self._known[kind] = made
+                return made
+        finally:
+            os.close(image)
+
+    async def dismiss(self, kind: Kind) -> None:
+        """End one that is not needed any more. Its forks live on."""
+        async with self._locks.setdefault(kind, asyncio.Lock()):
+            zygote = self._known.pop(kind, None)
+            if zygote is not None:
+                await zygote.close()
+        self._locks.pop(kind, None)
+
+    async def _bare(self, runtime: Interpreter, image: int | None = None) -> BareZygote:
         try:
             folder = await asyncio.to_thread(self._library.prepare, runtime)
         except (OSError, PlatformError) as error:
             raise _not_laid_out(error) from None
         self._made += 1
-        mount_point = self._state / f"root-{self._made}"
-        zygote = BareZygote(runtime, folder, self._host, self._mode, mount_point, self._hidden)
+        place = self._state / f"root-{self._made}"
+        return BareZygote(runtime, folder, self._host, self._mode, place, self._hidden, image)
+
+    async def _start(self, runtime: Interpreter) -> Zygote:
+        zygote = await self._bare(runtime)
         await zygote.start()
         if runtime.interpreter not in self._compiling:
             task = asyncio.create_task(self._compile(runtime))
@@ -182,10 +227,15 @@ class Zygote:
         raise NotImplementedError
 
 
+class Collision(SandboxError):
+    """The addresses of a zygote meet those of its image, by chance."""
+
+
 class BareZygote(Zygote):
     """The first zygote of an interpreter, started afresh.
 
-    mount_point: an empty folder of this zygote's own.
+    mount_point: an empty folder of this zygote's own. image: of a template, from which its forks
+    go on instead of loading a function.
     """
 
     def __init__(
@@ -196,8 +246,10 @@ class BareZygote(Zygote):
         mode: Mode,
         mount_point: Path,
         hidden: Sequence[Path],
+        image: int | None = None,
     ) -> None:
         super().__init__(runtime, library, mode)
+        self._image = image
         self._mount_point = mount_point
         self._steps = plan.root(runtime, library, host, hidden) if mode.isolated else []
         self._process: asyncio.subprocess.Process | None = None
@@ -212,7 +264,7 @@ class BareZygote(Zygote):
                     self._mount_point.mkdir(parents=True, exist_ok=True, mode=0o700)
                 self._process = await asyncio.create_subprocess_exec(
                     *(sys.executable, "-I", "-S", LAUNCHER, str(theirs.fileno())),
-                    pass_fds=(theirs.fileno(),),
+                    pass_fds=(theirs.fileno(), *self._image_given),
                     stdin=asyncio.subprocess.DEVNULL,
                     stdout=asyncio.subprocess.DEVNULL,
                     env={},
@@ -248,11 +300,17 @@ class BareZygote(Zygote):
             raise
         return grown
 
+    @property
+    def _image_given(self) -> list[int]:
+        return [] if self._image is None else [self._image]
+
     def _order(self) -> dict[str, Any]:
         mode = self._mode
         environ = {
             "PATH": "/var/lang/bin:/usr/local/bin:/usr/bin/:/bin:/opt/bin",
             "LANG": _LANGUAGE,
+            # Restartable sequences tie the kernel to addresses that a fork of a template leaves.
+            "GLIBC_TUNABLES": "glibc.pthread.rseq=0",
             "PYTHONPATH": "/var/runtime" if mode.isolated else str(self.library),
         }
         if mode.isolated:
@@ -266,6 +324,7 @@ class BareZygote(Zygote):
             "argv": [
                 *(self.interpreter, "-s", "-m", "_boda.zygote"),
                 "isolated" if mode.isolated else "process",
+                *map(str, self._image_given),
             ],
             "environ": environ,
         }
@@ -274,6 +333,9 @@ class BareZygote(Zygote):
         if not answer:
             raise SandboxError(f"the zygote of {self.runtime.name} died while it was starting")
         said = json.loads(answer)
+        if "again" in said:
+            kind = Collision if said["again"] else SandboxError
+            raise kind(f"the template's image cannot be used: {said['failed']}")
         if "failed" in said:
             step = said.get("step")
             where = "" if step is None else f" ({self._steps[step].describe()})"

@@ -1,0 +1,151 @@
+"""Go on from an image (``template_image.py``).
+
+``Image`` is made once, by the zygote of a template, with all of a zygote's powers: it puts the
+contents where they belong and never looks at them. They are the function's, so nothing here
+believes them: addresses may not meet anything of this process, sizes are bounded by what the
+platform has counted. ``go_on`` is called in a runtime process that has nothing more to lose: what
+it runs is the function's.
+"""
+
+import ctypes
+import json
+import os
+
+from . import linux
+from . import template_machine as machine
+from .template_image import HEAD, IMAGE, VARIABLES, mappings
+from .template_machine import PAGE
+
+_LARGEST_HEADER = 16 << 20
+_MOST_RANGES = 20_000
+_TOP = 0x7FFFFFFFF000
+_ANYTHING = machine.MAP_PRIVATE | machine.MAP_ANONYMOUS | machine.MAP_NORESERVE
+
+
+class Unusable(Exception):
+    """The image makes no sense; its makers lied. ``again``: with other addresses it may."""
+
+    def __init__(self, words, again=False):
+        super().__init__(words)
+        self.again = again
+
+
+def _check(start, length, step=PAGE):
+    if not (type(start) is int and type(length) is int):
+        raise Unusable("an address that is no number")
+    if start % step or length % step or length <= 0 or start < PAGE or start + length > _TOP:
+        raise Unusable("an address out of all bounds")
+
+
+def _kernel_writes():
+    """Whether the kernel writes to this process's memory by itself, as it does for restartable
+    sequences: it would go on doing so where that memory is gone."""
+    try:
+        return bool(ctypes.c_uint.in_dll(ctypes.CDLL(None), "__rseq_size").value)
+    except ValueError:
+        return False
+
+
+class Image:
+    """fd: a file with the image, which is not changed any more; it is not kept. proc: where the
+    processes of this one's namespace are shown."""
+
+    def __init__(self, fd, proc="/proc"):
+        self._proc = proc
+        if _kernel_writes():
+            raise Unusable("the C library has registered restartable sequences")
+        head = os.pread(fd, HEAD.size, 0)
+        if len(head) != HEAD.size:
+            raise Unusable("it is cut off")
+        whole, length, used = HEAD.unpack(head)
+        if length > _LARGEST_HEADER or used > 8 << 20 or used <= machine.TABLE:
+            raise Unusable("lengths out of all bounds")
+        try:
+            header = json.loads(os.pread(fd, length, HEAD.size))
+            self._region, ranges = header["address"], header["ranges"]
+            contents, self._clock = header["contents"], header["clock"]
+            self.files = header["files"]
+            _check(self._region, -(-used // PAGE) * PAGE)
+            for start, extent in ranges:
+                _check(start, extent)
+            for start, extent in contents:
+                _check(start, extent)
+            for start, extent in self._clock:
+                _check(start, extent)
+            if type(self.files) is not int or self.files < 0:
+                raise Unusable("a length that is none")
+        except (ValueError, KeyError, TypeError, RecursionError):
+            raise Unusable("its header is malformed") from None
+        if len(ranges) > _MOST_RANGES or len(contents) > 10 * _MOST_RANGES:
+            raise Unusable("it is in too many pieces")
+        at = HEAD.size + length
+        if at + used + sum(extent for _, extent in contents) + self.files != whole:
+            raise Unusable("it is cut off")
+        self._match_clock()
+        self._reserve([[self._region, -(-used // PAGE) * PAGE], *ranges])
+        self._fill(fd, self._region, used, at)
+        at += used
+        for start, extent in contents:
+            if not any(low <= start and start + extent <= low + many for low, many in ranges):
+                raise Unusable("contents beside its memory")
+            self._fill(fd, start, extent, at)
+            at += extent
+        self.files_at = at
+        self._moves = self._move_clock()
+
+    def _match_clock(self):
+        """The kernel's own pages are moved to where the image expects them."""
+        self._own_clock = [
+            (each.start, each.length)
+            for each in mappings("self", self._proc)
+            if each.name.startswith((b"[vvar", b"[vdso"))
+        ]
+        if [size for _, size in self._own_clock] != [size for _, size in self._clock]:
+            raise Unusable("it is of another kernel")
+        for start, length in self._own_clock:
+            for other, extent in self._clock:
+                if start < other + extent and other < start + length:
+                    raise Unusable("its place is taken", again=True)
+
+    def _reserve(self, ranges):
+        for start, length in ranges:
+            try:
+                machine.map_memory(start, length, _ANYTHING | machine.MAP_FIXED_NOREPLACE)
+            except OSError as error:
+                raise Unusable("its place is taken: {}".format(error), again=True) from None
+
+    def _fill(self, fd, start, length, at):
+        view = machine.memory(start, length)
+        while len(view):
+            count = os.preadv(fd, [view], at)
+            if count <= 0:
+                raise Unusable("it is cut off")
+            view, at = view[count:], at + count
+
+    def _move_clock(self):
+        flags = machine.MREMAP_MAYMOVE | machine.MREMAP_FIXED
+        return [
+            machine.entry(machine.MREMAP, start, length, length, flags, target)
+            for (start, length), (target, _) in zip(self._own_clock, self._clock, strict=True)
+        ]
+
+    def main(self, channel_fd, log_fd, environ):
+        """Become what the image is of; in the place of the bootstrap's. Beside channel
+        and log, which are 3 and 4, the image's file is open, as IMAGE."""
+        variables = os.memfd_create("variables")
+        say = {"environ": environ, "files": self.files, "files_at": self.files_at}
+        os.write(variables, json.dumps(say).encode())
+        os.lseek(variables, 0, os.SEEK_SET)
+        if variables != VARIABLES:
+            os.dup2(variables, VARIABLES, inheritable=False)
+        linux.close_range(IMAGE + 1)
+        self.go_on()
+
+    def go_on(self):
+        """Replace this process's memory. Returns if at all by an exception."""
+        region = self._region
+        moves = b"".join(self._moves)
+        begin = region + machine.TABLE - len(moves)
+        machine.memory(begin, len(moves))[:] = moves
+        machine.call(machine.MPROTECT, region, PAGE, machine.PROT_READ | machine.PROT_EXEC)
+        machine.run(region, begin)

@@ -1,0 +1,404 @@
+"""A template's code is hostile too: it is run once, and many environments are made of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from boda.sandbox.contract import SandboxError
+from support.sandbox_snippets import why_not_root
+from support.templates import Ended, InitFailed, Runtime, Stage
+
+pytestmark = [
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.skipif(bool(why_not_root()), reason=why_not_root() or "-"),
+]
+
+NAMESPACES = ("user", "mnt", "pid", "net", "ipc", "uts", "cgroup")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def whole(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stage]:
+    made = Stage(tmp_path_factory.mktemp("attacks"))
+    if not made.sandboxes.can_fork:
+        pytest.skip("no templates on this machine")
+    yield made
+    await made.close()
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def stage(whole: Stage) -> AsyncIterator[Stage]:
+    yield whole
+    await whole.clear()
+
+
+def runtime_pid(runtime: Runtime) -> int:
+    """The runtime process, as this machine numbers it."""
+    children = Path(f"/proc/{runtime.sandbox.pid}/task/{runtime.sandbox.pid}/children").read_text()
+    (pid,) = children.split()
+    return int(pid)
+
+
+def status(pid: int) -> dict[str, str]:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return {key: rest.strip() for key, _, rest in (line.partition(":") for line in lines)}
+
+
+async def test_a_fork_has_no_power_and_nothing_in_common_with_another(stage: Stage) -> None:
+    """What the kernel says from outside, not what the process says of itself."""
+    template = await stage.template(stage.function("def handler(event, context): return event"))
+    ordinary = await stage.sandboxes.start(stage.spec(template.sandbox.spec.code_dir))
+    other = stage._keep(ordinary)
+    await other.until("ready")
+    forks = [await stage.fork(template) for _ in range(2)]
+    pids = [runtime_pid(each) for each in (*forks, other)]
+    facts = [status(pid) for pid in pids]
+    for each in facts:
+        assert {each[f"Cap{kind}"] for kind in ("Eff", "Prm", "Inh", "Amb", "Bnd")} == {"0" * 16}
+        assert (each["NoNewPrivs"], each["Seccomp"], each["Threads"]) == ("1", "2", "1")
+        assert each["Seccomp_filters"] == facts[-1]["Seccomp_filters"]
+        assert each["Groups"] == ""
+    assert len({each["Uid"] for each in facts}) == 3
+    for name in NAMESPACES:
+        held = [os.readlink(f"/proc/{pid}/ns/{name}") for pid in (*pids, os.getpid())]
+        assert len(set(held)) == 4, name
+    assert len({Path(f"/proc/{pid}/cgroup").read_text() for pid in pids}) == 3
+    shared = [line for pid in pids[:2] for line in Path(f"/proc/{pid}/maps").read_text().split("\n")
+              if line and line.split()[1].endswith("s")]  # fmt: skip
+    assert [line for line in shared if " w" in line or "rw" in line.split()[1]] == []
+    held = [sorted(os.listdir(f"/proc/{pid}/fd"), key=int) for pid in pids]
+    assert held == [["0", "1", "2", "3", "4"]] * 3
+    # pipes and sockets of one are of nobody else
+    links = [os.readlink(f"/proc/{pid}/fd/{fd}") for pid in pids for fd in range(1, 5)]
+    assert len(set(links)) == 9  # fd 1 and 2 are one pipe in each
+
+
+async def test_nothing_of_the_platforms_memory_is_left_in_a_fork(stage: Stage) -> None:
+    """The process was a zygote's fork before: with it went what the zygote had read."""
+    code = stage.function(
+        """
+        def handler(event, context):
+            found = []
+            for line in open("/proc/self/maps"):
+                span, rights, *rest = line.split()
+                if rights[0] != "r" or rest[-1] in ("[vvar]", "[vsyscall]", "[vvar_vclock]"):
+                    continue
+                low, high = (int(end, 16) for end in span.split("-"))
+                with open("/proc/self/mem", "rb", 0) as memory:
+                    memory.seek(low)
+                    found.append(memory.read(high - low).count(bytes(event)))
+            return sum(found)
+        """
+    )
+    template = await stage.template(code)
+    secret = "hush" + os.urandom(8).hex()
+    first = await stage.fork(template, environment={"SECRET": secret})
+    second = await stage.fork(template)
+    assert await first.invoke(list(secret.encode())) > 0
+    assert await second.invoke(list(secret.encode())) == 0
+
+
+async def test_what_a_template_shares_ends_with_it(stage: Stage) -> None:
+    """Shared memory, files of its /tmp, sockets, processes: each fork has its own or none."""
+    code = stage.function(
+        """
+        import mmap, os, socket, time
+        memory = mmap.mmap(-1, 4096)
+        memory[:4] = b"init"
+        file = open("/tmp/file", "w+"); file.write("init"); file.flush()
+        mapped = mmap.mmap(file.fileno(), 4)
+        queue = open("/dev/shm/queue", "w+b", 0); queue.write(b"init")
+        abstract = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        abstract.bind("\\0meeting")
+        left, right = socket.socketpair()
+        if not os.fork():
+            while True:
+                try:
+                    left.send(b"helper")
+                    memory[8:14] = b"helper"
+                except OSError:
+                    pass
+                time.sleep(0.01)
+        def handler(event, context):
+            before = [memory[:14].decode("latin-1"), open("/tmp/file").read(), mapped[:4].decode()]
+            memory[:4] = mapped[:4] = event.encode()
+            file.seek(0); file.write(event); file.flush()
+            os.write(left.fileno(), event.encode())
+            poke = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+            try:
+                poke.sendto(b"x", "\\0meeting")
+                before.append("met")
+            except OSError:
+                before.append("alone")
+            before.append(os.path.exists("/dev/shm/queue"))
+            time.sleep(0.1)
+            before.append(right.recv(100).decode())
+            before.append([each for each in os.listdir("/proc") if each.isdigit()])
+            return before
+        """
+    )
+    template = await stage.template(code)
+    for word in ("more", "most"):
+        fork = await stage.fork(template)
+        said = await fork.invoke(word)
+        assert said[0][:4] == said[1] == said[2] == "init"
+        assert said[3] == "alone"
+        assert said[4] is False
+        assert said[5].replace("helper", "") == word
+        assert len(said[6]) == 2  # the init and itself: nobody came along
+
+
+async def test_a_template_that_hooks_forking_harms_itself(stage: Stage) -> None:
+    """What runs in the fork an image is taken of is the function's anyway; it may tell lies, or
+    go away, and that is all that comes of it."""
+    gone = "import os\nos.register_at_fork(after_in_child=lambda: os._exit(3))\n"
+    with pytest.raises(InitFailed) as failed:
+        await stage.template(stage.function(gone + "def handler(event, context): pass"))
+    assert failed.value.args[0] == "Runtime.SnapshotError"
+    never = "import os\nos.fork = lambda: 1 / 0\ndef handler(event, context): pass"
+    with pytest.raises(InitFailed):
+        await stage.template(stage.function(never))
+    liar = "import os\nos.write(3, b'\\0\\0\\0\\1\\x09')\nimport time; time.sleep(60)"
+    template = await stage.template(stage.function(liar))
+    with pytest.raises(SandboxError, match="no snapshot yet"):
+        await stage.fork(template)
+
+
+async def test_namespaces_and_privileges_stay_out_of_reach(stage: Stage) -> None:
+    code = stage.function(
+        """
+        import ctypes, os
+        libc = ctypes.CDLL(None, use_errno=True)
+        def tries():
+            refused = []
+            for call in (
+                lambda: libc.unshare(0x10000000), lambda: libc.unshare(0x40000000),
+                lambda: libc.setns(0, 0), lambda: libc.mount(b"x", b"/tmp", b"tmpfs", 0, 0),
+                lambda: libc.ptrace(16, 1, 0, 0), lambda: libc.setuid(0), lambda: libc.setgid(0),
+                lambda: libc.syscall(310, 1, 0, 0, 0, 0, 0), lambda: libc.chroot(b"/tmp"),
+            ):
+                refused.append(call() == -1)
+            try:
+                open("/proc/1/mem", "rb"); refused.append(False)
+            except OSError:
+                refused.append(True)
+            return refused
+        in_template = tries()
+        def handler(event, context): return [in_template, tries()]
+        """
+    )
+    fork = await stage.fork(await stage.template(code))
+    assert await fork.invoke() == [[True] * 10] * 2
+
+
+def image(header: object, region: bytes = b"\xcc" * 9300, contents: bytes = b"") -> bytes:
+    said = header if isinstance(header, bytes) else json.dumps(header).encode()
+    head = struct.Struct(">QII")
+    whole = head.size + len(said) + len(region) + len(contents)
+    return head.pack(whole, len(said), len(region)) + said + region + contents
+
+
+FORGE = """
+import json, os, sys
+from pathlib import Path
+sys.setrecursionlimit(10_000)
+def clock():
+    lines = [line.split() for line in open("/proc/self/maps") if "[vvar" in line or "[vdso" in line]
+    spans = [[int(end, 16) for end in line[0].split("-")] for line in lines]
+    return [[low - (1 << 30), high - low] for low, high in spans]
+def write(data):
+    while data:
+        data = data[os.write(6, data):]
+{forge}
+os.write(3, b"\\0\\0\\0\\1\\x09")
+import time; time.sleep(60)
+"""
+
+
+def _sane(**lies: object) -> dict[str, object]:
+    usual = {"address": 1 << 44, "ranges": [], "contents": [], "clock": [], "files": 0}
+    return usual | lies
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        image(b"no json"),
+        image(b"[" * 100_000),
+        image([]),
+        image(_sane(address="x")),
+        image(_sane(address=1 << 70)),
+        image(_sane(address=-4096)),
+        image(_sane(ranges=[[0, 4096]])),
+        image(_sane(ranges=[[4096, 1 << 62]])),
+        image(_sane(ranges=[[True, 4096]])),
+        image(_sane(ranges=[[1 << 45, 4096, 7]])),
+        image(_sane(ranges=[[1 << 45, 4096]] * 30_000)),
+        image(_sane(contents=[[1 << 45, 4096]]), contents=bytes(4096)),
+        image(_sane(contents=[[1 << 45, 4096]])),
+        image(_sane(files=-1)),
+        image(_sane(files=1 << 40)),
+        image(_sane(clock=[[4096, 4096]])),
+        image(_sane(), region=b"x"),
+        struct.pack(">QII", 16, 0, 0),
+        struct.pack(">QII", 1 << 60, 1, 1),
+        struct.pack(">Q", 0),
+        b"short",
+    ],
+)
+async def test_an_image_of_lies_is_refused(stage: Stage, lie: bytes, tmp_path: Path) -> None:
+    code = stage.function(FORGE.format(forge="write(Path('lie').read_bytes()); os.close(6)"))
+    (code / "lie").write_bytes(lie)
+    template = await stage.template(code)
+    with pytest.raises(SandboxError):
+        await stage.fork(template)
+    good = await stage.template(stage.function("def handler(event, context): return event"))
+    assert await (await stage.fork(good)).invoke(1) == 1
+
+
+async def test_an_image_cannot_reach_into_its_zygote(stage: Stage) -> None:
+    """Ranges that meet what is there already are refused, wherever they guess that to be."""
+    forge = "write(Path('lie').read_bytes()); os.close(6)"
+    code = stage.function("import app_clock\n" + FORGE.format(forge=forge))
+    (code / "app_clock.py").write_text(
+        "import json, struct\nfrom pathlib import Path\n"
+        "lines = [line.split() for line in open('/proc/self/maps')]\n"
+        "clock = [[(1 << 43) + number * (1 << 20), int(line[0].split('-')[1], 16) -"
+        " int(line[0].split('-')[0], 16)] for number, line in enumerate(lines)"
+        " if line[-1].startswith(('[vvar', '[vdso'))]\n"
+        "said = json.dumps({'address': 1 << 44, 'ranges': [[1 << 20, (1 << 46) + (1 << 45)]],"
+        " 'contents': [], 'clock': clock, 'files': 0}).encode()\n"
+        "region = bytes(9300)\n"
+        "whole = 16 + len(said) + len(region)\n"
+        "forged = struct.pack('>QII', whole, len(said), len(region)) + said + region\n"
+    )
+    text = (code / "app.py").read_text().replace("Path('lie').read_bytes()", "app_clock.forged")
+    (code / "app.py").write_text(text)
+    template = await stage.template(code)
+    with pytest.raises(SandboxError, match="place is taken"):
+        await stage.fork(template)
+
+
+async def test_code_in_an_image_runs_without_power(stage: Stage) -> None:
+    """An image whose table is no table but the attacker's own code: what runs it has nothing."""
+    code = stage.function("import app_forge\n")
+    (code / "app_forge.py").write_text(
+        "import json, os, struct, time\n"
+        "lines = [line.split() for line in open('/proc/self/maps')]\n"
+        "clock = [[(1 << 43) + number * (1 << 20), int(line[0].split('-')[1], 16) -"
+        " int(line[0].split('-')[0], 16)] for number, line in enumerate(lines)"
+        " if line[-1].startswith(('[vvar', '[vdso'))]\n"
+        "said = json.dumps({'address': 1 << 44, 'ranges': [], 'contents': [], 'clock': clock,"
+        " 'files': 0}).encode()\n"
+        # setuid(0), unshare(NEWUSER), then what they answered as the exit status
+        "attack = bytes.fromhex('31ff b869000000 0f05 89c3 bf00000010 b810010000 0f05'"
+        " '01c3 89df f7df b8e7000000 0f05'.replace(' ', ''))\n"
+        "region = bytes(0x22) + attack + bytes(9300 - 0x22 - len(attack))\n"
+        "forged = struct.pack('>QII', 16 + len(said) + len(region), len(said), len(region))\n"
+        "os.write(6, forged + said + region); os.close(6)\n"
+        "os.write(3, b'\\0\\0\\0\\1\\x09'); time.sleep(60)\n"
+    )
+    template = await stage.template(code)
+    fork = await stage.fork_unready(template)
+    with pytest.raises(Ended) as ended:
+        await fork.until("ready")
+    assert ended.value.args[0].status == 22 + 1  # EINVAL for an id not mapped here, and EPERM
+
+
+async def test_an_image_is_no_larger_than_the_function_may_be(stage: Stage) -> None:
+    forge = "import struct\nwrite(struct.pack('>Q', 1 << 33)); write(bytes(1 << 20))"
+    code = stage.function(FORGE.format(forge=forge))
+    sandbox = await stage.sandboxes.start(stage.spec(code, template=True))
+    runtime = stage._keep(sandbox)
+    await runtime.hear()  # whatever it says
+    with pytest.raises(SandboxError, match="more than"):
+        await stage.fork(runtime)
+
+
+async def test_the_file_of_an_image_can_be_changed_by_nobody(stage: Stage) -> None:
+    """A fork has it open until its hooks run; what runs before them is the function's as well."""
+    code = stage.function(
+        """
+        import os
+        opened = []
+        original = os.close
+        def close(fd):
+            if fd == 6 and not opened:
+                opened.append(os.dup(6))
+            original(fd)
+        os.close = close
+        def handler(event, context):
+            answers = []
+            for attempt in (
+                lambda: os.write(opened[0], b"x"),
+                lambda: os.pwrite(opened[0], b"x", 0),
+                lambda: os.truncate(opened[0], 0),
+                lambda: os.open("/proc/self/fd/%d" % opened[0], os.O_RDWR) and
+                        os.pwrite(os.open("/proc/self/fd/%d" % opened[0], os.O_RDWR), b"x", 0),
+                lambda: __import__("mmap").mmap(opened[0], 4096),
+                lambda: os.posix_fallocate(opened[0], 0, 1 << 40),
+            ):
+                try:
+                    attempt(); answers.append("done")
+                except OSError as error:
+                    answers.append("refused")
+            return answers
+        """
+    )
+    template = await stage.template(code)
+    fork = await stage.fork(template)
+    assert await fork.invoke() == ["refused"] * 6
+    assert await (await stage.fork(template)).invoke() == ["refused"] * 6
+
+
+async def test_what_a_fork_does_to_its_memory_nobody_else_sees(stage: Stage) -> None:
+    code = stage.function(
+        """
+        import ctypes
+        state = bytearray(b"clean" * 1000)
+        def handler(event, context):
+            seen = bytes(state[:5]).decode()
+            ctypes.memset(id(state) + 0, 0, 0)
+            state[:] = event.encode() * 1000
+            return seen
+        """
+    )
+    template = await stage.template(code)
+    one = await stage.fork(template)
+    assert [await one.invoke("dirty"), await one.invoke("dirty")] == ["clean", "dirty"]
+    assert await (await stage.fork(template)).invoke("dirty") == "clean"
+
+
+async def test_limits_hold_for_forks(stage: Stage) -> None:
+    code = stage.function(
+        """
+        import os
+        def handler(event, context):
+            if event == "memory":
+                kept = []
+                while True:
+                    kept.append(bytearray(1 << 20))
+            count = 0
+            try:
+                while count < 200:
+                    if not os.fork():
+                        import time; time.sleep(60)
+                    count += 1
+            except OSError:
+                pass
+            return count
+        """
+    )
+    template = await stage.template(code)
+    fork = await stage.fork(template)
+    with pytest.raises(Ended) as ended:
+        await fork.invoke("memory")
+    assert ended.value.args[0].oom
+    fork = await stage.fork(template, processes=32)
+    assert await fork.invoke("processes") < 32
