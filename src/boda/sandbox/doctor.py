@@ -452,6 +452,13 @@ class _Examination:
             "run boda as root with nftables installed, and sysctl net.ipv4.ip_forward=1",
             required=False,
         )
+        self._add(
+            "SnapStart",
+            self._sandboxes.can_fork,
+            "environments go on from an image of their version's init",
+            f"every environment is initialised by itself: {self._sandboxes.templates_missing}",
+            required=False,
+        )
         host = Host.of_this_machine()
         self._add(
             "name servers",
