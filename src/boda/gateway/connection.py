@@ -11,14 +11,16 @@ cost nothing per request: each connection notes when its phase began, and ``Swee
 What is read between two requests is first offered to the short way (short.py): a request that it
 takes never meets the parser.
 
-    idle ──a request in one read──► brief ──answered──► idle
+    idle ──a request in one read──► brief ──answer written──► idle
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from email.utils import formatdate
+from functools import partial
 from typing import Any, Literal
 from urllib.parse import unquote
 
@@ -31,6 +33,8 @@ from uvicorn.server import ServerState
 from boda.gateway.cycle import COPIED, READY, Cycle, fields_of
 from boda.gateway.limits import Limits
 from boda.gateway.short import Client
+
+log = logging.getLogger("boda.gateway")
 
 _ASGI = {"version": "3.0", "spec_version": "2.3"}
 _PHRASES = {
@@ -45,10 +49,35 @@ class _Refused(Exception):
     """Raised inside the parser's callbacks to stop it."""
 
 
+class Outbox:
+    """Answers of one turn of the event loop, written one behind the other at its end.
+
+    A write wakes its reader, which takes the kernel longer than the writing. Of the answers that
+    are written together only the first finds their reader asleep, where it is the same.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: list[Callable[[], None]] = []
+
+    def put(self, send: Callable[[], None]) -> None:
+        """Call it at the end of this turn."""
+        if not self._waiting:
+            asyncio.get_running_loop().call_soon(self._send)
+        self._waiting.append(send)
+
+    def _send(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for send in waiting:
+            try:
+                send()
+            except Exception:
+                log.exception("an answer could not be written")
+
+
 class Connection(HttpToolsProtocol):
     """limits: sizes and deadlines. state: the ASGI state of every request (its environment).
 
-    short: ``ShortWay.begin``.
+    short: ``ShortWay.begin``. outbox: the server's.
     """
 
     def __init__(
@@ -58,11 +87,13 @@ class Connection(HttpToolsProtocol):
         state: dict[str, Any],
         limits: Limits,
         short: Callable[[Client, bytes], bool],
+        outbox: Outbox,
     ) -> None:
         super().__init__(config, server_state, state, asyncio.get_running_loop())
         self._limits = limits
         self._now = self.loop.time
         self._short = short
+        self._outbox = outbox
         self._phase: Literal["new", "idle", "head", "busy", "drain", "brief"] = "new"
         self._held = b""
         self._last = False
@@ -124,6 +155,9 @@ class Connection(HttpToolsProtocol):
     def reply(self, status: bytes, fields: bytes, body: bytes, *, closes: bool) -> None:
         """short.Client"""
         self.server_state.total_requests += 1
+        self._outbox.put(partial(self._reply, status, fields, body, closes))
+
+    def _reply(self, status: bytes, fields: bytes, body: bytes, closes: bool) -> None:
         transport = self.transport
         if transport.is_closing():
             return

@@ -14,7 +14,7 @@ from uvicorn.config import Config
 from uvicorn.server import ServerState
 
 from boda.core.errors import PlatformError
-from boda.gateway.connection import Connection, Sweeper
+from boda.gateway.connection import Connection, Outbox, Sweeper
 from boda.gateway.gateway import Gateway
 from boda.gateway.limits import Limits
 
@@ -80,6 +80,7 @@ class HttpServer:
         self._state = ServerState()
         self._endpoints: set[Endpoint] = set()
         self._servers: list[asyncio.Server] = []
+        self._outbox = Outbox()
         self._sweeper = Sweeper(self._states, self._limits)
 
     @property
@@ -132,7 +133,9 @@ class HttpServer:
     ) -> asyncio.Server:
         listening.setblocking(False)
         return await asyncio.get_running_loop().create_server(
-            lambda: Connection(self._config, state, tags, self._limits, self._gateway.short.begin),
+            lambda: Connection(
+                self._config, state, tags, self._limits, self._gateway.short.begin, self._outbox
+            ),
             sock=listening,
             backlog=_BACKLOG,
         )
