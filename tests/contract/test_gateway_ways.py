@@ -509,6 +509,11 @@ VISITS: dict[str, tuple[Sends, bool, Changes | None]] = {
     ),
     "a value that is not ASCII": (lambda on: on.browse(), True, says(headers={"X-A": "é"})),
     "a value that is two lines": (lambda on: on.browse(), True, says(headers={"X-A": "b\r\nC: d"})),
+    "an answer that means to deceive": (
+        lambda on: on.browse(),
+        True,
+        says(headers={"A": "boda-what-varies", "B": "boda-request-id", "C": "%b"}),
+    ),
     "a status that is none": (lambda on: on.browse(), True, says(1000)),
     "what is not JSON": (lambda on: on.browse(), True, answers(b"not json")),
     "numbers": (lambda on: on.browse(), True, answers(b"[1e400, 12345678901234567890123, 1.10]")),

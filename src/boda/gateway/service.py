@@ -127,7 +127,9 @@ class Context:
 
 
 VARIES = "boda-what-varies"
-"""Stands in an ``Answer`` for a header's value that each answer of a form has its own of."""
+"""Stands for a header's value that each answer of a form has its own of."""
+REQUEST_ID = "boda-request-id"
+"""Stands for the request's id."""
 
 
 class Form:
@@ -150,9 +152,11 @@ class Reply(Protocol):
     None of them raises, whatever became of the client.
     """
 
-    def form(self, answer: Answer) -> Form:
-        """The form of such answers of the operation; its payload is left out, ``VARIES`` may
-        stand for the whole value of a header. To be kept and used again."""
+    def form(self, answer: Answer | WireResponse) -> Form:
+        """The form of such answers of the operation, or of the site with ``REQUEST_ID`` in them;
+        their payload is left out, ``VARIES`` may stand for the whole value of a header behind the
+        request id. To be kept and used again. ValueError where answers have no form: without a
+        body, or the connection's last."""
 
     def answer(self, form: Form, varying: str, payload: bytes) -> None:
         """varying: ASCII, printable; empty where the form has nothing that varies."""

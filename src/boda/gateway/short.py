@@ -30,7 +30,7 @@ from boda.gateway.heads import MAX_HEAD, Headers, Heads, request_line
 from boda.gateway.http import plain_headers
 from boda.gateway.limits import Limits
 from boda.gateway.refusals import Refusals
-from boda.gateway.service import VARIES, Answer, Form, Target
+from boda.gateway.service import REQUEST_ID, VARIES, Answer, Form, Target
 from boda.gateway.traffic import Traffic
 from boda.gateway.wire import WireRequest, WireResponse
 
@@ -46,7 +46,6 @@ _MOST_VISITS = 1024
 _MOST_SEEN = 8192
 _LONGEST = 4096
 """Bytes of what is kept of one head."""
-_REQUEST_ID = "boda-request-id"
 
 Given = frozenset[tuple[str, str]]
 Made = Callable[[Exchange, Answer], WireResponse]
@@ -306,17 +305,21 @@ class _Reply:
         self._over = False
         self.request_id = request_id
 
-    def form(self, answer: Answer) -> Form:
-        response = self._way.made(self._exchange(_REQUEST_ID), answer)
-        if response.status in _BODILESS:
-            raise ValueError("an answer without a body has no form")
-        fields = fields_of(plain_headers(response)).replace(b"%", b"%%")
-        id_at, varies_at = fields.find(_REQUEST_ID.encode()), fields.find(VARIES.encode())
-        if id_at < 0 or 0 <= varies_at < id_at:
-            raise ValueError("an answer's form begins with the request id")
-        fields = fields.replace(_REQUEST_ID.encode(), b"%b", 1)
+    def form(self, answer: Answer | WireResponse) -> Form:
+        if isinstance(answer, Answer):
+            response, varies = self._way.made(self._exchange(REQUEST_ID), answer), VARIES.encode()
+        else:
+            response, varies = answer, b"\0"
+        headers = plain_headers(response)
+        if response.status in _BODILESS or any(name == b"connection" for name, _ in headers):
+            raise ValueError("such an answer has no form")
+        fields = fields_of(headers).replace(b"%", b"%%")
+        id_at, varies_at = fields.find(REQUEST_ID.encode()), fields.find(varies)
+        if id_at < 0 or 0 <= varies_at < id_at or fields.count(REQUEST_ID.encode()) > 1:
+            raise ValueError("an answer's form has one place for the request id")
+        fields = fields.replace(REQUEST_ID.encode(), b"%b", 1)
         if varies_at >= 0:
-            fields = fields.replace(VARIES.encode(), b"%b", 1)
+            fields = fields.replace(varies, b"%b", 1)
         else:
             fields += b"%.0b"  # takes what varies and writes nothing
         return Form(status_line(response.status), fields + b"content-length: %d\r\n")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Protocol
 
 import orjson
@@ -106,9 +107,17 @@ class FunctionUrls:
             self._authorizer.permit(ANONYMOUS),
             identifier,
             config,
-            lambda: self._find(request)[1],
+            partial(self._present, config["UrlId"]),
             form,
         )
+
+    def _present(self, url_id: str) -> Mapping[str, Any] | None:
+        """The config of a URL as it is now."""
+        place = self._ids.find(url_id)
+        function = self._core.find(place.key) if place is not None else None
+        if place is None or function is None:
+            return None
+        return function.attached.get(KIND, {}).get(place.qualifier)
 
     async def _answer(self, request: WireRequest, request_id: str) -> WireResponse:
         identifier, config = self._find(request)

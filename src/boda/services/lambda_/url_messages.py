@@ -102,6 +102,12 @@ def _time(epoch_s: int) -> str:
     return f"{datetime.fromtimestamp(epoch_s, UTC):%d/%b/%Y:%H:%M:%S} +0000"
 
 
+@lru_cache(maxsize=4)
+def _stamp(epoch_s: int) -> bytes:
+    """The members of an event that tell when, but for the last number."""
+    return f'"time":"{_time(epoch_s)}","timeEpoch":'.encode()
+
+
 class EventForm:
     """The events of requests that have the same head, for a URL that asks for no signature.
 
@@ -110,13 +116,13 @@ class EventForm:
 
     def __init__(self, request: WireRequest, url_id: str) -> None:
         """ValueError where a header reads as if it were made to deceive."""
-        self._text = _TEXT.match(request.headers.get("content-type", "")) is not None
-        self._bodied = request.headers.get("content-length", "0").strip("0") != ""
-        body = _BODY if self._bodied else b""
+        content_type = request.headers.get("content-type", "")
+        self._text = _TEXT.match(content_type) is not None
+        self._bodied = request.headers.get("content-length", "").strip("0") != ""
         made = orjson.dumps(
             event(
                 request,
-                body,
+                _BODY if self._bodied else b"",
                 url_id=url_id,
                 request_id=_ID,
                 trace_id=_TRACE,
@@ -125,28 +131,25 @@ class EventForm:
             )
         )
         # In the order in which an event names them.
-        marks = [f'"{_TRACE}"', f'"{_ID}"', f'"time":"{_time(0)}","timeEpoch":0']
+        varying = [
+            (b'"%b"' % _TRACE.encode(), b'"%b"'),
+            (b'"%b"' % _ID.encode(), b'"%b"'),
+            (_stamp(0) + b"0", b"%b%d"),
+        ]
         if self._bodied:
-            content = _body(_BODY, request.headers.get("content-type", ""))["body"]
-            marks.append(f'"{content}"')
-        pieces, at = [], 0
-        for mark in (one.encode() for one in marks):
-            if made.count(mark) != 1 or made.find(mark) < at:
+            varying.append((b'"%b"' % _body(_BODY, content_type)["body"].encode(), b"%b"))
+        form, rest = b"", made
+        for mark, gap in varying:
+            before, _, rest = rest.partition(mark)
+            if made.count(mark) != 1 or not rest:
                 raise ValueError("what varies in an event cannot be told from what does not")
-            end = made.find(mark)
-            pieces.append(made[at:end])
-            at = end + len(mark)
-        pieces.append(made[at:])
-        self._form = b"%b".join([piece.replace(b"%", b"%%") for piece in pieces])
+            form += before.replace(b"%", b"%%") + gap
+        self._form = form + rest.replace(b"%", b"%%")
 
     def fill(self, body: bytes, request_id: str, trace_id: str, now_s: float) -> bytes | None:
         """The event as JSON, as ``event`` makes it; None for a body that is not the text it is
         said to be. request_id, trace_id: of letters that JSON writes as they are."""
-        varying = (
-            f'"{trace_id}"'.encode(),
-            f'"{request_id}"'.encode(),
-            f'"time":"{_time(int(now_s))}","timeEpoch":{int(now_s * 1000)}'.encode(),
-        )
+        varying = (trace_id.encode(), request_id.encode(), _stamp(int(now_s)), int(now_s * 1000))
         if not self._bodied:
             return self._form % varying
         if not self._text:

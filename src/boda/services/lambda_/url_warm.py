@@ -12,8 +12,9 @@ from functools import partial
 from typing import Any
 
 from boda.core.errors import AwsError
+from boda.gateway import service
 from boda.gateway.authorization import Permit
-from boda.gateway.service import Need, Reply
+from boda.gateway.service import Form, Need, Reply
 from boda.gateway.wire import WireResponse
 from boda.invoke.call import Call, Outcome
 from boda.runtime import trace
@@ -23,13 +24,15 @@ from boda.services.lambda_.identifiers import LATEST, Identifier
 from boda.services.lambda_.warm import TRACE_HEADER, Begins
 
 REQUEST_ID = "x-amzn-RequestId"
+_MOST_FORMS = 32
+_LONGEST_HEAD = 512
 
 
 class WarmUrl:
     """One head, as it came more than once.
 
-    config: of the URL, as it was then. present: what it is now; AwsError, KeyError where it is
-    no more. form: the events that such a head makes.
+    config: of the URL, as it was then. present: what it is now, None where it is no more.
+    form: the events that such a head makes.
     """
 
     def __init__(
@@ -39,7 +42,7 @@ class WarmUrl:
         permit: Permit,
         identifier: Identifier,
         config: Mapping[str, Any],
-        present: Callable[[], Mapping[str, Any]],
+        present: Callable[[], Mapping[str, Any] | None],
         form: url_messages.EventForm,
     ) -> None:
         self._core = core
@@ -53,13 +56,14 @@ class WarmUrl:
         self._present = present
         self._form = form
         self._need = url_need(core, identifier, config["AuthType"])
+        self._forms: dict[tuple[Any, ...], Form] = {}
 
     def need(self) -> None:
         return None
 
     def begin(self, request_id: str, headers: Mapping[str, str], body: bytes, reply: Reply) -> bool:
         core = self._core
-        if not self._unchanged() or not self._permitted():
+        if self._present() is not self._config or not self._permitted():
             return False
         version = core.hot.resolve(self._arn, self._qualifier)
         if version is None:
@@ -79,12 +83,6 @@ class WarmUrl:
             partial(self._ended, reply, request_id),
         )
         return True
-
-    def _unchanged(self) -> bool:
-        try:
-            return self._present() is self._config
-        except (AwsError, KeyError):
-            return False
 
     def _permitted(self) -> bool:
         if self._core.hot.policy(self._arn, self._qualifier) is not self._need.policy:
@@ -107,8 +105,30 @@ class WarmUrl:
             response = internal()
         else:
             response = url_messages.response(outcome.payload) or internal()
-        response.headers.append((REQUEST_ID, request_id))
-        reply.respond(response)
+        form = self._forms.get((response.status, *response.headers))
+        if form is None:
+            form = self._learn_form(response, reply)
+        if form is not None:
+            assert isinstance(response.body, bytes)
+            reply.answer(form, "", response.body)
+        else:
+            response.headers.append((REQUEST_ID, request_id))
+            reply.respond(response)
+
+    def _learn_form(self, response: WireResponse, reply: Reply) -> Form | None:
+        """None where such an answer has none, or is not worth to be remembered."""
+        headers = response.headers
+        if sum(len(name) + len(value) for name, value in headers) > _LONGEST_HEAD:
+            return None
+        headed = WireResponse(response.status, [*headers, (REQUEST_ID, service.REQUEST_ID)])
+        try:
+            form = reply.form(headed)
+        except ValueError:
+            return None
+        if len(self._forms) >= _MOST_FORMS:
+            self._forms.clear()
+        self._forms[response.status, *headers] = form
+        return form
 
 
 def url_need(core: Core, identifier: Identifier, auth_type: str) -> Need:
