@@ -1,31 +1,60 @@
-"""Where the time of a warm, signed Invoke goes, stage by stage.
+"""Where the CPU of a warm invocation goes on the platform's one thread, stage by stage.
 
-The platform runs in this process with a stopwatch around each step of the gateway's list and
-around the invoke path; the load comes from a process of its own, over 16 connections. Time that
-a step spends waiting for others on the event loop counts for ``run`` and ``invoke``, so the sum
-of the others and the CPU of the whole process per request are what to look at.
+The platform runs in this process with a stopwatch around each step of the short way, the invoke
+path and the environment; the load comes from a process of its own, over 16 connections. A stage's
+time is its own, without the stages it calls; medians, since others may interrupt any one of them.
+What no stage has is the event loop, the kernel's share of reading, and what is done for many
+requests at once; it is what remains of the process's CPU per request.
 """
 
 from __future__ import annotations
 
 import asyncio
-import inspect
 import json
+import statistics
 import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import uvloop
 
 from bench import peers
+from bench.compare import OF_A_URL
 from bench.host import TRUST, package
 from bench.load import run_load, write_requests
 from bench.signing import signed
 from boda.app import Platform, Settings
 from boda.core.principal import root_of
+from boda.fleet.environment import Environment
+from boda.gateway.connection import Connection
+from boda.gateway.short import ShortWay, _Reply
+from boda.invoke.path import Invoker
+from boda.runtime.session import Session
+from boda.services import lambda_
+from boda.services.lambda_.url_warm import WarmUrl
+from boda.services.lambda_.warm import WarmInvoke
 from boda.storage.folder import Folder
 
-STEPS = ("_route", "_authenticate", "_resolve", "_parse", "_validate", "_context", "_authorise")
+STAGES: tuple[tuple[str, type, str], ...] = (
+    ("find what the head means", ShortWay, "_find"),
+    ("authenticate: hash of the body, time, token, signature", ShortWay, "_authentic"),
+    ("authorise: the need is the same, the decision kept", ShortWay, "_permitted"),
+    ("find what the head means to a site", ShortWay, "_begin_visit"),
+    ("request id, reply, count", ShortWay, "_run"),
+    ("cut head and body, choose the way", ShortWay, "begin"),
+    ("operation: version, payload, trace", WarmInvoke, "begin"),
+    ("function URL: config, permission, version, trace, event", WarmUrl, "begin"),
+    ("lease, environment, START, deadline", Invoker, "begin"),
+    ("hand over: frame, send, wake the guest", Session, "invoke"),
+    ("hear the guest: read, parse, state", Session, "_readable"),
+    ("conclude: output, END, REPORT, metering, metrics", Environment, "_conclude"),
+    ("answer of an operation", WarmInvoke, "_ended"),
+    ("answer of a function URL: parse, status, headers", WarmUrl, "_ended"),
+    ("fill the head of the answer", _Reply, "answer"),
+    ("make the head of the answer", _Reply, "respond"),
+    ("write the answer", Connection, "reply"),
+)
 CONNECTIONS = 16
 SECONDS = 4.0
 
@@ -35,118 +64,152 @@ def run(folder: Path) -> dict[str, Any]:
 
 
 class Stopwatch:
-    """Total seconds and calls by stage."""
+    """Each stage's own seconds, call by call. What it watches does not wait."""
 
     def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self.calls: dict[str, int] = {}
+        self.found: dict[str, list[float]] = {}
+        self._inner = [0.0]
 
-    def around(self, owner: Any, method: str, stage: str) -> None:
+    def around(self, owner: type, method: str, stage: str) -> None:
         original = getattr(owner, method)
-
-        def note(begin: float) -> None:
-            self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - begin
-            self.calls[stage] = self.calls.get(stage, 0) + 1
-
-        if inspect.iscoroutinefunction(original):
-
-            async def timed_later(*args: Any, **kwargs: Any) -> Any:
-                begin = time.perf_counter()
-                try:
-                    return await original(*args, **kwargs)
-                finally:
-                    note(begin)
-
-            setattr(owner, method, timed_later)
-            return
+        inner, now = self._inner, time.perf_counter
 
         def timed(*args: Any, **kwargs: Any) -> Any:
-            begin = time.perf_counter()
+            inner.append(0.0)
+            begin = now()
             try:
                 return original(*args, **kwargs)
             finally:
-                note(begin)
+                took = now() - begin
+                own = took - inner.pop()
+                inner[-1] += took
+                self.found.setdefault(stage, []).append(own)
 
         setattr(owner, method, timed)
 
 
 async def _run(folder: Path) -> dict[str, Any]:
-    platform = Platform(Settings(folder / "data", port=0))
+    watch = Stopwatch()
+    originals = [(owner, method, getattr(owner, method)) for _, owner, method in STAGES]
+    settings = Settings(
+        folder / "data", port=0, quotas=lambda_.adjusted(["requests_per_environment=0"])
+    )
+    platform = Platform(settings)
     try:
         await platform.start()
-        await _make_function(platform)
-        keys = Folder(folder / "data").root_keys()
-        file = folder / "stages.requests"
-        write_requests(
-            file,
-            [
-                signed(
-                    f"{platform.endpoint}/2015-03-31/functions/Hello/invocations",
-                    "POST",
-                    json.dumps({"name": f"rider {n}", "numbers": [n, 2, 3]}).encode(),
-                    service="lambda",
-                    key=keys.access_key_id,
-                    secret=keys.secret,
-                )
-                for n in range(4000)
-            ],
-        )
-        port = int(platform.endpoint.rsplit(":", 1)[1])
-        await _load(port, file, 1.0)
-        watch = Stopwatch()
-        for step in (*STEPS, "_run", "_serialise"):
-            watch.around(platform.gateway, step, step.strip("_"))
-        watch.around(platform.invoker, "invoke", "invoke")
-        watch.around(platform.gateway, "answer", "answer")
-        cpu = time.process_time()
-        found = await _load(port, file, SECONDS)
-        cpu = time.process_time() - cpu
+        files = await _prepare(platform, folder)
+        report: dict[str, Any] = {}
+        for name, file in files.items():
+            report[f"{name}: platform CPU us"] = round(await _cpu(platform, file), 1)
     finally:
         await platform.stop()
-    if found["errors"]:
-        raise RuntimeError(found["sample_error"])
-    return _report(watch, cpu / found["requests"], found["per_second"])
+    platform = Platform(settings)
+    for stage, owner, method in STAGES:
+        watch.around(owner, method, stage)
+    try:
+        await platform.start()
+        files = await _prepare(platform, folder)
+        for name, file in files.items():
+            report |= await _stages(platform, file, name, watch, report)
+    finally:
+        for owner, method, original in originals:
+            setattr(owner, method, original)
+        await platform.stop()
+    return report
 
 
-async def _make_function(platform: Platform) -> None:
+async def _cpu(platform: Platform, file: Path) -> float:
+    """Microseconds per request, all threads, kernel included, without the stopwatch."""
+    await _load(platform, file, 1.5)
+    begin = time.process_time()
+    found = await _load(platform, file, SECONDS)
+    return (time.process_time() - begin) / int(found["requests"]) * 1e6
+
+
+async def _stages(
+    platform: Platform, file: Path, name: str, watch: Stopwatch, report: dict[str, Any]
+) -> dict[str, Any]:
+    await _load(platform, file, 1.5)
+    watch.found.clear()
+    found = await _load(platform, file, SECONDS)
+    lines: dict[str, Any] = {}
+    total = 0.0
+    for stage, _, _ in STAGES:
+        times = watch.found.get(stage, ())
+        if len(times) > found["requests"] // 2:
+            own = statistics.median(times) * 1e6 * len(times) / found["requests"]
+            total += own
+            lines[f"{name}: {stage} us"] = round(own, 1)
+    rest = report[f"{name}: platform CPU us"] - total
+    lines[f"{name}: event loop, reads, batches, other threads us"] = round(rest, 1)
+    lines[f"{name}: requests per second with the stopwatch"] = round(found["per_second"])
+    return lines
+
+
+async def _prepare(platform: Platform, folder: Path) -> dict[str, Path]:
+    """The functions, and files of requests to them."""
     call, root = platform.gateway.call, root_of()
+    exists = await call("lambda", "ListFunctions", {}, root)
+    if not exists["Functions"]:
+        await _make_functions(call, root)
+    config = await call("lambda", "GetFunctionUrlConfig", {"FunctionName": "Page"}, root)
+    port = platform.endpoint.rsplit(":", 1)[1]
+    host = f"{config['FunctionUrl'].split('/')[2].partition(':')[0]}:{port}".encode()
+    keys = Folder(folder / "data").root_keys()
+    bodies = [
+        json.dumps({"name": f"rider {n}", "numbers": [n, 2, 3]}).encode() for n in range(4000)
+    ]
+    files = {"invoke": folder / "invoke.requests", "url": folder / "url.requests"}
+    target = f"{platform.endpoint}/2015-03-31/functions/Hello/invocations"
+    key, secret = keys.access_key_id, keys.secret
+    write_requests(
+        files["invoke"],
+        [signed(target, "POST", body, service="lambda", key=key, secret=secret) for body in bodies],
+    )
+    write_requests(
+        files["url"],
+        [
+            b"POST / HTTP/1.1\r\nHost: %b\r\nContent-Type: application/json\r\n"
+            b"Content-Length: %d\r\n\r\n%b" % (host, len(body), body)
+            for body in bodies
+        ],
+    )
+    return files
+
+
+async def _make_functions(call: Callable[..., Awaitable[dict[str, Any]]], root: Any) -> None:
     role = await call(
         "iam", "CreateRole", {"RoleName": "bench", "AssumeRolePolicyDocument": TRUST}, root
     )
-    await call(
-        "lambda",
-        "CreateFunction",
-        {
-            "FunctionName": "Hello",
+    for name, handler in (("Hello", peers.HANDLER), ("Page", peers.HANDLER + OF_A_URL)):
+        made = {
+            "FunctionName": name,
             "Runtime": "python3.11",
             "Role": role["Role"]["Arn"],
             "Handler": "lambda_function.lambda_handler",
-            "Code": {"ZipFile": package(peers.HANDLER)},
+            "Code": {"ZipFile": package(handler)},
             "MemorySize": 1769,
-        },
-        root,
-    )
-    while True:
-        found = await call("lambda", "GetFunctionConfiguration", {"FunctionName": "Hello"}, root)
-        if found["State"] == "Active":
-            return
-        await asyncio.sleep(0.01)
+        }
+        await call("lambda", "CreateFunction", made, root)
+        while True:
+            found = await call("lambda", "GetFunctionConfiguration", {"FunctionName": name}, root)
+            if found["State"] == "Active":
+                break
+            await asyncio.sleep(0.01)
+    named = {"FunctionName": "Page"}
+    await call("lambda", "CreateFunctionUrlConfig", {**named, "AuthType": "NONE"}, root)
+    allowed = {
+        "StatementId": "url",
+        "Action": "lambda:InvokeFunctionUrl",
+        "Principal": "*",
+        "FunctionUrlAuthType": "NONE",
+    }
+    await call("lambda", "AddPermission", {**named, **allowed}, root)
 
 
-async def _load(port: int, file: Path, seconds: float) -> dict[str, Any]:
-    return await asyncio.to_thread(run_load, port, CONNECTIONS, seconds, file)
-
-
-def _report(watch: Stopwatch, cpu_s: float, per_second: float) -> dict[str, Any]:
-    mean = {stage: watch.seconds[stage] / watch.calls[stage] * 1e6 for stage in watch.seconds}
-    report: dict[str, Any] = {}
-    for step in STEPS:
-        stage = step.strip("_")
-        report[f"{stage} us"] = round(mean[stage], 1)
-    report["run: before and after the invoke us"] = round(mean["run"] - mean["invoke"], 1)
-    report["invoke: environment, handler, waiting us"] = round(mean["invoke"], 1)
-    report["serialise us"] = round(mean["serialise"], 1)
-    report["whole answer us"] = round(mean["answer"], 1)
-    report["platform CPU per request us"] = round(cpu_s * 1e6, 1)
-    report["requests per second with the stopwatch"] = round(per_second)
-    return report
+async def _load(platform: Platform, file: Path, seconds: float) -> dict[str, Any]:
+    port = int(platform.endpoint.rsplit(":", 1)[1])
+    found = await asyncio.to_thread(run_load, port, CONNECTIONS, seconds, file)
+    if found["errors"]:
+        raise RuntimeError(found["sample_error"])
+    return found
