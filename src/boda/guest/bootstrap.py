@@ -107,9 +107,9 @@ class Runtime:
     """One runtime process."""
 
     def __init__(self, channel_fd, log_fd, environ):
-        os.environ.clear()
-        os.environ.update(environ)
-        if hasattr(time, "tzset"):
+        if dict(os.environ) != environ:
+            os.environ.clear()
+            os.environ.update(environ)
             time.tzset()
         for fd in (channel_fd, log_fd):
             os.set_blocking(fd, True)

@@ -216,8 +216,9 @@ def _enter(order, environ, fds, program, status):
         os.close(status[0])
         _execute(order, dict(environ))
     _new_chance()
+    # What the finders know of the interpreter's own folders stays true, and to drop it would be to
+    # copy all the memory that it lies in.
     sys.path[:] = search_path(order, environ) + _standard_library(order)
-    sys.path_importer_cache.clear()
     sys.argv = [order["runtime"] + "/bootstrap"]
 
 
