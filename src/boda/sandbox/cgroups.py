@@ -85,22 +85,29 @@ def _number(path: Path, name: str) -> int:
 
 def _write(path: Path, name: str, value: object) -> bool:
     try:
-        fd = os.open(path / name, os.O_WRONLY)
+        _put(path, name, value)
     except OSError:
         return False
+    return True
+
+
+def _put(path: Path, name: str, value: object) -> None:
+    """OSError."""
+    fd = os.open(f"{path}/{name}", os.O_WRONLY)  # a start writes many; joining paths takes longer
     try:
         os.write(fd, str(value).encode())
-        return True
-    except OSError:
-        return False
     finally:
         os.close(fd)
 
 
 def _must_write(path: Path, name: str, value: object) -> None:
     """A limit that is promised wherever its controller is there. OSError when it is not taken."""
-    if (path / name).exists() and not _write(path, name, value):
-        raise OSError(errno.EACCES, "limit refused", str(path / name))
+    try:
+        _put(path, name, value)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise OSError(errno.EACCES, "limit refused", f"{path}/{name}") from error
 
 
 def _fields(text: str) -> dict[str, int]:
@@ -155,7 +162,7 @@ class _Entries:
                 os.pwrite(self.freezer, text, 0)
 
     def _open(self, name: str, path: Path, file: str) -> None:
-        self.entries[name] = os.open(path / file, os.O_WRONLY | os.O_CLOEXEC)
+        self.entries[name] = os.open(f"{path}/{file}", os.O_WRONLY | os.O_CLOEXEC)
 
     def _close(self) -> None:
         for fd in self.entries.values():

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import json
 import os
 import shutil
 import socket
@@ -107,6 +108,7 @@ class LinuxSandboxes:
         )
         self._common = plan.prepared(self._host) if self._mode.isolated else []
         self._inits = Inits(self._init_of)
+        self._preparations: dict[tuple[str, ...], bytes] = {}
         self._starting = 0
         self._uids = _Numbers(UIDS_PER_INSTANCE)
         self._alive: set[LinuxSandbox] = set()
@@ -371,17 +373,8 @@ class LinuxSandboxes:
                     if netns is not None:
                         fds["netns"] = netns
                         inode = os.fstat(netns).st_ino
-                isolated = self._mode.isolated
-                init = Init(control, isolated=isolated, release=release)
-                order = {
-                    "isolated": isolated,
-                    "change_uid": self._mode.privileged,
-                    "hostname": "sandbox",
-                    "steps": plan.wire(self._common),
-                    "ports": [plan.RUNTIME_API_PORT, plan.ENDPOINT_PORT] if isolated else [0, 0],
-                    "fds": list(fds),
-                }
-                await zygote.fork(order, list(fds.values()))
+                init = Init(control, isolated=self._mode.isolated, release=release)
+                await zygote.fork(self._preparation(tuple(fds)), list(fds.values()))
             return init
         except BaseException:
             if init is not None:
@@ -418,6 +411,22 @@ class LinuxSandboxes:
             await asyncio.wait({ripening})
         await self._inits.drop(made.kind)
         await self._zygotes.dismiss(made.kind)
+
+    def _preparation(self, names: tuple[str, ...]) -> bytes:
+        """What the zygote is told, which is always the same. names: of the descriptors."""
+        known = self._preparations.get(names)
+        if known is None:
+            isolated = self._mode.isolated
+            order = {
+                "isolated": isolated,
+                "change_uid": self._mode.privileged,
+                "hostname": "sandbox",
+                "steps": plan.wire(self._common),
+                "ports": [plan.RUNTIME_API_PORT, plan.ENDPOINT_PORT] if isolated else [0, 0],
+                "fds": names,
+            }
+            known = self._preparations[names] = json.dumps(order).encode()
+        return known
 
     async def _volume(self, size_mb: int) -> int | None:
         if self._volumes is None:

@@ -249,8 +249,9 @@ class LinuxSandbox:
 
     def _lend_cpu(self) -> None:
         if self._cpu < 1.0:
-            self.limit_cpu()
-            self._group.set_cpu(1.0)
+            if self._generation:  # at first the group is made so
+                self.limit_cpu()
+                self._group.set_cpu(1.0)
             self._boost = asyncio.create_task(self._take_cpu_back())
 
     async def _take_cpu_back(self) -> None:

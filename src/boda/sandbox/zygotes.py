@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import json
 import logging
 import os
 import signal
 import socket
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -204,21 +203,18 @@ class Zygote:
             self._control.close()
             self._control = None
 
-    async def fork(self, order: Mapping[str, Any], fds: Sequence[int]) -> None:
-        """Order an environment. SandboxError when the zygote is gone."""
-        data = json.dumps(order).encode()
+    async def fork(self, order: bytes, fds: Sequence[int]) -> None:
+        """Give an order (``guest/zygote.py``). SandboxError when the zygote is gone."""
         async with self._sending:
             while True:
                 if self._control is None:
                     raise SandboxError(f"the zygote of {self.runtime.name} has died")
                 try:
-                    socket.send_fds(self._control, [data], list(fds))
+                    socket.send_fds(self._control, [order], list(fds))
                     return
                 except BlockingIOError:
                     await asyncio.sleep(0.001)  # many forks are under way
                 except OSError as error:
-                    if error.errno == errno.EMSGSIZE:
-                        raise SandboxError("the environment's variables are too long") from error
                     self._drop()
                     raise SandboxError(f"the zygote of {self.runtime.name}: {error}") from error
 
@@ -290,7 +286,8 @@ class BareZygote(Zygote):
         grown = GrownZygote(self.runtime, self.library, self._mode)
         try:
             with theirs:
-                await self.fork({"tier": tier, "fds": ["control"]}, [theirs.fileno()])
+                order = json.dumps({"tier": tier, "fds": ["control"]}).encode()
+                await self.fork(order, [theirs.fileno()])
             await asyncio.wait_for(grown.meet(ours), _READY_TIMEOUT_S)
         except BaseException as error:
             ours.close()
