@@ -150,5 +150,5 @@ def test_refusals_halve_and_pause_longer_and_longer() -> None:
         pauses.append(one.paused_until - NOW)
     assert pauses == [1.0, 2.0, 4.0, 8.0, 10.0, 10.0]
     assert one.limit == 1
-    one.went_well(NOW)
+    one.went_well(NOW, 0.1)
     assert one.paused_until == 0.0

@@ -37,16 +37,16 @@ class Invokes(Protocol):
 class Verdict(NamedTuple):
     """What follows. again_at: when it is tried again; None: the event is done with.
 
-    ran: the function ran. refused: it could not, and so neither could others of its events.
+    refused: the function could not be run, and so neither could others of its events.
+    ran_s: how long it ran; None if it did not.
     """
 
     again_at: float | None = None
     refused: bool = False
-    ran: bool = False
+    ran_s: float | None = None
 
 
 _DONE = Verdict()
-_RAN = Verdict(ran=True)
 
 
 class Attempts:
@@ -114,18 +114,19 @@ class Attempts:
         return self._refused(event, rules.retry)
 
     async def _ran(self, event: Event, call: Call, rules: AsyncRules, outcome: Outcome) -> Verdict:
+        ran_s = outcome.duration_ms / 1000.0
         if not outcome.function_error:
             await self._destinations.succeeded(rules.on_success, event, call, outcome)
-            return _RAN
+            return Verdict(ran_s=ran_s)
         event.failures += 1
         step = retry.after_error(rules.retry, event.failures, event.accepted_at, self._now())
         if not isinstance(step, GiveUp):
-            return Verdict(step.at, ran=True)
+            return Verdict(step.at, ran_s=ran_s)
         reason = Reason(step.condition, 200, _error_message(outcome.payload))
         # From here on the chain of invocations is one longer.
         event.trace_id = call.trace_id
         await self._give_up(event, call.payload, call.version, reason, rules, outcome)
-        return _RAN
+        return Verdict(ran_s=ran_s)
 
     def _refused(self, event: Event, policy: RetryPolicy) -> Verdict:
         event.throttles += 1

@@ -148,11 +148,11 @@ class Lane:
         """How many may run at once, as far as has been tried."""
         return self._pace.limit
 
-    def went_well(self, now: float) -> None:
+    def went_well(self, now: float, duration_s: float) -> None:
         """There was capacity for an attempt that has just ended."""
         self.paused_until = 0.0
         self._refusals = 0
-        self._pace.ended(now, len(self.running))
+        self._pace.ended(now, len(self.running), duration_s)
 
     def was_refused(self, now: float) -> None:
         """There was none: allow half, and wait unless something of ours is still running."""

@@ -1,21 +1,29 @@
 """How many of one function's events run at once, found by trying. Pure.
 
 A function that answers in a millisecond drains as fast with a few environments as with many,
-which would cost memory and starts; one that waits for a second needs many. So what is allowed is
-doubled while that pays: where twice as many at once do not end noticeably more events in the same
-time, one goes back, and tries again later. After a refusal (a throttle, no room) half is allowed,
-and one more with every round.
+which would cost memory and starts; one that waits for a second needs many; one that computes
+needs as many as there are cores. So for functions that take a while, what is allowed is doubled as
+long as that pays, and halved now and then to see whether half does as well. After a refusal (a
+throttle, no room) half is allowed, and one more with every round.
 """
 
 from __future__ import annotations
 
+from collections import deque
+
 FEW = 8
-"""Attempts at once with which every function begins."""
-_WORTH = 1.2
-"""Twice as many at once must end so many times as many events."""
+"""Attempts at once with which every function begins, and which is enough for quick ones."""
+LONG_S = 0.025
+"""Functions that typically take less are quick."""
+_PAYS = 1.5
+"""Twice as many at once must end at least so many times as many events."""
+_AS_WELL = 0.9
+"""Half as many must end at least this share of them."""
 _SHORTEST_S = 0.1
 _HOLD_S = 15.0
+_LONG_HOLD_S = 60.0
 _CAUTIOUS_S = 60.0
+_REMEMBERED = 32
 
 
 class Pace:
@@ -24,9 +32,11 @@ class Pace:
     def __init__(self, most: int) -> None:
         self._most = float(most)
         self._limit = float(min(FEW, most))
+        self._durations: deque[float] = deque(maxlen=_REMEMBERED)
         self._since: float | None = None
         self._ended = 0
-        self._trying = False
+        self._trying = ""
+        self._next = "more"
         self._settling = False
         self._before = (self._limit, 0.0)
         self._hold_until = float("-inf")
@@ -36,8 +46,9 @@ class Pace:
     def limit(self) -> int:
         return int(self._limit)
 
-    def ended(self, now: float, running: int) -> None:
+    def ended(self, now: float, running: int, duration_s: float) -> None:
         """An attempt has ended. running: how many ran until then, itself included."""
+        self._durations.append(duration_s)
         if running < self.limit:  # it is not the limit that holds it up
             self._since = None
             return
@@ -57,20 +68,37 @@ class Pace:
         """There was no capacity for an attempt."""
         self._limit = max(1.0, self._limit / 2)
         self._cautious_until = now + _CAUTIOUS_S
-        self._trying = self._settling = False
+        self._trying, self._settling = "", False
 
     def _judge(self, now: float, rate: float) -> None:
+        """A round is over, in which so many events ended per second."""
+        few = min(FEW, self._most)
+        # The median: a moment in which the machine stood still says nothing of the function.
+        if sorted(self._durations)[len(self._durations) // 2] < LONG_S:
+            self._limit, self._trying, self._settling = max(1.0, min(self._limit, few)), "", False
+            return
         if self._settling:  # environments are being started
             self._settling = False
             return
-        if self._trying:
-            self._trying = False
-            limit, before = self._before
-            if rate < before * _WORTH:
-                self._limit = limit
-                self._hold_until = now + _HOLD_S
+        trying, self._trying = self._trying, ""
+        limit, before = self._before
+        if trying == "more" and rate < before * _PAYS:
+            self._limit, self._next, self._hold_until = limit, "fewer", now + _HOLD_S
+        elif trying == "fewer" and rate < before * _AS_WELL:
+            self._limit, self._next, self._hold_until = limit, "more", now + _LONG_HOLD_S
+        if now >= self._hold_until:
+            self._try(now, rate, few)
+
+    def _try(self, now: float, rate: float, few: float) -> None:
+        step = self._next
+        if self._limit >= self._most:
+            step = "fewer"
+            if self._next == "more":  # all there is was found to pay: look again later
+                self._next, self._hold_until = "fewer", now + _LONG_HOLD_S
                 return
-        if now >= self._hold_until and self._limit < self._most:
-            self._before = (self._limit, rate)
-            self._limit = min(self._most, self._limit * 2)
-            self._trying = self._settling = True
+        if step == "fewer" and self._limit <= few:
+            step = self._next = "more"
+        self._before = (self._limit, rate)
+        self._limit = min(self._most, self._limit * 2) if step == "more" else self._limit / 2
+        self._limit = max(few, self._limit)
+        self._trying, self._settling = step, True

@@ -347,8 +347,8 @@ class Queue:
                 lane.leave((event,))
                 return
             verdict = await self._attempts.run(event, payload)
-            if verdict.ran:
-                lane.went_well(self._now())
+            if verdict.ran_s is not None:
+                lane.went_well(self._now(), verdict.ran_s)
             elif verdict.refused:
                 lane.was_refused(self._now())
             if verdict.again_at is None:
