@@ -73,8 +73,10 @@ class Output:
         events: Events = []
         for line in lines:
             events.append((now_ms, line))
-        if events:
+        if self._tail is not None:
             self._append(events)
+        elif events:
+            self._log_events(self._key, events)
 
     def begin_tail(self) -> None:
         """Keep the end of what comes from now on."""
