@@ -281,6 +281,7 @@ class Platform:
             options=lambda_.Options(quotas=settings.quotas),
             provisioner=fleet,
             snapshotter=fleet,
+            answered=recorder.answered,
             count=lambda function, metric: recorder.metric(
                 function.account,
                 function.region,

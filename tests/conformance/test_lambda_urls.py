@@ -165,10 +165,34 @@ async def test_errors_and_throttles(browser: Browser) -> None:
     assert (got.status, got.body) == (502, b"Internal Server Error")
 
     def throttle(call: Any) -> Outcome:
-        raise too_many("ConcurrentInvocationLimitExceeded")
+        raise too_many("ConcurrentInvocationLimitExceeded", 1.0)
 
     browser.here.invoker.respond = throttle
-    assert (await browser.get()).status == 429
+    got = await browser.get()
+    assert (got.status, got.headers["retry-after"]) == (429, "1")
+
+
+async def test_every_request_is_counted_by_what_it_was_answered(browser: Browser) -> None:
+    """The short way that a head takes when it comes again counts like the long one."""
+    await browser.make(allow=False)
+    assert (await browser.get()).status == 403
+    await browser.here.call(
+        "AddPermission",
+        FunctionName="f",
+        StatementId="url",
+        Action="lambda:InvokeFunctionUrl",
+        Principal="*",
+        FunctionUrlAuthType="NONE",
+    )
+    browser.answers("ok")
+    for _ in range(4):
+        await browser.get()
+    browser.answers({"errorMessage": "secret"}, "Unhandled")
+    await browser.get()
+    answers = browser.here.answered
+    assert [each.status for each in answers] == [403, 200, 200, 200, 200, 502]
+    assert {each[:4] for each in answers} == {("000000000000", "us-east-1", "f", "")}
+    assert all(each.latency_ms >= 0.0 for each in answers)
 
 
 async def test_what_the_function_gets(browser: Browser) -> None:

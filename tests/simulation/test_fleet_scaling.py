@@ -90,8 +90,8 @@ async def test_a_function_grows_by_its_rate_and_no_faster():
     error = refused[0].exception()
     assert (error.status, error.message) == (429, "Rate Exceeded.")
     assert error.headers == {"Retry-After": "1"}
-    throttles = [name for name, _, _ in machine.telemetry.metrics if name == "Throttles"]
-    assert len(throttles) == 10
+    throttles = [by for name, _, by in machine.telemetry.metrics if name == "Throttles"]
+    assert Counter(throttles) == {(): 10, (("FunctionName", "f"),): 10}
     # Refilled continuously, for each function by itself, for events as for calls.
     await machine.advance(2.5)
     second = [machine.begin(version, synchronous=False) for _ in range(30)]

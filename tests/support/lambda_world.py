@@ -31,6 +31,7 @@ from boda.invoke.path import Done
 from boda.runtime.function import FunctionVersion
 from boda.services import iam, lambda_
 from boda.storage.database import Database
+from boda.telemetry.contract import Answered
 from support.identity import ACCOUNT
 
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/worker"
@@ -164,6 +165,7 @@ class World:
     queue: Queue = field(default_factory=Queue)
     objects: Objects = field(default_factory=Objects)
     snapshotter: Snapshotter = field(default_factory=Snapshotter)
+    answered: list[Answered] = field(default_factory=list)
 
     async def call(
         self, operation: str, principal: Principal | None = None, /, **params: Any
@@ -224,6 +226,7 @@ async def world(
         functions, concurrency = Functions(), Concurrency()
         roles, invoker, queue, objects = Roles(), Invoker(), Queue(), Objects()
         snapshotter = snapshotter or Snapshotter()
+        answered: list[Answered] = []
         service = lambda_.build(
             database,
             folder / "code",
@@ -238,6 +241,7 @@ async def world(
             ids,
             options=options,
             snapshotter=snapshotter,
+            answered=answered.append,
             **others,
         )
         await service.load()
@@ -269,6 +273,7 @@ async def world(
             queue,
             objects,
             snapshotter,
+            answered,
         )
         await service.stop()
     finally:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from boda.telemetry.contract import Metered
-from boda.telemetry.tally import Tally, tally
+from boda.telemetry.contract import Answered, Metered
+from boda.telemetry.tally import Tally, tally, tally_answers
 from support.fake_sandbox import function
 
 F = function(memory_mb=128, ephemeral_mb=1024)
@@ -68,6 +68,7 @@ def test_an_alias_has_metrics_with_the_version_it_led_to() -> None:
     assert led_to == tuple(sorted(led_to)), "the order in which a series is looked for"
     named = tally([ran(invoked_arn=F.arn + ":$LATEST")])
     assert {series[4] for series, _ in named.minutes} == {
+        (),
         BY_FUNCTION,
         (*BY_FUNCTION, ("Resource", "f:$LATEST")),
     }
@@ -87,3 +88,27 @@ def test_an_init_for_a_snapshot_is_billed_and_is_no_request() -> None:
     assert (total.requests, total.errors, total.billed_ms, total.init_us) == (1, 0, 101, 99_700)
     assert found(counted, "Duration") == [(7200, 1, 0.1, 0.1, 0.1)]
     assert tally([init]).minutes == {}
+
+
+def test_the_region_has_the_sum_of_its_functions() -> None:
+    other = replace(F, name="g")
+    counted = tally([ran(), ran(function=other, invoked_arn=other.arn, duration_ms=9.0)])
+    assert found(counted, "Invocations", ()) == [(7200, 2, 2, 1, 1)]
+    assert found(counted, "Duration", ())[0][-1] == 9.0
+
+
+def test_requests_to_urls_by_what_they_were_answered() -> None:
+    answers = [
+        Answered(F.account, F.region, "f", "live", 7201.0, status, latency_ms)
+        for status, latency_ms in ((200, 4.0), (404, 2.0), (502, 9.0), (302, 1.0))
+    ]
+    counted = tally_answers(answers)
+    assert counted.sums == {}
+    by_alias = (*BY_FUNCTION, ("Resource", "f:live"))
+    for way in ((), BY_FUNCTION, by_alias):
+        assert found(counted, "UrlRequestCount", way) == [(7200, 4, 4, 1, 1)]
+        assert found(counted, "Url4xxCount", way) == [(7200, 4, 1, 0, 1)]
+        assert found(counted, "Url5xxCount", way) == [(7200, 4, 1, 0, 1)]
+        assert found(counted, "UrlRequestLatency", way) == [(7200, 4, 16, 1, 9)]
+    units = {series[3]: series[5] for series, _ in counted.minutes}
+    assert units["UrlRequestLatency"] == "Milliseconds" and units["Url4xxCount"] == "Count"

@@ -58,6 +58,22 @@ class Metered(NamedTuple):
     provisioned: bool | None = None
 
 
+class Answered(NamedTuple):
+    """One request to a function URL, for its metrics.
+
+    qualifier: the alias the URL is of, or "". at: epoch seconds of the request. status: of the
+    answer. latency_ms: until there was an answer to send.
+    """
+
+    account: str
+    region: str
+    name: str
+    qualifier: str
+    at: float
+    status: int
+    latency_ms: float
+
+
 class Telemetry(Protocol):
     def log(self, key: StreamKey, events: Iterable[tuple[int, str]]) -> None:
         """Append events (epoch milliseconds, message). Group and stream are made if absent."""

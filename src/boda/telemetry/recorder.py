@@ -32,7 +32,7 @@ from boda.core.ids import Ids
 from boda.storage.database import Database
 from boda.telemetry import cost
 from boda.telemetry.block import Block, pack
-from boda.telemetry.contract import Metered, StreamKey, Telemetry
+from boda.telemetry.contract import Answered, Metered, StreamKey, Telemetry
 from boda.telemetry.log_buffer import MIB, LogBuffer, Waiting
 from boda.telemetry.log_store import LogStore
 from boda.telemetry.metering import (
@@ -46,7 +46,7 @@ from boda.telemetry.metering import (
 from boda.telemetry.metrics import Datapoint, MetricBuffer, read_datapoints, write_minutes
 from boda.telemetry.subscription import Subscription
 from boda.telemetry.sweeper import Sweeper
-from boda.telemetry.tally import Tally, tally
+from boda.telemetry.tally import Tally, tally, tally_answers
 
 LINGER_S = 0.2
 HIGH_BYTES = 32 * MIB  # writers of logs are asked to wait above this
@@ -86,6 +86,7 @@ class Recorder(Telemetry):
         self._low = low_bytes
         self._buffer = LogBuffer(hard_bytes)
         self._invocations: list[Metered] = []
+        self._answers: list[Answered] = []
         self._meters = MeterBuffer()
         self._metrics = MetricBuffer()
         self._unwritten: Packed = []  # packed, but the write failed
@@ -159,6 +160,13 @@ class Recorder(Telemetry):
         self._invocations.append(invocation)
         if len(self._invocations) >= UNCOUNTED:
             self._count(tally(self._take_invocations()))
+        self._wake.set()
+
+    def answered(self, answer: Answered) -> None:
+        """Count a request to a function URL in metrics."""
+        self._answers.append(answer)
+        if len(self._answers) >= UNCOUNTED:
+            self._metrics.add_counted(tally_answers(self._take_answers()).minutes)
         self._wake.set()
 
     def metric(
@@ -291,6 +299,10 @@ class Recorder(Telemetry):
         taken, self._invocations = self._invocations, []
         return taken
 
+    def _take_answers(self) -> list[Answered]:
+        taken, self._answers = self._answers, []
+        return taken
+
     def _count(self, counted: Tally) -> None:
         self._meters.add(counted.sums)
         self._metrics.add_counted(counted.minutes)
@@ -332,6 +344,8 @@ class Recorder(Telemetry):
                 )
                 packed += fresh
                 self._count(counted)
+            if self._answers:
+                self._metrics.add_counted(tally_answers(self._take_answers()).minutes)
             sums = self._meters.take()
             minutes = self._metrics.take()
             if not (packed or sums or minutes):

@@ -1,19 +1,21 @@
 """Many invocations to sums for metering and metrics of ``AWS/Lambda``. Pure.
 
-An invocation leaves one record on the hot path; what it counts for is worked out here, for all
-that came since the last time at once.
+An invocation leaves one record on the hot path, and so does a request to a function URL; what it
+counts for is worked out here, for all that came since the last time at once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from boda.telemetry.contract import Function, Metered
+from boda.telemetry.contract import Answered, Function, Metered
 from boda.telemetry.metering import FREE_EPHEMERAL_MB, Key, Sums
 from boda.telemetry.metrics import Series, Statistics
 
 NAMESPACE = "AWS/Lambda"
+
+Dimensions = tuple[tuple[str, str], ...]
 
 _ON_PROVISIONED = "ProvisionedConcurrencyInvocations"
 _SPILLED_OVER = "ProvisionedConcurrencySpilloverInvocations"
@@ -89,15 +91,48 @@ def _count(
             metric(_ON_PROVISIONED if provisioned else _SPILLED_OVER, _ones(requests), each)
 
 
-def dimensions(function: Function, arn: str) -> list[tuple[tuple[str, str], ...]]:
-    """By function, and by what the caller named where that was a version or an alias; an alias
-    also with the version it led to."""
-    by_function: tuple[tuple[str, str], ...] = (("FunctionName", function.name),)
+def tally_answers(answers: Iterable[Answered]) -> Tally:
+    """Count requests to function URLs, under their own time (Lambda developer guide,
+    "urls-monitoring")."""
+    groups: dict[tuple[str, str, str, str, int], list[Answered]] = {}
+    for one in answers:
+        minute = int(one.at) // 60 * 60
+        groups.setdefault((*one[:4], minute), []).append(one)
+    result = Tally()
+    for (account, region, name, qualifier, minute), group in groups.items():
+        classes = [one.status // 100 for one in group]
+        found = (
+            ("UrlRequestCount", _ones(len(group)), "Count"),
+            ("Url4xxCount", _spread([each == 4 for each in classes]), "Count"),
+            ("Url5xxCount", _spread([each == 5 for each in classes]), "Count"),
+            ("UrlRequestLatency", _spread([one.latency_ms for one in group]), "Milliseconds"),
+        )
+        by_function: Dimensions = (("FunctionName", name),)
+        ways: list[Dimensions] = [(), by_function]
+        if qualifier:
+            ways.append((*by_function, ("Resource", f"{name}:{qualifier}")))
+        for metric, statistics, unit in found:
+            for way in ways:
+                series = (account, region, NAMESPACE, metric, way, unit)
+                there = result.minutes.get((series, minute))
+                if there is None:
+                    result.minutes[series, minute] = replace(statistics)
+                else:
+                    there.add(
+                        statistics.samples, statistics.sum, statistics.minimum, statistics.maximum
+                    )
+    return result
+
+
+def dimensions(function: Function, arn: str) -> list[Dimensions]:
+    """For the region, by function, and by what the caller named where that was a version or an
+    alias; an alias also with the version it led to."""
+    by_function: Dimensions = (("FunctionName", function.name),)
     qualifier = qualifier_in(arn)
     if not qualifier:
-        return [by_function]
+        return [(), by_function]
     resource = ("Resource", f"{function.name}:{qualifier}")
-    found = [by_function, (*by_function, resource)]
+    found: list[Dimensions] = [(), by_function, (*by_function, resource)]
     if qualifier != function.version:
         # In the order of their names, as the dimensions of a series stand.
         found.append((("ExecutedVersion", function.version), *by_function, resource))

@@ -66,6 +66,7 @@ from boda.services.lambda_.tags import TagOperations
 from boda.services.lambda_.url_configs import UrlConfigOperations, UrlIds
 from boda.services.lambda_.versions import VersionOperations
 from boda.storage.database import Database
+from boda.telemetry.contract import Answered
 
 __all__ = [
     "Events",
@@ -290,6 +291,7 @@ def build(
     provisioner: Provisioner = _NONE_PROVISIONED,
     snapshotter: Snapshotter = _NO_SNAPSHOTS,
     count: Callable[[Identifier, str], None] = _uncounted,
+    answered: Callable[[Answered], None] | None = None,
 ) -> Lambda:
     """Put the service together; touches no disk.
 
@@ -303,6 +305,8 @@ def build(
     """
     chosen = options or Options()
     core = Core(database, functions, reservations, clock, ids, chosen.quotas)
+    if answered is not None:
+        core.answered = answered
     core.code = CodeStore(code_dir, chosen.quotas, clock, ids, core.refers)
     snapshots = Snapshots(core, snapshotter, runnable)
     transitions = Transitions(core, snapshots, chosen.update_settle_s)

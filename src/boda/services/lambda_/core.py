@@ -30,6 +30,7 @@ from boda.services.lambda_.identifiers import LATEST, Identifier, parse
 from boda.services.lambda_.quotas import Quotas
 from boda.services.lambda_.records import Alias, Function, Key, Version
 from boda.storage.database import Database
+from boda.telemetry.contract import Answered
 
 T = TypeVar("T")
 
@@ -87,6 +88,8 @@ class Core:
         """Told of functions that are gone, and with a qualifier of versions and aliases."""
         self.on_routed: list[Callable[[Function], None]] = []
         """Told of functions of which an alias leads elsewhere from now on."""
+        self.answered: Callable[[Answered], None] = lambda answer: None
+        """Told of every request to a function URL that is there."""
         self.layer_bytes: Callable[[str, str], int] = lambda account, region: 0
         """How much an account's layers in a region hold, unpacked."""
         self._functions: dict[tuple[str, str], dict[str, Function]] = {}

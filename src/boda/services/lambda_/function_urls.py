@@ -36,6 +36,7 @@ from boda.services.lambda_.url_warm import (
     WarmUrl,
     internal,
     refusal_of,
+    tell,
     url_need,
 )
 
@@ -78,12 +79,16 @@ class FunctionUrls:
         return ".lambda-url." in request.host.lower() and _HOST.fullmatch(request.host) is not None
 
     async def handle(self, request: WireRequest) -> WireResponse:
-        request_id = self._core.ids.uuid()
+        request_id, at = self._core.ids.uuid(), self._core.clock.now()
+        identifier = None
         try:
-            response = await self._answer(request, request_id)
+            identifier, config = self._find(request)
+            response = await self._answer(request, identifier, config, request_id)
         except AwsError as error:
             response = refusal_of(error)
         response.headers.append((REQUEST_ID, request_id))
+        if identifier is not None:
+            tell(self._core, identifier, at, response.status)
         return response
 
     def short(self, request: WireRequest) -> WarmUrl | None:
@@ -119,8 +124,13 @@ class FunctionUrls:
             return None
         return function.attached.get(KIND, {}).get(place.qualifier)
 
-    async def _answer(self, request: WireRequest, request_id: str) -> WireResponse:
-        identifier, config = self._find(request)
+    async def _answer(
+        self,
+        request: WireRequest,
+        identifier: Identifier,
+        config: Mapping[str, Any],
+        request_id: str,
+    ) -> WireResponse:
         cors = config.get("Cors") or {}
         if cors and request.method == "OPTIONS" and _preflight(request):
             return WireResponse(200, url_messages.cross_origin(request, cors, preflight=True))

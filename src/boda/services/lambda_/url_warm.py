@@ -22,6 +22,7 @@ from boda.services.lambda_ import url_messages
 from boda.services.lambda_.core import Core
 from boda.services.lambda_.identifiers import LATEST, Identifier
 from boda.services.lambda_.warm import TRACE_HEADER, Begins
+from boda.telemetry.contract import Answered
 
 REQUEST_ID = "x-amzn-RequestId"
 _MOST_FORMS = 32
@@ -80,7 +81,7 @@ class WarmUrl:
             return False
         self._invoker.begin(
             Call(version, event, request_id, self._named_arn, trace_id=run_under),
-            partial(self._ended, reply, request_id),
+            partial(self._ended, reply, request_id, now),
         )
         return True
 
@@ -93,6 +94,7 @@ class WarmUrl:
         self,
         reply: Reply,
         request_id: str,
+        at: float,
         outcome: Outcome | None,
         error: BaseException | None,
     ) -> None:
@@ -105,6 +107,7 @@ class WarmUrl:
             response = internal()
         else:
             response = url_messages.response(outcome.payload) or internal()
+        tell(self._core, self._identifier, at, response.status)
         form = self._forms.get((response.status, *response.headers))
         if form is None:
             form = self._learn_form(response, reply)
@@ -131,6 +134,21 @@ class WarmUrl:
         return form
 
 
+def tell(core: Core, identifier: Identifier, at: float, status: int) -> None:
+    """Count a request that came at a time and is answered now."""
+    core.answered(
+        Answered(
+            identifier.account,
+            identifier.region,
+            identifier.name,
+            identifier.qualifier or "",
+            at,
+            status,
+            max(0.0, core.clock.now() - at) * 1000.0,
+        )
+    )
+
+
 def url_need(core: Core, identifier: Identifier, auth_type: str) -> Need:
     """The permission to call a function's URL."""
     return Need(
@@ -149,4 +167,4 @@ def internal() -> WireResponse:
 def refusal_of(error: AwsError) -> WireResponse:
     body = json.dumps({"Message": error.message or None}, separators=(",", ":")).encode()
     headers = [("Content-Type", "application/json"), ("x-amzn-ErrorType", error.code)]
-    return WireResponse(error.status, headers, body)
+    return WireResponse(error.status, [*headers, *error.headers.items()], body)
