@@ -112,11 +112,13 @@ class Concurrency:
             function = place.function(version.name)
         if self._quiet:
             self._wake()
-        # A reservation that is made while others' calls still run guarantees its calls no more
-        # than the account has.
+        # What is reserved or provisioned while calls of before still run guarantees no more than
+        # the account, or the reservation, has.
         full = place.running >= self._limit
+        reserved = function.reserved
+        spent = reserved is not None and function.running >= reserved
         counted = synchronous and self._per_unit > 0
-        if function.shares and not full:
+        if function.shares and not full and not spent:
             share = function.shares.get(version.version)
             if (
                 share is not None
@@ -125,8 +127,8 @@ class Concurrency:
             ):
                 share.begin()
                 return Lease(place, function, qualifier, share, False)
-        if function.reserved is not None:
-            if function.running - function.own >= function.reserved - function.aside:
+        if reserved is not None:
+            if spent or function.running - function.own >= reserved - function.aside:
                 raise too_many("ReservedFunctionConcurrentInvocationLimitExceeded")
             if full:
                 raise too_many("ConcurrentInvocationLimitExceeded", 1.0)
