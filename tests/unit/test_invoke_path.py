@@ -8,6 +8,7 @@ import pytest
 
 from boda.core.errors import AwsError
 from boda.invoke.call import Call
+from boda.runtime.session import Session
 from support.fake_sandbox import function
 from support.fleet_platform import Platform
 
@@ -147,3 +148,26 @@ async def test_no_call_reaches_a_function_without_the_tenant_it_asks_for(platfor
         assert (error.code, error.status) == ("InvalidParameterValueException", 400)
     await platform.clock.settle()
     assert platform.sandboxes.made == [] and platform.concurrency.running(*PLACE) == 0
+
+
+@pytest.mark.parametrize("warm", [False, True])
+async def test_an_invocation_that_cannot_begin_ends_once_and_takes_its_environment_along(
+    platform, monkeypatch, warm
+):
+    platform.sandboxes.handle = echo
+    if warm:
+        await platform.invoke(function())
+
+    def broken(session, invocation) -> None:
+        raise RuntimeError("a defect")
+
+    ends = Ends()
+    with monkeypatch.context() as patch:
+        patch.setattr(Session, "invoke", broken)
+        platform.invoker.begin(call(), ends)
+        await platform.clock.settle()
+    ((outcome, error),) = ends.heard
+    assert outcome is None and isinstance(error, AwsError) and error.status == 500
+    assert platform.states() == [] and platform.sandboxes.alive == []
+    assert platform.concurrency.running(*PLACE) == 0
+    assert (await platform.invoke(function(), b"1")).payload == b"1"

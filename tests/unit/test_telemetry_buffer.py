@@ -6,7 +6,7 @@ import asyncio
 
 from boda.telemetry.contract import StreamKey
 from boda.telemetry.log_buffer import EVENT_LIMIT_BYTES, LogBuffer
-from boda.telemetry.metrics import SERIES_LIMIT, MetricBuffer
+from boda.telemetry.metrics import SERIES_LIMIT, MetricBuffer, Statistics
 from boda.telemetry.subscription import Subscription
 
 KEY = StreamKey("0", "us-east-1", "group", "stream")
@@ -140,3 +140,13 @@ def test_too_many_series_and_values_that_are_no_numbers_are_dropped() -> None:
     add(buffer, float("nan"), now=3600, id="new hour")
     add(buffer, 1, now=3600, id="x" * 2000)
     assert (len(buffer.take()), buffer.dropped) == (1, 12)
+
+
+def test_what_began_before_the_hour_does_not_begin_a_new_one() -> None:
+    buffer = MetricBuffer()
+    for number in range(SERIES_LIMIT):
+        add(buffer, 1, now=3600, id=str(number))
+    late = ("0", "r", "N", "m", (("id", "late"),), "Count")
+    buffer.add_counted({(late, 3540): Statistics(2, 3.0, 1.0, 2.0)})
+    add(buffer, 1, now=3601, id="another")
+    assert (len(buffer.take()), buffer.dropped) == (SERIES_LIMIT, 3)

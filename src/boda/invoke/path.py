@@ -109,7 +109,7 @@ class _Attempt:
         self._telemetry = telemetry
         self._call = call
         self._lease = lease
-        self._done = done
+        self._done: Done | None = done
         self._provisioned: bool | None = None
         self._gone = 0
         self._waiting: asyncio.Task[None] | None = None
@@ -151,7 +151,13 @@ class _Attempt:
             self._provisioned = True
         elif self._lease.spills(self._call.version.version):
             self._provisioned = False
-        environment.run(self._call, self._ended)
+        try:
+            environment.run(self._call, self._ended)
+        except Exception:
+            # A defect. The call ends all the same, and nobody else gets that environment.
+            _log.exception("an invocation could not begin")
+            environment.destroy()
+            self._over(None, _could_not_start())
 
     def _ended(self, outcome: Outcome | None, error: Exception | None) -> None:
         if error is None or type(error) is not Gone:
@@ -161,10 +167,12 @@ class _Attempt:
         if self._gone < _ATTEMPTS:
             self.run()
             return
-        words = "The execution environment could not be started."
-        self._over(None, AwsError("ServiceException", words, 500))
+        self._over(None, _could_not_start())
 
     def _over(self, outcome: Outcome | None, error: BaseException | None) -> None:
+        done, self._done = self._done, None
+        if done is None:
+            return
         self._lease.release()
         if outcome is not None:
             call = self._call
@@ -183,7 +191,11 @@ class _Attempt:
                 )
             )
         try:
-            self._done(outcome, error)
+            done(outcome, error)
         except Exception:
             # An environment's state must not hang on whoever listens.
             _log.exception("what a call's end led to failed")
+
+
+def _could_not_start() -> AwsError:
+    return AwsError("ServiceException", "The execution environment could not be started.", 500)

@@ -102,7 +102,7 @@ class MetricBuffer:
                 self.dropped += found.samples
 
     def _admit(self, series: Series, hour: int) -> bool:
-        if hour != self._seen_hour:
+        if hour > self._seen_hour:  # what began before the hour counts in this one
             self._seen_hour = hour
             self._seen = set()
         if series in self._seen:
