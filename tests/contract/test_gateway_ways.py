@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -30,6 +31,7 @@ from boda.gateway.short import ShortWay
 from boda.invoke.call import Call, Outcome
 from boda.invoke.concurrency import too_many
 from boda.services.lambda_ import Options, Quotas
+from support.identity import answer, client
 from support.lambda_world import World, world
 from support.wire import Line, plain, settled, signed
 
@@ -736,3 +738,19 @@ async def test_nothing_is_learned_of_what_was_refused(on: Stage) -> None:
         assert (await line.ask(other)).startswith(b"HTTP/1.1 404 ")
     assert all(key in before or b"/g/" in key[1] for key in short._grants)
     line.close()
+
+
+async def test_an_sdk_takes_the_short_way(on: Stage) -> None:
+    """Whatever boto3 sends of its own accord is nothing out of the ordinary."""
+    clock = on.here.clock
+    assert isinstance(clock, ManualClock)
+    await clock.advance(time.time() - clock.now())
+    sdk = client("lambda", f"http://127.0.0.1:{on.server.port}", on.root)
+    for number in range(3):
+        found = await answer(
+            sdk.invoke, FunctionName="f", InvocationType="RequestResponse", Payload=b"%d" % number
+        )
+        assert (found["StatusCode"], found["ExecutedVersion"]) == (200, "$LATEST")
+        assert found["Payload"].read() == b"%d" % number
+    assert on.general == [PATH]
+    sdk.close()

@@ -59,10 +59,10 @@ class Outbox:
     def __init__(self) -> None:
         self._waiting: list[Callable[[], None]] = []
 
-    def put(self, send: Callable[[], None]) -> None:
+    def put(self, loop: asyncio.AbstractEventLoop, send: Callable[[], None]) -> None:
         """Call it at the end of this turn."""
         if not self._waiting:
-            asyncio.get_running_loop().call_soon(self._send)
+            loop.call_soon(self._send)
         self._waiting.append(send)
 
     def _send(self) -> None:
@@ -155,7 +155,7 @@ class Connection(HttpToolsProtocol):
     def reply(self, status: bytes, fields: bytes, body: bytes, *, closes: bool) -> None:
         """short.Client"""
         self.server_state.total_requests += 1
-        self._outbox.put(partial(self._reply, status, fields, body, closes))
+        self._outbox.put(self.loop, partial(self._reply, status, fields, body, closes))
 
     def _reply(self, status: bytes, fields: bytes, body: bytes, closes: bool) -> None:
         transport = self.transport

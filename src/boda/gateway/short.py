@@ -213,14 +213,15 @@ class ShortWay:
     ) -> bool:
         request_id = self._ids.uuid()
         reply = _Reply(self, client, x, request_id)
-        self.traffic.begin()
+        traffic = self.traffic
+        traffic.begin()
         try:
             begun = target.begin(request_id, headers, body, reply)
         except Exception as error:
             reply.fail(error)
             return True
         if not begun:
-            self.traffic.end()
+            traffic.end()
         return begun
 
     # Learning

@@ -60,8 +60,9 @@ def next_hop(
     setting says ``Terminate``.
     """
     if not header:  # the usual case: nothing came before
+        digits = chance(40)
         return (
-            f"Root=1-{int(now_s):08x}-{chance(24)};Parent={chance(16)};Sampled=0;"
+            f"Root=1-{int(now_s):08x}-{digits[:24]};Parent={digits[24:]};Sampled=0;"
             f"Lineage=1:{_hash(function_arn)}:0",
             0,
         )

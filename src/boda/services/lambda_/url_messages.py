@@ -179,7 +179,9 @@ def _body(body: bytes, content_type: str) -> dict[str, Any]:
 def response(payload: bytes) -> WireResponse | None:
     """What the caller gets; None where the function's answer cannot be made into any."""
     try:
-        answer = json.loads(payload)
+        # What begins so is UTF-8; json would look for other encodings.
+        plain = payload[:1] == b"{" and payload[1:2] != b"\0"
+        answer = json.loads(payload.decode(errors="surrogatepass") if plain else payload)
     except (ValueError, RecursionError):
         return None
     if not isinstance(answer, dict) or "statusCode" not in answer:
