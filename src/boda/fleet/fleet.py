@@ -80,6 +80,7 @@ class Fleet:
         self._room = Room(self._settings, available_mb or available_memory(), stalled)
         self._pools: dict[PoolKey, Pool] = {}
         self._live: dict[str, Environment] = {}
+        self._pool_of: dict[Environment, Pool] = {}
         # Idle ones that may go, the longest idle first.
         self._idle: OrderedDict[Environment, None] = OrderedDict()
         self._templates = Templates(self._around, self)
@@ -291,8 +292,8 @@ class Fleet:
     # Owner of environments
 
     def environment_available(self, environment: Environment) -> None:
-        pool = self._pools.get((environment.version.key, environment.tenant))
-        if pool is None or environment not in pool.environments:
+        pool = self._pool_of.get(environment)
+        if pool is None:
             return  # it has died meanwhile
         if environment in pool.fresh:
             pool.fresh.discard(environment)
@@ -321,10 +322,9 @@ class Fleet:
                 self._idle[environment] = None
 
     def environment_stopping(self, environment: Environment) -> None:
-        pool = self._pools.get((environment.version.key, environment.tenant))
-        if pool is None or environment in pool.fresh or environment not in pool.environments:
-            return
-        pool.stopping.add(environment)
+        pool = self._pool_of.get(environment)
+        if pool is not None and environment not in pool.fresh:
+            pool.stopping.add(environment)
 
     def environment_dead(self, environment: Environment, error: Exception | None) -> None:
         self._live.pop(environment.id, None)
@@ -339,7 +339,7 @@ class Fleet:
             self._quiet.set()
         self._leaving += 1
         self._spawn(self._buried(environment))
-        pool = self._pools.get((environment.version.key, environment.tenant))
+        pool = self._pool_of.pop(environment, None)
         if pool is None:
             return
         pool.lose(environment)
@@ -459,6 +459,7 @@ class Fleet:
         )
         environment.retiring = pool.retired
         self._live[environment.id] = environment
+        self._pool_of[environment] = pool
         pool.environments.add(environment)
         pool.fresh.add(environment)
         if environment.provisioned:
