@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from bench import snap_start
 from bench.host import Boda
 
 COUNT = 30
@@ -57,6 +58,7 @@ def run(folder: Path) -> dict[str, Any]:
                 "init_median_ms": round(statistics.median(inits), 1),
                 "samples": COUNT,
             }
+        report["SnapStart, boto3 client at import"] = snap_start.measure(boda, COUNT)
     return report
 
 

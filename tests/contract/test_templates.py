@@ -72,6 +72,7 @@ async def test_forks_begin_where_the_template_ended_each_with_its_own_rest(stage
     )
     template = await stage.template(code, environment={"GONE": "yes"})
     one, two = await asyncio.gather(*(stage.fork(template, environment={"OWN": "x"}) for _ in "ab"))
+    assert template.sandbox.usage().memory_bytes > 4 << 20  # the image, in which an interpreter is
     first, second = await one.invoke(1), await two.invoke(2)
     assert first["born"] == second["born"]
     assert not set(first["chance"] + first["born"]) & set(second["chance"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 import re
 import time
 from collections.abc import Callable
@@ -11,6 +12,10 @@ from typing import Any
 
 import pytest
 from bench.host import Boda
+
+pytestmark = pytest.mark.skipif(
+    platform.machine() != "x86_64", reason="templates are of this processor only"
+)
 
 ONCE = """
 import os, random, ssl, tempfile, threading, time, uuid

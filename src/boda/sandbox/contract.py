@@ -97,7 +97,8 @@ class Exit:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """memory_bytes: now. peak_bytes: the highest since the last reset_peak. cpu_s: seconds."""
+    """memory_bytes: now, a template's image included. peak_bytes: the highest since the last
+    reset_peak. cpu_s: seconds."""
 
     memory_bytes: int
     peak_bytes: int

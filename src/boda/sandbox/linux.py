@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import itertools
 import json
 import os
@@ -185,9 +186,9 @@ class LinuxSandboxes:
     def can_fork(self) -> bool:
         return not self.templates_missing
 
-    @property
+    @functools.cached_property
     def templates_missing(self) -> str:
-        """Why there are no templates here, or ""."""
+        """Why there are no templates here, or "". Looked at once: every call asks for it."""
         return missing(isolated=self._mode.isolated)
 
     async def fork(self, template: Sandbox, spec: SandboxSpec) -> Sandbox:
@@ -316,6 +317,7 @@ class LinuxSandboxes:
                 release=release,
                 adapt=lambda environ: self._environ(spec, zygote, environ),
                 lasting=origin is None and not spec.template,
+                beside=None if made is None else made.size_bytes,
             )
             sandbox.marks = marks
             if made is not None:

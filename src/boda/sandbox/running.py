@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import os
 import signal
 import socket
@@ -81,9 +82,10 @@ class LinuxSandbox:
         release: Callable[[], Awaitable[None]],
         adapt: Callable[[Mapping[str, str]], dict[str, str]] = dict,
         lasting: bool = True,
+        beside: Callable[[], int] | None = None,
     ) -> None:
         """adapt: what an environment becomes here; see ``LinuxSandboxes``. lasting: whether
-        its runtime may be started again."""
+        its runtime may be started again. beside: bytes of memory held for it by the platform."""
         self.spec = spec
         self.began_s = 0.0
         self.marks = []
@@ -98,6 +100,7 @@ class LinuxSandbox:
         self._release = release
         self._adapt = adapt
         self._lasting = lasting
+        self._beside = beside
         self._loop = asyncio.get_running_loop()
         self._generation = 0
         self._running: asyncio.Future[None] = self._loop.create_future()
@@ -233,7 +236,10 @@ class LinuxSandbox:
             self._tell({"op": "signal", "signal": signal.SIGCONT})
 
     def usage(self) -> Usage:
-        return self._group.usage()
+        usage = self._group.usage()
+        if self._beside is None:
+            return usage
+        return dataclasses.replace(usage, memory_bytes=usage.memory_bytes + self._beside())
 
     def peak_bytes(self) -> int:
         return self._group.peak_bytes()

@@ -143,6 +143,10 @@ class Template:
             raise SandboxError("the template is gone")
         return self._image
 
+    def size_bytes(self) -> int:
+        """What it takes so far."""
+        return 0 if self._closed else os.fstat(self._image).st_size
+
     def _close_there(self) -> None:
         if self.there >= 0:
             os.close(self.there)
