@@ -111,6 +111,7 @@ class LinuxSandboxes:
         self._inits = Inits(self._init_of)
         self._preparations: dict[tuple[str, ...], bytes] = {}
         self._starting = 0
+        self._usual_mb = 512
         self._uids = _Numbers(UIDS_PER_INSTANCE)
         self._alive: set[LinuxSandbox] = set()
         self._numbers = itertools.count(1)
@@ -175,8 +176,7 @@ class LinuxSandboxes:
         await self.open()
         interpreter = self._interpreter(runtime)
         await self._zygotes.get(interpreter, "bare")
-        if self._volumes is not None:
-            self._refill(512)
+        self._refill_volumes()
         if code_dir is not None:
             tier = await self._tier(interpreter, code_dir, layer_dirs)
             await self._zygotes.get(interpreter, tier)
@@ -235,11 +235,14 @@ class LinuxSandboxes:
             return await self._start(spec, await get(), kind, origin)
         finally:
             self._starting -= 1
-            asyncio.get_running_loop().call_later(_REFILL_AFTER_S, self._refill_inits, kind)
+            asyncio.get_running_loop().call_later(_REFILL_AFTER_S, self._refill, kind)
 
-    def _refill_inits(self, kind: Kind) -> None:
+    def _refill(self, kind: Kind) -> None:
         """When nobody waits for a start, which would only be held up by it."""
-        if not self._starting and not self._closed and self._zygotes.ready(kind):
+        if self._starting or self._closed:
+            return
+        self._refill_volumes()
+        if self._zygotes.ready(kind):
             self._inits.refill(kind)
 
     def _interpreter(self, runtime: str) -> Interpreter:
@@ -403,7 +406,7 @@ class LinuxSandboxes:
             if await made.completed():
                 interpreter = self._interpreter(spec.runtime)
                 await self._zygotes.of_image(made.kind, interpreter, made.image)
-                self._refill_inits(made.kind)
+                self._refill(made.kind)
 
     async def _forget(self, made: Template) -> None:
         """Let go of an image and of what waits to go on from it."""
@@ -433,20 +436,24 @@ class LinuxSandboxes:
     async def _volume(self, size_mb: int) -> int | None:
         if self._volumes is None:
             return None
+        self._usual_mb = size_mb
         fd = self._volumes.take_ready(size_mb)
         if fd is not None:
-            self._refill(size_mb)
             return fd
         try:
             return await asyncio.to_thread(self._volumes.make, size_mb)
         except OSError as error:
             raise SandboxError(f"no file system for /tmp: {error}") from error
 
-    def _refill(self, size_mb: int) -> None:
+    def _refill_volumes(self) -> None:
+        """Of the size that was wanted last."""
+        volumes = self._volumes
+        if volumes is None:
+            return
+
         async def work() -> None:
-            assert self._volumes is not None
             with contextlib.suppress(OSError):
-                await asyncio.to_thread(self._volumes.refill, size_mb)
+                await asyncio.to_thread(volumes.refill, self._usual_mb)
 
         if not self._background:
             task = asyncio.create_task(work())
