@@ -6,6 +6,7 @@ import json
 import os
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -163,3 +164,35 @@ def test_asking_for_less_gives_root_no_less(tmp_path: Any) -> None:
         assert "nothing is missing" in warning
         seen = look(boda)
     assert seen["uid"] == 993 and seen["processes"] == [1, 2] and seen["seen"] == ["/home"]
+
+
+SNAPPED = """
+import os, uuid
+
+BORN = str(uuid.uuid4())
+
+def lambda_handler(event, context):
+    return [BORN, str(uuid.uuid4()), os.environ["AWS_LAMBDA_INITIALIZATION_TYPE"], os.getpid()]
+"""
+
+
+@unprivileged
+def test_an_ordinary_user_has_snapstart_too(user: Person) -> None:
+    with user.boda("--isolation", "process") as boda:
+        boda.function("snapped", SNAPPED, SnapStart={"ApplyOn": "PublishedVersions"})
+        client = boda.client("lambda")
+        version = client.publish_version(FunctionName="snapped")["Version"]
+        client.get_waiter("published_version_active").wait(
+            FunctionName="snapped", Qualifier=version, WaiterConfig={"Delay": 1}
+        )
+
+        def call(_: int) -> list[Any]:
+            answer = client.invoke(FunctionName="snapped", Qualifier=version)
+            assert "FunctionError" not in answer, answer["Payload"].read()
+            return list(json.loads(answer["Payload"].read()))
+
+        with ThreadPoolExecutor(4) as pool:
+            said = list(pool.map(call, range(8)))
+    assert len({born for born, *_ in said}) == 1
+    assert len({own for _, own, *_ in said}) == 8
+    assert {(kind, pid) for _, _, kind, pid in said} == {("snap-start", 2)}

@@ -103,8 +103,9 @@ class Point:
         with os.fdopen(template_image.VARIABLES, "rb") as file:
             said = json.loads(file.read())
         if said["files"]:
-            _unpack(template_image.IMAGE, said["files_at"])
-        os.close(template_image.IMAGE)
+            _unpack(template_image.FILES)
+        else:
+            os.close(template_image.FILES)
         os.chdir(self._folder)
         os.umask(self._umask)
         bootstrap_descriptors.reopen(self._open)
@@ -169,20 +170,7 @@ class _Writer(io.RawIOBase):
         return len(data)
 
 
-def _unpack(fd, at):
-    """Every environment reads the same open file, so nobody may rely on its position."""
-    reader = _Reader(fd, at)
-    with tarfile.open(fileobj=reader, mode="r|") as tar:
+def _unpack(fd):
+    with os.fdopen(fd, "rb") as file, tarfile.open(fileobj=file, mode="r|") as tar:
         tar.extraction_filter = lambda member, path: member
         tar.extractall(_scratch())
-
-
-class _Reader(io.RawIOBase):
-    def __init__(self, fd, at):
-        self._fd = fd
-        self._at = at
-
-    def read(self, size=-1):
-        data = os.pread(self._fd, size, self._at)
-        self._at += len(data)
-        return data

@@ -69,8 +69,10 @@ def _limit(limits):
 
 
 def _standard_streams(fds, status):
-    """0 is empty, 1 and 2 are the console, 3 the channel, 4 the log, 5 the complaint; 6 is the
-    image, of a template's or for its fork. Returns the first number that is free."""
+    """0 is empty, 1 and 2 are the console, 3 the channel, 4 the log, 5 the complaint; 6 is where
+    a template's image goes, or what was in its /tmp for a fork.
+
+    Returns the first number that is free."""
     null = os.open("/dev/null", os.O_RDONLY)
     # First out of the way of the numbers that will be taken.
     sources = (null, fds["console"], fds["channel"], fds["log"], status[0])

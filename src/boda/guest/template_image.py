@@ -4,12 +4,12 @@ Taken by the template's own runtime process, without any privilege, of a fork of
 stands still meanwhile: a fork, because then interpreter and libraries have put in order what
 belongs to threads that are no more. What is written, to a pipe:
 
-    u64 all bytes, these included   u32 header's length   u32 region's length
+    u64 all bytes, these included   u32 header's length   u32 region's length   u64 tar's length
     the header, JSON   the region   the contents   a tar of /tmp
 
 header: ``address``, the region's (``template_machine.py``); ``ranges``, addresses and lengths of
 memory; ``contents``, of what of it is not zero, in the order in which it follows; ``clock``, where
-vdso and its data lie; ``files``, the tar's length, 0 where /tmp is empty.
+vdso and its data lie. There is no tar where /tmp is empty.
 
 Files are mapped again by whoever goes on from the image, under the names they have there; pages of
 them that were changed are contents.
@@ -25,7 +25,7 @@ import struct
 from . import template_machine as machine
 from .template_machine import PAGE, PROT_EXEC, PROT_NONE, PROT_READ, PROT_WRITE
 
-HEAD = struct.Struct(">QII")
+HEAD = struct.Struct(">QIIQ")
 _LINE = re.compile(rb"([0-9a-f]+)-([0-9a-f]+) ([r-])([w-])([x-])([ps]) ([0-9a-f]+) \S+ \d+ *(.*)\n")
 _PRESENT, _FILE, _SWAPPED = 0x80, 0x20, 0x40
 _NEAR = 8 * PAGE
@@ -252,9 +252,9 @@ class _Plan:
                 row(machine.CLOSE, FIRST_FREE)
 
 
-VARIABLES, IMAGE, FIRST_FREE = 5, 6, 7
+VARIABLES, FILES, FIRST_FREE = 5, 6, 7
 """Descriptors of a process that goes on from an image; below are its standard streams, channel and
-log, above is nothing. In a template the pipe for the image has the image's number."""
+log, above is nothing. In a template the pipe for the image has the number of the tar."""
 
 
 def _unescaped(name):
@@ -412,12 +412,11 @@ class Snapshot:
                 "ranges": plan.ranges,
                 "contents": plan.contents,
                 "clock": plan.clock,
-                "files": extra,
             }
         ).encode()
         contents = sum(size for _, size in plan.contents)
         whole = HEAD.size + len(header) + used + contents + extra
-        self._write_all(HEAD.pack(whole, len(header), used))
+        self._write_all(HEAD.pack(whole, len(header), used, extra))
         self._write_all(header)
         self._write_all(machine.memory(region.address, used))
         rows = [machine.entry(machine.WRITE, self._out, at, size) for at, size in plan.contents]

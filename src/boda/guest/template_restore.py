@@ -7,18 +7,21 @@ platform has counted. ``go_on`` is called in a runtime process that has nothing 
 it runs is the function's.
 """
 
+import bisect
 import ctypes
+import itertools
 import json
 import os
 
 from . import linux
 from . import template_machine as machine
-from .template_image import HEAD, IMAGE, VARIABLES, mappings
+from .template_image import FILES, FIRST_FREE, HEAD, VARIABLES, mappings
 from .template_machine import PAGE
 
-_LARGEST_HEADER = 16 << 20
+_LARGEST_HEADER = 2 << 20
 _MOST_RANGES = 20_000
 _TOP = 0x7FFFFFFFF000
+_MOST_MOVES = (machine.TABLE - machine.PREFIX) // machine.ENTRY.size
 _ANYTHING = machine.MAP_PRIVATE | machine.MAP_ANONYMOUS | machine.MAP_NORESERVE
 
 
@@ -57,14 +60,15 @@ class Image:
         head = os.pread(fd, HEAD.size, 0)
         if len(head) != HEAD.size:
             raise Unusable("it is cut off")
-        whole, length, used = HEAD.unpack(head)
+        whole, length, used, self._files = HEAD.unpack(head)
         if length > _LARGEST_HEADER or used > 8 << 20 or used <= machine.TABLE:
             raise Unusable("lengths out of all bounds")
         try:
             header = json.loads(os.pread(fd, length, HEAD.size))
             self._region, ranges = header["address"], header["ranges"]
             contents, self._clock = header["contents"], header["clock"]
-            self.files = header["files"]
+            if not all(isinstance(each, list) for each in (ranges, contents, self._clock)):
+                raise Unusable("lists that are none")
             _check(self._region, -(-used // PAGE) * PAGE)
             for start, extent in ranges:
                 _check(start, extent)
@@ -72,26 +76,33 @@ class Image:
                 _check(start, extent)
             for start, extent in self._clock:
                 _check(start, extent)
-            if type(self.files) is not int or self.files < 0:
-                raise Unusable("a length that is none")
         except (ValueError, KeyError, TypeError, RecursionError):
             raise Unusable("its header is malformed") from None
         if len(ranges) > _MOST_RANGES or len(contents) > 10 * _MOST_RANGES:
             raise Unusable("it is in too many pieces")
         at = HEAD.size + length
-        if at + used + sum(extent for _, extent in contents) + self.files != whole:
+        if at + used + sum(extent for _, extent in contents) + self._files != whole:
             raise Unusable("it is cut off")
+        self._elsewhere: dict[int, tuple[int, int]] = {}
         self._match_clock()
-        self._reserve([[self._region, -(-used // PAGE) * PAGE], *ranges])
+        ranges.append([self._region, -(-used // PAGE) * PAGE])
+        ranges.sort()
+        for (low, many), (high, _) in itertools.pairwise(ranges):
+            if low + many > high:
+                raise Unusable("its memory overlaps")
+        self._reserve(ranges)
         self._fill(fd, self._region, used, at)
         at += used
+        starts = [low for low, _ in ranges]
         for start, extent in contents:
-            if not any(low <= start and start + extent <= low + many for low, many in ranges):
+            # Each lies in one range, and nothing else is written to.
+            low, many = ranges[bisect.bisect_right(starts, start) - 1]
+            if not low <= start < start + extent <= low + many:
                 raise Unusable("contents beside its memory")
-            self._fill(fd, start, extent, at)
+            place = self._elsewhere[low][0] if low in self._elsewhere else low
+            self._fill(fd, place + start - low, extent, at)
             at += extent
-        self.files_at = at
-        self._moves = self._move_clock()
+        self._moves = self._move()
 
     def _match_clock(self):
         """The kernel's own pages are moved to where the image expects them."""
@@ -108,11 +119,29 @@ class Image:
                     raise Unusable("its place is taken", again=True)
 
     def _reserve(self, ranges):
+        """Memory for what is in the image, where it belongs or, where this process has something
+        of its own, as an executable at fixed addresses always has, elsewhere until that goes."""
+        taken = []
         for start, length in ranges:
             try:
                 machine.map_memory(start, length, _ANYTHING | machine.MAP_FIXED_NOREPLACE)
-            except OSError as error:
-                raise Unusable("its place is taken: {}".format(error), again=True) from None
+            except OSError:
+                taken.append((start, length))
+        for start, length in taken:
+            if start == self._region:
+                raise Unusable("its place is taken", again=True)
+            self._elsewhere[start] = (self._stage(length, [*ranges, *self._clock]), length)
+        if len(self._elsewhere) + len(self._clock) > _MOST_MOVES:
+            raise Unusable("too many of its places are taken", again=True)
+
+    @staticmethod
+    def _stage(length, wanted):
+        """Memory that is in nobody's way."""
+        for _ in range(64):
+            at = machine.map_memory(0, length, _ANYTHING)
+            if not any(at < low + many and low < at + length for low, many in wanted):
+                return at
+        raise Unusable("there is no room beside its places", again=True)
 
     def _fill(self, fd, start, length, at):
         view = machine.memory(start, length)
@@ -122,23 +151,31 @@ class Image:
                 raise Unusable("it is cut off")
             view, at = view[count:], at + count
 
-    def _move_clock(self):
+    def _move(self):
+        """The first calls of the table. The kernel's own pages come first: they may lie where
+        something else is moved to."""
+        moves = [
+            (at, length, target)
+            for (at, length), (target, _) in zip(self._own_clock, self._clock, strict=True)
+        ]
+        moves += [(at, length, target) for target, (at, length) in self._elsewhere.items()]
         flags = machine.MREMAP_MAYMOVE | machine.MREMAP_FIXED
         return [
-            machine.entry(machine.MREMAP, start, length, length, flags, target)
-            for (start, length), (target, _) in zip(self._own_clock, self._clock, strict=True)
+            machine.entry(machine.MREMAP, at, length, length, flags, target)
+            for at, length, target in moves
         ]
 
     def main(self, channel_fd, log_fd, environ):
-        """Become what the image is of; in the place of the bootstrap's. Beside channel
-        and log, which are 3 and 4, the image's file is open, as IMAGE."""
+        """Become what the image is of; in the place of the bootstrap's. Beside channel and log,
+        which are 3 and 4, the tar of /tmp is open, as FILES, where there is one."""
         variables = os.memfd_create("variables")
-        say = {"environ": environ, "files": self.files, "files_at": self.files_at}
-        os.write(variables, json.dumps(say).encode())
+        os.write(variables, json.dumps({"environ": environ, "files": self._files}).encode())
         os.lseek(variables, 0, os.SEEK_SET)
+        if not self._files:
+            os.dup2(variables, FILES, inheritable=False)
         if variables != VARIABLES:
             os.dup2(variables, VARIABLES, inheritable=False)
-        linux.close_range(IMAGE + 1)
+        linux.close_range(FIRST_FREE)
         self.go_on()
 
     def go_on(self):

@@ -299,7 +299,7 @@ class LinuxSandboxes:
                 made = self._template(spec)
                 image = os.dup(made.there)
             elif origin is not None:
-                image = os.dup(origin.image)
+                image = await origin.files()
             if image is not None:
                 fds["image"] = image
 

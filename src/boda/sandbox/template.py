@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import fcntl
 import os
 import struct
@@ -27,7 +28,9 @@ which are not the function's, and the image's own lists."""
 MACHINES = ("x86_64",)
 """Those that ``guest/template_machine.py`` knows."""
 
-_LENGTH = struct.Struct(">Q")
+_HEAD = struct.Struct(">QIIQ")
+"""Of an image: how long it is, two lengths that are not the platform's business, and how much of
+its end is a tar of /tmp."""
 _PIPE_BYTES = 1 << 20
 _LATE_S = 2.0
 _SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
@@ -81,7 +84,7 @@ class Template:
     def _take(self) -> None:
         """No more than a pipe full, so that others get their turn."""
         try:
-            if len(self._head) < _LENGTH.size:
+            if len(self._head) < _HEAD.size:
                 self._begin_image()
             elif self._left:
                 count = os.splice(
@@ -90,7 +93,7 @@ class Template:
                 self._left -= count
                 if not count:
                     raise SandboxError("the template ended before its image was complete")
-            if len(self._head) == _LENGTH.size and not self._left:
+            if len(self._head) == _HEAD.size and not self._left:
                 fcntl.fcntl(self._image, fcntl.F_ADD_SEALS, _SEALS)
                 self._stop(None)
         except BlockingIOError:
@@ -101,14 +104,16 @@ class Template:
             self._stop(SandboxError(f"the image could not be taken: {error}"))
 
     def _begin_image(self) -> None:
-        data = os.read(self._pipe, _LENGTH.size - len(self._head))
+        data = os.read(self._pipe, _HEAD.size - len(self._head))
         if not data:
             raise SandboxError("the template ended before its image was complete")
         self._head += data
-        if len(self._head) == _LENGTH.size:
-            (size,) = _LENGTH.unpack(self._head)
+        if len(self._head) == _HEAD.size:
+            (size, _, _, tar) = _HEAD.unpack(self._head)
             if not len(self._head) < size <= self._limit:
                 raise SandboxError(f"an image of {size} bytes is more than {self._limit}")
+            if tar > size - len(self._head):
+                raise SandboxError("an image that is longer than it is")
             os.write(self._image, self._head)
             self._left = size - len(self._head)
 
@@ -135,6 +140,20 @@ class Template:
         """Whether there is an image, once that is known."""
         await asyncio.wait({self._whole})
         return self._whole.exception() is None
+
+    async def files(self) -> int | None:
+        """A file with what was in the template's /tmp, for one fork and its own to close; None
+        where that is nothing. SandboxError, OSError.
+
+        No two forks are given the same one: it would be a way from one to the other."""
+        (size, _, _, tar) = _HEAD.unpack(self._head)
+        if not tar:
+            return None
+        image = os.dup(self.image)
+        try:
+            return await asyncio.to_thread(_copy, image, size - tar, tar)
+        finally:
+            os.close(image)
 
     @property
     def image(self) -> int:
@@ -165,3 +184,18 @@ class Template:
             self._whole.set_exception(SandboxError("the template is gone"))
             self._whole.exception()
         os.close(self._image)
+
+
+def _copy(source: int, at: int, count: int) -> int:
+    made = os.memfd_create("files", os.MFD_CLOEXEC)
+    try:
+        while count:
+            copied = os.sendfile(made, source, at, count)
+            if not copied:
+                raise OSError(errno.EIO, "the image is cut off")
+            at, count = at + copied, count - copied
+        os.lseek(made, 0, os.SEEK_SET)
+    except BaseException:
+        os.close(made)
+        raise
+    return made
