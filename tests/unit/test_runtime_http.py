@@ -62,9 +62,8 @@ async def platform():
 
 
 async def test_a_custom_runtime_serves_calls(platform):
-    first = platform.begin(
-        function(runtime="provided.al2023"), b'{"n":1}', client_context='{"a":\n"b"}', tenant="t"
-    )
+    version = function(runtime="provided.al2023", tenant_isolation=True)
+    first = platform.begin(version, b'{"n":1}', client_context='{"a":\n"b"}', tenant="t")
     client = await Client.open(platform)
     status, headers, body = await client.ask("GET", NEXT)
     assert (status, body) == (200, b'{"n":1}')
@@ -81,7 +80,7 @@ async def test_a_custom_runtime_serves_calls(platform):
     )
     assert (await first).payload == b'"one"'
     # answered, but not ready: the next call waits until the runtime asks
-    second = platform.begin(function(runtime="provided.al2023"), b"2", tenant="t")
+    second = platform.begin(version, b"2", tenant="t")
     client.send("GET", NEXT)
     _, headers, body = await client.answer()
     assert body == b"2"
