@@ -47,6 +47,8 @@ VmFlags: rd ex mr mw me de{}
 def test_why_there_are_no_templates(tmp_path: Path) -> None:
     smaps = tmp_path / "smaps"
     smaps.write_text(SEALED.format(""))
+    assert "which pages" in missing(isolated=True, machine="x86_64", smaps=smaps)
+    (tmp_path / "pagemap").touch()
     assert missing(isolated=True, machine="x86_64", smaps=smaps) == ""
     assert "aarch64" in missing(isolated=True, machine="aarch64", smaps=smaps)
     assert "addresses of their own" in missing(isolated=False, machine="x86_64", smaps=smaps)

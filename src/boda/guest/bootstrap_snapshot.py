@@ -98,6 +98,8 @@ class Point:
                     # It would wait for threads that are no more.
                     each._threads.clear()
                     each._idle_semaphore = threading.Semaphore(0)
+        # A collection that looked at all that init made would give each environment its own pages.
+        gc.freeze()
 
     def _come_back(self):
         with os.fdopen(template_image.VARIABLES, "rb") as file:

@@ -46,6 +46,8 @@ def missing(
     machine = machine or os.uname().machine
     if machine not in MACHINES:
         return f"templates need a processor of the kind {' or '.join(MACHINES)}, not {machine}"
+    if not smaps.with_name("pagemap").exists():
+        return "this kernel does not say which pages a process has of its own"
     with contextlib.suppress(OSError):
         inside = False
         for line in smaps.read_text().splitlines():
@@ -163,8 +165,8 @@ class Template:
         return self._image
 
     def size_bytes(self) -> int:
-        """What it takes so far."""
-        return 0 if self._closed else os.fstat(self._image).st_size
+        """What it takes so far: the image, which its zygote has in memory once more."""
+        return 0 if self._closed else 2 * os.fstat(self._image).st_size
 
     def _close_there(self) -> None:
         if self.there >= 0:
