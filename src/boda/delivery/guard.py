@@ -38,6 +38,7 @@ def runs_under(event: Event, now_s: float, ids: Ids) -> tuple[str, int]:
     root = hashlib.sha256(event.request_id.encode()).hexdigest()[:24]
 
     def chance(digits: int) -> str:
-        return root if digits == len(root) else ids.hex(digits)
+        """Chance, but for the digits that make the root, which come first."""
+        return (root + ids.hex(16))[:digits]
 
     return trace.next_hop("", event.arn, event.accepted_at, chance)
