@@ -182,7 +182,11 @@ class World:
             **params,
         }
         answer = await self.call("CreateFunction", FunctionName=name, **given)
-        await self.settle()
+        for _ in range(20):  # the writer's thread takes its time on a busy machine
+            await self.settle()
+            found = await self.call("GetFunctionConfiguration", FunctionName=name)
+            if found["State"] != "Pending":
+                break
         return answer
 
     async def settle(self) -> None:
