@@ -1,6 +1,6 @@
-"""Warm synchronous Invoke, signed, against uvicorn with FastAPI doing the same work.
+"""Warm synchronous Invoke, signed, and a warm function URL against uvicorn with FastAPI.
 
-Both serve the same handler, JSON in and out, in alternating rounds; medians and ratios.
+All serve the same handler, JSON in and out, in alternating rounds; medians and ratios.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import peers
+from bench.compare import OF_A_URL
 from bench.host import Boda
 from bench.load import run_load, write_requests
 from bench.signing import signed
@@ -25,8 +26,9 @@ def run(folder: Path) -> dict[str, Any]:
     options = ("--quota", "requests_per_environment=0")
     with Boda(folder / "data", *options) as boda, peers.fastapi(folder) as peer_port:
         boda.function("Hello", peers.HANDLER, MemorySize=1769)
+        host = _url(boda)
         key, secret = boda.keys
-        files = {"boda": folder / "boda.requests", "fastapi": folder / "fastapi.requests"}
+        files = {name: folder / f"{name}.requests" for name in ("boda", "url", "fastapi")}
         target = f"{boda.url}/2015-03-31/functions/Hello/invocations"
         bodies = [
             json.dumps({"name": f"rider {n}", "numbers": [n, 2, 3]}).encode() for n in range(4000)
@@ -38,15 +40,16 @@ def run(folder: Path) -> dict[str, Any]:
                 for body in bodies
             ],
         )
-        write_requests(
-            files["fastapi"],
-            [
-                b"POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
-                b"Content-Length: %d\r\n\r\n%s" % (len(body), body)
-                for body in bodies
-            ],
-        )
-        ports = {"boda": boda.port, "fastapi": peer_port}
+        for name, named in (("url", host.encode()), ("fastapi", b"127.0.0.1")):
+            write_requests(
+                files[name],
+                [
+                    b"POST / HTTP/1.1\r\nHost: %b\r\nContent-Type: application/json\r\n"
+                    b"Content-Length: %d\r\n\r\n%b" % (named, len(body), body)
+                    for body in bodies
+                ],
+            )
+        ports = {"boda": boda.port, "url": boda.port, "fastapi": peer_port}
         for connections in (1, 16):
             for name in ports:
                 run_load(ports[name], connections, 1.0, files[name])  # warm up
@@ -59,6 +62,22 @@ def run(folder: Path) -> dict[str, Any]:
     return _report(rows)
 
 
+def _url(boda: Boda) -> str:
+    """The host name of the same handler's function URL, which asks for no signature."""
+    boda.function("Page", peers.HANDLER + OF_A_URL, MemorySize=1769)
+    client = boda.client("lambda")
+    made = client.create_function_url_config(FunctionName="Page", AuthType="NONE")
+    client.add_permission(
+        FunctionName="Page",
+        StatementId="url",
+        Action="lambda:InvokeFunctionUrl",
+        Principal="*",
+        FunctionUrlAuthType="NONE",
+    )
+    host: str = made["FunctionUrl"].split("/")[2]
+    return host
+
+
 def _report(rows: dict[tuple[str, int], list[dict[str, Any]]]) -> dict[str, Any]:
     report: dict[str, Any] = {}
     for (name, connections), rounds in rows.items():
@@ -68,6 +87,8 @@ def _report(rows: dict[tuple[str, int], list[dict[str, Any]]]) -> dict[str, Any]
             "p99_ms": round(statistics.median(one["p99_us"] for one in rounds) / 1000, 3),
         }
     for connections in (1, 16):
-        ours, theirs = report[f"boda x{connections}"], report[f"fastapi x{connections}"]
-        report[f"ratio x{connections}"] = round(ours["per_second"] / theirs["per_second"], 2)
+        theirs = report[f"fastapi x{connections}"]["per_second"]
+        for name, ratio in (("boda", "ratio"), ("url", "ratio of the URL")):
+            ours = report[f"{name} x{connections}"]["per_second"]
+            report[f"{ratio} x{connections}"] = round(ours / theirs, 2)
     return report

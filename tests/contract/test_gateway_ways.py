@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import dataclasses
 import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -754,3 +755,38 @@ async def test_an_sdk_takes_the_short_way(on: Stage) -> None:
         assert found["Payload"].read() == b"%d" % number
     assert on.general == [PATH]
     sdk.close()
+
+
+async def test_sessions_are_checked_each_time(on: Stage) -> None:
+    """Token and expiry are a session's own and no part of what is remembered."""
+    here = on.here
+    trust = {
+        "Version": "2012-10-17",
+        "Statement": [
+            {
+                "Effect": "Allow",
+                "Principal": {"Service": "lambda.amazonaws.com"},
+                "Action": "sts:AssumeRole",
+            }
+        ],
+    }
+    named = {"RoleName": "r", "AssumeRolePolicyDocument": json.dumps(trust)}
+    role = (await here.gateway.call("iam", "CreateRole", named, here.root))["Role"]["Arn"]
+    statement = {"Effect": "Allow", "Action": "lambda:InvokeFunction", "Resource": ARN}
+    document = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    policy = {"RoleName": "r", "PolicyName": "p", "PolicyDocument": document}
+    await here.gateway.call("iam", "PutRolePolicy", policy, here.root)
+    session = here.identity.issue_role_credentials(role, "s", 900)
+    line = await Line.open(on.server.port)
+    for _ in range(3):
+        assert (await line.ask(on.invoke(key=session))).startswith(b"HTTP/1.1 200 ")
+    assert on.general == [PATH]
+    forged = dataclasses.replace(session, session_token="another")
+    assert b"UnrecognizedClientException" in await line.ask(on.invoke(key=forged))
+    without = dataclasses.replace(session, session_token="")
+    assert b"UnrecognizedClientException" in await line.ask(on.invoke(key=without))
+    assert isinstance(here.clock, ManualClock)
+    await here.clock.advance(901)
+    assert b"ExpiredTokenException" in await line.ask(on.invoke(key=session))
+    assert len(on.general) == 4 and len(here.invoker.calls) == 3
+    line.close()
