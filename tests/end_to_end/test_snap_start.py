@@ -8,6 +8,7 @@ import re
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -248,6 +249,47 @@ def test_a_restart_makes_the_template_again(own_boda: Boda, name: str) -> None:
     found = settled(own_boda.client("lambda"), name)
     assert (found["State"], found["SnapStart"]["OptimizationStatus"]) == ("Active", "On")
     assert call(own_boda, name)["payload"]["init"] != before
+
+
+def test_nothing_is_left_of_templates_after_a_kill(own_boda: Boda, name: str) -> None:
+    own_boda.start()
+    published(own_boda, name, ONCE, Timeout=20, MemorySize=512)
+    call(own_boda, name)
+    assert own_boda.process is not None
+    ours = descendants(own_boda.process.pid)
+    assert len(ours) > 3
+    own_boda.kill()
+    end = time.monotonic() + 10
+    while (left := [pid for pid, began in ours.items() if stat(pid)[19:20] == [began]]) and (
+        time.monotonic() < end
+    ):
+        time.sleep(0.05)
+    assert left == []
+
+
+def descendants(pid: int) -> dict[int, str]:
+    """Every process below this one, with the time it began by the machine's clock."""
+    parents: dict[int, list[int]] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and (fields := stat(int(entry.name))):
+            parents.setdefault(int(fields[1]), []).append(int(entry.name))
+    found: dict[int, str] = {}
+    waiting = [pid]
+    while waiting:
+        for child in parents.get(waiting.pop(), []):
+            if fields := stat(child):
+                found[child] = fields[19]
+                waiting.append(child)
+    return found
+
+
+def stat(pid: int) -> list[str]:
+    """The fields of a process behind its name, none when it has ended."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return []
+    return fields if fields[0] not in "ZX" else []
 
 
 def test_the_waiter_of_the_sdk(boda: Boda, name: str) -> None:
