@@ -292,6 +292,21 @@ def stat(pid: int) -> list[str]:
     return fields if fields[0] not in "ZX" else []
 
 
+def test_a_kill_amid_pending_is_made_up_for(own_boda: Boda, name: str) -> None:
+    own_boda.start()
+    aws = own_boda.client("lambda")
+    slow = "import time\ntime.sleep(2)\ndef lambda_handler(event, context): return 1\n"
+    own_boda.function(name, slow, SnapStart={"ApplyOn": "PublishedVersions"})
+    assert aws.publish_version(FunctionName=name)["State"] == "Pending"
+    own_boda.kill()
+    own_boda.start()
+    aws = own_boda.client("lambda")
+    found = aws.get_function_configuration(FunctionName=name, Qualifier="1")
+    assert found["State"] == "Pending"
+    assert settled(aws, name)["State"] == "Active"
+    assert call(own_boda, name)["payload"] == 1
+
+
 def test_the_waiter_of_the_sdk(boda: Boda, name: str) -> None:
     boda.function(name, "import time\ntime.sleep(1)\ndef lambda_handler(e, c): return 1\n",
                   SnapStart={"ApplyOn": "PublishedVersions"})  # fmt: skip

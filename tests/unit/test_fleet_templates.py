@@ -174,7 +174,7 @@ async def test_the_lines_of_init_restore_and_report(platform):
     assert lines[1] == "RESTORE_REPORT Restore Duration: 40.00 ms\n"
     assert lines[-1] == (
         "REPORT RequestId: id-1\tDuration: 10.00 ms\tBilled Duration: 50 ms\t"
-        "Memory Size: 256 MB\tMax Memory Used: 30 MB\t"
+        "Memory Size: 256 MB\tMax Memory Used: 50 MB\t"  # with the 20 MB of the image
         "Restore Duration: 40.00 ms\tBilled Restore Duration: 40 ms\t\n"
     )
     metered = platform.telemetry.metered

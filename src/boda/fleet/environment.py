@@ -130,6 +130,7 @@ class Environment:
         self._init_ms: float | None = None
         self._restored: Restored | None = None
         self._peak_bytes = 0
+        self._begun_with_bytes = 0
         self._sampled_s = -math.inf
 
     # Life
@@ -168,15 +169,16 @@ class Environment:
         self._sandbox = sandbox
         self._move("started")
         self._endpoint = around.serve_endpoint(sandbox.endpoint, self.id)
-        now = self._clock.now()
         if self._templates is not None:
-            self._output.write(self._reports.restore_start(now), now)
+            begun_at = self._begun_at(self._init_begun_s)
+            self._output.write(self._reports.restore_start(begun_at), begun_at)
             self._deadline.set(self._init_begun_s + around.settings.restore_limit_s)
             self._listen()
             return
-        self._output.write(self._reports.init_start(now), now)
         # It ran before the platform heard of it.
         self._init_begun_s = min(self._clock.monotonic(), sandbox.began_s)
+        begun_at = self._begun_at(self._init_begun_s)
+        self._output.write(self._reports.init_start(begun_at), begun_at)
         limit_s = around.settings.init_limit_s
         if self.provisioned:
             limit_s = max(around.settings.provisioned_init_limit_s, version.timeout_s)
@@ -190,7 +192,9 @@ class Environment:
             template = await templates.lease(self.version, retiring=self.retiring)
             try:
                 self._init_begun_s = self._clock.monotonic()
-                return await self._around.sandboxes.fork(template.sandbox, spec)
+                sandbox = await self._around.sandboxes.fork(template.sandbox, spec)
+                self._begun_with_bytes = template.image_bytes
+                return sandbox
             except SandboxError as error:
                 template.destroy()
                 if failed or self.state == "dead":
@@ -199,6 +203,11 @@ class Environment:
                 _log.warning("a new template of %s: %s", self.version.qualified_arn, error)
             finally:
                 templates.release(template)
+
+    def _begun_at(self, begun_s: float) -> float:
+        """A moment just past, on the clock of log events: what the function has written since
+        then comes behind it."""
+        return self._clock.now() - max(0.0, self._clock.monotonic() - begun_s)
 
     def _not_started(self, error: Exception) -> None:
         if self.state != "dead":
@@ -671,7 +680,8 @@ class Environment:
             assert self._sandbox is not None
             self._peak_bytes = max(self._peak_bytes, self._sandbox.peak_bytes())
         # The kernel lets it have a little more than AWS's limit, which is told as the limit.
-        return min(math.ceil(self._peak_bytes / (1 << 20)), self.version.memory_mb)
+        used_bytes = self._begun_with_bytes + self._peak_bytes
+        return min(math.ceil(used_bytes / (1 << 20)), self.version.memory_mb)
 
     # Small things
 

@@ -98,6 +98,7 @@ class Template:
         self._watcher: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._begun_s = self._born
+        self._image_bytes = 0
 
     @property
     def sandbox(self) -> Sandbox:
@@ -140,6 +141,13 @@ class Template:
         """Return when everything it began has ended."""
         while self._tasks:
             await asyncio.wait(list(self._tasks))
+
+    @property
+    def image_bytes(self) -> int:
+        """What each fork of it begins with; to be asked for once one was made."""
+        if not self._image_bytes:
+            self._image_bytes = self.sandbox.usage().memory_bytes
+        return self._image_bytes
 
     def memory_mb(self) -> int:
         """What it takes now, rounded up."""
@@ -197,9 +205,10 @@ class Template:
             return
         self.state = "init"
         self._endpoint = around.serve_endpoint(sandbox.endpoint, self.id)
-        now = self._clock.now()
-        self._output.write(self._reports.init_start(now), now)
-        self._begun_s = min(self._clock.monotonic(), sandbox.began_s)
+        now_s = self._clock.monotonic()
+        self._begun_s = min(now_s, sandbox.began_s)
+        begun_at = self._clock.now() - (now_s - self._begun_s)
+        self._output.write(self._reports.init_start(begun_at), begun_at)
         self._deadline.set(self._begun_s + around.settings.snapshot_limit_s(version))
         self._session = session = Session(sandbox.channel, self)
         self._output.attach(sandbox.console, sandbox.log)
