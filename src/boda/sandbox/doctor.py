@@ -457,6 +457,7 @@ class _Examination:
             self._sandboxes.can_fork,
             "environments go on from an image of their version's init",
             f"every environment is initialised by itself: {self._sandboxes.templates_missing}",
+            "run boda where sandboxes can be isolated, on a machine that permits templates",
             required=False,
         )
         host = Host.of_this_machine()
