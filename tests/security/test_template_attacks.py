@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import struct
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import pytest
 import pytest_asyncio
 
 from boda.sandbox.contract import SandboxError
-from support.sandbox_snippets import why_not_root
+from support.sandbox_snippets import GUEST, why_not_root
 from support.templates import Ended, InitFailed, Runtime, Stage
 
 pytestmark = [
@@ -291,6 +293,69 @@ async def test_an_image_cannot_reach_into_its_zygote(stage: Stage) -> None:
     fork = await stage.fork_unready(await forged(stage, lie))
     with pytest.raises(Ended):  # the zygote forked well; what the fork became did not do well
         await fork.until("ready")
+
+
+MUTATE = """
+import json, os, random, struct, sys
+sys.path.insert(0, sys.argv[1])
+from guest import template_restore
+HEAD = struct.Struct(">QIIQ")
+usual = json.loads(sys.argv[2])
+rest = bytes(9300) + bytes(4096 * 3)
+own = [(each.start, each.length) for each in template_restore.mappings("self")]
+chance = random.Random(int(sys.argv[3]))
+ends = set()
+for _ in range(150):
+    lie = json.loads(json.dumps(usual))
+    for _ in range(chance.randrange(1, 4)):
+        part = chance.choice([lie["ranges"], lie["contents"], lie["clock"]])
+        if part:
+            place, side = chance.randrange(len(part)), chance.randrange(2)
+            what = chance.randrange(5)
+            if what == 0:
+                part[place][side] += chance.choice([-4096, 4096, 1, 1 << 20])
+            elif what == 1:
+                part[place][side] = chance.getrandbits(chance.randrange(1, 70)) * 4096
+            elif what == 2:
+                part[place] = list(chance.choice(own))
+            elif what == 3:
+                part.append(list(chance.choice(part)))
+            else:
+                part[place][0] = chance.choice(own)[0]
+    said = json.dumps(lie).encode()
+    contents = sum(each[1] for each in lie["contents"])
+    whole = HEAD.size + len(said) + 9300 + contents
+    fd = os.memfd_create("image")
+    os.write(fd, HEAD.pack(whole % (1 << 64), len(said), 9300, 0) + said + rest)
+    pid = os.fork()
+    if pid == 0:
+        status = 0
+        try:
+            template_restore.Image(fd)
+        except (template_restore.Unusable, OSError):
+            status = 1
+        except BaseException:
+            status = 2
+        os._exit(status)
+    os.close(fd)
+    ends.add(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+print(sorted(ends))
+"""
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_whoever_reads_a_lie_is_not_harmed(seed: int) -> None:
+    """Refused or loaded, but never the end of the zygote, nor anything it does not expect."""
+    ranges = [[(1 << 45) + (n << 20), 3 * 4096] for n in range(6)]
+    usual = _sane(ranges=ranges, contents=[[low, 4096] for low, _ in ranges[:3]])
+    done = subprocess.run(
+        [sys.executable, "-c", MUTATE, str(GUEST.parent), json.dumps(usual), str(seed)],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"GLIBC_TUNABLES": "glibc.pthread.rseq=0"},
+    )
+    assert done.stdout == "[0, 1]\n"
 
 
 async def test_code_in_an_image_runs_without_power(stage: Stage) -> None:

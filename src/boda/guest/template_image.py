@@ -33,6 +33,7 @@ _NEAR = 8 * PAGE
 _STACK = 8 << 20
 _TOP = 0x7FFFFFFFF000
 _REGION = 8 << 20
+_NOTES = 4096
 _LARGEST_WRITE = 1 << 30
 _TMPFS_NAMES = (b"/tmp/", b"/dev/", b"/memfd:", b"/SYSV")
 _BLOCK = 96 << 10
@@ -97,7 +98,9 @@ def changed_runs(pages, mapping, near):
 
 
 class _Region:
-    """Where code, table and registers stand; shared with the fork, whose table lies behind."""
+    """Where code, table and registers stand (``template_machine.py``), shared with the fork.
+
+    second: the fork's own table, which writes the contents. notes: what it knows of its thread."""
 
     def __init__(self):
         self.address = machine.map_memory(
@@ -105,6 +108,7 @@ class _Region:
         )
         machine.install(self.address)
         self.second = self.address + _REGION
+        self.notes = self.second + _REGION - _NOTES
         self._rows = []
         self._data = b""
 
@@ -265,7 +269,7 @@ class _Thread:
     """What the kernel and the C library know of the thread that goes on."""
 
     def __init__(self):
-        self.tid_addresses = self._where_the_number_stands(machine.call(186))
+        self.tid_addresses = self._where_the_number_stands(machine.call(machine.GETTID))
 
     @staticmethod
     def _where_the_number_stands(tid):
@@ -278,10 +282,10 @@ class _Thread:
 
     def in_fork(self):
         """Only what holds the fork's number now as it held the other one's then is its place."""
-        self.tid_addresses &= self._where_the_number_stands(machine.call(186))
+        self.tid_addresses &= self._where_the_number_stands(machine.call(machine.GETTID))
 
     def restored(self):
-        tid = machine.call(186)
+        tid = machine.call(machine.GETTID)
         for address in self.tid_addresses:
             ctypes.c_int.from_address(address).value = tid
 
@@ -352,8 +356,9 @@ class Snapshot:
             self._write(pid, files)
             os.write(say_go, b"g")
         except BaseException:
-            os.kill(pid, 9)
-            os.waitpid(pid, 0)
+            with contextlib.suppress(OSError):
+                os.kill(pid, 9)
+                os.waitpid(pid, 0)
             raise
         finally:
             os.close(ready)
@@ -371,7 +376,7 @@ class Snapshot:
         self._thread.in_fork()
         region = self._region
         scratch = region.address + machine.SCRATCH
-        self._note_thread(scratch)
+        self._note_thread()
         rows = [
             machine.entry(machine.WRITE, say_ready, scratch, 1),
             machine.entry(machine.READ, go, scratch, 1),
@@ -384,10 +389,13 @@ class Snapshot:
         self._thread.restored()
         machine.call(machine.MUNMAP, region.address, 2 * _REGION)
 
-    def _note_thread(self, scratch):
-        """Into the region, where the other process finds it: in the second half's own end."""
-        notes = self._region.second + _REGION - 64 * 64
-        room = machine.memory(notes, 64 * 64)
+    def _note_thread(self):
+        """What only the thread itself can ask, written where the other process finds it.
+
+        At 0 the address of its own storage, 8 and 16 its list of robust locks, 24 the other stack
+        of its signals, 48 their mask, 56 where its number stands; 64 on, their handlers."""
+        notes = self._region.notes
+        room = machine.memory(notes, _NOTES)
         machine.call(machine.ARCH_PRCTL, machine.GET_FS, notes)
         machine.call(machine.GET_ROBUST_LIST, 0, notes + 8, notes + 16)
         machine.call(machine.SIGALTSTACK, 0, notes + 24)
@@ -404,7 +412,7 @@ class Snapshot:
         extra = files.length if files is not None else 0
         self._tabulate_thread()
         used = region.finish()
-        if region.second + _table_size(plan.contents) > region.second + _REGION - 64 * 64:
+        if (len(plan.contents) + 4) * machine.ENTRY.size > _REGION - _NOTES:
             raise Unfit("its memory is in too many pieces")
         header = json.dumps(
             {
@@ -427,7 +435,7 @@ class Snapshot:
 
     def _tabulate_thread(self):
         region = self._region
-        notes = bytes(machine.memory(region.second + _REGION - 64 * 64, 64 * 64))
+        notes = bytes(machine.memory(region.notes, _NOTES))
         thread, robust, robust_length = struct.unpack_from("<3Q", notes)
         (tid,) = struct.unpack_from("<Q", notes, 56)
         region.row(machine.ARCH_PRCTL, machine.SET_FS, thread)
@@ -447,7 +455,3 @@ class Snapshot:
         view = memoryview(data)
         while len(view):
             view = view[os.write(self._out, view) :]
-
-
-def _table_size(contents):
-    return (len(contents) + 3) * machine.ENTRY.size
