@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import os
 import socket
@@ -62,6 +61,7 @@ class Guest:
         self._console = console
         self._log = log
         self._buffer = b""
+        self._unsent = bytearray()
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(channel.fileno(), self._readable)
 
@@ -93,9 +93,23 @@ class Guest:
             self._loop.add_reader(self._channel.fileno(), self._readable)
 
     def send(self, data: bytes) -> None:
+        """What the channel does not take now goes when it does."""
         if self.alive:
-            with contextlib.suppress(OSError):
-                self._channel.sendall(data)
+            self._unsent += data
+            self._send_on()
+
+    def _send_on(self) -> None:
+        try:
+            sent = self._channel.send(self._unsent)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            sent = len(self._unsent)
+        del self._unsent[:sent]
+        if self._unsent:
+            self._loop.add_writer(self._channel.fileno(), self._send_on)
+        else:
+            self._loop.remove_writer(self._channel.fileno())
 
     def frame(self, kind: int, body: bytes) -> None:
         self.send(struct.pack(">IB", len(body) + 1, kind) + body)
@@ -135,6 +149,7 @@ class Guest:
             return
         self.alive = False
         self._loop.remove_reader(self._channel.fileno())
+        self._loop.remove_writer(self._channel.fileno())
         self._channel.close()
         os.close(self._console)
         os.close(self._log)

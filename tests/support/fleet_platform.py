@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from collections.abc import Callable
+from typing import Any
 
-from boda.core.clock import ManualClock
+from boda.core.clock import Clock, ManualClock
 from boda.core.errors import AwsError
 from boda.core.ids import Ids
 from boda.fleet.fleet import Fleet
@@ -24,28 +26,39 @@ SETTINGS = FleetSettings(max_environments=8, reserve_mb=100)
 class Platform:
     """A fleet with an invoker over fake sandboxes."""
 
-    def __init__(self, settings: FleetSettings = SETTINGS) -> None:
-        self.clock = ManualClock()
+    def __init__(
+        self,
+        settings: FleetSettings = SETTINGS,
+        *,
+        clock: Any = None,
+        telemetry: Any = None,
+        functions: Functions | None = None,
+        concurrency: Callable[[Clock], Concurrency] | None = None,
+        ids: Ids | None = None,
+        invoker: type[Invoker] = Invoker,
+    ) -> None:
+        self.clock = clock or ManualClock()
         self.sandboxes = FakeSandboxes(self.clock)
-        self.telemetry = FakeTelemetry()
+        self.telemetry = telemetry or FakeTelemetry()
         self.available_mb = 10_000
         self.expires_at: float | None = None
         self.refusal: AwsError | None = None
         self.endpoints: dict[str, bool] = {}
-        self.functions = Functions()
-        self.concurrency = Concurrency(monotonic=self.clock.monotonic)
+        self.functions = functions or Functions()
+        made = concurrency or (lambda clock: Concurrency(monotonic=clock.monotonic))
+        self.concurrency = made(self.clock)
         self.gauges = Gauges(self.concurrency, self.telemetry, self.clock)
         self.fleet = Fleet(
             self.sandboxes,
             self.telemetry,
             self.clock,
-            Ids(seed=1),
+            ids or Ids(seed=1),
             credentials=self._credentials,
             serve_endpoint=self._serve,
             settings=settings,
             available_mb=lambda: self.available_mb,
         )
-        self.invoker = Invoker(self.fleet, self.concurrency, self.functions, self.telemetry)
+        self.invoker = invoker(self.fleet, self.concurrency, self.functions, self.telemetry)
         self._ids = itertools.count(1)
 
     def _credentials(self, version: FunctionVersion) -> Keys:

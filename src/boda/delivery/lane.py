@@ -48,7 +48,10 @@ class Lane:
     # Into memory
 
     def offer(self, event: Event, room: int) -> bool:
-        """Take an event that was just accepted into memory; False: it waits on disk."""
+        """Take an event that was just accepted into memory; False: it waits on disk, or was read
+        from there already, between its commit and this."""
+        if event.id in self._known:
+            return False
         behind = self.next_due is not None and self.next_due <= event.due_at
         if self.loading or behind or len(self._window) >= room:
             self.on_disk(event)

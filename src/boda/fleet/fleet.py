@@ -37,6 +37,7 @@ from boda.telemetry.contract import Telemetry
 _log = logging.getLogger(__name__)
 _LOOK_AGAIN_S = 0.25
 _LEAVING_AT_ONCE = 8
+_REMEMBERED_S = 3600.0  # longer than any call that was begun before may still try
 _PART_OF_MEMORY = 8  # what a function is taken to need of its memory until it has shown it
 _INIT_FAILED = "FUNCTION_ERROR_INIT_FAILURE"
 
@@ -92,6 +93,8 @@ class Fleet:
         self._provisioning: set[Environment] = set()
         self._rates: dict[tuple[str, str, str, bool], Rate] = {}
         self._tenants: Counter[tuple[str, str, str]] = Counter()
+        # Lately, and when; in this order.
+        self._retired: OrderedDict[VersionKey, float] = OrderedDict()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._sweeper: asyncio.Task[None] | None = None
         self._closing = False
@@ -118,6 +121,7 @@ class Fleet:
         pool = self._pools.get(key)
         if pool is None:
             pool = self._pools[key] = Pool(key, version)
+            pool.retired = version.key in self._retired
         waiter = Waiter(asyncio.get_running_loop().create_future())
         pool.waiters[waiter] = None
         waiter.timer = self._clock.call_later(
@@ -247,6 +251,12 @@ class Fleet:
 
     def retire(self, version: FunctionVersion) -> None:
         """The version is no longer anybody's: idle environments go now, busy ones when done."""
+        now_s = self._clock.monotonic()
+        # A call that began before may ask for it yet.
+        self._retired[version.key] = now_s
+        self._retired.move_to_end(version.key)
+        while next(iter(self._retired.values())) < now_s - _REMEMBERED_S:
+            self._retired.popitem(last=False)
         self._snapshotting.discard(version.key)
         self._templates.retire(version.key)
         for key, pool in list(self._pools.items()):
@@ -259,6 +269,10 @@ class Fleet:
             for environment in (*pool.idle, *pool.ready):
                 environment.destroy()
             self._tidy(pool)
+
+    def named(self, version: FunctionVersion) -> None:
+        """The version is somebody's, perhaps again."""
+        self._retired.pop(version.key, None)
 
     async def close(self, grace_s: float = 0.0) -> None:
         """Take no more, let what runs finish within the grace, then destroy everything."""

@@ -33,6 +33,7 @@ class Invoker:
         self._concurrency = concurrency
         self._telemetry = telemetry
         functions.on_retired(fleet.retire)
+        functions.on_named(fleet.named)
 
     def begin(self, call: Call, done: Done) -> None:
         """Run a call; done is called exactly once, perhaps before this returns.
