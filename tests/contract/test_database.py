@@ -94,6 +94,22 @@ async def test_a_full_disk_is_told_and_nothing_is_lost(database: Database) -> No
     assert await database.read(names) == ["after", "before"]
 
 
+async def test_a_commit_that_fails_leaves_no_transaction_behind(database: Database) -> None:
+    """SQLite keeps a transaction open whose COMMIT it refused, here for a promise not kept."""
+
+    def owe(connection: sa.Connection) -> None:
+        put("owing")(connection)  # type: ignore[operator]
+        connection.exec_driver_sql(
+            "CREATE TABLE debts (name REFERENCES things DEFERRABLE INITIALLY DEFERRED)"
+        )
+        connection.exec_driver_sql("INSERT INTO debts VALUES ('nobody')")
+
+    with pytest.raises(sa.exc.IntegrityError):
+        await database.write(owe)
+    await database.write(put("after"))
+    assert await database.read(names) == ["after"]
+
+
 async def test_close_finishes_what_waits(tmp_path: Path) -> None:
     database = Database(tmp_path / "rows.db", [METADATA])
     tasks = [asyncio.ensure_future(database.write(put(str(n)))) for n in range(50)]

@@ -222,6 +222,8 @@ class FakeSandbox:
 
     async def stop_runtime(self, grace_s: float = 0.0) -> None:
         await asyncio.sleep(0)
+        if self.owner.fail_stops:
+            raise SandboxError("cannot be stopped")
         self.guest.exit(None, 9)
 
     def freeze(self) -> None:
@@ -288,6 +290,7 @@ class FakeSandboxes:
         self.fork_gate: asyncio.Event | None = None
         self.fail_starts = 0
         self.fail_restarts = False
+        self.fail_stops = False
         self.start_gate: asyncio.Event | None = None
 
     @property

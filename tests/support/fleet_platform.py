@@ -42,6 +42,8 @@ class Platform:
         self.telemetry = telemetry or FakeTelemetry()
         self.available_mb = 10_000
         self.expires_at: float | None = None
+        self.lasts_s: float | None = None
+        """How long keys last that are given now."""
         self.refusal: AwsError | None = None
         self.endpoints: dict[str, bool] = {}
         self.functions = functions or Functions()
@@ -64,6 +66,8 @@ class Platform:
     def _credentials(self, version: FunctionVersion) -> Keys:
         if self.refusal is not None:
             raise self.refusal
+        if self.lasts_s is not None:
+            return Keys(expires_at=self.clock.now() + self.lasts_s)
         return Keys(expires_at=self.expires_at)
 
     def _serve(self, sock, environment_id):

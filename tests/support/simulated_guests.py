@@ -218,6 +218,7 @@ class Guests:
             return
         sandbox = guest.sandbox
         line = f"mine {sandbox.spec.sandbox_id} {_name(sandbox.spec.environment)}\n".encode()
+        line += b"x" * 8000 + b"\n"
         _fill(guest._console, line * (FLOOD // len(line)))
         if self.chance.random() < 0.5:
             _fill(guest._log, b"\xa5\x5a\x00\x03\xff\xff\xff\xff" + bytes(1000))

@@ -99,7 +99,7 @@ class Ledger:
             self.fault(f"{rid} ends without having begun")
         lines = self.lines[rid]
         if outcome is None:
-            known = isinstance(error, AwsError) and error.status in (400, 408, 409, 429, 500)
+            known = isinstance(error, AwsError) and error.status in (400, 403, 408, 409, 429, 500)
             if not known and not isinstance(error, asyncio.CancelledError):  # its caller has gone
                 self.fault(f"{rid} ended with {error!r}")
             self.note(f"{rid} refused {getattr(error, 'code', error)}")
@@ -196,7 +196,7 @@ class Ledger:
             self.fault(f"{rid} told with {answer}")
         if condition == "Success" and rid not in self.succeeded:
             self.fault(f"{rid} told as a success that nobody saw")
-        if condition == "RetriesExhausted" and self.seen[rid] < 1:
+        if condition == "RetriesExhausted" and not self.lines[rid]["END"]:
             self.fault(f"{rid} given up after no try")
 
     def over(self, asked: Asked) -> bool:

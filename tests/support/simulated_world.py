@@ -20,17 +20,18 @@ import os
 import random
 import sys
 import tempfile
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from boda import delivery
+from boda import delivery, telemetry
 from boda.core.clock import Clock
 from boda.core.errors import AwsError
 from boda.core.ids import Ids
 from boda.delivery.destination import AsyncRules
+from boda.delivery.retry import RetryPolicy
 from boda.fleet.lifecycle import AVAILABLE
 from boda.fleet.settings import FleetSettings
 from boda.fleet.template import SnapshotFailed
@@ -51,6 +52,12 @@ from support.simulated_loop import ProcessDied, SimulatedClock, SimulatedLoop, S
 TOLD = "arn:aws:sqs:us-east-1:000000000000:told"
 WALL = 1_767_225_600.0
 PLENTY_MB = 10_000
+RULES = {
+    "a": AsyncRules(on_success=TOLD, on_failure=TOLD),
+    "b": AsyncRules(RetryPolicy(max_retries=0), TOLD, TOLD),
+    "s": AsyncRules(RetryPolicy(max_retries=1), TOLD, TOLD),
+    "t": AsyncRules(RetryPolicy(max_age_s=100.0), TOLD, TOLD),
+}
 
 
 class Broken(AssertionError):
@@ -68,6 +75,7 @@ class Truth:
     alias: tuple[str, dict[str, float]] | None = None
     reserved: int | None = None
     provisioned: dict[str, int] = field(default_factory=dict)
+    ever_provisioned: bool = False
 
     @property
     def arn(self) -> str:
@@ -86,7 +94,7 @@ class World:
         self.wall_s = WALL
         self.limit = chance.choice((4, 8, 100))
         self.settings = FleetSettings(
-            max_environments=chance.choice((3, 5, 8)),
+            max_environments=chance.choice((4, 6, 9)),
             reserve_mb=100,
             idle_s=20,
             template_idle_s=40,
@@ -103,6 +111,10 @@ class World:
         self.slow_disk = chance.choice((0.0, 0.02, 0.5))
         self.disk = ""
         self.steps_left = chance.randrange(15, 40)
+        self.recorded = chance.random() < 0.2
+        """Whether logs and metering go to rows, too."""
+        self.expires_s: float | None = chance.choice((None, None, 330.0))
+        """How long the keys of roles last; environments go 300 s before."""
         self.deaths_left = chance.choice((0, 0, 0, 1, 2))
         self.calm = False
         self.functions = {name: Truth(name) for name in "abst"}
@@ -295,6 +307,12 @@ class Life:
         world = self.world
         self.platform, self.database = self._build()
         self._tell_functions()
+        if world.recorded:
+            ids = Ids(world.chance.randrange(1 << 30))
+            self.recorder = telemetry.build(self.database, self.platform.clock, ids)
+            await self.recorder.start()
+            self.witness.beside = self.recorder
+        self._watch_starts()
         await self._start()
         if world.deaths_left and world.steps_left:
             world.deaths_left -= 1
@@ -326,15 +344,15 @@ class Life:
             invoker=WatchedInvoker,
         )
         platform.invoker.ledger = self.ledger
+        platform.lasts_s = world.expires_s
         world.guests.script(platform.sandboxes)
         database = SimulatedDatabase(
             world.folder / "rows.sqlite",
-            [delivery.metadata],
+            [delivery.metadata, *([telemetry.metadata] if world.recorded else [])],
             self.loop,
             refuses=world.refuses,
             slow=world.delay,
         )
-        rules = AsyncRules(on_success=TOLD, on_failure=TOLD)
         self.delivery = delivery.build(
             database,
             platform.functions,
@@ -344,7 +362,7 @@ class Life:
             ids,
             slots=8,
             reserved=platform.concurrency.reserved,
-            rules=lambda version, qualifier: rules,
+            rules=lambda version, qualifier: RULES[version.name],
             role=lambda version: ROLE,
         )
         self.delivery.post.add("sqs", _Targets(self))
@@ -374,7 +392,31 @@ class Life:
             for number in truth.provisioned:
                 self.provision(truth, number)
 
+    def _watch_starts(self) -> None:
+        """No function gets more environments than its rate lets it have."""
+        world, sandboxes = self.world, self.platform.sandboxes
+        start, begun = sandboxes.start, defaultdict[str, list[float]](list)
+        rate, burst = (
+            world.settings.scale_rate / world.settings.scale_period_s,
+            world.settings.scale_rate,
+        )
+
+        async def watched(spec: Any) -> Any:
+            name = spec.environment["AWS_LAMBDA_FUNCTION_NAME"]
+            if burst and not spec.template:
+                now, times = self.loop.time(), begun[name]
+                times.append(now)
+                both = 2 if world.functions[name].ever_provisioned else 1  # each has its own rate
+                for number, since in enumerate(reversed(times), 1):
+                    if number > both * (burst + rate * (now - since) + 1e-3):
+                        self.ledger.fault(f"{name} started {number} in {now - since} s")
+                        break
+            return await start(spec)
+
+        sandboxes.start = watched
+
     def provision(self, truth: Truth, number: str) -> None:
+        truth.ever_provisioned = True
         count = truth.provisioned.get(number, 0)
         version = truth.versions[number]
         self.platform.fleet.provision(version, count)
@@ -423,40 +465,54 @@ class Life:
         platform.available_mb = PLENTY_MB
         sandboxes = platform.sandboxes
         sandboxes.fail_starts = sandboxes.fail_forks = 0
-        sandboxes.fail_restarts = False
+        sandboxes.fail_restarts = sandboxes.fail_stops = False
+        platform.refusal = None
         if sandboxes.start_gate is not None:
             sandboxes.start_gate.set()
         sandboxes.start_gate = None
-        await asyncio.sleep(LONGEST_S)
-        self.check()
-        for _ in range(200):
+        await self._all_end()
+        for _ in range(400):
             if not await self.delivery.queue.waiting():
                 break
-            await asyncio.sleep(60)
+            await asyncio.sleep(30)
         else:
             ledger.fault("the queue is not drained")
-        await asyncio.sleep(LONGEST_S)
-        self.check()
+        await self._all_end()
         for task in self.clients:
             if not task.done():
                 ledger.fault(f"a client still waits: {task}")
             elif not task.cancelled() and task.exception() is not None:
                 ledger.fault(f"a client got {task.exception()!r}")
         ledger.check_quiet()
-        self._check_provisioned()
+        await self._check_provisioned()
         await self._serve_again()
         for truth in world.functions.values():
             for number in list(truth.provisioned):
                 del truth.provisioned[number]
                 self.provision(truth, number)
-        await asyncio.sleep(200)
+        await asyncio.sleep(80)
         self._check_nothing_left()
+        if world.recorded:
+            await self._check_recorded()
 
-    def _check_provisioned(self) -> None:
+    async def _all_end(self) -> None:
+        """Give what has begun the time that it may take."""
+        for _ in range(int(LONGEST_S / 5)):
+            await asyncio.sleep(5)
+            if not self.ledger.begun and all(task.done() for task in self.clients):
+                break
+        self.check()
+
+    async def _check_provisioned(self) -> None:
+        """All there are, though now and then one goes because its keys lapse."""
         for truth in self.world.functions.values():
             for number, count in truth.provisioned.items():
-                there = self.platform.fleet.provisioned(truth.versions[number])
-                if there.allocated != count or there.available != count:
+                for _ in range(30):
+                    there = self.platform.fleet.provisioned(truth.versions[number])
+                    if there.allocated == there.available == count:
+                        break
+                    await asyncio.sleep(1)
+                else:
                     self.ledger.fault(f"{there} of {count} for {truth.name}:{number}")
 
     async def _serve_again(self) -> None:
@@ -464,17 +520,44 @@ class Life:
         program = Program(self)
         for truth in self.world.functions.values():
             for number in truth.versions:
-                spare = 1000 if truth.reserved is None else truth.reserved
-                if spare <= sum(truth.provisioned.values()) and number not in truth.provisioned:
+                if truth.reserved == 0:
                     continue
                 before = self.ledger.counts["answered"]
                 for _ in range(4):
                     program.call(truth, number, "call")
-                    await asyncio.sleep(30)
+                    await asyncio.sleep(8)
                     if self.ledger.counts["answered"] > before:
                         break
                 else:
                     self.ledger.fault(f"{truth.name}:{number} does not recover")
+
+    async def _check_recorded(self) -> None:
+        """What rows tell of logs and metering is what was seen of them."""
+        await self.recorder.flush()
+        ledger = self.ledger
+        rows = self.database.read_now(
+            lambda connection: connection.exec_driver_sql(
+                "SELECT function, version, sum(requests), sum(billed_ms) FROM metering "
+                "GROUP BY function, version"
+            ).fetchall()
+        )
+        seen = {
+            name: (each["requests"], each["billed_ms"])
+            for name, each in ledger.billed.items()
+            if "billed_ms" in each
+        }
+        found = {f"{row[0]}:{row[1]}": (row[2], row[3]) for row in rows}
+        lines = self.database.read_now(
+            lambda connection: connection.exec_driver_sql(
+                "SELECT sum(events) FROM log_blocks"
+            ).scalar()
+        )
+        if ledger.life == 1 and found != seen:
+            ledger.fault(f"metered {found}, not {seen}")
+        if ledger.life == 1 and lines != ledger.counts["lines"]:
+            ledger.fault(f"{lines} lines are stored of {ledger.counts['lines']}")
+        if any(found[name] > seen.get(name, (0, 0)) for name in found):
+            ledger.fault(f"metered {found}, more than {seen}")
 
     def _check_nothing_left(self) -> None:
         platform, ledger = self.platform, self.ledger
@@ -511,6 +594,8 @@ class Life:
                 ledger.fault(f"{what} are left: {there}")
 
     async def _close(self) -> None:
+        if self.platform.sandboxes.start_gate is not None:
+            self.platform.sandboxes.start_gate.set()
         await self.delivery.stop(grace_s=5)
         await self.platform.fleet.close()
         if not self.ledger.wrong and self.platform.sandboxes.alive:
@@ -518,6 +603,8 @@ class Life:
         for task in self.clients:
             task.cancel()
         await self.platform.sandboxes.close()
+        if self.world.recorded:
+            await self.recorder.stop()
         await asyncio.sleep(10)
         others = asyncio.all_tasks() - {asyncio.current_task()}
         if not self.ledger.wrong:
@@ -576,6 +663,7 @@ class Program:
         "disk_fault": 4,
         "wall": 3,
         "gate": 2,
+        "role": 2,
         "rest": 3,
     }  # fmt: skip
 
@@ -764,7 +852,7 @@ class Program:
         )
         count = self.chance.choice((None, None, 0, 1, 2))
         if count is not None and (
-            others + count >= self.world.limit or count < sum(truth.provisioned.values())
+            others + count >= self.world.limit or count <= sum(truth.provisioned.values()) != 0
         ):
             return
         truth.reserved = count
@@ -784,11 +872,15 @@ class Program:
             for each in self.world.functions.values()
             if each is not truth
         )
-        room = self.world.limit - 1 - taken if truth.reserved is None else truth.reserved
-        everywhere = sum(sum(each.provisioned.values()) for each in self.world.functions.values())
-        more = count - truth.provisioned.get(number, 0)
-        if everywhere + more > self.world.settings.max_environments - 2:
-            return  # on demand there would be none, or no template
+        room = (self.world.limit - taken if truth.reserved is None else truth.reserved) - 1
+        kept = [
+            each + (one.name == "s")  # and its template
+            for one in self.world.functions.values()
+            for version, each in one.provisioned.items()
+            if (one, version) != (truth, number)
+        ]
+        if sum(kept) + count + (truth.name == "s") > self.world.settings.max_environments - 2:
+            return  # there would be no room for others
         if other + count > room:
             return
         self.ledger.note(f"provision {truth.name}:{number} {count}")
@@ -802,14 +894,16 @@ class Program:
 
     def start_fault(self) -> None:
         sandboxes = self.life.platform.sandboxes
-        what = self.chance.choice(("starts", "starts", "forks", "restarts"))
+        what = self.chance.choice(("starts", "starts", "forks", "restarts", "stops"))
         self.ledger.note(f"fault: {what}")
         if what == "starts":
             sandboxes.fail_starts = self.chance.choice((1, 3))
         elif what == "forks":
             sandboxes.fail_forks = self.chance.choice((1, 2, 5))
-        else:
+        elif what == "restarts":
             sandboxes.fail_restarts = not sandboxes.fail_restarts
+        else:
+            sandboxes.fail_stops = not sandboxes.fail_stops
 
     def memory(self) -> None:
         platform = self.life.platform
@@ -835,6 +929,13 @@ class Program:
             sandboxes.start_gate = None
         self.ledger.note("gate")
 
+    def role(self) -> None:
+        """The role gives its keys no more, or again."""
+        platform = self.life.platform
+        refused = AwsError("AccessDeniedException", "The role cannot be assumed.", 403)
+        platform.refusal = refused if platform.refusal is None else None
+        self.ledger.note(f"role {platform.refusal}")
+
     def rest(self) -> None:
         """Nothing happens."""
 
@@ -849,6 +950,8 @@ class _Heard(logging.Handler):
         self.records: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
+        if "trying again" in record.getMessage():
+            return  # while the disk refuses
         words = record.getMessage()
         if record.exc_info:
             words += f" ({record.exc_info[1]!r})"
@@ -872,7 +975,7 @@ def _quiet(ledger: Ledger) -> Iterator[list[str]]:
 
 
 def run(seed: int) -> Ledger:
-    """A seed's world in a folder of its own."""
+    """A seed's world in a folder of its own. Broken."""
     with tempfile.TemporaryDirectory(prefix="boda-world-") as folder:
         return World(seed, Path(folder)).run()
 

@@ -62,6 +62,17 @@ def test_what_comes_while_a_page_is_read_is_neither_lost_nor_taken_twice() -> No
     assert [each.id for each in one.end_load([event(9, NOW + 1)], None)] == [9]
 
 
+def test_an_event_that_was_read_before_its_commit_was_told_of_is_taken_once() -> None:
+    one = lane()
+    one.due_on_disk(NOW)
+    one.begin_load()
+    assert [each.id for each in one.end_load([event(1), event(2)], None)] == [1, 2]
+    assert not one.offer(event(2), 10)
+    assert run_all(one, NOW) == [1, 2]
+    assert not one.offer(event(2), 10), "it has run, and is about to leave the disk"
+    assert run_all(one, NOW) == []
+
+
 def test_an_event_that_left_while_a_page_was_read_is_not_taken_from_it() -> None:
     one = lane()
     one.offer(event(1), 10)

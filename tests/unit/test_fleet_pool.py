@@ -225,6 +225,27 @@ async def test_an_update_retires_the_old_revision(platform):
     assert platform.fleet._pools == {}
 
 
+async def test_a_call_that_comes_after_its_version_was_retired_leaves_nothing_idle(platform):
+    old, new = function(revision="1"), function(revision="2")
+    platform.functions.put(old.arn, "$LATEST", old)
+    late = platform.begin(old)  # its turn comes when the update is done
+    platform.functions.put(new.arn, "$LATEST", new)
+    await platform.clock.settle()
+    assert (await late).payload == b"{}"
+    assert platform.states() == [] and platform.fleet._pools == {}
+    platform.functions.put(old.arn, "$LATEST", old)  # it is somebody's again
+    await platform.invoke(old)
+    assert platform.states() == ["idle"]
+
+
+async def test_what_was_retired_long_ago_is_forgotten(platform):
+    for revision in range(50):
+        version = function(revision=str(revision))
+        platform.functions.put(version.arn, "$LATEST", version)
+        await platform.advance(600)
+    assert 1 <= len(platform.fleet._retired) <= 8
+
+
 async def test_a_version_under_another_name_is_not_retired(platform):
     version = function(version="1")
     platform.functions.put(version.arn, "1", version)

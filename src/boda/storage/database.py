@@ -184,6 +184,11 @@ class Database:
                         _run_apart(connection, raw, write)
         except Exception as error:
             # The transaction itself failed (disk full, for example): nothing of the group holds.
+            # After a COMMIT that failed SQLAlchemy takes it for over; SQLite may not, and what was
+            # refused would then be committed with the next group.
+            raw = driver(connection)
+            if raw.in_transaction:
+                raw.rollback()
             failure = _unavailable(error) if _disk_failed(error) else error
             for write in group:
                 write.error = failure
