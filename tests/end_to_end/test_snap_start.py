@@ -129,6 +129,14 @@ def test_two_environments_share_an_init_and_nothing_else(boda: Boda, snapped: st
         assert both[0][unique] != both[1][unique], unique
 
 
+def test_every_python_has_it(boda: Boda, name: str) -> None:
+    found = boda.client("boda").list_runtimes()["Runtimes"]
+    for runtime in [one["Name"] for one in found if one["Name"].startswith("python")]:
+        own = f"{name}-{runtime.replace('.', '-')}"
+        assert published(boda, own, ONCE, Timeout=20, Runtime=runtime)["State"] == "Active"
+        assert call(boda, own)["payload"]["order"][-1] == "after-restore-2", runtime
+
+
 def test_the_lines_of_the_log(boda: Boda, snapped: str) -> None:
     call(boda, snapped)
     warm = call(boda, snapped)
