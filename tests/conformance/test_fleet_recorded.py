@@ -91,4 +91,5 @@ async def test_throttling(platform):
     assert caught.value.status == error["ResponseMetadata"]["HTTPStatusCode"]
     assert caught.value.fields == {"Reason": error["Reason"], "Type": error["Type"]}
     throttles = [metric for metric in platform.telemetry.metrics if metric[0] == "Throttles"]
-    assert throttles == [("Throttles", 1.0, (("FunctionName", "f"),))]
+    of_all, of_the_function = (), (("FunctionName", "f"),)
+    assert throttles == [("Throttles", 1.0, of_all), ("Throttles", 1.0, of_the_function)]
