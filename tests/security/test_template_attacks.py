@@ -169,6 +169,8 @@ async def test_a_template_that_hooks_forking_harms_itself(stage: Stage) -> None:
     liar = "import os\nos.write(3, b'\\0\\0\\0\\1\\x09')\nimport time; time.sleep(60)"
     template = await stage.template(stage.function(liar))
     with pytest.raises(SandboxError, match="no snapshot yet"):
+        await stage.sandboxes.ripen(template.sandbox)
+    with pytest.raises(SandboxError, match="no snapshot yet"):
         await stage.fork(template)
 
 
@@ -280,6 +282,16 @@ async def forged(stage: Stage, lie: bytes) -> Runtime:
     code = stage.function(FORGE.format(forge="write(Path('lie').read_bytes()); os.close(6)"))
     (code / "lie").write_bytes(lie)
     return await stage.template(code)
+
+
+async def test_a_template_is_ripe_when_its_image_can_be_gone_on_from(stage: Stage) -> None:
+    with pytest.raises(SandboxError, match="cannot be used"):
+        await stage.sandboxes.ripen((await forged(stage, image(b"no json"))).sandbox)
+    good = await stage.template(stage.function("def handler(event, context): return event"))
+    await stage.sandboxes.ripen(good.sandbox)
+    await good.destroy()
+    with pytest.raises(SandboxError, match="gone"):
+        await stage.sandboxes.ripen(good.sandbox)
 
 
 async def test_an_image_cannot_reach_into_its_zygote(stage: Stage) -> None:

@@ -287,6 +287,7 @@ class FakeSandboxes:
         self.handle: Callable[[Guest, Invoked], None] = echo
         self.can_fork = True
         self.fail_forks = 0
+        self.fail_ripening = False
         self.fork_gate: asyncio.Event | None = None
         self.fail_starts = 0
         self.fail_restarts = False
@@ -312,6 +313,11 @@ class FakeSandboxes:
         self, runtime: str, code_dir: Path | None = None, layer_dirs: Sequence[Path] = ()
     ) -> None:
         pass
+
+    async def ripen(self, template: FakeSandbox) -> None:
+        await asyncio.sleep(0)
+        if template.destroyed or self.fail_ripening:
+            raise SandboxError("there is no image")
 
     async def fork(self, template: FakeSandbox, spec: SandboxSpec) -> FakeSandbox:
         """Of a template that has been snapshotted, and is not destroyed."""

@@ -471,3 +471,14 @@ async def test_closing_ends_what_is_snapshotted(platform):
     await closing
     with pytest.raises(SnapshotFailed):
         await task
+
+
+async def test_a_template_without_an_image_is_none(platform):
+    """What it says of itself is not enough."""
+    platform.sandboxes.fail_ripening = True
+    failed = await failing(platform, snapped())
+    assert (failed.cause, str(failed)) == ("init", "there is no image")
+    assert platform.sandboxes.alive == []
+    platform.sandboxes.fail_ripening = False
+    await publish(platform, snapped())
+    assert len(templates(platform)) == 2

@@ -76,7 +76,7 @@ class Template:
     ) -> None:
         self.id = around.ids.hex(32)
         self.version = version
-        self.state: Literal["starting", "init", "ready", "dead"] = "starting"
+        self.state: Literal["starting", "init", "snapshotted", "ready", "dead"] = "starting"
         self.leases = 0
         self.retiring = False
         self.used_at = self._born = around.clock.monotonic()
@@ -241,9 +241,21 @@ class Template:
             self.runtime_broke("a second snapshot")
             return
         self._report("success")
-        self.state = "ready"
-        self._ready.set_result(None)
-        self._owner.template_ready(self)
+        self.state = "snapshotted"
+        self._spawn(self._ripen())
+
+    async def _ripen(self) -> None:
+        """The runtime may have lied: it is ready when the platform has seen its image."""
+        try:
+            await self._around.sandboxes.ripen(self.sandbox)
+        except SandboxError as error:
+            _log.warning("no image of %s: %s", self.version.qualified_arn, error)
+            self.destroy(SnapshotFailed("init", _UNKNOWN, str(error)))
+            return
+        if self.state == "snapshotted":
+            self.state = "ready"
+            self._ready.set_result(None)
+            self._owner.template_ready(self)
 
     def runtime_init_failed(self, error_type: str, body: bytes) -> None:
         if self.state == "init":

@@ -177,6 +177,11 @@ class Sandboxes(Protocol):
     def can_fork(self) -> bool:
         """Whether templates are possible on this machine."""
 
+    async def ripen(self, template: Sandbox) -> None:
+        """Return when a template that has said SNAPSHOTTED can be forked at once.
+
+        SandboxError when it lied: there is no image, or none that can be gone on from."""
+
     async def fork(self, template: Sandbox, spec: SandboxSpec) -> Sandbox:
         """A new sandbox whose runtime process goes on where the template's was snapshotted.
 

@@ -191,10 +191,16 @@ class LinuxSandboxes:
         """Why there are no templates here, or "". Looked at once: every call asks for it."""
         return missing(isolated=self._mode.isolated)
 
-    async def fork(self, template: Sandbox, spec: SandboxSpec) -> Sandbox:
-        origin = self._templates.get(template) if isinstance(template, LinuxSandbox) else None
-        if origin is None or self._closed:
+    async def ripen(self, template: Sandbox) -> None:
+        origin = self._origin(template)
+        await origin.complete()
+        ripening = self._ripening.get(origin)
+        if ripening is None:
             raise SandboxError("the template is gone")
+        await asyncio.shield(ripening)
+
+    async def fork(self, template: Sandbox, spec: SandboxSpec) -> Sandbox:
+        origin = self._origin(template)
         if spec.runtime != template.spec.runtime or spec.template:
             raise SandboxError("a fork is an environment of its template's own function")
         await origin.complete()
@@ -205,6 +211,12 @@ class LinuxSandboxes:
             lambda: self._zygotes.of_image(origin.kind, interpreter, origin.image),
             origin,
         )
+
+    def _origin(self, template: Sandbox) -> Template:
+        found = self._templates.get(template) if isinstance(template, LinuxSandbox) else None
+        if found is None or self._closed:
+            raise SandboxError("the template is gone")
+        return found
 
     async def start(self, spec: SandboxSpec) -> Sandbox:
         if spec.template and (reason := self.templates_missing):
@@ -402,11 +414,10 @@ class LinuxSandboxes:
 
     async def _ripen(self, made: Template, spec: SandboxSpec) -> None:
         """Have its zygote, and inits of that, before the first fork is wanted."""
-        with contextlib.suppress(SandboxError):
-            if await made.completed():
-                interpreter = self._interpreter(spec.runtime)
-                await self._zygotes.of_image(made.kind, interpreter, made.image)
-                self._refill(made.kind)
+        if await made.completed():
+            interpreter = self._interpreter(spec.runtime)
+            await self._zygotes.of_image(made.kind, interpreter, made.image)
+            self._refill(made.kind)
 
     async def _forget(self, made: Template) -> None:
         """Let go of an image and of what waits to go on from it."""
@@ -414,6 +425,7 @@ class LinuxSandboxes:
         ripening = self._ripening.pop(made, None)
         if ripening is not None:
             await asyncio.wait({ripening})
+            ripening.exception()  # told to whoever waited for it
         await self._inits.drop(made.kind)
         await self._zygotes.dismiss(made.kind)
 
