@@ -53,6 +53,7 @@ class Journal:
         self._timer: Timer | None = None
         self._settled: asyncio.Future[None] | None = None
         self._closing = False
+        self._refused = False
         self.failing = False
 
     def knows_lanes(self, some: set[int]) -> None:
@@ -156,7 +157,9 @@ class Journal:
         try:
             await self._database.write(work)
         except Exception as error:
-            if not self.failing:
+            if not self._refused:
+                # Once, and not for each event: a full disk may hold these lines as well.
+                self._refused = True
                 _log.warning("the queue cannot be written: %s", error)
             for _, future in additions:
                 if not future.done():
@@ -170,6 +173,9 @@ class Journal:
             self.failing = bool(self._deferrals or self._removals)
             return bool(self._additions)
         self.failing = False
+        if self._refused:
+            self._refused = False
+            _log.warning("the queue is written again")
         self._lanes |= fresh.keys()
         if additions:
             self._added([event for event, _ in additions])

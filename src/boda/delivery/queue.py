@@ -158,7 +158,8 @@ class Queue:
                 )
             )
         except Exception as error:
-            _log.warning("an event for %s was not accepted: %s", arn, error)
+            # The caller is told; the operator has been, once.
+            _log.debug("an event for %s was not accepted: %s", arn, error)
             raise AwsError(
                 "ServiceException",
                 "The event could not be stored; send it again.",

@@ -37,6 +37,8 @@ from boda.gateway.short import Client
 log = logging.getLogger("boda.gateway")
 
 _ASGI = {"version": "3.0", "spec_version": "2.3"}
+_PARSED_URL = 65_535
+"""Bytes of a target beyond which httptools does not take it apart; the limit of a head is higher."""
 _PHRASES = {
     400: b"Bad Request",
     408: b"Request Timeout",
@@ -47,6 +49,15 @@ _PHRASES = {
 
 class _Refused(Exception):
     """Raised inside the parser's callbacks to stop it."""
+
+
+def _target(url: bytes) -> tuple[bytes, bytes]:
+    """Path and query of a request's target."""
+    if len(url) > _PARSED_URL and url.startswith(b"/"):
+        path, _, query = url.partition(b"#")[0].partition(b"?")
+        return path, query
+    parsed = httptools.parse_url(url)
+    return parsed.path, parsed.query or b""
 
 
 class Outbox:
@@ -233,16 +244,16 @@ class Connection(HttpToolsProtocol):
         """Start the application on the request whose headers are complete, or queue it."""
         parser = self.parser
         http_version = parser.get_http_version()
-        url = httptools.parse_url(self.url)
+        path, query = _target(self.url)
         scope: Any = {
             "type": "http",
             "asgi": _ASGI,
             "http_version": http_version,
             "method": parser.get_method().decode("ascii"),
             "scheme": self.scheme,
-            "path": unquote(url.path.decode("ascii")),
-            "raw_path": url.path,
-            "query_string": url.query or b"",
+            "path": unquote(path.decode("ascii")),
+            "raw_path": path,
+            "query_string": query,
             "root_path": "",
             "headers": self.headers,
             "server": self.server,

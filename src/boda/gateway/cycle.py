@@ -17,6 +17,8 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCy
 
 READY = "boda.ready"
 """Where an ASGI scope has ``Cycle.ready``, if its server can do that."""
+BROKEN_OFF = "boda.response.broken_off"
+"""The type of an ASGI message: no more of the answer comes, and its client shall see that."""
 
 _BAD_NAME = re.compile(rb'[\x00-\x20\x7f()<>@,;:\\\[\]={}"]')
 COPIED = 65_536
@@ -62,6 +64,10 @@ class Cycle(RequestResponseCycle):
         if self.flow.write_paused and not self.disconnected:
             await self.flow.drain()
         if self.disconnected:
+            return
+        if message["type"] == BROKEN_OFF:
+            self.disconnected = True
+            self.transport.close()
             return
         if message["type"] == "http.response.start":
             if self.response_started:

@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Any
 
 from boda.gateway.body import Inbound, Receive
-from boda.gateway.cycle import READY
+from boda.gateway.cycle import BROKEN_OFF, READY
 from boda.gateway.service import BrokenOff, Stream
 from boda.gateway.wire import WireRequest, WireResponse
 
@@ -105,7 +105,7 @@ async def _send_stream(
         watch.cancel()
         await send({"type": "http.response.body", "body": b""})
     except BrokenOff:
-        return  # the server closes a connection whose answer was not completed
+        await send({"type": BROKEN_OFF})
     except asyncio.CancelledError:
         if watch is None or not watch.done() or watch.cancelled():
             raise

@@ -313,6 +313,7 @@ class Recorder(Telemetry):
             await self.flush()
 
     async def _write_on(self) -> None:
+        refused = False
         while True:
             await self._wake.wait()
             if not self._urgent.is_set():
@@ -320,8 +321,14 @@ class Recorder(Telemetry):
             try:
                 await self.flush()
             except Exception as error:
-                _log.error("Logs and metering could not be written, trying again: %s", error)
+                if not refused:
+                    refused = True
+                    _log.error("Logs and metering could not be written, trying again: %s", error)
                 await self._clock.sleep(RETRY_S)
+            else:
+                if refused:
+                    refused = False
+                    _log.warning("Logs and metering are written again")
 
     async def _linger(self) -> None:
         """Wait for more to write at once, but not when much is there already."""

@@ -136,7 +136,10 @@ class FunctionUrls:
             return WireResponse(200, url_messages.cross_origin(request, cors, preflight=True))
         body = request.body
         if not isinstance(body, bytes):
-            body = await body.read(self._core.quotas.sync_payload_bytes)
+            try:
+                body = await body.read(self._core.quotas.sync_payload_bytes)
+            except AwsError as error:
+                raise (_too_large() if error.status == 413 else error) from None
         caller = self._admit(request, body, identifier, config)
         response = await self._invoke(request, body, identifier, config, caller, request_id)
         if cors:
@@ -220,7 +223,7 @@ class FunctionUrls:
         )
         payload = orjson.dumps(event)
         if len(payload) > self._core.quotas.sync_payload_bytes:
-            raise AwsError("RequestEntityTooLargeException", "Request is too large.", 413)
+            raise _too_large()
         call = Call(version, payload, request_id, identifier.named_arn, trace_id=run_under)
         if config.get("InvokeMode") == "RESPONSE_STREAM":
             answer = await open_stream(self._invoker, call, self._core.clock)
@@ -233,6 +236,11 @@ class FunctionUrls:
     def _refuse_loop(self, version: FunctionVersion, hops: int) -> None:
         if hops >= trace.MAX_HOPS and version.recursive_loop == "Terminate":
             raise recursive(version.arn, hops)
+
+
+def _too_large() -> AwsError:
+    """The body alone, or the event made of it."""
+    return AwsError("RequestEntityTooLargeException", "Request is too large.", 413)
 
 
 def _preflight(request: WireRequest) -> bool:
