@@ -181,11 +181,14 @@ async def test_head_has_no_body(here: Here) -> None:
     assert (await here.get("HEAD"))[::2] == (200, b"")
 
 
-async def test_a_failure_half_way_breaks_the_connection_off(here: Here) -> None:
+async def test_a_failure_half_way_breaks_the_connection_off(
+    here: Here, caplog: pytest.LogCaptureFixture
+) -> None:
     here.function.parts = [prelude() + b"some"]
     here.function.outcome = Outcome(b"{}", "$LATEST", "Unhandled", "E")
     status, _, body = await here.get()
     assert status == 200 and isinstance(body, http.client.IncompleteRead)
+    assert not caplog.records, "it is the function's trouble, not the operator's"
 
 
 def whole(outcome: Outcome) -> Callable[[Call], Any]:

@@ -116,6 +116,18 @@ async def test_heads_too_large(tight: Rig) -> None:
         assert (await tight.raw(data)).startswith(b"HTTP/1.1 431 ")
 
 
+async def test_a_target_as_long_as_a_head_may_be(up: Rig) -> None:
+    for size in (65_535, 65_536, 1_000_000):
+        answer = await up.raw(
+            b"GET /_boda/health?" + b"a" * size + b" HTTP/1.1\r\nHost: x\r\n"
+            b"Connection: close\r\n\r\n"
+        )
+        assert answer.startswith(b"HTTP/1.1 200 "), size
+    assert (await up.raw(b"GET /" + b"\xff" * 70_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n")).startswith(
+        b"HTTP/1.1 400 "
+    )
+
+
 async def test_an_endless_trailer_ends(tight: Rig) -> None:
     start = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nA: "
     answer = await tight.raw(start + b"b" * 400_000)

@@ -238,16 +238,25 @@ async def test_what_ran_when_the_platform_died_runs_again(tmp_path: Path) -> Non
         assert await here.waiting() == 0
 
 
-async def test_an_event_that_was_not_stored_is_not_acknowledged(tmp_path: Path) -> None:
+async def test_an_event_that_was_not_stored_is_not_acknowledged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     async with running(tmp_path) as here:
         here.function("f")
         here.database.failing = lambda: True
-        with pytest.raises(AwsError) as refused:
-            await post(here, "f")
-        assert refused.value.status == 503
+        for _ in range(20):
+            with pytest.raises(AwsError) as refused:
+                await post(here, "f")
+            assert refused.value.status == 503
         here.database.failing = lambda: False
         await here.clock.advance(10)
         assert not here.invoker.log and await here.waiting() == 0
+        # The operator hears of it once, however many events are refused, and of its end.
+        assert [one.getMessage().partition(":")[0] for one in caplog.records] == [
+            "the queue cannot be written"
+        ]
+        await post(here, "f")
+        assert caplog.records[-1].getMessage() == "the queue is written again"
 
 
 async def test_a_caller_that_goes_away_leaves_its_event(tmp_path: Path) -> None:

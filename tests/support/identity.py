@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import socket
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import boto3
-import uvicorn
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
@@ -23,6 +21,7 @@ from boda.gateway.authorization import Authorizer
 from boda.gateway.gateway import Gateway
 from boda.gateway.identity import Credential
 from boda.gateway.models import Models
+from boda.gateway.server import HttpServer
 from boda.services import iam, sts
 from boda.services.iam import Identity
 from boda.storage.database import Database
@@ -100,15 +99,12 @@ async def platform(folder: Path, clock: Clock | None = None) -> AsyncIterator[Pl
 @contextlib.asynccontextmanager
 async def served(gateway: Gateway) -> AsyncIterator[str]:
     """The gateway's endpoint on a port of its own."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(gateway, log_level="error", lifespan="off"))
-    task = asyncio.create_task(server.serve(sockets=[listener]))
+    server = HttpServer(gateway, "127.0.0.1", 0)
+    await server.start()
     try:
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        yield f"http://127.0.0.1:{server.port}"
     finally:
-        server.should_exit = True
-        await task
-        listener.close()
+        await server.stop(0)
 
 
 def client(

@@ -277,6 +277,38 @@ async def test_keys_that_lapse_at_once_do_not_keep_a_call_from_running(platform)
     assert (await platform.invoke(function(), b"2")).payload == b"2"
 
 
+@pytest.mark.parametrize("leap_s", [-86_400.0, 60.0, 86_400.0])
+async def test_a_wall_clock_that_jumps(platform, leap_s):
+    """Times are measured as if it had not; keys end when the new time says so."""
+    real = platform.clock.now
+    platform.expires_at = real() + 43_200
+    version = function(timeout_s=10)
+    await platform.invoke(version)
+    held = hold(platform)
+    call = platform.begin(version)
+    await platform.advance(1)
+    platform.clock.now = lambda: real() + leap_s
+    await platform.advance(2)
+    held[0][0].respond(held[0][1], b"3")
+    await platform.clock.settle()
+    outcome = await call
+    assert outcome.payload == b"3" and outcome.duration_ms == pytest.approx(3000)
+    lapsed = leap_s > 43_200
+    assert platform.states() == ([] if lapsed else ["idle"])
+
+    platform.expires_at = platform.clock.now() + 43_200
+    hanging = platform.begin(version)
+    await platform.advance(9.9)
+    assert not hanging.done()
+    await platform.advance(0.1)
+    assert (await hanging).error_type == "Sandbox.Timedout"
+    assert len(platform.sandboxes.made) == 1 + lapsed
+    await platform.advance(598)
+    assert platform.states() == ["cold"]
+    await platform.advance(60)
+    assert platform.states() == []
+
+
 async def test_a_cancelled_waiter_leaks_no_environment(platform):
     platform.sandboxes.start_gate = asyncio.Event()
     task = platform.begin(function())

@@ -231,7 +231,10 @@ class Environment:
             await asyncio.wait(list(self._tasks))
 
     def lapsed(self, now_s: float) -> bool:
-        """Whether its role's credentials are near their end; never before it served at all."""
+        """Whether its role's credentials are near their end; never before it served at all.
+
+        now_s: epoch seconds, as credentials end by the wall clock, also after it has jumped.
+        """
         return self.retire_at <= now_s and self.invocations > 0
 
     @property
@@ -273,8 +276,7 @@ class Environment:
         credential = self._around.credentials(version)
         if credential.expires_at is not None:
             margin = settings.credentials_margin_s + version.timeout_s
-            left = credential.expires_at - self._clock.now() - margin
-            self.retire_at = self._clock.monotonic() + left
+            self.retire_at = credential.expires_at - margin
         return variables(version, self._stream, credential, self._initialization)
 
     def _listen(self) -> None:

@@ -107,7 +107,7 @@ class Fleet:
         pool = self._pools.get((version.key, tenant))
         if pool is None:
             return None
-        environment = pool.take(self._clock.monotonic())
+        environment = pool.take(self._clock.now())
         if environment is not None:
             self._idle.pop(environment, None)
         return environment
@@ -316,7 +316,7 @@ class Fleet:
             pool.peak_bytes = environment.peak_bytes
         if pool.stopping:
             pool.stopping.discard(environment)
-        if environment.lapsed(self._clock.monotonic()):
+        if environment.lapsed(self._clock.now()):
             environment.destroy()
             return
         if self._hungry.size:
@@ -588,7 +588,7 @@ class Fleet:
         settings = self._settings
         while True:
             await self._clock.sleep(self._room.look_again_s())
-            now = self._clock.monotonic()
+            now, epoch = self._clock.monotonic(), self._clock.now()
             self._templates.sweep(now)
             for environment in list(self._idle):
                 if now - environment.idle_since < settings.idle_s:
@@ -597,7 +597,7 @@ class Fleet:
             for pool in [pool for pool in self._pools.values() if pool.provisioned]:
                 for environment in list(pool.ready):
                     ended = environment.initialised and environment.state == "cold"
-                    if ended or environment.retire_at <= now:
+                    if ended or environment.retire_at <= epoch:
                         environment.destroy()  # and make another one
             for key in [key for key, rate in self._rates.items() if rate.full(now)]:
                 del self._rates[key]

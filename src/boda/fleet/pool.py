@@ -93,7 +93,7 @@ class Pool:
         return self.wanting > 0 or self.lacking > 0
 
     def take(self, now_s: float) -> Environment | None:
-        """The idle environment used last. now_s: monotonic; lapsed ones are passed over."""
+        """The idle environment used last. now_s: epoch; lapsed ones are passed over."""
         while self.ready or self.idle:
             environment, _ = (self.ready or self.idle).popitem()
             if environment.state not in AVAILABLE:

@@ -38,7 +38,7 @@ log = logging.getLogger("boda.gateway")
 
 _ASGI = {"version": "3.0", "spec_version": "2.3"}
 _PARSED_URL = 65_535
-"""Bytes of a target beyond which httptools does not take it apart; the limit of a head is higher."""
+"""Bytes of a target that httptools takes apart; a head may be larger than that."""
 _PHRASES = {
     400: b"Bad Request",
     408: b"Request Timeout",
