@@ -6,9 +6,11 @@ that an answer shows whose it is and which code made it.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import random
+from collections.abc import Callable
 from typing import Any
 
 from boda.runtime import frames
@@ -27,6 +29,7 @@ class Guests:
         self.ledger = ledger
         self.badness = badness
         self.calm = False
+        self.hang_up: Callable[[], None] = lambda: None
         self._told = 0.0
         self.past: list[tuple[Guest, Invoked]] = []
 
@@ -45,7 +48,23 @@ class Guests:
     def _later(self, guest: Guest, seconds: float, act: Any, *args: Any) -> None:
         """What a guest does at one moment it does in the order in which it was told."""
         self._told += 1e-7
-        guest.sandbox.owner.clock.call_later(seconds + self._told, _while_alive, guest, act, *args)
+        clock = guest.sandbox.owner.clock
+        clock.call_later(seconds + self._told, self._act, guest, act, *args)
+
+    def _act(self, guest: Guest, act: Any, *args: Any) -> None:
+        if not guest.alive:
+            return
+        act(*args)
+        if not self.calm and self.chance.random() < 0.03:
+            self._meanwhile(self.chance.randrange(6))
+
+    def _meanwhile(self, steps: int) -> None:
+        """A client hangs up so many steps after what a guest did: between any two of what follows
+        from it."""
+        if steps:
+            asyncio.get_running_loop().call_soon(self._meanwhile, steps - 1)
+        else:
+            self.hang_up()
 
     # Init, snapshot and restore
 
@@ -236,11 +255,6 @@ def answer(guest: Guest, invoked: Invoked) -> bytes:
             "tenant": invoked.header.get("tenant", ""),
         }
     ).encode()
-
-
-def _while_alive(guest: Guest, act: Any, *args: Any) -> None:
-    if guest.alive:
-        act(*args)
 
 
 def _name(environment: Any) -> str:

@@ -346,6 +346,7 @@ class Life:
         platform.invoker.ledger = self.ledger
         platform.lasts_s = world.expires_s
         world.guests.script(platform.sandboxes)
+        world.guests.hang_up = Program(self).hang_up
         database = SimulatedDatabase(
             world.folder / "rows.sqlite",
             [delivery.metadata, *([telemetry.metadata] if world.recorded else [])],
@@ -759,6 +760,7 @@ class Program:
 
     def hang_up(self) -> None:
         waiting = [task for task in self.life.clients if not task.done()]
+        self.chance.shuffle(waiting)
         for task in waiting[: self.chance.choice((1, 2))]:
             self.ledger.note("a client hangs up")
             task.cancel()
