@@ -110,7 +110,7 @@ class World:
         self.guests = Guests(chance, self.ledger, chance.choice((0.0, 0.15, 0.35)))
         self.slow_disk = chance.choice((0.0, 0.02, 0.5))
         self.disk = ""
-        self.steps_left = chance.randrange(15, 40)
+        self.steps_left = chance.randrange(15, 40) if chance.random() < 0.98 else 200
         self.recorded = chance.random() < 0.2
         """Whether logs and metering go to rows, too."""
         self.expires_s: float | None = chance.choice((None, None, 330.0))
@@ -172,7 +172,7 @@ class World:
                 for complaint in life.loop.complaints if not died else ():
                     self.ledger.fault(f"unheard: {complaint}")
                 life.loop.close()
-                if not died or self.ledger.wrong:
+                if self.ledger.wrong or not (died or life.stopping):
                     break
                 self.time_s += self.chance.choice((0.0, 5.0, 100.0))
             for record in heard:
@@ -265,6 +265,7 @@ class Life:
         self.clients: deque[asyncio.Task[None]] = deque()
         self.streams: list[Any] = []
         self.cut = False
+        self.stopping = False
 
     def live(self) -> bool:
         """Whether it died."""
@@ -317,17 +318,20 @@ class Life:
         if world.deaths_left and world.steps_left:
             world.deaths_left -= 1
             self.loop.dies_after = world.chance.choice((3, 30, 100, 300, 1000))
-        while world.steps_left:
+        while world.steps_left and not self.stopping:
             world.steps_left -= 1
             Program(self).step()
             await asyncio.sleep(world.chance.choice((0, 0, 0.001, 0.1, 1, 1, 3, 12, 70)))
             self.check()
             if self.ledger.wrong:
                 break
+        if self.stopping and not self.ledger.wrong:
+            await self._stop()
+            return
         self.loop.dies_after = None
         if not self.ledger.wrong:
             await self._come_to_rest()
-        await self._close()
+        await self._close(0.0)
 
     def _build(self) -> tuple[Platform, SimulatedDatabase]:
         world = self.world
@@ -594,19 +598,34 @@ class Life:
             if there:
                 ledger.fault(f"{what} are left: {there}")
 
-    async def _close(self) -> None:
+    async def _stop(self) -> None:
+        """An orderly end amid everything: what runs may finish for a while, clients hear of it."""
+        grace_s = self.world.chance.choice((0.0, 0.5, 5.0))
+        self.ledger.note(f"stops within {grace_s} s")
+        self.ledger.counts["stops"] += 1
+        for rid in self.ledger.begun:
+            self.ledger.died_in[rid] += 1
+        await self._close(grace_s)
+        for task in self.clients:
+            if not task.done() or (not task.cancelled() and task.exception() is not None):
+                self.ledger.fault(f"a client was left waiting by the stop: {task}")
+        for rid in self.ledger.begun:
+            self.ledger.fault(f"{rid} did not end with the stop")
+
+    async def _close(self, grace_s: float) -> None:
         if self.platform.sandboxes.start_gate is not None:
             self.platform.sandboxes.start_gate.set()
-        await self.delivery.stop(grace_s=5)
-        await self.platform.fleet.close()
+        await self.delivery.stop(grace_s)
+        await self.platform.fleet.close(grace_s)
         if not self.ledger.wrong and self.platform.sandboxes.alive:
             self.ledger.fault("a sandbox outlives the fleet")
-        for task in self.clients:
-            task.cancel()
         await self.platform.sandboxes.close()
         if self.world.recorded:
             await self.recorder.stop()
         await asyncio.sleep(10)
+        if self.ledger.wrong:
+            for task in self.clients:
+                task.cancel()
         others = asyncio.all_tasks() - {asyncio.current_task()}
         if not self.ledger.wrong:
             if others:
@@ -665,6 +684,7 @@ class Program:
         "wall": 3,
         "gate": 2,
         "role": 2,
+        "stop": 1,
         "rest": 3,
     }  # fmt: skip
 
@@ -931,6 +951,10 @@ class Program:
             sandboxes.start_gate = None
         self.ledger.note("gate")
 
+    def stop(self) -> None:
+        """The platform is stopped, and started again."""
+        self.life.stopping = True
+
     def role(self) -> None:
         """The role gives its keys no more, or again."""
         platform = self.life.platform
@@ -952,7 +976,7 @@ class _Heard(logging.Handler):
         self.records: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        if "trying again" in record.getMessage():
+        if record.name == "boda.telemetry" and "could not be" in record.getMessage():
             return  # while the disk refuses
         words = record.getMessage()
         if record.exc_info:
