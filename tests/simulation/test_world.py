@@ -10,12 +10,15 @@ exceeded, every call ends once and in bounded time, leases return, and nothing i
 
 ``BODA_SEEDS=100000`` runs as many; a seed that fails says how to see its run again.
 
-That these seeds can fail was tried by breaking the platform on purpose. Each of these is found,
-most of them by the first hundred seeds: an answer to another invocation is taken; a lease is kept
-when a call is refused, or when its caller goes away; an event is acknowledged before its commit,
-removed before its attempt, or at its first failure; deferrals or removals are dropped when the disk
-refuses; tenants share a pool, revisions share one; retirement leaves idle environments; one more
-runs than the account's limit, a reservation, a provisioned share or what is shared allows.
+That these seeds can fail was tried by breaking the platform on purpose. Each of these is found by
+the 2,000, most of them by the first ten: an answer to another invocation is taken; a lease is kept
+when a call is refused, or when its caller goes away; an environment is forgotten whose caller goes
+away; an event is acknowledged before its commit, removed before its attempt, or at its first
+failure; deferrals or removals are dropped when the disk refuses; the queue goes by the wall clock;
+tenants share a pool, revisions share one; retirement leaves idle environments; one more runs than
+the account's limit, a reservation, a provisioned share or what is shared allows; waiting for room or
+an invocation has no end; a start that fails is told to nobody; descriptors are read after detach;
+dead environments stay counted; the leases of templates do not return; an end is logged twice.
 """
 
 from __future__ import annotations

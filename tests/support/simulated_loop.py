@@ -18,7 +18,11 @@ class ProcessDied(BaseException):
 
 
 class Stuck(Exception):
-    """Somebody waits, and nothing will ever happen."""
+    """Somebody waits, and nothing will ever happen, or the same again and again."""
+
+
+_CIRCLES = 50_000
+"""So many steps are not taken at one moment."""
 
 
 class _Selector(selectors.EpollSelector):
@@ -55,7 +59,7 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
         self._time_s = start_s
         self._slow = slow
         self.dies_after: int | None = None
-        self.steps = 0
+        self._since_leap = 0
         selector = _Selector()
         selector.leap = self._leap
         super().__init__(selector)
@@ -69,10 +73,14 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
         if timeout is None:
             raise Stuck("nothing is left to happen, and somebody still waits")
         self._time_s = max(self._time_s, self._scheduled[0].when())
+        self._since_leap = 0
 
     def _run_once(self) -> None:
         super()._run_once()
-        self.steps += 1
+        self._since_leap += 1
+        if self._since_leap > _CIRCLES:
+            self._since_leap = 0
+            raise Stuck(f"it runs in circles: {self._ready or self._scheduled[:3]}")
         if self.dies_after is not None:
             self.dies_after -= 1
             if self.dies_after <= 0:

@@ -62,3 +62,19 @@ def test_never_more_than_burst_and_refill(seed: int) -> None:
         for last in range(first, len(times), 41):
             allowed = burst + per_s * (times[last] - times[first] + 1e-5)
             assert last - first + 1 <= allowed
+
+
+def test_whoever_waits_as_long_as_told_gets_through():
+    """At any moment of a clock that has run for months, whatever rounding leaves over."""
+    chance = random.Random(1)
+    for _ in range(2_000):
+        now = chance.choice((10.0, 1e4, 1e7)) * (1 + chance.random())
+        rate = Rate(chance.choice((0.3, 1.7, 100.0)), chance.choice((1, 3)))
+        for _ in range(4):
+            for _tries in range(3):
+                if rate.take(now):
+                    break
+                assert now + rate.wait_s(now) > now
+                now += rate.wait_s(now)
+            else:
+                raise AssertionError("three times in vain")

@@ -36,10 +36,14 @@ class Rate:
         return True
 
     def wait_s(self, now_s: float) -> float:
-        """How long until one gets through: 0 now, infinite never."""
+        """How long until one gets through: 0 now, infinite never.
+
+        Never so short that a clock of so many digits would not move on.
+        """
         if self._slack_s == -math.inf:
             return math.inf
-        return max(0.0, max(self._full_at, now_s) - now_s - self._slack_s)
+        left_s = max(self._full_at, now_s) - now_s - self._slack_s
+        return max(left_s, _TOLERANCE_S) if left_s > 0 else 0.0
 
     def full(self, now_s: float) -> bool:
         """Whether nothing of the burst is used up."""
