@@ -16,8 +16,8 @@ when a call is refused, or when its caller goes away; an environment is forgotte
 away; an event is acknowledged before its commit, removed before its attempt, or at its first
 failure; deferrals or removals are dropped when the disk refuses; the queue goes by the wall clock;
 tenants share a pool, revisions share one; retirement leaves idle environments; one more runs than
-the account's limit, a reservation, a provisioned share or what is shared allows; waiting for room or
-an invocation has no end; a start that fails is told to nobody; descriptors are read after detach;
+the account's limit, a reservation, a provisioned share or what is shared allows; waiting for room
+or an invocation has no end; a start that fails is told to nobody; descriptors are read after detach;
 dead environments stay counted; the leases of templates do not return; an end is logged twice.
 """
 
