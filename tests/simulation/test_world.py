@@ -17,7 +17,7 @@ away; an event is acknowledged before its commit, removed before its attempt, or
 failure; deferrals or removals are dropped when the disk refuses; the queue goes by the wall clock;
 tenants share a pool, revisions share one; retirement leaves idle environments; one more runs than
 the account's limit, a reservation, a provisioned share or what is shared allows; waiting for room
-or an invocation has no end; a start that fails is told to nobody; descriptors are read after detach;
+or an invocation has no end; a start that fails is told to nobody; descriptors are read on;
 dead environments stay counted; the leases of templates do not return; an end is logged twice.
 """
 

@@ -210,7 +210,9 @@ class Recorder(Telemetry):
     async def flush(self) -> None:
         """Return when everything appended so far is durable; raises what storage raised."""
         # The round goes on when the caller goes away, or nobody would know whether it wrote.
-        await asyncio.shield(asyncio.ensure_future(self._round()))
+        writing = asyncio.ensure_future(self._round())
+        writing.add_done_callback(lambda done: done.cancelled() or done.exception())
+        await asyncio.shield(writing)
 
     async def put_events(self, key: StreamKey, events: Sequence[tuple[int, str]]) -> bool:
         """Store events and return once they are durable; False when there is no such stream."""
