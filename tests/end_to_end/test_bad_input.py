@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import hashlib
+import http.client
 import io
 import json
 import os
@@ -12,6 +13,7 @@ import resource
 import socket
 import sqlite3
 import stat
+import struct
 import subprocess
 import sys
 import time
@@ -52,7 +54,7 @@ def nothing_on_stderr(request: pytest.FixtureRequest) -> Iterator[None]:
     before = boda.log.stat().st_size
     yield
     said = boda.log.read_bytes()[before:].decode("utf-8", "replace")
-    assert "Traceback" not in said, said
+    assert "Traceback" not in said and "ASGI" not in said, said
     assert boda.client("sts").get_caller_identity()["Account"] == "000000000000"
 
 
@@ -223,6 +225,56 @@ def test_six_megabytes_either_way(boda: Boda, echo: str) -> None:
     assert over["FunctionError"] == "Unhandled"
     assert json.load(over["Payload"])["errorType"] == "Function.ResponseSizeTooLarge"
     assert json.load(client.invoke(FunctionName=echo, Payload=b"[]")["Payload"]) == "list"
+
+
+def url_host(boda: Boda, function: str, mode: str) -> str:
+    """The host name of a new URL for everybody."""
+    client = boda.client("lambda")
+    url: str = client.create_function_url_config(
+        FunctionName=function, AuthType="NONE", InvokeMode=mode
+    )["FunctionUrl"]
+    client.add_permission(
+        FunctionName=function,
+        StatementId="url",
+        Action="lambda:InvokeFunctionUrl",
+        Principal="*",
+        FunctionUrlAuthType="NONE",
+    )
+    return url.removeprefix("http://").rstrip("/")
+
+
+@pytest.mark.parametrize("mode", ["BUFFERED", "RESPONSE_STREAM"])
+def test_function_urls_at_their_limits(boda: Boda, name: str, mode: str) -> None:
+    boda.function(
+        name,
+        """
+def lambda_handler(event, context):
+    if event["rawPath"] == "/large":
+        return "x" * int(event["rawQueryString"])
+    return [len(event.get("body", "")), len(event["rawQueryString"])]
+""",
+    )
+    host = url_host(boda, name, mode)
+
+    def ask(path: str, body: bytes = b"", **headers: str) -> tuple[int, bytes]:
+        connection = http.client.HTTPConnection("127.0.0.1", boda.port, timeout=30)
+        with contextlib.closing(connection):
+            given = {"Host": host, "Content-Type": "text/plain", **headers}
+            connection.request("POST", path, body, given)
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+
+    status, answer = ask("/", b"a" * (6 * MIB - 2000))
+    assert (status, json.loads(answer)) == (200, [6 * MIB - 2000, 0])
+    for size in (6 * MIB, 6 * MIB + 101, 20 * MIB):
+        assert ask("/", b"a" * size) == (413, b'{"Message":"Request is too large."}')
+    assert json.loads(ask("/?" + "q" * 1_000_000)[1]) == [0, 1_000_000]
+    assert json.loads(ask("/", **{"X-Long": "h" * 1_000_000})[1]) == [0, 0]
+    assert ask("/", **{"X-Long": "h" * 1_100_000})[0] == 431
+    whole = 6 * MIB + 100 - 2  # an answer is JSON: two quotes
+    status, answer = ask(f"/large?{whole}")
+    assert status == 200 and len(answer) in (whole, whole + 2)
+    assert ask(f"/large?{whole + 1}")[0] == 502
 
 
 # Names
@@ -449,6 +501,75 @@ def test_a_thousand_idle_connections_are_nobodys_trouble(boda: Boda) -> None:
         assert sorted(waits)[10] < 0.2
 
 
+def test_clients_that_hang_up_take_nothing_along(boda: Boda, name: str) -> None:
+    """Before their body has come, while they wait, half-way through a stream: what they began
+    runs to its end, then its concurrency is free again and no descriptor is left."""
+    boda.function(
+        name,
+        """
+import time
+
+def lambda_handler(event, context):
+    if event.get("body"):
+        print("body")
+    query = event.get("queryStringParameters", {})
+    return stream() if "stream" in query else time.sleep(float(query.get("wait", 0)))
+
+def stream():
+    yield "first"
+    time.sleep(1.5)
+    for _ in range(32):
+        yield b"x" * 65536
+""",
+    )
+    client = boda.client("lambda")
+    host = url_host(boda, name, "RESPONSE_STREAM")
+    client.put_function_concurrency(FunctionName=name, ReservedConcurrentExecutions=2)
+    client.invoke(FunctionName=name)
+    assert boda.process is not None
+    place = f"/proc/{boda.process.pid}/fd"
+
+    def begin(request: str) -> socket.socket:
+        one = socket.create_connection(("127.0.0.1", boda.port), timeout=20)
+        one.sendall(f"{request} HTTP/1.1\r\nHost: {host}\r\n".encode())
+        return one
+
+    def leave(one: socket.socket, abruptly: bool) -> None:
+        if abruptly:
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        one.close()
+
+    def free() -> bool:
+        time.sleep(0.1)  # it may be asked 20 times a second
+        try:
+            return "FunctionError" not in client.invoke(FunctionName=name)
+        except ClientError as error:
+            if not error.response["Reason"].startswith("ReservedFunctionConcurrent"):
+                raise
+            return False
+
+    for request in ("GET /?wait=1.5", "GET /?stream=1"):
+        for abruptly in (False, True):
+            both = [begin(request) for _ in range(2)]
+            for one in both:
+                one.sendall(b"\r\n")
+            eventually(lambda: not free())
+            for one in both:
+                leave(one, abruptly)
+            assert not free(), "what they began goes on"
+            eventually(free)
+    before = len(os.listdir(place))
+    for number in range(60):
+        one = begin("POST /")
+        one.sendall(b"Content-Length: 1000\r\n\r\n" + b"x" * number)
+        leave(one, bool(number % 2))
+    eventually(lambda: len(os.listdir(place)) <= before)
+    assert free()
+    logs = boda.client("logs")
+    found = logs.filter_log_events(logGroupName=f"/aws/lambda/{name}")["events"]
+    assert not [one for one in found if one["message"].startswith("body")], "half of one is none"
+
+
 def test_two_requests_cannot_be_made_of_one(boda: Boda) -> None:
     hidden = b"GET /_boda/health HTTP/1.1\r\nHost: x\r\n\r\n"
     for heads in (
@@ -588,6 +709,18 @@ def test_a_full_disk(small_disk: Path, tmp_path: Path) -> None:
         logs.create_log_group(logGroupName="group")
         logs.create_log_stream(logGroupName="group", logStreamName="stream")
         functions.invoke(FunctionName="echo")
+        boda.function("note", "def lambda_handler(event, context): print('ran', event)")
+        boda.function("cold", ECHO)
+        asynchronous = {"InvocationType": "Event"}
+        accepted: set[int] = set()
+
+        def post(number: int) -> None:
+            with contextlib.suppress(ClientError):
+                functions.invoke(FunctionName="note", Payload=b"%d" % number, **asynchronous)
+                accepted.add(number)
+
+        for number in range(3):
+            post(number)
         fill()
 
         made = {
@@ -620,13 +753,17 @@ def test_a_full_disk(small_disk: Path, tmp_path: Path) -> None:
         ):
             status, code, message = refused(call, **params)
             assert status == 503 and code and message, (call, status, code)
-        asynchronous = {"FunctionName": "echo", "InvocationType": "Event"}
-        status, code, _ = refused(
-            functions.invoke, Payload=b'"%s"' % (b"x" * 60_000), **asynchronous
-        )
-        assert (status, code) == (503, "ServiceException")
-        # What needs no disk goes on.
-        assert json.load(functions.invoke(FunctionName="echo")["Payload"]) == "dict"
+        large = b'"%s"' % (b"x" * 60_000)
+        for _ in range(30):
+            status, code, _ = refused(
+                functions.invoke, FunctionName="echo", Payload=large, **asynchronous
+            )
+            assert (status, code) == (503, "ServiceException")
+        for number in range(3, 20):
+            post(number)
+        # What needs no disk goes on, in a new environment too.
+        for function in ("echo", "cold"):
+            assert json.load(functions.invoke(FunctionName=function)["Payload"]) == "dict"
         assert s3.get_object(Bucket="bucket", Key="before")["Body"].read() == b"b" * 50_000
         assert not os.listdir(small_disk / "data" / "blobs" / "incoming")
         assert refused(functions.get_function, FunctionName="new")[0] == 404
@@ -634,7 +771,10 @@ def test_a_full_disk(small_disk: Path, tmp_path: Path) -> None:
         (small_disk / "fill").unlink()
         s3.put_object(Bucket="bucket", Key="after", Body=bytes(MIB))
         functions.create_function(FunctionName="new", **made)
-        functions.invoke(Payload=b"1", **asynchronous)
+        functions.invoke(FunctionName="echo", Payload=b"1", **asynchronous)
+        post(20)
+        assert {0, 1, 2, 20} <= accepted
+        eventually(lambda: accepted <= _noted(logs))
         logs.put_log_events(**event("after"))
         boda.client("iam").create_user(UserName="ann")
         for _ in range(2):
@@ -645,7 +785,14 @@ def test_a_full_disk(small_disk: Path, tmp_path: Path) -> None:
                 assert s3.get_object(Bucket="bucket", Key=key)["Body"].read() == b"s" * 5000
             boda.stop()
             boda.start()
-    assert "Traceback" not in boda.log.read_text(), boda.log.read_text()
+    said = boda.log.read_text()
+    assert "Traceback" not in said, said
+    assert said.count("cannot be written") < 10, "once for each time that it begins"
+
+
+def _noted(logs: Any) -> set[int]:
+    found = logs.filter_log_events(logGroupName="/aws/lambda/note", filterPattern="ran")["events"]
+    return {int(one["message"].split()[1]) for one in found}
 
 
 def test_a_start_on_a_full_disk(small_disk: Path) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import json
-import zipfile
 from typing import Any
 
 import pytest
 from bench.host import Boda
+
+from support.custom_runtimes import custom
 
 SHELL = r"""#!/bin/bash
 echo "started by $_HANDLER"
@@ -40,26 +40,6 @@ while true; do
   exec 3>&-
 done
 """
-
-
-def custom(boda: Boda, name: str, bootstrap: str | None, mode: int = 0o755) -> None:
-    memory = io.BytesIO()
-    with zipfile.ZipFile(memory, "w") as archive:
-        entry = zipfile.ZipInfo("other" if bootstrap is None else "bootstrap")
-        entry.external_attr = (0o100000 | mode) << 16
-        archive.writestr(entry, bootstrap or "")
-    client = boda.client("lambda")
-    client.create_function(
-        FunctionName=name,
-        Runtime="provided.al2023",
-        Role=boda.role(),
-        Handler="my.handler",
-        Code={"ZipFile": memory.getvalue()},
-        Timeout=10,
-    )
-    client.get_waiter("function_active_v2").wait(
-        FunctionName=name, WaiterConfig={"Delay": 0, "MaxAttempts": 500}
-    )
 
 
 def ask(boda: Boda, name: str, event: Any) -> Any:
