@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
 import sqlite3
 import time
@@ -387,6 +388,24 @@ class Failing:
             self.failures -= 1
             return await self._database.write(fail)
         return await self._database.write(work)
+
+
+async def test_a_flush_that_nobody_waits_for_any_more_fails_in_silence(
+    database: Database, clock: ManualClock
+) -> None:
+    complaints: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, what: complaints.append(what))
+    failing = Failing(database)
+    recorder = Recorder(failing, clock, Ids(1))  # type: ignore[arg-type]
+    recorder.log(KEY, [(1, "one")])
+    failing.failures = 1
+    waiting = asyncio.ensure_future(recorder.flush())
+    await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    await recorder.flush()  # after the other round, which has failed by now
+    gc.collect()
+    assert not complaints and recorder.buffered_bytes == 0
 
 
 async def test_what_a_full_disk_refused_is_written_later_once(
