@@ -79,7 +79,7 @@ class Stage:
 
 @asynccontextmanager
 async def stage(folder: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Stage]:
-    options = Options(quotas=Quotas(sync_payload_bytes=QUOTA))
+    options = Options(quotas=Quotas(sync_payload_bytes=QUOTA, async_payload_bytes=QUOTA // 2))
     async with world(folder, clock=ManualClock(), options=options) as here:
         await here.create("f")
         made = await here.call("CreateFunctionUrlConfig", FunctionName="f", AuthType="NONE")
@@ -319,7 +319,7 @@ INVOKES: dict[str, tuple[Sends, bool, Changes | None]] = {
     ),
     "a token too many": (with_headers(X_Amz_Security_Token="t"), False, None),
     "asked to wait": (with_headers(X_Amz_Invocation_Type="RequestResponse"), True, None),
-    "an event": (with_headers(X_Amz_Invocation_Type="Event"), False, None),
+    "an event": (with_headers(X_Amz_Invocation_Type="Event"), True, None),
     "a dry run": (with_headers(X_Amz_Invocation_Type="DryRun"), False, None),
     "no type": (with_headers(X_Amz_Invocation_Type="Sometimes"), False, None),
     "with the log": (with_headers(X_Amz_Log_Type="Tail"), False, None),
@@ -387,7 +387,7 @@ LEARNED: tuple[Sends, ...] = (
 
 async def told(on: Stage, line: Line, data: bytes) -> tuple[bytes, list[Any]]:
     """The answer, and what the function was called with."""
-    before = len(on.here.invoker.calls)
+    before, posted = len(on.here.invoker.calls), len(on.here.queue.accepted)
     answer = await line.ask(data)
     if answer.startswith(b"HTTP/1.1 100"):
         answer += await line.answer()
@@ -400,6 +400,10 @@ async def told(on: Stage, line: Line, data: bytes) -> tuple[bytes, list[Any]]:
             (call.client_context, call.tenant, call.tail),
         )
         for call in on.here.invoker.calls[before:]
+    ]
+    made += [
+        {**event, "version": event["version"].revision_id, "request_id": ""}
+        for event in on.here.queue.accepted[posted:]
     ]
     return settled(answer), made
 
@@ -415,7 +419,7 @@ async def compare(
     for learn in learned:
         line = await Line.open(on.server.port)
         for _ in range(3):
-            assert (await line.ask(learn(on))).startswith(b"HTTP/1.1 200 ")
+            assert (await line.ask(learn(on))).startswith((b"HTTP/1.1 200 ", b"HTTP/1.1 202 "))
         line.close()
     if change is not None:
         await change(on)
@@ -448,6 +452,107 @@ async def test_both_ways_of_an_invoke(
 ) -> None:
     async with stage(tmp_path, monkeypatch) as on:
         await compare(on, monkeypatch, LEARNED, INVOKES[name], caplog)
+
+
+def event(body: bytes = GOOD, **others: Any) -> Sends:
+    """A request to run the function some time."""
+
+    def send(on: Stage) -> bytes:
+        named = {"X-Amz-Invocation-Type": "Event"} | others.get("headers", {})
+        key = on.user if others.get("by_user") else on.root
+        return on.invoke(body, path=others.get("path", PATH), headers=named, key=key)
+
+    return send
+
+
+def queue_refuses(error: AwsError) -> Changes:
+    async def change(on: Stage) -> None:
+        on.here.queue.refuses = error
+
+    return change
+
+
+async def isolated_function(on: Stage) -> None:
+    await on.here.create("g", TenancyConfig={"TenantIsolationMode": "PER_TENANT"})
+
+
+# The same for events.
+EVENTS: dict[str, tuple[Sends, bool, Changes | None]] = {
+    "plain": (event(), True, None),
+    "another body": (event(b"[1]"), True, None),
+    "no body": (event(b""), True, None),
+    "as large as may be": (event(b'"%b"' % (b"x" * 9_998)), True, None),
+    "too large": (event(b'"%b"' % (b"x" * 9_999)), False, None),
+    "too large for any call": (event(b'"%b"' % (b"x" * 19_999)), False, None),
+    "not JSON": (event(b"{"), False, None),
+    "not UTF-8": (event(b'"\xff"'), False, None),
+    "traced": (event(headers={"X-Amzn-Trace-Id": hops(3)}), True, None),
+    "in circles": (event(headers={"X-Amzn-Trace-Id": hops(16)}), True, None),
+    "what is no trace": (event(headers={"X-Amzn-Trace-Id": 'a;"b%b'}), True, None),
+    "the user": (event(by_user=True), True, None),
+    "a right that was lost": (event(by_user=True), False, user_loses_the_right),
+    "a right by address": (event(by_user=True), False, user_may_from_here_only),
+    "a key switched off": (event(by_user=True), False, key_is_switched_off),
+    "with the log": (event(headers={"X-Amz-Log-Type": "Tail"}), False, None),
+    "with a context": (event(headers={"X-Amz-Client-Context": "e30="}), False, None),
+    "with a tenant": (event(headers={"X-Amz-Tenant-Id": "blue"}), False, None),
+    "without a tenant": (
+        event(path=PATH.replace("/f/", "/g/")),
+        False,
+        isolated_function,
+    ),
+    "another signature": (
+        lambda on: event()(on).replace(b"Signature=", b"Signature=0"),
+        False,
+        None,
+    ),
+    "another type than signed": (
+        lambda on: event()(on).replace(b": Event", b": DryRun"),
+        False,
+        None,
+    ),
+    "a disk that is full": (
+        event(),
+        True,
+        queue_refuses(AwsError("ServiceException", "Send it again.", 503, Type="Service")),
+    ),
+    "a function that changed": (
+        event(),
+        True,
+        calls("UpdateFunctionConfiguration", FunctionName="f", Timeout=9),
+    ),
+    "a function that went": (event(), False, calls("DeleteFunction", FunctionName="f")),
+    "a platform that stops": (event(), False, draining),
+}
+
+
+@pytest.mark.parametrize("name", EVENTS)
+async def test_both_ways_of_an_event(
+    name: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with stage(tmp_path, monkeypatch) as on:
+        learned = (event(), event(by_user=True), *LEARNED)
+        await compare(on, monkeypatch, learned, EVENTS[name], caplog)
+
+
+async def test_an_event_is_answered_when_it_is_durable_and_not_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with stage(tmp_path, monkeypatch) as on:
+        line = await Line.open(on.server.port)
+        await line.ask(event()(on))
+        held = on.here.queue.held = []
+        line.writer.write(event(b"1")(on))
+        await until(lambda: len(held) == 1)
+        await asyncio.sleep(0.02)
+        assert on.here.gateway._traffic.running == 1 and not line.reader._buffer  # type: ignore[attr-defined]
+        held[0]()
+        assert (await line.answer()).startswith(b"HTTP/1.1 202 ")
+        assert on.general == [PATH] and on.here.gateway._traffic.running == 0
+        line.close()
 
 
 def says(status: Any = 200, **members: Any) -> Changes:

@@ -15,6 +15,7 @@ import pytest
 
 from boda.core.errors import AwsError
 from boda.core.principal import service_principal
+from boda.delivery import rows
 from boda.delivery.contract import Source
 from boda.invoke.call import Call, Outcome
 from boda.runtime import trace
@@ -268,6 +269,48 @@ async def test_a_caller_that_goes_away_leaves_its_event(tmp_path: Path) -> None:
         await here.clock.advance(1)
         assert await here.waiting() == 0
         assert len(here.invoker.log) == 1
+
+
+async def test_who_is_called_back_hears_of_the_commit_and_not_before(tmp_path: Path) -> None:
+    here = office(tmp_path)
+    version = here.function("f")
+    told: list[tuple[AwsError | None, int]] = []
+
+    def accepted(error: AwsError | None) -> None:
+        told.append((error, here.database.read_now(rows.count)))
+        raise RuntimeError("whoever listens has a defect")  # and the others hear all the same
+
+    def begin(number: int) -> bool:
+        return here.delivery.queue.begin(
+            version,
+            b'{"n":%d}' % number,
+            accepted,
+            request_id=f"f-{number}",
+            qualifier="$LATEST",
+            invoked_arn=version.arn,
+            trace_id="",
+        )
+
+    assert not begin(0), "what an earlier run left is not known yet"
+    await here.delivery.start()
+    here.invoker.duration_s = lambda call: 5.0
+    for number in (1, 2, 3):
+        assert begin(number)
+    assert told == []
+    await here.clock.settle()
+    assert told == [(None, 3)] * 3
+    await here.clock.advance(10)
+    assert Counter(each for _, _, each, _ in here.invoker.log) == {f"f-{n}": 1 for n in (1, 2, 3)}
+    here.database.failing = lambda: True
+    assert begin(4)
+    await here.clock.settle()
+    error = told[-1][0]
+    assert error is not None and (error.code, error.status) == ("ServiceException", 503)
+    here.database.failing = lambda: False
+    await here.clock.advance(10)
+    assert len(here.invoker.log) == 3 and await here.waiting() == 0
+    await here.delivery.stop(grace_s=0)
+    here.database.close()
 
 
 async def test_one_backlog_delays_nobody_else(tmp_path: Path) -> None:

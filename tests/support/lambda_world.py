@@ -10,6 +10,7 @@ import stat
 import zipfile
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -91,11 +92,34 @@ class Invoker:
 
 
 class Queue:
+    """Keeps what it accepts. refuses: what it says of the next ones instead. held: what waits to
+    be told, if anything is to."""
+
     def __init__(self) -> None:
         self.accepted: list[dict[str, Any]] = []
+        self.refuses: AwsError | None = None
+        self.held: list[Callable[[], None]] | None = None
 
     async def enqueue(self, version: FunctionVersion, payload: bytes, **rest: Any) -> None:
+        if self.refuses is not None:
+            raise self.refuses
         self.accepted.append({"version": version, "payload": payload, **rest})
+
+    def begin(
+        self,
+        version: FunctionVersion,
+        payload: bytes,
+        accepted: Callable[[AwsError | None], None],
+        **rest: Any,
+    ) -> bool:
+        if self.refuses is None:
+            self.accepted.append({"version": version, "payload": payload, "tenant": "", **rest})
+        tell = partial(accepted, self.refuses)
+        if self.held is None:
+            tell()
+        else:
+            self.held.append(tell)
+        return True
 
 
 class Snapshotter:

@@ -1,7 +1,7 @@
 """The queue's way to the disk: what waits is written in one transaction, one at a time.
 
 Laws of this file:
-  1. ``add`` and ``defer`` return only after the commit.
+  1. ``add`` tells of the commit after it, and ``defer`` returns after it.
   2. A removal is not waited for: it is written with whatever is written next, or soon. A crash
      in between runs the event again, which "at least once" allows.
   3. What the disk refuses: an addition fails, for its caller to send again; a deferral or a
@@ -29,6 +29,9 @@ MANY = 256
 """So many removals wait no longer."""
 _AGAIN_S = 1.0
 
+Written = Callable[[Exception | None], None]
+"""Hears once that the write is committed, or what it raised. Does not raise."""
+
 
 class Journal:
     """added: told of the events that became durable, even if whoever added one has gone.
@@ -46,7 +49,7 @@ class Journal:
         self._added = added
         self._removed = removed
         self._lanes: set[int] = set()
-        self._additions: list[tuple[Event, asyncio.Future[None]]] = []
+        self._additions: list[tuple[Event, Written]] = []
         self._deferrals: list[tuple[Event, asyncio.Future[None]]] = []
         self._removals: list[Event] = []
         self._task: asyncio.Task[None] | None = None
@@ -60,12 +63,10 @@ class Journal:
         """These have rows already."""
         self._lanes |= some
 
-    async def add(self, event: Event) -> None:
-        """Return once the event is durable; raises what the write raised."""
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._additions.append((event, future))
+    def add(self, event: Event, written: Written) -> None:
+        """Make the event durable; ``written`` is told later, never before this returns."""
+        self._additions.append((event, written))
         self._write_now()
-        await future
 
     async def defer(self, event: Event) -> None:
         """Return once it is on disk when the event is due again."""
@@ -161,9 +162,7 @@ class Journal:
                 # Once, and not for each event: a full disk may hold these lines as well.
                 self._refused = True
                 _log.warning("the queue cannot be written: %s", error)
-            for _, future in additions:
-                if not future.done():
-                    future.set_exception(error)
+            _tell(additions, error)
             if self._closing:
                 _resolve(deferrals)
             else:
@@ -179,11 +178,20 @@ class Journal:
         self._lanes |= fresh.keys()
         if additions:
             self._added([event for event, _ in additions])
-        _resolve(additions)
+        _tell(additions, None)
         _resolve(deferrals)
         if removals:
             self._removed(removals)
         return bool(self._additions) or len(self._removals) + len(self._deferrals) >= MANY
+
+
+def _tell(some: Sequence[tuple[Event, Written]], error: Exception | None) -> None:
+    for event, written in some:
+        try:
+            written(error)
+        except Exception:
+            # The others are to hear of theirs all the same.
+            _log.exception("what an event for %s led to failed", event.arn)
 
 
 def _resolve(some: Sequence[tuple[Event, asyncio.Future[None]]]) -> None:

@@ -1,7 +1,7 @@
 """The durable queue of asynchronous events: accepted once on disk, run at least once.
 
 Laws of this file:
-  1. ``accept`` returns only after the event's commit.
+  1. Whoever brings an event is told only after its commit.
   2. An event leaves the disk only after its attempt succeeded, or after it was given up, and its
      dead-letter target and destination have been told.
   3. Memory is bounded: a window per function, smaller the more functions have events, and so
@@ -46,6 +46,9 @@ _AGAIN_S = 1.0
 _ODD_S = 60.0
 _FARTHEST_S = 600.0
 """No event is due later than this from now."""
+
+Accepted = Callable[[AwsError | None], None]
+"""Hears once that an event is durable, or why it is not (503). Does not raise."""
 
 
 class Queue:
@@ -134,38 +137,81 @@ class Queue:
         tenant: str = "",
     ) -> None:
         """Accept an event for a function; durable when this returns. AwsError (503)."""
-        try:
-            if self._last_id < 0:
+        if self._last_id < 0:
+            try:
                 await self._look()
-            number = self._numbers.get(arn)
-            if number is None:
-                number = self._numbers[arn] = max(self._numbers.values(), default=0) + 1
-            self._last_id += 1
-            now = self._now()
-            await self._journal.add(
-                Event(
-                    self._last_id,
-                    number,
-                    arn,
-                    qualifier,
-                    request_id,
-                    invoked_arn,
-                    trace_id,
-                    now,
-                    now,
-                    tenant,
-                    payload=payload,
-                )
-            )
-        except Exception as error:
-            # The caller is told; the operator has been, once.
-            _log.debug("an event for %s was not accepted: %s", arn, error)
-            raise AwsError(
-                "ServiceException",
-                "The event could not be stored; send it again.",
-                503,
-                Type="Service",
-            ) from None
+            except Exception as error:
+                raise _not_accepted(arn, error) from None
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def accepted(error: AwsError | None) -> None:
+            if future.done():
+                return
+            if error is None:
+                future.set_result(None)
+            else:
+                future.set_exception(error)
+
+        self._add(arn, qualifier, payload, request_id, invoked_arn, trace_id, tenant, accepted)
+        await future
+
+    def begin(
+        self,
+        version: FunctionVersion,
+        payload: bytes,
+        accepted: Accepted,
+        *,
+        request_id: str,
+        qualifier: str,
+        invoked_arn: str,
+        trace_id: str,
+    ) -> bool:
+        """Accept an event as ``enqueue`` does, told when it is durable, or why it is not.
+
+        False, with nothing begun, while it is not yet known what an earlier run left.
+        """
+        if self._last_id < 0:
+            return False
+        arn = version.arn
+        self._add(arn, qualifier, payload, request_id, invoked_arn, trace_id, "", accepted)
+        return True
+
+    def _add(
+        self,
+        arn: str,
+        qualifier: str,
+        payload: bytes,
+        request_id: str,
+        invoked_arn: str,
+        trace_id: str,
+        tenant: str,
+        accepted: Accepted,
+    ) -> None:
+        number = self._numbers.get(arn)
+        if number is None:
+            number = self._numbers[arn] = max(self._numbers.values(), default=0) + 1
+        self._last_id += 1
+        now = self._now()
+
+        def written(error: Exception | None) -> None:
+            accepted(None if error is None else _not_accepted(arn, error))
+
+        self._journal.add(
+            Event(
+                self._last_id,
+                number,
+                arn,
+                qualifier,
+                request_id,
+                invoked_arn,
+                trace_id,
+                now,
+                now,
+                tenant,
+                payload=payload,
+            ),
+            written,
+        )
 
     def _accepted(self, some: Sequence[Event]) -> None:
         """These are on disk now: run them, or know that they are there."""
@@ -397,6 +443,14 @@ class Queue:
             except Exception as error:
                 _log.warning("an event for %s cannot be read: %s", event.arn, error)
                 await self._clock.sleep(_AGAIN_S)
+
+
+def _not_accepted(arn: str, error: Exception) -> AwsError:
+    # The caller is told; the operator has been, once.
+    _log.debug("an event for %s was not accepted: %s", arn, error)
+    return AwsError(
+        "ServiceException", "The event could not be stored; send it again.", 503, Type="Service"
+    )
 
 
 def _tidy(connection: Any, empty: list[int], ahead: list[int], now: float) -> None:

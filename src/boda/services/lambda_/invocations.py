@@ -30,6 +30,7 @@ from boda.services.lambda_.errors import (
     too_large,
     wrong_state,
 )
+from boda.services.lambda_.event_warm import Accepts, WarmEvent
 from boda.services.lambda_.identifiers import LATEST, Identifier, parse
 from boda.services.lambda_.runtimes import absent_here
 from boda.services.lambda_.streaming import streamed_events
@@ -47,7 +48,7 @@ class Invokes(Protocol):
     def begin(self, call: Call, done: Done) -> None: ...
 
 
-class Events(Protocol):
+class Events(Accepts, Protocol):
     """The durable queue of asynchronous events."""
 
     async def enqueue(
@@ -133,13 +134,15 @@ class InvocationOperations:
         client_context: str | None = None,
         qualifier: str | None = None,
         tenant_id: str = "",
-    ) -> WarmInvoke | None:
-        """For synchronous calls that ask for nothing more than the answer."""
-        if invocation_type != "RequestResponse" or log_type != "None":
+    ) -> WarmInvoke | WarmEvent | None:
+        """For events, and for synchronous calls that ask for nothing more than the answer."""
+        if log_type != "None" or client_context is not None or tenant_id:
             return None
-        if client_context is not None or tenant_id:
+        if invocation_type not in ("RequestResponse", "Event"):
             return None
         identifier = self._named(function_name, qualifier, account, region)
+        if invocation_type == "Event":
+            return WarmEvent(self.core, self._queue, identifier)
         return WarmInvoke(self.core, self._invoker, self._runnable, identifier)
 
     @operation("InvokeWithResponseStream", authorize=_needs)
