@@ -635,6 +635,7 @@ class Life:
         for task in others:
             task.cancel()
         await asyncio.sleep(0)
+        self.loop.dies_after = None  # it has ended
         self.database.close()
 
 
