@@ -320,6 +320,44 @@ async def test_an_unread_answer_is_given_up(tight: Rig) -> None:
                 await asyncio.sleep(0.02)
 
 
+async def test_answers_that_nobody_reads_are_bounded_together() -> None:
+    """However many clients leave theirs: whoever has waited longest is given up first."""
+    limits = Limits(unread_bytes=5_000_000)
+    body = b'"%s"' % (b"x" * 6_000_000)
+    path = "/2015-03-31/functions/f/invocations"
+    async with rig(limits=limits) as up, contextlib.AsyncExitStack() as stack:
+        request = head(up, "POST", path, body, service="lambda") + body
+        loop = asyncio.get_running_loop()
+        clients = []
+        for count in range(1, 7):
+            client = stack.enter_context(socket.socket())
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.setblocking(False)
+            clients.append(client)
+            await loop.sock_connect(client, ("127.0.0.1", up.server.port))
+            await loop.sock_sendall(client, request)
+            async with asyncio.timeout(10):
+                while up.functions.finished < count:
+                    await asyncio.sleep(0.005)
+        connections = up.server._state.connections
+        async with asyncio.timeout(10):
+            while len(connections) == 6 or (
+                sum(one.unread()[1] for one in connections) > limits.unread_bytes
+            ):
+                await asyncio.sleep(0.02)
+        assert connections
+
+        async def read(client: socket.socket) -> int:
+            size = 0
+            with contextlib.suppress(ConnectionResetError):
+                while size < len(body) and (data := await loop.sock_recv(client, 1 << 20)):
+                    size += len(data)
+            return size
+
+        async with asyncio.timeout(10):
+            assert await read(clients[0]) < len(body) <= await read(clients[-1])
+
+
 async def test_a_handler_outlives_its_client(up: Rig) -> None:
     up.functions.gate.clear()
     _, writer = await asyncio.open_connection("127.0.0.1", up.server.port)

@@ -338,6 +338,12 @@ class Connection(HttpToolsProtocol):
         elif self._phase == "drain" and waited > limits.drain_s:
             self.transport.close()
 
+    def unread(self) -> tuple[float, int]:
+        """Since when its client leaves an answer unread, and how many bytes of it are held."""
+        if self._stalled_since is None:
+            return 0.0, 0
+        return self._stalled_since, self.transport.get_write_buffer_size()
+
     def _stalled(self, now: float) -> bool:
         since = self._stalled_since
         return since is not None and now - since > self._limits.write_stall_s
@@ -380,6 +386,7 @@ class Sweeper:
             limits.head_timeout_s, limits.keep_alive_s, limits.drain_s, limits.write_stall_s
         )
         self._period_s = min(1.0, max(0.01, shortest / 4))
+        self._unread_bytes = limits.unread_bytes
         self._task: asyncio.Task[None] | None = None
         self.date_header: list[tuple[bytes, bytes]] = []
 
@@ -400,8 +407,22 @@ class Sweeper:
     def _tick(self) -> None:
         self.date_header = [(b"date", formatdate(usegmt=True).encode())]
         now = asyncio.get_running_loop().time()
+        unread: list[tuple[float, int, Connection]] = []
         for state in self._states():
             state.default_headers = self.date_header
             for connection in list(state.connections):
                 if isinstance(connection, Connection):
                     connection.sweep(now)
+                    since, size = connection.unread()
+                    if size:
+                        unread.append((since, size, connection))
+        self._relieve(unread)
+
+    def _relieve(self, unread: list[tuple[float, int, Connection]]) -> None:
+        """Give up the answers that wait longest while all together are too many bytes."""
+        excess = sum(size for _, size, _ in unread) - self._unread_bytes
+        for _, size, connection in sorted(unread, key=lambda one: one[0]):
+            if excess <= 0:
+                return
+            connection.abort()
+            excess -= size

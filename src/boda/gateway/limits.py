@@ -23,7 +23,9 @@ class Limits:
         headers. body_idle_s: between two pieces of a body that is waited for.
     keep_alive_s: how long an idle connection is kept. drain_s, drain_bytes: how long, and for
         how much, a body that nobody wants any more is read so that the answer gets through.
-    write_stall_s: how long a client may leave its answer unread. connections: open at once.
+    write_stall_s: how long a client may leave its answer unread. unread_bytes: of all answers
+        together that wait for their clients; beyond that the longest waiting are given up.
+    connections: open at once.
     body_bytes: a body that is held in memory, where ``BODIES`` has no rule of its own.
     stream_bytes: a body that is streamed (S3's largest single upload).
     """
@@ -37,6 +39,7 @@ class Limits:
     drain_s: float = 10.0
     drain_bytes: int = 128 * MIB
     write_stall_s: float = 120.0
+    unread_bytes: int = 256 * MIB
     connections: int = 10_000
     body_bytes: int = 16 * MIB
     stream_bytes: int = 5 * 1024 * MIB
