@@ -711,6 +711,9 @@ class Program:
         assert version is not None
         if version.key != truth.versions[version.version].key:
             ledger.fault(f"{truth.name}:{qualifier} leads to {version.key}")
+        led = (truth.alias[0], *truth.alias[1]) if truth.alias is not None else ()
+        if qualifier == "live" and version.version not in led:
+            ledger.fault(f"{truth.name}:live is {truth.alias} and leads to {version.key}")
         rid = world.next_id()
         tenant = self.chance.choice(("blue", "green")) if version.tenant_isolation else ""
         payload = json.dumps({"nonce": rid}).encode()
