@@ -27,6 +27,9 @@ _HOPS = ("connection", "transfer-encoding", "keep-alive", "upgrade", "te", "trai
 _SECRETS = ("authorization", "x-amz-security-token")
 _ID, _TRACE, _BODY = "boda-request-id", "boda-trace-id", b"boda-body"
 _JSON = ("content-type", "application/json")
+_ODD = re.compile(rb"[0-9][.eE]|[0-9]{16}|-0")
+"""In what may have numbers that not everybody reads and writes alike."""
+_SHORT = 16 * 1024
 _compact = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
 
@@ -178,6 +181,48 @@ def _body(body: bytes, content_type: str) -> dict[str, Any]:
 
 def response(payload: bytes) -> WireResponse | None:
     """What the caller gets; None where the function's answer cannot be made into any."""
+    return _usual(payload) or _unusual(payload)
+
+
+def _usual(payload: bytes) -> WireResponse | None:
+    """The same, sooner, for what most functions answer: an object that both readers of JSON read
+    alike. None for everything else."""
+    if payload[:1] != b"{" or len(payload) > _SHORT or _ODD.search(payload):
+        return None
+    try:
+        answer = orjson.loads(payload)
+        if "statusCode" not in answer:
+            return WireResponse(200, [_JSON], orjson.dumps(answer))
+    except (ValueError, TypeError):  # not UTF-8, half a surrogate, no JSON; or too deep
+        return None
+    status, headers, body = answer["statusCode"], answer.get("headers"), answer.get("body")
+    if type(status) is not int or not 200 <= status <= 599 or type(body) is not str:
+        return None
+    if answer.get("isBase64Encoded") or answer.get("cookies"):
+        return None
+    if not headers:
+        return WireResponse(status, [_JSON], body.encode())
+    if type(headers) is not dict:
+        return None
+    lines = _usual_lines(tuple(headers.items())) if _texts(headers) else None
+    return WireResponse(status, [*lines], body.encode()) if lines else None
+
+
+def _texts(headers: Mapping[str, Any]) -> bool:
+    """Whether they are worth to be remembered."""
+    return len(headers) <= 16 and all(
+        type(value) is str and len(value) <= 128 and len(name) <= 128
+        for name, value in headers.items()
+    )
+
+
+@lru_cache(maxsize=256)
+def _usual_lines(headers: tuple[tuple[str, str], ...]) -> list[tuple[str, str]] | None:
+    """As functions answer the same headers again and again. Not to be changed."""
+    return _lines(_named(dict(headers)), [])
+
+
+def _unusual(payload: bytes) -> WireResponse | None:
     try:
         # What begins so is UTF-8; json would look for other encodings.
         plain = payload[:1] == b"{" and payload[1:2] != b"\0"
@@ -235,6 +280,13 @@ def _lower(headers: Mapping[str, Any]) -> dict[str, str]:
     return {str(name).lower(): _value(value) for name, value in headers.items()}
 
 
+def _named(headers: Mapping[str, Any]) -> dict[str, str]:
+    """In lower case; JSON where nothing else is said."""
+    named = _lower(headers)
+    named.setdefault(*_JSON)
+    return named
+
+
 def _lines(named: Mapping[str, str], cookies: list[Any]) -> list[tuple[str, str]] | None:
     """The answer's headers; None where one is not fit to be sent."""
     lines = [(name, value) for name, value in named.items() if name not in _HOPS]
@@ -250,9 +302,7 @@ def _plain(
 ) -> WireResponse | None:
     lines: list[tuple[str, str]] | None = [_JSON]
     if headers or cookies:
-        named = _lower(headers)
-        named.setdefault(*_JSON)
-        lines = _lines(named, cookies)
+        lines = _lines(_named(headers), cookies)
     if lines is None:
         return None
     if isinstance(body, str):
