@@ -846,19 +846,18 @@ async def test_nothing_is_learned_of_what_was_refused(on: Stage) -> None:
     line.close()
 
 
-async def test_an_sdk_takes_the_short_way(on: Stage) -> None:
-    """Whatever boto3 sends of its own accord is nothing out of the ordinary."""
-    clock = on.here.clock
-    assert isinstance(clock, ManualClock)
-    await clock.advance(time.time() - clock.now())
+async def test_an_sdk_takes_the_short_way(on: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever boto3 sends of its own accord is nothing out of the ordinary, but where head and
+    body come apart, as two writes of a client may."""
+    monkeypatch.setattr(on.here.clock, "now", time.time)
     sdk = client("lambda", f"http://127.0.0.1:{on.server.port}", on.root)
-    for number in range(3):
+    for number in range(20):
         found = await answer(
             sdk.invoke, FunctionName="f", InvocationType="RequestResponse", Payload=b"%d" % number
         )
         assert (found["StatusCode"], found["ExecutedVersion"]) == (200, "$LATEST")
         assert found["Payload"].read() == b"%d" % number
-    assert on.general == [PATH]
+    assert 1 <= len(on.general) < 20
     sdk.close()
 
 

@@ -365,8 +365,9 @@ class GrownZygote(Zygote):
         self._pidfd = -1
 
     async def meet(self, control: socket.socket) -> None:
-        """Return when it has said that it is ready. SandboxError."""
-        while True:
+        """Return when it is announced and ready, whichever is told first. SandboxError."""
+        ready = False
+        while not ready or self._pidfd < 0:
             await _readable(control.fileno())
             data, fds, _, _ = socket.recv_fds(control, 1 << 16, 1, _CLOEXEC)
             if not data:
@@ -375,10 +376,10 @@ class GrownZygote(Zygote):
             if said.get("event") == "forked":
                 self.pid, self._pidfd = said["pid"], fds[0]
             elif "ready" in said:
-                self._listen(control)
-                return
+                ready = True
             else:
                 raise SandboxError(f"a zygote of {self.runtime.name}: {said['reason']}")
+        self._listen(control)
 
     async def close(self) -> None:
         self._drop()
