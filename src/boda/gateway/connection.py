@@ -32,12 +32,14 @@ from uvicorn.server import ServerState
 
 from boda.gateway.cycle import COPIED, READY, Cycle, fields_of
 from boda.gateway.limits import Limits
-from boda.gateway.short import Client
+from boda.gateway.short import ShortWay
 
 log = logging.getLogger("boda.gateway")
 
 _ASGI = {"version": "3.0", "spec_version": "2.3"}
 _PARSED_URL = 65_535
+_REST_S = 0.005
+"""How long the rest of a body is waited for before its request goes the general way."""
 """Bytes of a target that httptools takes apart; a head may be larger than that."""
 _PHRASES = {
     400: b"Bad Request",
@@ -88,7 +90,7 @@ class Outbox:
 class Connection(HttpToolsProtocol):
     """limits: sizes and deadlines. state: the ASGI state of every request (its environment).
 
-    short: ``ShortWay.begin``. outbox: the server's.
+    outbox: the server's.
     """
 
     def __init__(
@@ -97,7 +99,7 @@ class Connection(HttpToolsProtocol):
         server_state: ServerState,
         state: dict[str, Any],
         limits: Limits,
-        short: Callable[[Client, bytes], bool],
+        short: ShortWay,
         outbox: Outbox,
     ) -> None:
         super().__init__(config, server_state, state, asyncio.get_running_loop())
@@ -107,6 +109,8 @@ class Connection(HttpToolsProtocol):
         self._outbox = outbox
         self._phase: Literal["new", "idle", "head", "busy", "drain", "brief"] = "new"
         self._held = b""
+        self._part = b""
+        self._rest: asyncio.TimerHandle | None = None
         self._last = False
         self._date_header: list[tuple[bytes, bytes]] = []
         self._date = b""
@@ -127,13 +131,16 @@ class Connection(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._held = b""
+        self._take_part()
         super().connection_lost(exc)
 
     def shutdown(self) -> None:
         if self._phase == "brief":
             self._last = True
-        else:
-            super().shutdown()
+            return
+        if self._part:
+            self._feed(self._take_part())
+        super().shutdown()
 
     def data_received(self, data: bytes) -> None:
         phase = self._phase
@@ -142,10 +149,41 @@ class Connection(HttpToolsProtocol):
             self.flow.pause_reading()
             return
         if (phase == "idle" or phase == "new") and not self.flow.write_paused:
+            data = self._part + data
             self._phase = "brief"
-            if self._short(self, data):
+            if self._short.begin(self, data):
+                self._take_part()
                 return
             self._phase = phase
+            if self._short.awaits(self, data):
+                self._await_rest(data)
+                return
+            self._take_part()
+            self._feed(data)
+            return
+        self._feed(self._take_part() + data)
+
+    def _await_rest(self, data: bytes) -> None:
+        """Hold a part of a request for a moment, which does not begin anew with each further
+        part."""
+        self._part = data
+        if self._rest is None:
+            self._since = self._now()
+            self._rest = self.loop.call_later(_REST_S, self._rest_is_late)
+
+    def _rest_is_late(self) -> None:
+        self._feed(self._take_part())
+
+    def _take_part(self) -> bytes:
+        """What was held; held no more."""
+        part, self._part = self._part, b""
+        rest, self._rest = self._rest, None
+        if rest is not None:
+            rest.cancel()
+        return part
+
+    def _feed(self, data: bytes) -> None:
+        """The general way."""
         # Bytes that bring nothing forward: an endless header, trailer or chunk extension.
         self._silent += len(data)
         try:

@@ -134,7 +134,7 @@ class HttpServer:
         listening.setblocking(False)
         return await asyncio.get_running_loop().create_server(
             lambda: Connection(
-                self._config, state, tags, self._limits, self._gateway.short.begin, self._outbox
+                self._config, state, tags, self._limits, self._gateway.short, self._outbox
             ),
             sock=listening,
             backlog=_BACKLOG,

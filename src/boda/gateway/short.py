@@ -1,4 +1,4 @@
-"""The short way of a request: plain, warm, whole in one read, and answered in one write.
+"""The short way of a request: plain, warm, read whole, and answered in one write.
 
 The general way (gateway.py) is the truth. What it has just let pass (authenticated, parsed,
 validated, authorised) may be learned here, and the next request of the same kind then goes
@@ -16,6 +16,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import logging
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -40,6 +41,8 @@ _AUTHORIZATION = b"uthorization: "
 _SIGNED = _AUTHORIZATION + b"AWS4-HMAC-SHA256 "
 _SIGNATURE = b"Signature="
 _BEFORE = (b"\r\nA", b"\r\na")
+_LENGTH = re.compile(rb"\r\ncontent-length: ([0-9]{1,9})(?:\r\n|$)", re.I)
+_LONGEST_REST = 64 * 1024
 _BODILESS = (204, 304)
 _MOST_GRANTS = 2048
 _MOST_VISITS = 1024
@@ -158,6 +161,21 @@ class ShortWay:
         if not self._authentic(grant, headers, body, signature) or not self._permitted(grant):
             return False
         return self._run(client, grant.target, grant.x, headers, body)
+
+    def awaits(self, client: Client, data: bytes) -> bool:
+        """Whether a request that cannot go this way yet may do so with the rest of its body,
+        which is to come at once: SDKs send the head and the body apart."""
+        end = data.find(b"\r\n\r\n", 0, self._most_head)
+        if end < 0 or self.traffic.draining or client.client is None:
+            return False
+        if data[: data.find(b"\r\n")] not in self._places:
+            visit = self._visits.get((data[:end], client.client[0]))
+            if visit is None or visit.target is None:
+                return False
+        length = _LENGTH.search(data, 0, end)
+        if length is None or b"\nexpect:" in data[:end].lower():
+            return False
+        return 0 < int(length[1]) - (len(data) - end - 4) <= _LONGEST_REST
 
     def _find(self, data: bytes, at: int, end: int) -> tuple[_Grant, Headers, bytes, bytes] | None:
         """What was granted to signed requests like this; its headers, signature and body."""
