@@ -104,7 +104,11 @@ class Guest:
         except BlockingIOError:
             sent = 0
         except OSError:
-            sent = len(self._unsent)
+            # Its end is closed: nobody hears it any more.
+            self._unsent.clear()
+            if self._channel.fileno() >= 0:
+                self._loop.remove_writer(self._channel.fileno())
+            return
         del self._unsent[:sent]
         if self._unsent:
             self._loop.add_writer(self._channel.fileno(), self._send_on)
