@@ -172,6 +172,59 @@ async def test_slow_bodies_end(tight: Rig) -> None:
     assert not tight.objects.kept
 
 
+@pytest.mark.parametrize("service", ["s3", "lambda"])
+async def test_a_body_that_drips_ends(tight: Rig, service: str) -> None:
+    """Streamed or held, sent nearly whole at first: a byte now and then keeps nothing open."""
+    path = "/b/k" if service == "s3" else "/2015-03-31/functions/f/invocations"
+    method = "PUT" if service == "s3" else "POST"
+    reader, writer = await asyncio.open_connection("127.0.0.1", tight.server.port)
+    writer.write(head(tight, method, path, service=service, length=90_000) + b"x" * 70_000)
+    answer = asyncio.create_task(reader.read())
+    async with asyncio.timeout(30):
+        while not answer.done():
+            writer.write(b"x")
+            await asyncio.sleep(0.02)
+    # Bytes that were on their way while the server closed may reset what it said.
+    with contextlib.suppress(ConnectionResetError):
+        assert b"RequestTimeout" in await answer
+    assert not tight.objects.kept and not tight.functions.finished
+    writer.close()
+
+
+async def test_bodies_that_never_end_are_bounded_together() -> None:
+    """However many clients send a part: those who began first are given up, others are served."""
+    limits = Limits(held_bytes=5_000_000)
+    path = "/2015-03-31/functions/f/invocations"
+    async with rig(limits=limits) as up:
+        intake = up.gateway._intake
+        clients = []
+        newest = None
+        for _ in range(6):
+            reader, writer = await asyncio.open_connection("127.0.0.1", up.server.port)
+            writer.write(head(up, "POST", path, service="lambda", length=2_000_000))
+            writer.write(b"x" * 1_900_000)
+            clients.append((reader, writer))
+            async with asyncio.timeout(10):
+                while True:
+                    assert intake.total <= limits.held_bytes
+                    last, size = next(reversed(intake._held.items()), (None, 0))
+                    if last is not newest and size >= 1_900_000:
+                        break
+                    await asyncio.sleep(0.005)
+            newest = last
+        for reader, _ in clients[:4]:
+            answer = await asyncio.wait_for(reader.read(65_536), 10)
+            assert answer.startswith(b"HTTP/1.1 503 ") and b"ServiceUnavailable" in answer
+        body = b'"%s"' % (b"x" * 1_000_000)
+        request = head(up, "POST", path, body, service="lambda", Connection="close")
+        assert (await up.raw(request + body)).startswith(b"HTTP/1.1 200 ")
+        for _, writer in clients:
+            writer.close()
+        async with asyncio.timeout(10):
+            while intake.total:
+                await asyncio.sleep(0.005)
+
+
 async def test_aborted_uploads_are_noticed(up: Rig) -> None:
     for cut in (0, 10, 100_000):
         _, writer = await asyncio.open_connection("127.0.0.1", up.server.port)

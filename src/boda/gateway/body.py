@@ -14,6 +14,7 @@ from typing import Any
 from boda.core.errors import AwsError
 from boda.gateway.checksums import Check
 from boda.gateway.chunked import AwsChunks
+from boda.gateway.intake import Intake
 
 Receive = Callable[[], Awaitable[Any]]
 
@@ -36,15 +37,36 @@ def stalled_body() -> AwsError:
     )
 
 
+def given_up_body() -> AwsError:
+    return AwsError(
+        "ServiceUnavailable",
+        "Too many requests are being sent at once; try again.",
+        503,
+        headers={"Connection": "close"},
+    )
+
+
 class Inbound:
     """The bytes of one request's body on the wire, before any decoding.
 
     announced: Content-Length, or None for chunked transfer. empty: there is no body at all.
     begun, ended: whether reading has begun (and with it the ``100 Continue``), and has ended.
+    intake: what bounds it in time, and together with all others in memory.
     ready: gives the whole body if it is here already, else None.
     """
 
-    __slots__ = ("_idle_s", "_ready", "_receive", "announced", "begun", "empty", "ended")
+    __slots__ = (
+        "_given_up",
+        "_intake",
+        "_patience_s",
+        "_ready",
+        "_receive",
+        "_timer",
+        "announced",
+        "begun",
+        "empty",
+        "ended",
+    )
 
     def __init__(
         self,
@@ -52,34 +74,63 @@ class Inbound:
         announced: int | None,
         *,
         empty: bool,
-        idle_s: float,
+        intake: Intake,
         ready: Callable[[], bytes | None] | None = None,
     ) -> None:
         self._receive = receive
         self._ready = ready
-        self._idle_s = idle_s
+        self._intake = intake
+        self._patience_s = intake.patience_s
+        self._timer: asyncio.Timeout | None = None
+        self._given_up = False
         self.announced = announced
         self.empty = empty
         self.begun = False
         self.ended = empty
 
     async def next(self) -> bytes:
-        """The next piece; check ``ended`` after it. AwsError when the client went or stalls."""
+        """The next piece; check ``ended`` after it.
+
+        AwsError when the client went, is too slow, or its body was given up for others.
+        """
         self.begun = True
         if self._ready is not None and (whole := self._ready()) is not None:
             self.ended = True
             return whole
+        if self._given_up:
+            raise given_up_body()
+        intake = self._intake
+        now = asyncio.get_running_loop().time
+        began = now()
         try:
-            async with asyncio.timeout(self._idle_s):
+            async with asyncio.timeout(self._patience_s) as self._timer:
                 message = await self._receive()
         except TimeoutError:
-            raise stalled_body() from None
+            raise (given_up_body() if self._given_up else stalled_body()) from None
+        finally:
+            self._timer = None
         if message["type"] != "http.request":
             raise incomplete_body()
         if not message.get("more_body", False):
             self.ended = True
         data: bytes = message.get("body", b"")
+        # Only the client's time counts, not that of whoever takes the pieces.
+        left = self._patience_s - (now() - began) + len(data) * intake.regained_s
+        self._patience_s = min(intake.patience_s, left)
         return data
+
+    def hold(self, size: int) -> None:
+        """A piece of it is kept while the rest is on its way; ``release`` when no more are."""
+        self._intake.hold(self, size)
+
+    def release(self) -> None:
+        self._intake.release(self)
+
+    def give_up(self) -> None:
+        """intake.Held"""
+        self._given_up = True
+        if self._timer is not None:
+            self._timer.reschedule(0.0)
 
     async def read(self, limit: int, too_large: Callable[[int], AwsError]) -> bytes:
         """All of it; ``too_large(size)`` is raised as soon as it is known to exceed the limit."""
@@ -94,12 +145,16 @@ class Inbound:
             return data
         pieces = [data]
         size = len(data)
-        while not self.ended:
-            data = await self.next()
-            size += len(data)
-            if size > limit:
-                raise too_large(size)
-            pieces.append(data)
+        try:
+            while not self.ended:
+                self.hold(len(data))
+                data = await self.next()
+                size += len(data)
+                if size > limit:
+                    raise too_large(size)
+                pieces.append(data)
+        finally:
+            self.release()
         return b"".join(pieces)
 
 
@@ -154,11 +209,17 @@ class StreamedBody:
     async def read(self, limit: int | None = None) -> bytes:
         pieces = []
         size = 0
-        async for piece in self:
-            size += len(piece)
-            if limit is not None and size > limit:
-                raise _too_large_to_read(limit)
-            pieces.append(piece)
+        inbound = self._inbound
+        try:
+            async for piece in self:
+                size += len(piece)
+                if limit is not None and size > limit:
+                    raise _too_large_to_read(limit)
+                pieces.append(piece)
+                if not inbound.ended:
+                    inbound.hold(len(piece))
+        finally:
+            inbound.release()
         return b"".join(pieces)
 
     def checksums(self) -> Mapping[str, str]:

@@ -39,6 +39,7 @@ from boda.gateway.catalog import Installed, Offered, operations_of, unknown_oper
 from boda.gateway.exchange import Exchange, RequestKeys
 from boda.gateway.http import read_request, send_response
 from boda.gateway.identity import Directory
+from boda.gateway.intake import Intake
 from boda.gateway.limits import BodyRule, Limits
 from boda.gateway.models import Models
 from boda.gateway.payload import Payloads, declared, received
@@ -109,6 +110,7 @@ class Gateway:
         self._payloads = Payloads(self.limits, checked=auth != "open")
         self._refusals = Refusals(ids)
         self._traffic = Traffic()
+        self._intake = Intake(self.limits)
         self.short = ShortWay(
             self._authenticator,
             authorizer,
@@ -127,7 +129,7 @@ class Gateway:
             return
         self._traffic.begin()
         try:
-            request, inbound = read_request(scope, receive, self.limits.body_idle_s)
+            request, inbound = read_request(scope, receive, self._intake)
             response = await self.answer(request, inbound)
             await send_response(request, inbound, response, receive, send)
         finally:

@@ -10,6 +10,7 @@ from typing import Any
 
 from boda.gateway.body import Inbound, Receive
 from boda.gateway.cycle import BROKEN_OFF, READY
+from boda.gateway.intake import Intake
 from boda.gateway.service import BrokenOff, Stream
 from boda.gateway.wire import WireRequest, WireResponse
 
@@ -18,7 +19,7 @@ log = logging.getLogger("boda.gateway")
 _CONTROLS = dict.fromkeys([*range(32), 127], " ")
 
 
-def read_request(scope: Any, receive: Receive, idle_s: float) -> tuple[WireRequest, Inbound]:
+def read_request(scope: Any, receive: Receive, intake: Intake) -> tuple[WireRequest, Inbound]:
     """The request as it stands in an ASGI scope, and its body, unread.
 
     Header values are UTF-8 where they can be, Latin-1 otherwise.
@@ -46,7 +47,7 @@ def read_request(scope: Any, receive: Receive, idle_s: float) -> tuple[WireReque
     length = headers.get("content-length")
     announced = int(length) if length is not None and length.isdecimal() else None
     empty = announced == 0 or (announced is None and "transfer-encoding" not in headers)
-    inbound = Inbound(receive, announced, empty=empty, idle_s=idle_s, ready=scope.get(READY))
+    inbound = Inbound(receive, announced, empty=empty, intake=intake, ready=scope.get(READY))
     return request, inbound
 
 

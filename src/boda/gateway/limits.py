@@ -20,7 +20,10 @@ class Limits:
     query_parameters: their number; reading many more would keep others waiting.
 
     head_timeout_s: from a request's first byte (or the connection's start) to the end of its
-        headers. body_idle_s: between two pieces of a body that is waited for.
+        headers. body_idle_s: how long a body is waited for, in all; every
+        ``body_bytes_s`` bytes that come give back a second of it, up to the whole.
+    held_bytes: of all bodies together that are held in memory and have not come whole; beyond
+        that those which began first are given up.
     keep_alive_s: how long an idle connection is kept. drain_s, drain_bytes: how long, and for
         how much, a body that nobody wants any more is read so that the answer gets through.
     write_stall_s: how long a client may leave its answer unread. unread_bytes: of all answers
@@ -35,6 +38,8 @@ class Limits:
     query_parameters: int = 1_000
     head_timeout_s: float = 30.0
     body_idle_s: float = 60.0
+    body_bytes_s: int = 1024
+    held_bytes: int = 256 * MIB
     keep_alive_s: float = 75.0
     drain_s: float = 10.0
     drain_bytes: int = 128 * MIB

@@ -29,6 +29,7 @@ from boda.gateway.cycle import fields_of, status_line
 from boda.gateway.exchange import Exchange
 from boda.gateway.heads import MAX_HEAD, Headers, Heads, request_line
 from boda.gateway.http import plain_headers
+from boda.gateway.intake import Intake
 from boda.gateway.limits import Limits
 from boda.gateway.refusals import Refusals
 from boda.gateway.service import REQUEST_ID, VARIES, Answer, Form, Target
@@ -58,7 +59,7 @@ async def _no_body() -> Any:
     raise incomplete_body()
 
 
-_NOTHING = Inbound(_no_body, 0, empty=True, idle_s=0.0)
+_NOTHING = Inbound(_no_body, 0, empty=True, intake=Intake(Limits()))
 
 
 class Client(Protocol):
