@@ -8,6 +8,7 @@ The single answer is ``{"failed": reason, "step": index | null}`` when something
 zygote itself answers ``{"ready": …}`` after it has been executed.
 """
 
+import contextlib
 import json
 import os
 import socket
@@ -60,7 +61,10 @@ def _go_first():
 
 def main(fd):
     control = socket.socket(fileno=fd)
-    order = json.loads(control.recv(1 << 20))
+    data = control.recv(1 << 20)
+    if not data:
+        return  # whoever started it has gone, or has changed its mind
+    order = json.loads(data)
     step = None
     try:
         os.umask(0o022)
@@ -75,7 +79,8 @@ def main(fd):
         reason = f"{error.filename}: {error.strerror}" if error.filename else str(error)
     except Exception:
         reason = traceback.format_exc(limit=3)
-    control.send(json.dumps({"failed": reason, "step": step}).encode())
+    with contextlib.suppress(ConnectionError):
+        control.send(json.dumps({"failed": reason, "step": step}).encode())
     os._exit(1)
 
 

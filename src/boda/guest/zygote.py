@@ -15,6 +15,7 @@ the init (``init.py``). The init's own socket gets ``{"event": "forked", "pid"}`
 here, or ``{"event": "failed"}``.
 """
 
+import contextlib
 import gc
 import importlib
 import json
@@ -81,12 +82,12 @@ class Zygote:
             if self._chose_another:
                 linux.setns(self._own_pid_namespace, linux.NEWPID)
             pid = os.fork()
+            if pid:
+                _announce(theirs, pid)
         except OSError as error:
             init.report_failure(theirs, f"fork: {error}")
-            theirs.close()
-            return
+            pid = -1
         if pid:
-            _announce(theirs, pid)
             theirs.close()
             return
         self._control.close()
@@ -167,7 +168,8 @@ def _image(control, fd, isolated):
         image = template_restore.Image(fd, "/.host/proc" if isolated else "/proc")
     except (template_restore.Unusable, OSError) as error:
         again = getattr(error, "again", False)
-        control.send(json.dumps({"failed": str(error), "again": again}).encode())
+        with contextlib.suppress(ConnectionError):
+            control.send(json.dumps({"failed": str(error), "again": again}).encode())
         os._exit(1)
     os.close(fd)
     return image
@@ -185,7 +187,8 @@ def main(fd, isolated, image_fd=None):
     program = seccomp.program()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps inits
     linux.prctl(linux.PR_SET_CHILD_SUBREAPER, 1)
-    Zygote(control, isolated, bootstrap, program).serve()
+    with contextlib.suppress(ConnectionError):  # the platform is gone, perhaps before it was ready
+        Zygote(control, isolated, bootstrap, program).serve()
 
 
 if __name__ == "__main__":
