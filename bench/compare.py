@@ -164,16 +164,11 @@ def _boda(boda: Boda) -> list[Server]:
     for name in {"Invoked", "Opened"} - existing:
         source = peers.HANDLER if name == "Invoked" else peers.HANDLER + OF_A_URL
         boda.function(name, source, MemorySize=1769)
-    if "Opened" not in existing:
-        client.create_function_url_config(FunctionName="Opened", AuthType="NONE")
-        client.add_permission(
-            FunctionName="Opened",
-            StatementId="all",
-            Action="lambda:InvokeFunctionUrl",
-            Principal="*",
-            FunctionUrlAuthType="NONE",
-        )
-    host = client.get_function_url_config(FunctionName="Opened")["FunctionUrl"].split("/")[2]
+    if "Opened" in existing:
+        address = client.get_function_url_config(FunctionName="Opened")["FunctionUrl"]
+        host = address.split("/")[2]
+    else:
+        host = boda.open_url("Opened")
     key, secret = boda.keys
     signer = Signer(f"{boda.url}/2015-03-31/functions/Invoked/invocations", key, secret)
 

@@ -161,6 +161,19 @@ class Boda:
         )
         return made
 
+    def open_url(self, name: str) -> str:
+        """Give a function a URL that asks for no signature. Returns its host name."""
+        client = self.client("lambda")
+        made = client.create_function_url_config(FunctionName=name, AuthType="NONE")
+        client.add_permission(
+            FunctionName=name,
+            StatementId="url",
+            Action="lambda:InvokeFunctionUrl",
+            Principal="*",
+            FunctionUrlAuthType="NONE",
+        )
+        return str(made["FunctionUrl"].split("/")[2])
+
     def runtime(self) -> str:
         """The runtime of the newest Python here; looked for once."""
         if self._runtime:

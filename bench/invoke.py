@@ -65,17 +65,7 @@ def run(folder: Path) -> dict[str, Any]:
 def _url(boda: Boda) -> str:
     """The host name of the same handler's function URL, which asks for no signature."""
     boda.function("Page", peers.HANDLER + OF_A_URL, MemorySize=1769)
-    client = boda.client("lambda")
-    made = client.create_function_url_config(FunctionName="Page", AuthType="NONE")
-    client.add_permission(
-        FunctionName="Page",
-        StatementId="url",
-        Action="lambda:InvokeFunctionUrl",
-        Principal="*",
-        FunctionUrlAuthType="NONE",
-    )
-    host: str = made["FunctionUrl"].split("/")[2]
-    return host
+    return boda.open_url("Page")
 
 
 def _report(rows: dict[tuple[str, int], list[dict[str, Any]]]) -> dict[str, Any]:

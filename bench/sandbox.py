@@ -13,11 +13,12 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from boda.runtime.catalogue import Catalogue
 from boda.runtime.library import Library
-from boda.sandbox.contract import SandboxSpec
+from boda.sandbox.contract import Sandbox, SandboxSpec
 from boda.sandbox.linux import LinuxSandboxes
 
 COUNT = 30
@@ -40,6 +41,27 @@ def pss_kb(pid: int) -> int:
 
 def child_of(pid: int) -> int:
     return int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
+
+
+def medians(times: dict[str, list[float]]) -> dict[str, float]:
+    """times: of each step, ms."""
+    return {
+        f"{step}, ms (median of {len(values)})": round(statistics.median(values), 2)
+        for step, values in times.items()
+    }
+
+
+def idle_mb(sandboxes: Sequence[Sandbox]) -> float:
+    """What one costs, its init included: the median."""
+    pss = [pss_kb(one.pid) + pss_kb(child_of(one.pid)) for one in sandboxes]
+    return round(statistics.median(pss) / 1024, 2)
+
+
+def main(run: Callable[..., dict[str, float]]) -> None:
+    """Measure in a folder of its own, with the runtime that the command line names, and print."""
+    with tempfile.TemporaryDirectory(prefix="boda-bench-") as name:
+        for what, value in run(Path(name), *sys.argv[1:2]).items():
+            print(f"{value:10.2f}  {what}")
 
 
 async def measure(folder: Path, runtime: str) -> dict[str, float]:
@@ -74,16 +96,12 @@ async def measure(folder: Path, runtime: str) -> dict[str, float]:
             began = time.monotonic()
             await sandbox.destroy()
             times["destroy"].append((time.monotonic() - began) * 1e3)
-        for name, values in times.items():
-            report[f"{name}, ms (median of {COUNT})"] = round(statistics.median(values), 2)
+        report |= medians(times)
         idle = [
             await sandboxes.start(SandboxSpec(f"idle-{number}", runtime, code))
             for number in range(10)
         ]
-        pss = [pss_kb(one.pid) + pss_kb(child_of(one.pid)) for one in idle]
-        report["idle sandbox with its init, MB (PSS, one of ten)"] = round(
-            statistics.median(pss) / 1024, 2
-        )
+        report["idle sandbox with its init, MB (PSS, one of ten)"] = idle_mb(idle)
     finally:
         await sandboxes.close()
     return report
@@ -94,6 +112,4 @@ def run(folder: Path, runtime: str = "") -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    with tempfile.TemporaryDirectory(prefix="boda-bench-sandbox-") as name:
-        for what, value in run(Path(name), *sys.argv[1:2]).items():
-            print(f"{value:10.2f}  {what}")
+    main(run)

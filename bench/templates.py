@@ -9,14 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import statistics
-import sys
-import tempfile
 import time
 from collections import defaultdict
 from pathlib import Path
 
-from bench.sandbox import child_of, pss_kb
+from bench.sandbox import child_of, idle_mb, main, medians
 from boda.runtime.catalogue import Catalogue
 from boda.runtime.library import Library
 from boda.sandbox.contract import Sandbox, SandboxSpec
@@ -121,13 +118,11 @@ async def measure(folder: Path, runtime: str) -> dict[str, float]:
             )
             times["CPU of a start's runtime until READY"].append(_cpu_s(child_of(start.pid)) * 1e3)
             await start.destroy()
-        for name, values in times.items():
-            report[f"{name}, ms (median of {COUNT})"] = round(statistics.median(values), 2)
+        report |= medians(times)
         idle = [await sandboxes.fork(template, spec(f"idle-{number}")) for number in range(10)]
         for one in idle:
             await _hear(one, READY)
-        pss = [pss_kb(one.pid) + pss_kb(child_of(one.pid)) for one in idle]
-        report["idle fork with its init, MB (PSS, one of ten)"] = statistics.median(pss) / 1024
+        report["idle fork with its init, MB (PSS, one of ten)"] = idle_mb(idle)
     finally:
         await sandboxes.close()
     return report
@@ -138,6 +133,4 @@ def run(folder: Path, runtime: str = "") -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    with tempfile.TemporaryDirectory(prefix="boda-bench-templates-") as name:
-        for what, value in run(Path(name), *sys.argv[1:2]).items():
-            print(f"{value:10.2f}  {what}")
+    main(run)

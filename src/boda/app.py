@@ -63,6 +63,7 @@ from boda.services.lambda_.download import CodeDownloads
 from boda.storage.blobs import BlobStore
 from boda.storage.database import Database
 from boda.storage.folder import Folder, RootKeys
+from boda.telemetry.contract import NAMESPACE
 
 log = logging.getLogger("boda")
 
@@ -285,7 +286,7 @@ class Platform:
             count=lambda function, metric: recorder.metric(
                 function.account,
                 function.region,
-                "AWS/Lambda",
+                NAMESPACE,
                 metric,
                 1.0,
                 {"FunctionName": function.name},

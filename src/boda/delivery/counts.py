@@ -14,9 +14,7 @@ from typing import Literal
 
 from boda.core.arn import Arn
 from boda.delivery.rows import Event
-from boda.telemetry.contract import Telemetry
-
-NAMESPACE = "AWS/Lambda"
+from boda.telemetry.contract import NAMESPACE, Telemetry
 
 Count = Literal[
     "AsyncEventsReceived",

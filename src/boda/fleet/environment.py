@@ -31,7 +31,7 @@ from boda.fleet.exits import (
 from boda.fleet.lifecycle import AVAILABLE, State, move
 from boda.fleet.output import Output
 from boda.fleet.reports import Figures, Phase, Reports, Restored, Status, stream_name
-from boda.fleet.surroundings import Closable, Snapshot, Surroundings
+from boda.fleet.surroundings import Closable, Snapshot, Surroundings, spec_of
 from boda.fleet.templates import Templates, restore_failed, restore_timed_out
 from boda.fleet.variables import variables
 from boda.runtime.api import RuntimeApi
@@ -139,15 +139,7 @@ class Environment:
         """Make the sandbox and begin init; the owner hears of what becomes of it."""
         around, version = self._around, self.version
         try:
-            spec = SandboxSpec(
-                sandbox_id=self.id,
-                runtime=version.runtime,
-                code_dir=version.code_dir,
-                layer_dirs=version.layer_dirs,
-                memory_mb=version.memory_mb,
-                ephemeral_mb=version.ephemeral_mb,
-                environment=self._variables(),
-            )
+            spec = spec_of(version, self.id, self._variables())
             if self._templates is None:
                 sandbox = await around.sandboxes.start(spec)
             else:
@@ -170,14 +162,14 @@ class Environment:
         self._move("started")
         self._endpoint = around.serve_endpoint(sandbox.endpoint, self.id)
         if self._templates is not None:
-            begun_at = self._begun_at(self._init_begun_s)
+            begun_at = around.since(self._init_begun_s)
             self._output.write(self._reports.restore_start(begun_at), begun_at)
             self._deadline.set(self._init_begun_s + around.settings.restore_limit_s)
             self._listen()
             return
         # It ran before the platform heard of it.
         self._init_begun_s = min(self._clock.monotonic(), sandbox.began_s)
-        begun_at = self._begun_at(self._init_begun_s)
+        begun_at = around.since(self._init_begun_s)
         self._output.write(self._reports.init_start(begun_at), begun_at)
         limit_s = around.settings.init_limit_s
         if self.provisioned:
@@ -203,11 +195,6 @@ class Environment:
                 _log.warning("a new template of %s: %s", self.version.qualified_arn, error)
             finally:
                 templates.release(template)
-
-    def _begun_at(self, begun_s: float) -> float:
-        """A moment just past, on the clock of log events: what the function has written since
-        then comes behind it."""
-        return self._clock.now() - max(0.0, self._clock.monotonic() - begun_s)
 
     def _not_started(self, error: Exception) -> None:
         if self.state != "dead":

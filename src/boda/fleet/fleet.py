@@ -29,7 +29,7 @@ from boda.fleet.surroundings import Closable, Snapshot, Surroundings
 from boda.fleet.template import SnapshotFailed, Template
 from boda.fleet.templates import Templates
 from boda.fleet.throttles import too_many
-from boda.fleet.variables import RoleCredential
+from boda.runtime.credentials import RoleCredential
 from boda.runtime.function import FunctionVersion, VersionKey
 from boda.sandbox.contract import Sandboxes
 from boda.telemetry.contract import Telemetry

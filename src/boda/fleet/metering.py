@@ -6,8 +6,8 @@ import math
 
 from boda.runtime.call import Call
 from boda.runtime.function import FunctionVersion
-from boda.telemetry.contract import Metered, Telemetry
-from boda.telemetry.tally import NAMESPACE, dimensions, qualifier_in
+from boda.telemetry.contract import NAMESPACE, Metered, Telemetry
+from boda.telemetry.tally import dimensions, qualifier_in
 
 
 def count(telemetry: Telemetry, call: Call, name: str) -> None:

@@ -10,10 +10,9 @@ from typing import Any, Protocol
 from boda.core.clock import Clock
 from boda.core.ids import Ids
 from boda.fleet.settings import FleetSettings
-from boda.fleet.variables import RoleCredential
-from boda.runtime.credentials import LONG_S, ContainerCredentials
+from boda.runtime.credentials import LONG_S, ContainerCredentials, RoleCredential
 from boda.runtime.function import FunctionVersion
-from boda.sandbox.contract import Sandboxes
+from boda.sandbox.contract import Sandboxes, SandboxSpec
 from boda.telemetry.contract import Telemetry
 
 
@@ -45,6 +44,29 @@ class Surroundings:
         return ContainerCredentials(
             self.ids.hex(32), partial(self.credentials, version), self.clock.now, longest_s
         )
+
+    def since(self, begun_s: float) -> float:
+        """A moment just past, of the monotonic clock, on the one of log events."""
+        return self.clock.now() - max(0.0, self.clock.monotonic() - begun_s)
+
+
+def spec_of(
+    version: FunctionVersion,
+    sandbox_id: str,
+    environment: dict[str, str],
+    template: bool = False,
+) -> SandboxSpec:
+    """What a sandbox for that version is made of. environment: the runtime's variables."""
+    return SandboxSpec(
+        sandbox_id=sandbox_id,
+        runtime=version.runtime,
+        code_dir=version.code_dir,
+        layer_dirs=version.layer_dirs,
+        memory_mb=version.memory_mb,
+        ephemeral_mb=version.ephemeral_mb,
+        environment=environment,
+        template=template,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,13 +20,13 @@ from boda.fleet.exits import INVALID_ENTRYPOINT, OUT_OF_MEMORY, describe_exit
 from boda.fleet.metering import record_init
 from boda.fleet.output import Output
 from boda.fleet.reports import Reports, Status, stream_name
-from boda.fleet.surroundings import Closable, Snapshot, Surroundings
+from boda.fleet.surroundings import Closable, Snapshot, Surroundings, spec_of
 from boda.fleet.variables import variables
 from boda.runtime.api import RuntimeApi
 from boda.runtime.function import FunctionVersion
 from boda.runtime.session import Session
 from boda.runtime.stream import Source
-from boda.sandbox.contract import Sandbox, SandboxError, SandboxSpec
+from boda.sandbox.contract import Sandbox, SandboxError
 from boda.telemetry.contract import StreamKey
 
 _log = logging.getLogger(__name__)
@@ -177,16 +177,8 @@ class Template:
         around, version = self._around, self.version
         try:
             keys = around.keys(version, _KEYS_S)
-            spec = SandboxSpec(
-                sandbox_id=self.id,
-                runtime=version.runtime,
-                code_dir=version.code_dir,
-                layer_dirs=version.layer_dirs,
-                memory_mb=version.memory_mb,
-                ephemeral_mb=version.ephemeral_mb,
-                environment=variables(version, self._stream, keys, "snap-start"),
-                template=True,
-            )
+            environment = variables(version, self._stream, keys, "snap-start")
+            spec = spec_of(version, self.id, environment, template=True)
             sandbox = await around.sandboxes.start(spec)
         except AwsError as error:
             self.destroy(SnapshotFailed("role", "", error.message))
@@ -205,9 +197,8 @@ class Template:
             return
         self.state = "init"
         self._endpoint = around.serve_endpoint(sandbox.endpoint, self.id)
-        now_s = self._clock.monotonic()
-        self._begun_s = min(now_s, sandbox.began_s)
-        begun_at = self._clock.now() - (now_s - self._begun_s)
+        self._begun_s = min(self._clock.monotonic(), sandbox.began_s)
+        begun_at = around.since(self._begun_s)
         self._output.write(self._reports.init_start(begun_at), begun_at)
         self._deadline.set(self._begun_s + around.settings.snapshot_limit_s(version))
         self._session = session = Session(sandbox.channel, self)

@@ -6,27 +6,12 @@ the user's to change (Lambda developer guide, "configuration-envvars").
 
 from __future__ import annotations
 
-from typing import Protocol
-
 from boda.runtime.credentials import PATH as CREDENTIALS_PATH
-from boda.runtime.credentials import ContainerCredentials
+from boda.runtime.credentials import ContainerCredentials, RoleCredential
 from boda.runtime.function import FunctionVersion, Initialization
 
 RUNTIME_API_PORT = 9001
 ENDPOINT_PORT = 4566
-
-
-class RoleCredential(Protocol):
-    """Short-lived keys of a function's role. expires_at: epoch seconds; None: never."""
-
-    @property
-    def access_key_id(self) -> str: ...
-    @property
-    def secret(self) -> str: ...
-    @property
-    def session_token(self) -> str: ...
-    @property
-    def expires_at(self) -> float | None: ...
 
 
 def variables(

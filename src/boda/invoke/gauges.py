@@ -12,8 +12,7 @@ from __future__ import annotations
 
 from boda.core.clock import Clock
 from boda.invoke.concurrency import Concurrency, Function, Place
-from boda.telemetry.contract import Telemetry
-from boda.telemetry.tally import NAMESPACE
+from boda.telemetry.contract import NAMESPACE, Telemetry
 
 EVERY_S = 1.0
 

@@ -23,8 +23,8 @@ LONG_S = 12 * 3600.0
 """What is said of keys that never lapse."""
 
 
-class Keys(Protocol):
-    """expires_at: epoch seconds; None: never."""
+class RoleCredential(Protocol):
+    """Short-lived keys of a function's role. expires_at: epoch seconds; None: never."""
 
     @property
     def access_key_id(self) -> str: ...
@@ -46,7 +46,7 @@ class ContainerCredentials:
     """
 
     token: str
-    current: Callable[[], Keys]
+    current: Callable[[], RoleCredential]
     now: Callable[[], float]
     longest_s: float = LONG_S
 

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
+HEADER = "x-amzn-trace-id"
 MAX_HOPS = 16
 """How many invocations one chain may hold; the next one is refused."""
 

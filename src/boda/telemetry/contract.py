@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
+NAMESPACE = "AWS/Lambda"
+"""Of the metrics about functions."""
+
 
 class StreamKey(NamedTuple):
     """A CloudWatch log stream."""

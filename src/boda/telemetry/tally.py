@@ -9,11 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-from boda.telemetry.contract import Answered, Function, Metered
+from boda.telemetry.contract import NAMESPACE, Answered, Function, Metered
 from boda.telemetry.metering import FREE_EPHEMERAL_MB, Key, Sums
 from boda.telemetry.metrics import Series, Statistics
-
-NAMESPACE = "AWS/Lambda"
 
 Dimensions = tuple[tuple[str, str], ...]
 

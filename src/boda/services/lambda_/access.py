@@ -5,7 +5,7 @@ Each returns what ``@operation(authorize=...)`` takes; the group it is bound to 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 from boda.core.arn import Arn
@@ -27,6 +27,23 @@ def need(core: Core, action: str, identifier: Identifier) -> Need:
         core.hot.policy(identifier.arn, identifier.qualifier or LATEST),
         account=identifier.account,
     )
+
+
+class StandingNeed:
+    """A need of one function that is asked for again and again: made anew only when the
+    function's policy has become another object."""
+
+    def __init__(self, core: Core, identifier: Identifier, make: Callable[[], Need]) -> None:
+        self._hot = core.hot
+        self._arn = identifier.arn
+        self._qualifier = identifier.qualifier or LATEST
+        self._make = make
+        self._made = make()
+
+    def current(self) -> Need:
+        if self._hot.policy(self._arn, self._qualifier) is not self._made.policy:
+            self._made = self._make()
+        return self._made
 
 
 def on_function(action: str) -> Authorize:

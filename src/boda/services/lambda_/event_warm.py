@@ -12,11 +12,12 @@ from typing import Protocol
 
 from boda.core.errors import AwsError
 from boda.gateway.service import Answer, Form, Need, Reply
+from boda.runtime import trace
 from boda.runtime.function import FunctionVersion
-from boda.services.lambda_.access import need
+from boda.services.lambda_.access import StandingNeed, need
 from boda.services.lambda_.core import Core
 from boda.services.lambda_.identifiers import LATEST, Identifier
-from boda.services.lambda_.warm import TRACE_HEADER, is_json
+from boda.services.lambda_.warm import is_json
 
 
 class Accepts(Protocol):
@@ -46,14 +47,12 @@ class WarmEvent:
         self._arn = identifier.arn
         self._named_arn = identifier.named_arn
         self._qualifier = identifier.qualifier or LATEST
-        self._identifier = identifier
-        self._need = self._needed()
+        invoking = partial(need, core, "lambda:InvokeFunction", identifier)
+        self._need = StandingNeed(core, identifier, invoking)
         self._form: Form | None = None
 
     def need(self) -> Need:
-        if self._core.hot.policy(self._arn, self._qualifier) is not self._need.policy:
-            self._need = self._needed()
-        return self._need
+        return self._need.current()
 
     def begin(self, request_id: str, headers: Mapping[str, str], body: bytes, reply: Reply) -> bool:
         quotas = self._core.quotas
@@ -71,11 +70,8 @@ class WarmEvent:
             request_id=request_id,
             qualifier=self._qualifier,
             invoked_arn=self._named_arn,
-            trace_id=headers.get(TRACE_HEADER, ""),
+            trace_id=headers.get(trace.HEADER, ""),
         )
-
-    def _needed(self) -> Need:
-        return need(self._core, "lambda:InvokeFunction", self._identifier)
 
     def _accepted(self, reply: Reply, error: AwsError | None) -> None:
         if error is not None:

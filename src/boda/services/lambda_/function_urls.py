@@ -209,7 +209,7 @@ class FunctionUrls:
             return internal()
         now = self._core.clock.now()
         run_under, hops = trace.next_hop(
-            request.headers.get("x-amzn-trace-id", ""), identifier.arn, now, self._core.ids.hex
+            request.headers.get(trace.HEADER, ""), identifier.arn, now, self._core.ids.hex
         )
         self._refuse_loop(version, hops)
         event = url_messages.event(

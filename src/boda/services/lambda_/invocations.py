@@ -37,7 +37,6 @@ from boda.services.lambda_.streaming import streamed_events
 from boda.services.lambda_.warm import WarmInvoke, answer_of
 
 _REMEMBERED = 4096
-_TRACE_HEADER = "x-amzn-trace-id"
 
 
 class Invokes(Protocol):
@@ -95,14 +94,12 @@ class InvocationOperations:
         tenant_id: str = "",
     ) -> Answer:
         identifier = self._identify(ctx, function_name, qualifier)
-        version = self._version(identifier)
-        if version.tenant_isolation != bool(tenant_id):
-            raise wrong_tenancy(version.tenant_isolation)
+        version = self._version(identifier, tenant_id)
         content = self._payload(payload, invocation_type)
-        context = self._client_context(client_context) if client_context else ""
+        context = self._client_context(client_context)
         if invocation_type == "DryRun":
             return Answer({}, 204)  # nothing is executed, so no executed version either
-        header = ctx.headers.get(_TRACE_HEADER, "")
+        header = ctx.headers.get(trace.HEADER, "")
         if not version.runtime or version.file_systems:
             raise cannot_run(version)
         if invocation_type == "Event":
@@ -160,16 +157,14 @@ class InvocationOperations:
     ) -> Answer:
         """As Invoke, answered while the function still makes its answer."""
         identifier = self._identify(ctx, function_name, qualifier)
-        version = self._version(identifier)
-        if version.tenant_isolation != bool(tenant_id):
-            raise wrong_tenancy(version.tenant_isolation)
+        version = self._version(identifier, tenant_id)
         content = self._payload(payload, invocation_type, "InvokeWithResponseStream")
-        context = self._client_context(client_context) if client_context else ""
+        context = self._client_context(client_context)
         if invocation_type == "DryRun":
             return Answer({}, 204)  # nothing is executed, so no executed version either
         if not version.runtime or version.file_systems:
             raise cannot_run(version)
-        run_under = self._runs_under(identifier, version, ctx.headers.get(_TRACE_HEADER, ""))
+        run_under = self._runs_under(identifier, version, ctx.headers.get(trace.HEADER, ""))
         tail = log_type == "Tail"
         answer = await open_stream(
             self._invoker,
@@ -209,12 +204,10 @@ class InvocationOperations:
     ) -> dict[str, Any]:
         """What Invoke does with the type ``Event``, as it was called before."""
         identifier = self._identify(ctx, function_name, None)
-        version = self._version(identifier)
-        if version.tenant_isolation:
-            raise wrong_tenancy(True)
+        version = self._version(identifier, "")
         limit = self.core.quotas.async_payload_bytes
         content = self._payload(await invoke_args.read(limit + 1), "Event")
-        header = ctx.headers.get(_TRACE_HEADER, "")
+        header = ctx.headers.get(trace.HEADER, "")
         await self._post(ctx, identifier, version, content, header, "")
         return {"Status": 202}
 
@@ -253,9 +246,12 @@ class InvocationOperations:
             self._names[key] = known
         return known
 
-    def _version(self, identifier: Identifier) -> FunctionVersion:
+    def _version(self, identifier: Identifier, tenant: str) -> FunctionVersion:
+        """What is named, ready to be called for that tenant. AwsError."""
         version = self.core.hot.resolve(identifier.arn, identifier.qualifier or LATEST)
         if version is not None:
+            if version.tenant_isolation != bool(tenant):
+                raise wrong_tenancy(version.tenant_isolation)
             return version
         there = self.core.version(identifier)
         if there.settings.snap_start != "None" and there.state.state == "Pending":
@@ -289,8 +285,10 @@ class InvocationOperations:
             ) from None
         return payload
 
-    def _client_context(self, encoded: str) -> str:
-        """The decoded JSON text. AwsError."""
+    def _client_context(self, encoded: str | None) -> str:
+        """The decoded JSON text; empty where none was sent. AwsError."""
+        if not encoded:
+            return ""
         words = "Client context must be a valid Base64-encoded JSON object."
         if len(encoded) > self.core.quotas.client_context_bytes:
             raise bad_content(

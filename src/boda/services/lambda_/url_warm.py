@@ -19,9 +19,10 @@ from boda.gateway.wire import WireResponse
 from boda.invoke.call import Call, Outcome
 from boda.runtime import trace
 from boda.services.lambda_ import url_messages
+from boda.services.lambda_.access import StandingNeed
 from boda.services.lambda_.core import Core
 from boda.services.lambda_.identifiers import LATEST, Identifier
-from boda.services.lambda_.warm import TRACE_HEADER, Begins
+from boda.services.lambda_.warm import Begins
 from boda.telemetry.contract import Answered
 
 REQUEST_ID = "x-amzn-RequestId"
@@ -56,7 +57,8 @@ class WarmUrl:
         self._config = config
         self._present = present
         self._form = form
-        self._need = url_need(core, identifier, config["AuthType"])
+        calling = partial(url_need, core, identifier, config["AuthType"])
+        self._need = StandingNeed(core, identifier, calling)
         self._forms: dict[tuple[Any, ...], Form] = {}
 
     def need(self) -> None:
@@ -64,14 +66,14 @@ class WarmUrl:
 
     def begin(self, request_id: str, headers: Mapping[str, str], body: bytes, reply: Reply) -> bool:
         core = self._core
-        if self._present() is not self._config or not self._permitted():
+        if self._present() is not self._config or not self._permit.holds(self._need.current()):
             return False
         version = core.hot.resolve(self._arn, self._qualifier)
         if version is None:
             return False
         now = core.clock.now()
         run_under, hops = trace.next_hop(
-            headers.get(TRACE_HEADER, ""), self._arn, now, core.ids.hex
+            headers.get(trace.HEADER, ""), self._arn, now, core.ids.hex
         )
         if hops >= trace.MAX_HOPS and version.recursive_loop == "Terminate":
             return False
@@ -84,11 +86,6 @@ class WarmUrl:
             partial(self._ended, reply, request_id, now),
         )
         return True
-
-    def _permitted(self) -> bool:
-        if self._core.hot.policy(self._arn, self._qualifier) is not self._need.policy:
-            self._need = url_need(self._core, self._identifier, self._config["AuthType"])
-        return self._permit.holds(self._need)
 
     def _ended(
         self,

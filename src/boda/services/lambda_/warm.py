@@ -19,11 +19,10 @@ from boda.invoke.call import Call, Outcome
 from boda.invoke.path import Done
 from boda.runtime import trace
 from boda.runtime.function import FunctionVersion
-from boda.services.lambda_.access import need
+from boda.services.lambda_.access import StandingNeed, need
 from boda.services.lambda_.core import Core
 from boda.services.lambda_.identifiers import LATEST, Identifier
 
-TRACE_HEADER = "x-amzn-trace-id"
 _MOST_FORMS = 32
 
 
@@ -49,15 +48,13 @@ class WarmInvoke:
         self._arn = identifier.arn
         self._named_arn = identifier.named_arn
         self._qualifier = identifier.qualifier or LATEST
-        self._identifier = identifier
-        self._need = self._needed()
+        invoking = partial(need, core, "lambda:InvokeFunction", identifier)
+        self._need = StandingNeed(core, identifier, invoking)
         self._seen: FunctionVersion | None = None
         self._forms: dict[tuple[str, str], Form] = {}
 
     def need(self) -> Need:
-        if self._core.hot.policy(self._arn, self._qualifier) is not self._need.policy:
-            self._need = self._needed()
-        return self._need
+        return self._need.current()
 
     def begin(self, request_id: str, headers: Mapping[str, str], body: bytes, reply: Reply) -> bool:
         core = self._core
@@ -73,7 +70,7 @@ class WarmInvoke:
         if not is_json(body):
             return False
         run_under, hops = trace.next_hop(
-            headers.get(TRACE_HEADER, ""), self._arn, core.clock.now(), core.ids.hex
+            headers.get(trace.HEADER, ""), self._arn, core.clock.now(), core.ids.hex
         )
         if hops >= trace.MAX_HOPS and version.recursive_loop == "Terminate":
             return False
@@ -82,9 +79,6 @@ class WarmInvoke:
             partial(self._ended, reply, run_under),
         )
         return True
-
-    def _needed(self) -> Need:
-        return need(self._core, "lambda:InvokeFunction", self._identifier)
 
     def _plain(self, version: FunctionVersion) -> bool:
         return (

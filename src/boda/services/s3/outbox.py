@@ -21,6 +21,7 @@ from boda.core.ids import Ids
 from boda.core.principal import service_principal
 from boda.delivery.contract import PostOffice, Source
 from boda.gateway.service import Context
+from boda.runtime import trace
 from boda.services.s3 import events, rows
 from boda.services.s3.buckets import Bucket
 from boda.services.s3.rows import Letter
@@ -77,7 +78,7 @@ class Outbox:
     ) -> list[Letter]:
         """On the writer thread, within the object's transaction: write down who is to know."""
         written = []
-        trace = ctx.headers.get("x-amzn-trace-id", "")
+        trace_id = ctx.headers.get(trace.HEADER, "")
         for target, event in events.letters(happening, bucket, ctx, self._ids):
             letter = Letter(
                 self._numbers.next(),
@@ -86,7 +87,7 @@ class Outbox:
                 bucket.name,
                 bucket.account,
                 bucket.region,
-                trace,
+                trace_id,
             )
             rows.insert_letter(connection, letter)
             written.append(letter)
