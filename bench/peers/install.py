@@ -25,13 +25,14 @@ class Missing(RuntimeError):
 
 
 class PythonHome:
-    """A virtual environment of its own."""
+    """A virtual environment of its own, of the very interpreter that boda runs on."""
 
     lock = ROOT / "requirements" / "bench.txt"
 
     def install(self) -> None:
         stamp = VENV / ".ready"
-        if stamp.exists() and stamp.read_text() == self.lock.read_text():
+        wanted = f"{sys.base_prefix} {sys.version}\n{self.lock.read_text()}"
+        if stamp.exists() and stamp.read_text() == wanted:
             return
         _run([sys.executable, "-m", "venv", "--clear", str(VENV)])
         _run(
@@ -40,7 +41,7 @@ class PythonHome:
                 *("--require-hashes", "-r", str(self.lock)),
             ]
         )
-        stamp.write_text(self.lock.read_text())
+        stamp.write_text(wanted)
 
     def prepare(self, folder: Path) -> Path:
         """The folder to run a server in: handlers beside each other, bytecode thrown away."""
