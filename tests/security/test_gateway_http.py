@@ -373,6 +373,39 @@ async def test_an_unread_answer_is_given_up(tight: Rig) -> None:
                 await asyncio.sleep(0.02)
 
 
+@pytest.mark.parametrize(
+    ("start", "filling"),
+    [
+        (b"GET / HTTP/1.1\r\nx: ", b"x" * 900_000),
+        (b"GET / HTTP/1.1\r\n", b"x: y\r\n" * 500 + b"z:" + b"z" * 900_000),
+    ],
+)
+async def test_heads_that_never_end_are_bounded_together(start: bytes, filling: bytes) -> None:
+    """However many clients send a part: those who began first are given up, others are served."""
+    limits = Limits(held_bytes=3_000_000)
+    async with rig(limits=limits) as up:
+        connections = up.server._state.connections
+        clients = []
+        for _ in range(8):
+            reader, writer = await asyncio.open_connection("127.0.0.1", up.server.port)
+            writer.write(start + filling)
+            clients.append((reader, writer))
+            await asyncio.sleep(0.02)
+        async with asyncio.timeout(10):
+            for reader, _ in clients[:5]:
+                with contextlib.suppress(ConnectionResetError):
+                    assert await reader.read(65_536) == b""
+            while sum(one.half_read()[1] for one in connections) > limits.held_bytes:
+                await asyncio.sleep(0.02)
+        assert connections
+        body = b"{}"
+        path = "/2015-03-31/functions/f/invocations"
+        request = head(up, "POST", path, body, service="lambda", Connection="close")
+        assert (await up.raw(request + body)).startswith(b"HTTP/1.1 200 ")
+        for _, writer in clients:
+            writer.close()
+
+
 async def test_answers_that_nobody_reads_are_bounded_together() -> None:
     """However many clients leave theirs: whoever has waited longest is given up first."""
     limits = Limits(unread_bytes=5_000_000)

@@ -35,11 +35,11 @@ async def running(folder: Path, **settings: Any) -> AsyncIterator[Office]:
         made.database.close()
 
 
-async def post(here: Office, name: str, number: int = 0, trace_id: str = "") -> None:
+async def post(here: Office, name: str, number: int = 0, **settings: str) -> None:
     found = here.functions.resolve(arn(name))
     assert found is not None
     await here.delivery.queue.enqueue(
-        found, b'{"n":%d}' % number, request_id=f"{name}-{number}", trace_id=trace_id
+        found, b'{"n":%d}' % number, request_id=f"{name}-{number}", **settings
     )
     await here.clock.settle()  # so that it begins now and not when the clock has moved on
 
@@ -453,6 +453,22 @@ async def test_a_loop_that_is_allowed_goes_on(tmp_path: Path) -> None:
         await post(here, "f", trace_id="Root=1-1-2;Lineage=900:12345678:0")
         await here.clock.advance(1)
         assert len(here.invoker.log) == 1
+
+
+@pytest.mark.parametrize(("isolated", "tenant"), [(True, ""), (False, "blue")])
+async def test_an_event_of_the_wrong_tenancy_is_given_up_at_once(
+    tmp_path: Path, isolated: bool, tenant: str
+) -> None:
+    async with running(tmp_path) as here:
+        here.function("f", tenant_isolation=isolated, dead_letter_arn=QUEUE_ARN)
+        here.allow("f")
+        await post(here, "f", tenant=tenant)
+        await here.clock.advance(1)
+        assert here.invoker.log == []
+        assert await here.waiting() == 0
+        ((_, line),) = here.telemetry.lines
+        assert "tenancy configuration" in json.loads(line)["message"]
+        assert here.dead.letters[0].event
 
 
 # Stopping

@@ -87,7 +87,7 @@ class Attempts:
         if self._reserved(version.account, version.region, version.name) == 0:
             return await self._give_up(event, payload, version, _SWITCHED_OFF, rules)
         run_under, hops = runs_under(event, now, self._ids)
-        refused = refusal(version, hops)
+        refused = refusal(version, event.tenant, hops)
         if refused is not None:
             return await self._give_up(event, payload, version, refused, rules)
         self._counts.age(event, now - event.accepted_at)

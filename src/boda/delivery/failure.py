@@ -29,6 +29,10 @@ _MESSAGE_BYTES = 1024
 _PAYLOAD_SHOWN = 1024
 
 
+NEVER_RUN = 400
+"""The code of events that are not run at all; the function's log tells of them."""
+
+
 @dataclass(frozen=True, slots=True)
 class Reason:
     """Why an event is given up. code: as in the dead-letter attribute ErrorCode."""
@@ -60,7 +64,7 @@ class Failures:
         if version is None:
             return
         kept = await self._to_dead_letter(event, payload, version, reason)
-        if reason.condition == "RecursiveInvocation" or (version.dead_letter_arn and not kept):
+        if reason.code == NEVER_RUN or (version.dead_letter_arn and not kept):
             self._say(event, payload, version, reason, kept)
 
     async def _to_dead_letter(

@@ -1,6 +1,8 @@
-"""The recursion guard: a chain of invocations that has become too long is stopped. Pure.
+"""Events that are not run, however often they were tried. Pure.
 
-Source: Lambda developer guide, "invocation-recursion".
+A chain of invocations that has become too long is stopped (Lambda developer guide,
+"invocation-recursion"), and a function with tenant isolation runs for no event without a tenant,
+as what S3 sends.
 """
 
 from __future__ import annotations
@@ -8,19 +10,23 @@ from __future__ import annotations
 import hashlib
 
 from boda.core.ids import Ids
-from boda.delivery.failure import Reason
+from boda.delivery.failure import NEVER_RUN, Reason
 from boda.delivery.rows import Event
+from boda.invoke.tenancy import wrong_tenancy
 from boda.runtime import trace
 from boda.runtime.function import FunctionVersion
 
 
-def refusal(version: FunctionVersion, hops: int) -> Reason | None:
-    """Why an event with so many invocations behind it is not run; None when it may be."""
+def refusal(version: FunctionVersion, tenant: str, hops: int) -> Reason | None:
+    """Why an event is not run; None when it may be. hops: how many invocations led to it."""
+    if version.tenant_isolation != bool(tenant):
+        error = wrong_tenancy(version.tenant_isolation)
+        return Reason("RetriesExhausted", NEVER_RUN, error.message)
     if hops < trace.MAX_HOPS or version.recursive_loop == "Allow":
         return None
     return Reason(
         "RecursiveInvocation",
-        400,
+        NEVER_RUN,
         f"Recursive loop detected: {version.arn} was invoked {hops} times in one chain of events "
         "that the function itself sets off, so this event was not run. Let the source ignore what "
         "the function writes (another bucket, or a prefix filter), or set RecursiveLoop to Allow "

@@ -376,6 +376,12 @@ class Connection(HttpToolsProtocol):
         elif self._phase == "drain" and waited > limits.drain_s:
             self.transport.close()
 
+    def half_read(self) -> tuple[float, int]:
+        """Since when the connection is in its phase, and how many bytes are held of requests that
+        nobody has taken up: heads that have not come whole, and what came behind a request."""
+        size = len(self._part) + len(self._held)
+        return self._since, size + (self._silent if self._in_head else 0)
+
     def unread(self) -> tuple[float, int]:
         """Since when its client leaves an answer unread, and how many bytes of it are held."""
         if self._stalled_since is None:
@@ -424,6 +430,7 @@ class Sweeper:
             limits.head_timeout_s, limits.keep_alive_s, limits.drain_s, limits.write_stall_s
         )
         self._period_s = min(1.0, max(0.01, shortest / 4))
+        self._held_bytes = limits.held_bytes
         self._unread_bytes = limits.unread_bytes
         self._task: asyncio.Task[None] | None = None
         self.date_header: list[tuple[bytes, bytes]] = []
@@ -445,22 +452,29 @@ class Sweeper:
     def _tick(self) -> None:
         self.date_header = [(b"date", formatdate(usegmt=True).encode())]
         now = asyncio.get_running_loop().time()
-        unread: list[tuple[float, int, Connection]] = []
+        half_read: list[_Hoard] = []
+        unread: list[_Hoard] = []
         for state in self._states():
             state.default_headers = self.date_header
             for connection in list(state.connections):
                 if isinstance(connection, Connection):
                     connection.sweep(now)
-                    since, size = connection.unread()
-                    if size:
-                        unread.append((since, size, connection))
-        self._relieve(unread)
+                    half_read.append((*connection.half_read(), connection))
+                    unread.append((*connection.unread(), connection))
+        _relieve(half_read, self._held_bytes)
+        _relieve(unread, self._unread_bytes)
 
-    def _relieve(self, unread: list[tuple[float, int, Connection]]) -> None:
-        """Give up the answers that wait longest while all together are too many bytes."""
-        excess = sum(size for _, size, _ in unread) - self._unread_bytes
-        for _, size, connection in sorted(unread, key=lambda one: one[0]):
-            if excess <= 0:
-                return
+
+_Hoard = tuple[float, int, Connection]
+"""Since when a connection holds how many bytes."""
+
+
+def _relieve(hoards: list[_Hoard], most: int) -> None:
+    """Give up the connections that hold for longest while all together hold too much."""
+    excess = sum([size for _, size, _ in hoards]) - most
+    if excess <= 0:
+        return
+    for _, size, connection in sorted(hoards, key=lambda one: one[0]):
+        if size and excess > 0:
             connection.abort()
             excess -= size

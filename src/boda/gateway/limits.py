@@ -22,8 +22,8 @@ class Limits:
     head_timeout_s: from a request's first byte (or the connection's start) to the end of its
         headers. body_idle_s: how long a body is waited for, in all; every
         ``body_bytes_s`` bytes that come give back a second of it, up to the whole.
-    held_bytes: of all bodies together that are held in memory and have not come whole; beyond
-        that those which began first are given up.
+    held_bytes: of all bodies together that are held in memory and have not come whole, and once
+        more of all heads and read-ahead; beyond that those which began first are given up.
     keep_alive_s: how long an idle connection is kept. drain_s, drain_bytes: how long, and for
         how much, a body that nobody wants any more is read so that the answer gets through.
     write_stall_s: how long a client may leave its answer unread. unread_bytes: of all answers
