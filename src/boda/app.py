@@ -26,6 +26,7 @@ from boda import __version__, delivery, telemetry
 from boda.core.arn import DEFAULT_ACCOUNT, Arn
 from boda.core.clock import SystemClock
 from boda.core.errors import AwsError, PlatformError
+from boda.core.heap import give_back_large
 from boda.core.ids import Ids
 from boda.core.principal import Principal
 from boda.delivery.contract import Source
@@ -105,6 +106,7 @@ class Settings:
 def run(settings: Settings) -> int:
     """Run until SIGINT or SIGTERM; returns the exit code. Raises PlatformError."""
     logging.basicConfig(format="boda: %(message)s", level=logging.WARNING, stream=sys.stderr)
+    give_back_large()
     return uvloop.run(_run(settings))
 
 
