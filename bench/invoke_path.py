@@ -58,7 +58,7 @@ async def measure(folder: Path, isolation: Any) -> dict[str, Any]:
     catalogue = Catalogue.discover()
     clock, ids = SystemClock(), Ids()
     database = Database(folder / "db", [telemetry.metadata], schema_version=1)
-    recorder = telemetry.build(database, clock, ids)
+    recorder = telemetry.build(database, clock)
     await recorder.start()
     sandboxes = LinuxSandboxes(
         folder / "state",

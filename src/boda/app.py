@@ -197,7 +197,7 @@ class Platform:
         ]
         database = Database(self._folder.database, tables, schema_version=SCHEMA_VERSION)
         self._later("database", lambda: asyncio.to_thread(database.close))
-        recorder = telemetry.build(database, clock, ids)
+        recorder = telemetry.build(database, clock)
         await recorder.start()
         self._later("telemetry", recorder.stop)
 

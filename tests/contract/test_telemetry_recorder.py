@@ -18,7 +18,6 @@ import sqlalchemy as sa
 from boda import telemetry
 from boda.core.clock import Clock, ManualClock, SystemClock
 from boda.core.errors import AwsError
-from boda.core.ids import Ids
 from boda.storage.database import Database
 from boda.telemetry import Recorder, log_reader
 from boda.telemetry.block import SPAN_MS
@@ -44,7 +43,7 @@ def clock() -> ManualClock:
 
 @pytest.fixture
 async def recorder(database: Database, clock: ManualClock) -> AsyncIterator[Recorder]:
-    recorder = telemetry.build(database, clock, Ids(1))
+    recorder = telemetry.build(database, clock)
     yield recorder
     await recorder.stop()
 
@@ -76,7 +75,7 @@ def _fields(search: Search) -> dict[str, Any]:
 
 
 async def test_a_burst_arrives_whole_in_order_and_in_bounded_memory(database: Database) -> None:
-    recorder = Recorder(database, SystemClock(), Ids(1), high_bytes=2_000_000, low_bytes=1_000_000)
+    recorder = Recorder(database, SystemClock(), high_bytes=2_000_000, low_bytes=1_000_000)
     await recorder.start()
     peak = 0
     for start in range(0, 100_000, 50):
@@ -92,7 +91,7 @@ async def test_a_burst_arrives_whole_in_order_and_in_bounded_memory(database: Da
 
 
 async def test_the_event_loop_is_not_held_up_by_writing(database: Database) -> None:
-    recorder = Recorder(database, SystemClock(), Ids(1))
+    recorder = Recorder(database, SystemClock())
     await recorder.start()
     batch = [(1_000_000, f"line {n} {'.' * 60}") for n in range(100)]
     spent = 0.0
@@ -130,10 +129,10 @@ async def test_logging_makes_group_and_stream(recorder: Recorder, clock: ManualC
 async def test_what_was_flushed_survives_and_goes_on(
     database: Database, clock: ManualClock
 ) -> None:
-    first = telemetry.build(database, clock, Ids(1))
+    first = telemetry.build(database, clock)
     first.log(KEY, [(1, "before")])
     await first.stop()
-    second = telemetry.build(database, clock, Ids(2))
+    second = telemetry.build(database, clock)
     second.log(KEY, [(1, "after")])
     events = await read_all(second, Search(await group_id(second)))
     assert [event.message for event in events] == ["before", "after"]
@@ -144,7 +143,7 @@ async def test_what_was_flushed_survives_and_goes_on(
 async def test_the_writer_gathers_for_a_moment_then_writes(
     database: Database, clock: ManualClock
 ) -> None:
-    recorder = telemetry.build(database, clock, Ids(1))
+    recorder = telemetry.build(database, clock)
     await recorder.start()
     recorder.log(KEY, [(1, "a")])
     await clock.settle()
@@ -288,7 +287,7 @@ async def test_retention_hides_at_once_and_deletes_whole_blocks(
 
 
 async def test_the_sweeper_runs_by_itself(database: Database, clock: ManualClock) -> None:
-    recorder = telemetry.build(database, clock, Ids(1))
+    recorder = telemetry.build(database, clock)
     recorder.log(KEY, [(int(clock.now() * 1000), "x")])
     await recorder.flush()
     await recorder.logs.set_retention("0", "us-east-1", KEY.group, 1)
@@ -396,7 +395,7 @@ async def test_a_flush_that_nobody_waits_for_any_more_fails_in_silence(
     complaints: list[Any] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, what: complaints.append(what))
     failing = Failing(database)
-    recorder = Recorder(failing, clock, Ids(1))  # type: ignore[arg-type]
+    recorder = Recorder(failing, clock)  # type: ignore[arg-type]
     recorder.log(KEY, [(1, "one")])
     failing.failures = 1
     waiting = asyncio.ensure_future(recorder.flush())
@@ -412,7 +411,7 @@ async def test_what_a_full_disk_refused_is_written_later_once(
     database: Database, clock: ManualClock
 ) -> None:
     failing = Failing(database)
-    recorder = Recorder(failing, clock, Ids(1), high_bytes=10)  # type: ignore[arg-type]
+    recorder = Recorder(failing, clock, high_bytes=10)  # type: ignore[arg-type]
     recorder.log(KEY, [(1, "one")])
     recorder.meter(metered(clock, 1))
     recorder.metric("0", "us-east-1", "AWS/Lambda", "Throttles", 1)
@@ -448,7 +447,7 @@ async def test_what_a_full_disk_refused_is_written_later_once(
 
 
 async def test_back_pressure_ends_when_the_writer_has_caught_up(database: Database) -> None:
-    recorder = Recorder(database, SystemClock(), Ids(1), high_bytes=1000, low_bytes=500)
+    recorder = Recorder(database, SystemClock(), high_bytes=1000, low_bytes=500)
     await recorder.start()
     recorder.log(KEY, [(1, "x" * 2000)])
     await asyncio.wait_for(recorder.log_room(), 10)

@@ -80,7 +80,7 @@ class LogsPlatform:
 async def logs_platform(folder: Path) -> AsyncIterator[LogsPlatform]:
     clock, ids = ManualClock(), Ids(1)
     database = Database(folder / "rows.sqlite", [iam.metadata, telemetry.metadata])
-    recorder = telemetry.build(database, clock, ids)
+    recorder = telemetry.build(database, clock)
     identities, identity = iam.build(database, clock, ids, ACCOUNT)
     await identity.load()
     root = await identity.ensure_root()

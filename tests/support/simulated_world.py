@@ -309,8 +309,7 @@ class Life:
         self.platform, self.database = self._build()
         self._tell_functions()
         if world.recorded:
-            ids = Ids(world.chance.randrange(1 << 30))
-            self.recorder = telemetry.build(self.database, self.platform.clock, ids)
+            self.recorder = telemetry.build(self.database, self.platform.clock)
             await self.recorder.start()
             self.witness.beside = self.recorder
         self._watch_starts()

@@ -82,7 +82,7 @@ def test_an_event_that_left_while_a_page_was_read_is_not_taken_from_it() -> None
     one.due_on_disk(NOW)
     one.begin_load()
     one.end(first)
-    one.leave([first])
+    one.leave(first)
     assert one.end_load([event(1), event(2)], None)[0].id == 2
 
 
@@ -127,7 +127,7 @@ def test_every_event_runs_once_however_pages_and_arrivals_interleave(seed: int) 
             else:
                 ran.append(each.id)
                 del disk[each.id]
-            one.leave([each])
+            one.leave(each)
     for _ in range(1000):
         if page is not None:
             one.end_load(page, rest)
@@ -136,7 +136,7 @@ def test_every_event_runs_once_however_pages_and_arrivals_interleave(seed: int) 
             ran.append(each.id)
             del disk[each.id]
             one.end(each)
-            one.leave([each])
+            one.leave(each)
         if one.wants_load(now, 8):
             after = one.begin_load()
             there = sorted((due, number) for number, due in disk.items())

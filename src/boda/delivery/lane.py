@@ -10,7 +10,6 @@ with and about to leave the disk; so a page is read from there on, and nothing i
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable
 
 from boda.core.arn import Arn
 from boda.delivery.pace import Pace
@@ -133,16 +132,15 @@ class Lane:
     def put_back(self, event: Event, again_at: float) -> None:
         """An attempt came to nothing that is known: the event is read from disk again, later."""
         self.end(event)
-        self.leave((event,))
+        self.leave(event)
         self.cursor = min(self.cursor, (event.due_at, event.id - 1))
         self.due_on_disk(again_at)
 
-    def leave(self, some: Iterable[Event]) -> None:
-        """These are gone from disk, or wait there and nowhere else."""
-        for event in some:
-            self._known.discard(event.id)
-            if self.loading:
-                self._left_meanwhile.add(event.id)
+    def leave(self, event: Event) -> None:
+        """It is gone from disk, or waits there and nowhere else."""
+        self._known.discard(event.id)
+        if self.loading:
+            self._left_meanwhile.add(event.id)
 
     # How many at once
 
@@ -179,10 +177,6 @@ class Lane:
     @property
     def idle(self) -> bool:
         return not (self._known or self.loading or self.runners or self.next_due is not None)
-
-    @property
-    def in_memory(self) -> int:
-        return len(self._known)
 
     def _push(self, event: Event) -> None:
         self._known.add(event.id)

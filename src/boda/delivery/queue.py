@@ -391,7 +391,7 @@ class Queue:
             payload = await self._payload(event)
             if payload is None:  # it is gone
                 lane.end(event)
-                lane.leave((event,))
+                lane.leave(event)
                 return
             verdict = await self._attempts.run(event, payload)
             if verdict.ran_s is not None:
@@ -406,7 +406,7 @@ class Queue:
             await self._journal.defer(event)
             lane.end(event)
             lane.on_disk(event)
-            lane.leave((event,))
+            lane.leave(event)
         except Exception:
             # Not an attempt's failure but ours. The event is on disk; it must not be forgotten.
             _log.exception("an event for %s could not be handled", event.arn)
@@ -417,7 +417,7 @@ class Queue:
         for event in some:
             lane = self._lanes.get(event.lane)
             if lane is not None:
-                lane.leave((event,))
+                lane.leave(event)
                 if lane.idle:
                     self._turn(lane)
 

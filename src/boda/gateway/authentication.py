@@ -40,6 +40,10 @@ _NO_MATCH = (
     "The request signature we calculated does not match the signature you provided. Check your "
     "AWS Secret Access Key and signing method. Consult the service documentation for details."
 )
+_INCOMPLETE_QUERY = (
+    "Query-string authentication version 4 requires the X-Amz-Algorithm, X-Amz-Credential, "
+    "X-Amz-Signature, X-Amz-Date, X-Amz-SignedHeaders, and X-Amz-Expires parameters."
+)
 _INVALID_TOKEN = "The security token included in the request is invalid."  # noqa: S105
 _EXPIRED_TOKEN = "The security token included in the request is expired"  # noqa: S105
 
@@ -293,14 +297,14 @@ def _read_header(authorization: str, headers: Mapping[str, str]) -> Claim:
     if algorithm != sigv4.ALGORITHM:
         if algorithm == sigv4.ALGORITHM_V4A:
             raise Malformed("sigv4a")
-        raise Malformed("mechanism", _printable(algorithm))
+        raise Malformed("mechanism", printable(algorithm))
     parts: dict[str, str] = {}
     for part in rest.split(","):
         name, equals, value = part.strip().partition("=")
         if not equals or name in parts:
             raise Malformed(
                 "incomplete",
-                f"'{_printable(name)}' is not a valid key=value pair (missing equal-sign) in "
+                f"'{printable(name)}' is not a valid key=value pair (missing equal-sign) in "
                 "Authorization header.",
             )
         parts[name] = value
@@ -316,7 +320,7 @@ def _read_header(authorization: str, headers: Mapping[str, str]) -> Claim:
             raise Malformed(
                 "date",
                 "Date must be in ISO-8601 'basic format'. Got "
-                f"'{_printable(timestamp or headers['date'])}'.",
+                f"'{printable(timestamp or headers['date'])}'.",
             ) from None
         raise Malformed(
             "date",
@@ -354,23 +358,18 @@ def _claim_of_query(query: str) -> Claim | None:
     for name, value in parse_qsl(query, keep_blank_values=True):
         if name.startswith("X-Amz-"):
             if name in found:
-                raise Malformed("incomplete-query", f"Duplicate {_printable(name)} parameter.")
+                raise Malformed("incomplete-query", f"Duplicate {printable(name)} parameter.")
             found[name] = value
         elif name in _OLD_NAMES:
             if name in old:
-                raise Malformed("incomplete-query", f"Duplicate {_printable(name)} parameter.")
+                raise Malformed("incomplete-query", f"Duplicate {printable(name)} parameter.")
             old[name] = value
     if "AWSAccessKeyId" in old:
         return _old_claim(old, found)
     if not any(name in found for name in _QUERY_NAMES):
         return None
     if not all(found.get(name) for name in _QUERY_NAMES):
-        raise Malformed(
-            "incomplete-query",
-            "Query-string authentication version 4 requires the X-Amz-Algorithm, "
-            "X-Amz-Credential, X-Amz-Signature, X-Amz-Date, X-Amz-SignedHeaders, and "
-            "X-Amz-Expires parameters.",
-        )
+        raise Malformed("incomplete-query", _INCOMPLETE_QUERY)
     if found["X-Amz-Algorithm"] != sigv4.ALGORITHM:
         if found["X-Amz-Algorithm"] == sigv4.ALGORITHM_V4A:
             raise Malformed("sigv4a")
@@ -403,12 +402,12 @@ def _old_claim(old: Mapping[str, str], new: Mapping[str, str]) -> Claim:
     if new:
         raise Malformed("two")
     if "SignatureVersion" in old:
-        raise Malformed("mechanism", _printable(old.get("SignatureMethod", "HmacSHA1")))
+        raise Malformed("mechanism", printable(old.get("SignatureMethod", "HmacSHA1")))
     if not all(old.get(name) for name in ("AWSAccessKeyId", "Signature", "Expires")):
         raise Malformed("old-incomplete")
     until = old["Expires"]
     if not (until.isascii() and until.isdecimal()) or len(until) > 12:
-        raise Malformed("old-expires", _printable(until))
+        raise Malformed("old-expires", printable(until))
     return Claim(
         old["AWSAccessKeyId"],
         "",
@@ -468,13 +467,13 @@ def _claim(
         raise Malformed(
             "scope",
             "Credential should be scoped with a valid terminator: 'aws4_request', not "
-            f"'{_printable(terminator)}'.",
+            f"'{printable(terminator)}'.",
         )
     if date != timestamp[:8]:
         raise Malformed(
             "scope",
             "Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from "
-            f"HTTP: '{_printable(date)}' != '{timestamp[:8]}', from '{timestamp}'.",
+            f"HTTP: '{printable(date)}' != '{timestamp[:8]}', from '{timestamp}'.",
         )
     names = signed.split(";", _MAX_SIGNED_HEADERS)
     if len(names) > _MAX_SIGNED_HEADERS:
@@ -606,7 +605,7 @@ class Authenticator:
         surplus = sigv2.unsigned_parameter(request.query)
         if surplus:
             raise refusal(
-                "incomplete-query", "s3", f"The signature does not cover {_printable(surplus)}."
+                "incomplete-query", "s3", f"The signature does not cover {printable(surplus)}."
             )
         to_sign = sigv2.string_to_sign(
             request.method, resource, request.query, request.headers, claim.until
@@ -642,13 +641,7 @@ class Authenticator:
             expires_s = claim.expires_s
             if expires_s is None:
                 if style == "s3":
-                    raise refusal(
-                        "incomplete-query",
-                        style,
-                        "Query-string authentication version 4 requires the X-Amz-Algorithm, "
-                        "X-Amz-Credential, X-Amz-Signature, X-Amz-Date, X-Amz-SignedHeaders, and "
-                        "X-Amz-Expires parameters.",
-                    )
+                    raise refusal("incomplete-query", style, _INCOMPLETE_QUERY)
                 expires_s = _UNSIGNED_PRESIGNED_EXPIRES_S
             if now > signed_at + expires_s:
                 raise refusal(
@@ -774,6 +767,6 @@ def _extended(moment: float) -> str:
     return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """Something of the caller's, short and harmless enough to be shown in a message."""
     return "".join(letter for letter in text[:128] if letter.isprintable())

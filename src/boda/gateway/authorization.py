@@ -80,7 +80,7 @@ class Authorizer:
         decision = self._kept.get(key) if key is not None else None
         if decision is None:
             decision = self.decide(principal, need, keys)
-            if key is not None and _depends_on(decision, need):
+            if key is not None and _rests_on_its_key(decision, need):
                 if len(self._kept) >= _KEPT:
                     self._kept.clear()
                 self._kept[key] = decision
@@ -182,7 +182,7 @@ def _key(principal: Principal, need: Need) -> _Key | None:
     return (principal, need.action, need.resource, need.account, need.policy, context)
 
 
-def _depends_on(decision: Decision, need: Need) -> bool:
+def _rests_on_its_key(decision: Decision, need: Need) -> bool:
     """Whether the decision looked at nothing beyond its key."""
     given = {name.lower() for name in need.context}
     return all(read in given or read.startswith(PRINCIPAL_KEY_PREFIXES) for read in decision.reads)

@@ -38,9 +38,9 @@ log = logging.getLogger("boda.gateway")
 
 _ASGI = {"version": "3.0", "spec_version": "2.3"}
 _PARSED_URL = 65_535
+"""Bytes of a target that httptools takes apart; a head may be larger than that."""
 _REST_S = 0.005
 """How long the rest of a body is waited for before its request goes the general way."""
-"""Bytes of a target that httptools takes apart; a head may be larger than that."""
 _PHRASES = {
     400: b"Bad Request",
     408: b"Request Timeout",

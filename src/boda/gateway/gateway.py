@@ -30,6 +30,7 @@ from boda.gateway.authentication import (
     Malformed,
     Style,
     hinted_scope,
+    printable,
     read_claim,
     refusal,
 )
@@ -275,7 +276,7 @@ class Gateway:
             request = x.request
             operation = route.operation or await self._named_elsewhere(x, route.absent)
             name = _SERVICE_NAMES.get(route.absent, route.absent)
-            raise not_implemented(name, _printable(operation or f"{request.method} {request.path}"))
+            raise not_implemented(name, printable(operation or f"{request.method} {request.path}"))
         if route.service and not route.operation and route.service != "s3":
             # Several models share a signing name (Lambda's, for one): another may know it.
             operation = await self._named_elsewhere(x, route.service)
@@ -472,7 +473,3 @@ def _with_streams(offered: Offered, params: Mapping[str, Any]) -> dict[str, Any]
     if isinstance(value, bytes | bytearray):
         return {**params, name: BytesBody(bytes(value))}
     return dict(params)
-
-
-def _printable(text: str) -> str:
-    return "".join(letter for letter in text[:128] if letter.isprintable())

@@ -103,13 +103,6 @@ class PathTable:
             return found
         return None
 
-    def methods(self, path: str) -> bool:
-        """Whether the path is one of this service's under any method."""
-        segments = path.split("/")[1:]
-        while segments and not segments[-1]:
-            segments.pop()
-        return next(_walk(self._root, segments, 0, [], ""), None) is not None
-
     def _add(self, operation: OperationModel, offered: bool) -> None:
         uri: str = operation.http.get("requestUri", "/")
         method: str = operation.http.get("method", "POST")
@@ -175,8 +168,8 @@ def _walk(
 ) -> Iterator[tuple[list[Candidate], list[str]]]:
     """Every place in the tree that the path reaches, the most literal first."""
     if at == len(segments):
-        if method in node.here or (not method and node.here):
-            yield node.here.get(method, []), values
+        if method in node.here:
+            yield node.here[method], values
         return
     segment = segments[at]
     literal = node.literals.get(segment)
@@ -186,10 +179,10 @@ def _walk(
         yield from _walk(literal, segments, at + 1, values, method)
     if node.label is not None and segment:
         yield from _walk(node.label, segments, at + 1, [*values, segment], method)
-    if method in node.rest or (not method and node.rest):
+    if method in node.rest:
         remaining = "/".join(segments[at:])
         if remaining:
-            yield node.rest.get(method, []), [*values, remaining]
+            yield node.rest[method], [*values, remaining]
 
 
 def _best(

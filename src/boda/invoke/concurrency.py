@@ -23,8 +23,6 @@ from boda.fleet.throttles import too_many
 from boda.runtime.function import FunctionVersion
 
 ACCOUNT_LIMIT = 1000
-MINIMUM_UNRESERVED = 100
-"""What reservations must leave unreserved."""
 REQUESTS_PER_UNIT = 10
 """Synchronous requests a second for each unit of concurrency."""
 

@@ -270,7 +270,7 @@ class _Connection(asyncio.Protocol):
             self._fit()
             self.session.http_init_error(self._error_type(), bytes(self._body))
             self._accepted()
-        elif path.startswith(("/2018-06-01/runtime/restore/",)):
+        elif path.startswith("/2018-06-01/runtime/restore/"):
             raise NotNow(501, "NotImplemented", "SnapStart is for Python runtimes, over frames")
         elif path == credentials.PATH and self._keys is not None:
             self._only("GET", method)

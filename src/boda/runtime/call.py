@@ -16,9 +16,9 @@ class Call:
     invoked_arn: as the caller named it, with qualifier if there was one.
     client_context: JSON text, decoded. trace_id: what the invocation runs under, as
     ``runtime.trace.next_hop`` makes it from the ``X-Amzn-Trace-Id`` header that came.
-    tenant: of ``X-Amz-Tenant-Id`` or "". deadline is counted by the environment from the start
-    of the invoke phase. stream: where a streamed answer goes; without one it is joined.
-    synchronous: somebody waits for the outcome; limits of requests per second count it.
+    tenant: of ``X-Amz-Tenant-Id`` or "". tail: the end of its log is asked for. stream: where a
+    streamed answer goes; without one it is joined. synchronous: somebody waits for the outcome;
+    limits of requests per second count it.
     """
 
     version: FunctionVersion

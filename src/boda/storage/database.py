@@ -136,7 +136,7 @@ class Database:
         return result
 
     def write_now(self, work: Callable[[Connection], T]) -> T:
-        """The same, blocking the calling thread; for start-up and worker threads."""
+        """The same, blocking the calling thread."""
         done: futures.Future[T] = futures.Future()
         self._queue.put(_Write(work, None, done))
         return done.result()

@@ -1,13 +1,12 @@
 """Logs, metrics and metering. Appending never waits; writing happens in batches elsewhere.
 
-build(database, clock, ids) -> Recorder: the room, ready for ``await recorder.start()``.
+build(database, clock) -> Recorder: the room, ready for ``await recorder.start()``.
 metadata: the tables of this room, for the database that is opened before.
 """
 
 from __future__ import annotations
 
 from boda.core.clock import Clock
-from boda.core.ids import Ids
 from boda.storage.database import Database
 from boda.telemetry.recorder import Recorder
 from boda.telemetry.tables import metadata
@@ -15,5 +14,5 @@ from boda.telemetry.tables import metadata
 __all__ = ["Recorder", "build", "metadata"]
 
 
-def build(database: Database, clock: Clock, ids: Ids) -> Recorder:
-    return Recorder(database, clock, ids)
+def build(database: Database, clock: Clock) -> Recorder:
+    return Recorder(database, clock)

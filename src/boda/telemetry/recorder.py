@@ -28,7 +28,6 @@ from sqlalchemy.exc import OperationalError
 
 from boda.core.clock import Clock
 from boda.core.errors import BodaError
-from boda.core.ids import Ids
 from boda.storage.database import Database
 from boda.telemetry import cost
 from boda.telemetry.block import Block, pack
@@ -73,7 +72,6 @@ class Recorder(Telemetry):
         self,
         database: Database,
         clock: Clock,
-        ids: Ids,
         *,
         high_bytes: int = HIGH_BYTES,
         low_bytes: int = LOW_BYTES,
@@ -81,7 +79,6 @@ class Recorder(Telemetry):
     ) -> None:
         self._database = database
         self._clock = clock
-        self._ids = ids
         self._high = high_bytes
         self._low = low_bytes
         self._buffer = LogBuffer(hard_bytes)
@@ -90,7 +87,6 @@ class Recorder(Telemetry):
         self._meters = MeterBuffer()
         self._metrics = MetricBuffer()
         self._unwritten: Packed = []  # packed, but the write failed
-        self._unwritten_bytes = 0
         self._failing = False
         self._subscriptions: list[Subscription] = []
         self._sweeper = Sweeper(database, clock)

@@ -23,7 +23,6 @@ from boda.gateway.wire import WireRequest, WireResponse
 _BODILESS = (204, 304)
 _LABEL = re.compile(r"\{(\w+)(\+?)\}")
 
-ReadQuery = Callable[[list[tuple[str, str]]], Any]
 WriteText = Callable[[Any], str]
 
 

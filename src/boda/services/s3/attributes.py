@@ -24,13 +24,6 @@ ARCHIVED = ("GLACIER", "DEEP_ARCHIVE")
 DEFAULT_TYPE = "binary/octet-stream"
 
 _METADATA_LIMIT = 2048
-_HEADERS = (
-    "CacheControl",
-    "ContentDisposition",
-    "ContentEncoding",
-    "ContentLanguage",
-    "ContentType",
-)
 
 
 def details(
