@@ -87,6 +87,39 @@ async def test_a_deleted_version_keeps_none(platform):
     assert platform.states() == []
 
 
+async def test_the_init_of_what_is_asked_for_no_longer_is_called_off(platform):
+    version = function(version="1")
+    platform.sandboxes.init = lambda guest: None
+    platform.fleet.provision(version, 3)
+    await platform.clock.settle()
+    waiting = platform.begin(version)
+    await platform.clock.settle()
+    platform.fleet.provision(version, 0)
+    await platform.clock.settle()
+    assert platform.states() == ["init"]  # the one that a call waits for
+    platform.sandboxes.alive[0].guest.ready()
+    await platform.clock.settle()
+    assert (await waiting).function_error == ""
+
+
+@pytest.mark.parametrize("calls", [0, 1])
+async def test_the_init_of_a_deleted_version_is_called_off(platform, calls):
+    version = function(version="1")
+    platform.sandboxes.init = lambda guest: None
+    platform.fleet.provision(version, 2)
+    await platform.clock.settle()
+    waiting = [platform.begin(version) for _ in range(calls)]
+    await platform.clock.settle()
+    platform.fleet.retire(version)
+    await platform.clock.settle()
+    assert platform.states() == ["init"] * calls
+    for sandbox in platform.sandboxes.alive:
+        sandbox.guest.ready()
+    await asyncio.gather(*waiting)
+    await platform.clock.settle()
+    assert platform.states() == []
+
+
 async def test_what_cannot_start_says_so_and_is_tried_again_later(platform):
     version = function(version="1")
     platform.sandboxes.fail_starts = 1

@@ -307,6 +307,8 @@ async def test_provisioned_concurrency_is_what_the_fleet_has(tmp_path: Path) -> 
             "AvailableProvisionedConcurrentExecutions": 4,
             "Status": "READY",
         }
+        again = await here.call("PutProvisionedConcurrencyConfig", **wanted)
+        assert {**again, "LastModified": ""} == {**found, "LastModified": ""}
         fleet.ready = Provisioned(0, 0, "FUNCTION_ERROR_INIT_FAILURE")
         found = await here.call("GetProvisionedConcurrencyConfig", **get)
         assert (found["Status"], found["StatusReason"]) == (
@@ -345,7 +347,7 @@ async def test_an_alias_takes_its_provisioned_concurrency_along(tmp_path: Path) 
         await here.call("UpdateAlias", **live, FunctionVersion="2", RoutingConfig=weights)
         assert fleet.asked == {"1": 0, "2": 2}
         error = await here.error("PutProvisionedConcurrencyConfig", **put)
-        assert error.message == "Invalid alias configuration for Provisioned Concurrency"
+        assert error.message == "Alias with weights can not be used with Provisioned Concurrency"
         await here.call("UpdateAlias", **live, RoutingConfig={})
         await here.call(
             "PutProvisionedConcurrencyConfig", **{**put, "ProvisionedConcurrentExecutions": 3}

@@ -168,6 +168,8 @@ class Fleet:
             pool.release(environment)
             if environment in pool.idle:
                 self._idle[environment] = None
+            elif environment in pool.fresh and pool.unneeded:
+                environment.destroy()
         self._want(pool)
         self._tidy(pool)
 
@@ -268,6 +270,9 @@ class Fleet:
                 environment.retiring = True
             for environment in (*pool.idle, *pool.ready):
                 environment.destroy()
+            for environment in list(pool.fresh):
+                if pool.unneeded:
+                    environment.destroy()
             self._tidy(pool)
 
     def named(self, version: FunctionVersion) -> None:

@@ -81,6 +81,11 @@ class Pool:
         return len(self.waiters) - len(self.fresh) - len(self.stopping)
 
     @property
+    def unneeded(self) -> bool:
+        """Whether more environments are on their way than calls wait for."""
+        return len(self.waiters) < len(self.fresh) + len(self.stopping)
+
+    @property
     def lacking(self) -> int:
         """How many more are to be started for ``provisioned``; none while that fails."""
         if not self.provisioned or self.failing == COULD_NOT_START:

@@ -30,7 +30,8 @@ _TAKEN = (
     "Alias can't be used for Provisioned Concurrency configuration on an already Provisioned"
     " version"
 )
-_ALIAS_IN_TWO = "Invalid alias configuration for Provisioned Concurrency"
+_UNFIT_ALIAS = "Invalid alias configuration for Provisioned Concurrency"
+_WEIGHTED = "Alias with weights can not be used with Provisioned Concurrency"
 _PUBLISHED_ONLY = "The function resource provided must be an alias or a published version."
 
 
@@ -125,7 +126,7 @@ class ProvisionedOperations:
             config = {"Requested": wanted, "LastModified": core.clock.now()}
             await core.attach(function, KIND, named, config)
             self._provisioning.follow(function)
-            return _answer(config, Provisioned(0, 0))
+            return _answer(config, self._provisioning.standing(function, named))
 
     @operation(
         "GetProvisionedConcurrencyConfig",
@@ -248,7 +249,7 @@ def _refuse_unfit(function: Function, named: str, settings: Settings) -> None:
     if alias is not None and alias.version == LATEST:
         raise invalid(_UNPUBLISHED)
     if alias is not None and alias.weights:
-        raise invalid(_ALIAS_IN_TWO)
+        raise invalid(_WEIGHTED)
     if settings.tenancy:
         raise invalid("ProvisionedConcurrency is not supported for functions with TenancyConfig.")
 
@@ -260,7 +261,7 @@ def refuse_alias(function: Function, alias: Alias) -> None:
         return
     refuse_snapshotted(function, alias.version, *alias.weights)
     if alias.version == LATEST:
-        raise invalid(_ALIAS_IN_TWO)
+        raise invalid(_UNFIT_ALIAS)
     if any(version_of(function, other) == alias.version for other in configs.keys() - {alias.name}):
         raise conflict(_TAKEN)
 
