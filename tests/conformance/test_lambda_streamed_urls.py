@@ -52,13 +52,13 @@ class Streaming:
 class Here:
     def __init__(self, made: World, endpoint: str, function: Streaming, host: str) -> None:
         self.world, self.function, self.host = made, function, host
-        self._port = int(endpoint.rpartition(":")[2])
+        self.port = int(endpoint.rpartition(":")[2])
 
     async def get(self, method: str = "GET", **headers: str) -> Any:
         """Status, headers as pairs, and the body or the exception instead of it."""
 
         def ask() -> Any:
-            connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=20)
+            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
             connection.request(method, "/", headers={"Host": self.host, **headers})
             answer = connection.getresponse()
             try:
@@ -124,7 +124,7 @@ async def test_the_body_comes_while_the_function_still_runs(here: Here) -> None:
     function = here.function
     function.parts = [prelude() + b"first", b"second"]
     function.go_on.clear()
-    reader, writer = await asyncio.open_connection("127.0.0.1", here._port)
+    reader, writer = await asyncio.open_connection("127.0.0.1", here.port)
     writer.write(f"GET / HTTP/1.1\r\nHost: {here.host}\r\n\r\n".encode())
     async with asyncio.timeout(10):
         assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
@@ -189,6 +189,32 @@ async def test_a_failure_half_way_breaks_the_connection_off(
     status, _, body = await here.get()
     assert status == 200 and isinstance(body, http.client.IncompleteRead)
     assert not caplog.records, "it is the function's trouble, not the operator's"
+
+
+async def ask_as_of_old(here: Here) -> bytes:
+    """All that a client of HTTP/1.0 gets. OSError where it does not come to its end."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", here.port)
+    try:
+        writer.write(f"GET / HTTP/1.0\r\nHost: {here.host}\r\n\r\n".encode())
+        async with asyncio.timeout(20):
+            return await reader.read()
+    finally:
+        writer.close()
+
+
+async def test_a_client_of_old_gets_no_chunks(here: Here) -> None:
+    """The connection's end is the body's."""
+    here.function.parts = [prelude(headers={"Content-Type": "text/plain"}) + b"one, ", b"two"]
+    head, _, body = (await ask_as_of_old(here)).partition(b"\r\n\r\n")
+    assert body == b"one, two"
+    assert b"transfer-encoding" not in head and b"\r\nconnection: close" in head
+
+
+async def test_a_client_of_old_hears_of_a_failure_half_way(here: Here) -> None:
+    here.function.parts = [prelude() + b"some"]
+    here.function.outcome = Outcome(b"{}", "$LATEST", "Unhandled", "E")
+    with pytest.raises(ConnectionResetError):
+        await ask_as_of_old(here)
 
 
 def whole(outcome: Outcome) -> Callable[[Call], Any]:

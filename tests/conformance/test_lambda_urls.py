@@ -34,6 +34,7 @@ class Browser:
     def __init__(self, here: World, endpoint: str) -> None:
         self.here = here
         self.endpoint = endpoint
+        self.port = int(endpoint.rpartition(":")[2])
         self.host = ""
 
     async def make(self, auth: str = "NONE", *, allow: bool = True, **config: Any) -> None:
@@ -140,6 +141,17 @@ async def test_the_function_says_status_headers_and_cookies(browser: Browser) ->
     assert got.headers["x-number"] == "3"
 
 
+async def test_values_of_headers_are_written_as_in_json(browser: Browser) -> None:
+    await browser.make()
+    given = {"N": 1.5, "Is": True, "Not": None, "Name": "a\u00a0b", "Tab": "a\tb"}
+    browser.answers({"statusCode": 200, "headers": given, "cookies": ["a=b", None], "body": "x"})
+    got = await browser.get()
+    assert (got.status, got.headers["set-cookie"]) == (200, "a=b")
+    found = {name: got.headers.get(name.lower()) for name in given}
+    name = "a\u00a0b".encode().decode("latin-1")
+    assert found == {"N": "1.5", "Is": "true", "Not": None, "Name": name, "Tab": "a b"}
+
+
 @pytest.mark.parametrize(
     "answer",
     [
@@ -150,6 +162,10 @@ async def test_the_function_says_status_headers_and_cookies(browser: Browser) ->
         {"statusCode": 200, "cookies": ["a\nb"]},
         {"statusCode": 200, "body": "!", "isBase64Encoded": True},
         {"statusCode": 99},
+        {"statusCode": 200, "headers": {"a": ["b", "c"]}},
+        {"statusCode": 200, "headers": {"a": {"b": "c"}}},
+        {"statusCode": 200, "headers": {"a": "\x7f"}},
+        {"statusCode": 200, "cookies": [{"a": "b"}]},
     ],
 )
 async def test_what_is_no_answer_is_the_functions_fault(browser: Browser, answer: Any) -> None:
@@ -270,7 +286,7 @@ async def test_cross_origin_calls_are_the_configs_affair(browser: Browser) -> No
         "MaxAge": 60,
     }
     await browser.make(Cors=cors)
-    browser.answers({"statusCode": 200, "headers": {"Access-Control-Allow-Origin": "*"}})
+    browser.answers("ok")
     got = await browser.get(Origin="https://a.example")
     assert got.headers["access-control-allow-origin"] == "https://a.example"
     got = await browser.get(Origin="https://b.example")
@@ -281,3 +297,49 @@ async def test_cross_origin_calls_are_the_configs_affair(browser: Browser) -> No
     )
     assert (got.status, got.headers["access-control-max-age"]) == (200, "60")
     assert len(browser.here.invoker.calls) == calls
+
+
+async def test_a_functions_own_cross_origin_headers_stay(browser: Browser) -> None:
+    """Beside the config's, as two of a kind, which no browser takes: so it is on AWS."""
+    await browser.make(Cors={"AllowOrigins": ["*"]})
+    browser.answers({"statusCode": 200, "headers": {"Access-Control-Allow-Origin": "*"}})
+    reader, writer = await asyncio.open_connection("127.0.0.1", browser.port)
+    try:
+        lines = ("GET / HTTP/1.0", f"Host: {browser.host}", "Origin: https://a.example", "", "")
+        writer.write("\r\n".join(lines).encode())
+        answer = (await reader.read()).decode().split("\r\n")
+    finally:
+        writer.close()
+    allowed = [line for line in answer if line.startswith("access-control-allow-origin: ")]
+    assert [line.partition(": ")[2] for line in allowed] == ["*", "https://a.example"]
+
+
+async def test_a_browser_may_read_why_it_was_refused(browser: Browser) -> None:
+    await browser.make(Cors={"AllowOrigins": ["*"]}, allow=False)
+    got = await browser.get(Origin="https://a.example")
+    assert (got.status, got.headers["access-control-allow-origin"]) == (403, "https://a.example")
+
+
+async def test_cookies_in_several_headers_are_one_list(browser: Browser) -> None:
+    await browser.make()
+    browser.answers("ok")
+    reader, writer = await asyncio.open_connection("127.0.0.1", browser.port)
+    try:
+        lines = ("GET / HTTP/1.0", f"Host: {browser.host}", "Cookie: a=b; c=d", "Cookie: e=f")
+        writer.write("\r\n".join((*lines, "", "")).encode())
+        assert (await reader.read()).startswith(b"HTTP/1.1 200 ")
+    finally:
+        writer.close()
+    assert browser.event["cookies"] == ["a=b", "c=d", "e=f"]
+
+
+async def test_a_body_that_is_said_to_be_too_large_is_not_asked_for(browser: Browser) -> None:
+    await browser.make()
+    reader, writer = await asyncio.open_connection("127.0.0.1", browser.port)
+    try:
+        lines = ("POST / HTTP/1.1", f"Host: {browser.host}", "Content-Length: 30000000")
+        writer.write("\r\n".join((*lines, "Expect: 100-continue", "", "")).encode())
+        async with asyncio.timeout(20):
+            assert (await reader.readline()).startswith(b"HTTP/1.1 413 ")
+    finally:
+        writer.close()

@@ -9,6 +9,8 @@ needs no timer for a client that might stall.
 from __future__ import annotations
 
 import re
+import socket
+import struct
 from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
@@ -51,6 +53,8 @@ class Cycle(RequestResponseCycle):
     """Made by ``Connection``."""
 
     _head = b""
+    _until_closed = False
+    """Its connection's end is the answer's: HTTP/1.0 has no chunks."""
 
     def ready(self) -> bytes | None:
         """The whole body of the request if it is here and nothing of it was read; else None."""
@@ -67,7 +71,10 @@ class Cycle(RequestResponseCycle):
             return
         if message["type"] == BROKEN_OFF:
             self.disconnected = True
-            self.transport.close()
+            if self._until_closed:
+                self._reset()
+            else:
+                self.transport.close()
             return
         if message["type"] == "http.response.start":
             if self.response_started:
@@ -79,6 +86,12 @@ class Cycle(RequestResponseCycle):
         if not self.response_started or self.response_complete:
             raise RuntimeError("a body without an answer")
         self._write(message.get("body", b""), message.get("more_body", False))
+
+    def _reset(self) -> None:
+        """Close so that its end is not taken for the answer's."""
+        connection = self.transport.get_extra_info("socket")
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.transport.abort()
 
     def _encode(self, status: int, headers: list[tuple[bytes, bytes]]) -> bytes:
         """The head. ValueError for what would not be one line."""
@@ -101,8 +114,10 @@ class Cycle(RequestResponseCycle):
             and self.scope["method"] != "HEAD"
             and status not in (204, 304)
         ):
-            self.chunked_encoding = True
-            lines.append(b"transfer-encoding: chunked\r\n")
+            self._until_closed = self.scope["http_version"] == "1.0"
+            self.chunked_encoding = not self._until_closed
+            if self.chunked_encoding:
+                lines.append(b"transfer-encoding: chunked\r\n")
         lines.append(b"\r\n")
         head = b"".join(lines)
         if head.count(b"\n") != len(lines) or head.count(b"\r") != len(lines) or b"\0" in head:
@@ -118,7 +133,7 @@ class Cycle(RequestResponseCycle):
             body = b"%x\r\n%s\r\n" % (len(body), body) if body else b""
             if not more:
                 body += b"0\r\n\r\n"
-        else:
+        elif not self._until_closed:
             self.expected_content_length -= len(body)
             if self.expected_content_length < 0:
                 raise RuntimeError("the answer is longer than it was said to be")

@@ -31,7 +31,10 @@ def read_request(scope: Any, receive: Receive, intake: Intake) -> tuple[WireRequ
             value = str(raw_value, "utf-8").strip()
         except UnicodeDecodeError:
             value = str(raw_value, "latin-1").strip()
-        headers[name] = f"{headers[name]},{value}" if name in headers else value
+        if name in headers:
+            # The one header that is no list with commas. Source: RFC 9113, 8.2.3.
+            value = f"{headers[name]}{'; ' if name == 'cookie' else ','}{value}"
+        headers[name] = value
     client = scope["client"]
     state = scope.get("state")
     request = WireRequest(

@@ -13,7 +13,7 @@ class WireRequest:
     """An HTTP request before it is an operation.
 
     path: raw, still percent-encoded, without the query. query: raw, without ``?``.
-    headers: lower-case names; repeated ones joined with ``,``.
+    headers: lower-case names; repeated ones joined with ``,`` (cookies with ``; ``).
     body: bytes when the operation's input is not streamed, else a Body.
     host: the ``Host`` header. source_ip: the peer's address.
     environment_id: the execution environment whose endpoint socket it came through, or "".

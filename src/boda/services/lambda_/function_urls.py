@@ -80,12 +80,20 @@ class FunctionUrls:
 
     async def handle(self, request: WireRequest) -> WireResponse:
         request_id, at = self._core.ids.uuid(), self._core.clock.now()
-        identifier = None
+        identifier, preflight = None, False
+        cors: Mapping[str, Any] = {}
         try:
             identifier, config = self._find(request)
-            response = await self._answer(request, identifier, config, request_id)
+            cors = config.get("Cors") or {}
+            preflight = bool(cors) and request.method == "OPTIONS" and _preflight(request)
+            if preflight:
+                response = WireResponse(200)
+            else:
+                response = await self._answer(request, identifier, config, request_id)
         except AwsError as error:
             response = refusal_of(error)
+        # Beside those that the function gave, if any.
+        response.headers += url_messages.cross_origin(request, cors, preflight=preflight)
         response.headers.append((REQUEST_ID, request_id))
         if identifier is not None:
             tell(self._core, identifier, at, response.status)
@@ -131,24 +139,17 @@ class FunctionUrls:
         config: Mapping[str, Any],
         request_id: str,
     ) -> WireResponse:
-        cors = config.get("Cors") or {}
-        if cors and request.method == "OPTIONS" and _preflight(request):
-            return WireResponse(200, url_messages.cross_origin(request, cors, preflight=True))
         body = request.body
         if not isinstance(body, bytes):
+            limit = self._core.quotas.sync_payload_bytes
+            if body.length is not None and body.length > limit:
+                raise _too_large()
             try:
-                body = await body.read(self._core.quotas.sync_payload_bytes)
+                body = await body.read(limit)
             except AwsError as error:
                 raise (_too_large() if error.status == 413 else error) from None
         caller = self._admit(request, body, identifier, config)
-        response = await self._invoke(request, body, identifier, config, caller, request_id)
-        if cors:
-            response.headers = [
-                line
-                for line in response.headers
-                if not line[0].lower().startswith("access-control-")
-            ] + url_messages.cross_origin(request, cors, preflight=False)
-        return response
+        return await self._invoke(request, body, identifier, config, caller, request_id)
 
     def _find(self, request: WireRequest) -> tuple[Identifier, Mapping[str, Any]]:
         named = _HOST.fullmatch(request.host)

@@ -22,6 +22,7 @@ from boda.core.principal import Principal
 from boda.gateway.wire import WireRequest, WireResponse
 
 _TEXT = re.compile(r"text/|application/(.*\+)?(json|xml|javascript|x-www-form-urlencoded)\b", re.I)
+_UNSENDABLE = re.compile(r"[\0-\x08\n-\x1f\x7f\ud800-\udfff]")
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HOPS = ("connection", "transfer-encoding", "keep-alive", "upgrade", "te", "trailer", "expect")
 _SECRETS = ("authorization", "x-amz-security-token")
@@ -219,7 +220,9 @@ def _texts(headers: Mapping[str, Any]) -> bool:
 @lru_cache(maxsize=256)
 def _usual_lines(headers: tuple[tuple[str, str], ...]) -> list[tuple[str, str]] | None:
     """As functions answer the same headers again and again. Not to be changed."""
-    return _lines(_named(dict(headers)), [])
+    named = {name.lower(): value for name, value in headers}
+    named.setdefault(*_JSON)
+    return _lines(named, [])
 
 
 def _unusual(payload: bytes) -> WireResponse | None:
@@ -254,7 +257,7 @@ def streamed_head(prelude: bytes) -> WireResponse | None:
     if head is None:
         return None
     status, headers, cookies = head
-    lines = _lines({"content-type": "application/octet-stream", **_lower(headers)}, cookies)
+    lines = _lines({"content-type": "application/octet-stream", **headers}, cookies)
     return WireResponse(status, lines) if lines is not None else None
 
 
@@ -264,8 +267,11 @@ def typed_head(content_type: str) -> WireResponse:
     return WireResponse(200, lines or [("content-type", "application/octet-stream")])
 
 
-def _head(answer: Mapping[str, Any]) -> tuple[int, Mapping[str, Any], list[Any]] | None:
-    """Status, headers and cookies; None where they are none."""
+def _head(answer: Mapping[str, Any]) -> tuple[int, dict[str, str], list[str]] | None:
+    """Status, headers by lower-case names, and cookies; None where they are none.
+
+    One that is null is left out.
+    """
     status, headers = answer["statusCode"], answer.get("headers") or {}
     cookies = answer.get("cookies") or []
     if isinstance(status, str) and status.isascii() and status.isdigit():
@@ -273,36 +279,39 @@ def _head(answer: Mapping[str, Any]) -> tuple[int, Mapping[str, Any], list[Any]]
     whole = isinstance(status, int) and not isinstance(status, bool) and 200 <= status <= 599
     if not whole or not isinstance(headers, dict) or not isinstance(cookies, list):
         return None
-    return status, headers, cookies
+    try:
+        named = {name.lower(): _text(value) for name, value in headers.items() if value is not None}
+        return status, named, [_text(cookie) for cookie in cookies if cookie is not None]
+    except TypeError:
+        return None
 
 
-def _lower(headers: Mapping[str, Any]) -> dict[str, str]:
-    return {str(name).lower(): _value(value) for name, value in headers.items()}
+def _text(value: Any) -> str:
+    """A string, a number or a truth value as it is sent. TypeError for anything else."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, int | float):
+        return json.dumps(value)
+    raise TypeError("what has parts is no value of a header")
 
 
-def _named(headers: Mapping[str, Any]) -> dict[str, str]:
-    """In lower case; JSON where nothing else is said."""
-    named = _lower(headers)
-    named.setdefault(*_JSON)
-    return named
-
-
-def _lines(named: Mapping[str, str], cookies: list[Any]) -> list[tuple[str, str]] | None:
+def _lines(named: Mapping[str, str], cookies: list[str]) -> list[tuple[str, str]] | None:
     """The answer's headers; None where one is not fit to be sent."""
     lines = [(name, value) for name, value in named.items() if name not in _HOPS]
-    lines += [("set-cookie", str(cookie)) for cookie in cookies]
+    lines += [("set-cookie", cookie) for cookie in cookies]
     lines = [(name, value) for name, value in lines if name != "content-length"]
-    if not all(_NAME.fullmatch(name) and value.isprintable() for name, value in lines):
+    if any(_NAME.fullmatch(name) is None or _UNSENDABLE.search(value) for name, value in lines):
         return None
     return lines
 
 
 def _plain(
-    status: int, body: Any, headers: Mapping[str, Any], cookies: list[Any]
+    status: int, body: Any, headers: dict[str, str], cookies: list[str]
 ) -> WireResponse | None:
     lines: list[tuple[str, str]] | None = [_JSON]
     if headers or cookies:
-        lines = _lines(_named(headers), cookies)
+        headers.setdefault(*_JSON)
+        lines = _lines(headers, cookies)
     if lines is None:
         return None
     if isinstance(body, str):
@@ -310,12 +319,6 @@ def _plain(
     elif not isinstance(body, bytes):
         body = _compact(body).encode(errors="replace")
     return WireResponse(status, lines, body)
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return str(value)
 
 
 def cross_origin(
