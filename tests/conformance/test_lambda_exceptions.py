@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from boda.core.errors import AwsError
+from boda.fleet.refusals import too_many
 from boda.fleet.template import SnapshotFailed
 from boda.fleet.templates import not_regenerated, restore_failed, restore_timed_out
-from boda.fleet.throttles import too_many
 from boda.gateway.models import Models
 from boda.gateway.service import Context
 from boda.invoke.call import Outcome

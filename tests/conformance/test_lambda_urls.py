@@ -16,7 +16,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
 from boda.core.clock import SystemClock
-from boda.fleet.throttles import too_many
+from boda.fleet.refusals import too_many
 from boda.invoke.call import Outcome
 from support.identity import served
 from support.lambda_world import World, world

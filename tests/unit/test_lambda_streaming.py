@@ -16,7 +16,7 @@ from boda.core.arn import DEFAULT_ACCOUNT
 from boda.core.clock import SystemClock
 from boda.core.errors import AwsError
 from boda.core.principal import root_of
-from boda.fleet.throttles import too_many
+from boda.fleet.refusals import too_many
 from boda.invoke.call import Call, Outcome
 from boda.runtime import trace
 from support.identity import answer, client, served

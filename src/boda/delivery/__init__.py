@@ -7,6 +7,7 @@ retry.py    when again, when no more (pure)         shares.py, pace.py  how many
 journal.py  writes to the disk, many at a time      rows.py            the queue on disk
 failure.py  dead letters, the log                   destination.py     records of what came
 counts.py   metrics                                 sender.py          as whom it is sent
+notice.py   a function's own log
 """
 
 from __future__ import annotations

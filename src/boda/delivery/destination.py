@@ -25,13 +25,14 @@ from boda.core.errors import AwsError
 from boda.core.ids import Ids
 from boda.delivery.counts import Counts
 from boda.delivery.failure import Reason
+from boda.delivery.notice import say
 from boda.delivery.post import Post
 from boda.delivery.retry import RetryPolicy
 from boda.delivery.rows import Event
 from boda.delivery.sender import Roles, sender
 from boda.invoke.call import Call, Outcome
 from boda.runtime.function import FunctionVersion
-from boda.telemetry.contract import StreamKey, Telemetry
+from boda.telemetry.contract import Telemetry
 
 _log = logging.getLogger(__name__)
 _RECORD_SHOWN = 4096
@@ -167,11 +168,7 @@ class Destinations:
             "message": message,
             "record": record[:_RECORD_SHOWN].decode(errors="replace"),
         }
-        stream = f"{self._moment():%Y/%m/%d}/[{version.version}]undelivered-records"
-        self._telemetry.log(
-            StreamKey(version.account, version.region, version.log.group, stream),
-            [(int(self._clock.now() * 1000), orjson.dumps(line).decode())],
-        )
+        say(self._telemetry, version, self._clock.now(), "undelivered-records", line)
 
     def _moment(self) -> datetime:
         return datetime.fromtimestamp(self._clock.now(), UTC)

@@ -10,19 +10,17 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from datetime import UTC, datetime
-
-import orjson
 
 from boda.core.clock import Clock
 from boda.core.errors import AwsError
 from boda.delivery.counts import Counts
+from boda.delivery.notice import say
 from boda.delivery.post import Attribute, Post
 from boda.delivery.retry import Condition
 from boda.delivery.rows import Event
 from boda.delivery.sender import Roles, sender
 from boda.runtime.function import FunctionVersion
-from boda.telemetry.contract import StreamKey, Telemetry
+from boda.telemetry.contract import Telemetry
 
 _log = logging.getLogger(__name__)
 _MESSAGE_BYTES = 1024
@@ -100,7 +98,6 @@ class Failures:
         reason: Reason,
         kept: bool,
     ) -> None:
-        now = self._clock.now()
         line = {
             "type": "boda.event.dropped",
             "requestId": event.request_id,
@@ -112,9 +109,4 @@ class Failures:
         }
         if not kept:
             line["payload"] = payload[:_PAYLOAD_SHOWN].decode(errors="replace")
-        day = datetime.fromtimestamp(now, UTC).strftime("%Y/%m/%d")
-        stream = f"{day}/[{version.version}]dropped-events"
-        self._telemetry.log(
-            StreamKey(version.account, version.region, version.log.group, stream),
-            [(int(now * 1000), orjson.dumps(line).decode())],
-        )
+        say(self._telemetry, version, self._clock.now(), "dropped-events", line)

@@ -22,16 +22,16 @@ from boda.core.errors import AwsError
 from boda.fleet.alarm import Alarm
 from boda.fleet.exits import (
     EXIT_ERROR,
-    INVALID_ENTRYPOINT,
     TIMED_OUT,
     describe_exit,
     error_body,
+    refused_entry,
     timeout_words,
 )
 from boda.fleet.lifecycle import AVAILABLE, State, move
 from boda.fleet.output import Output
 from boda.fleet.reports import Figures, Phase, Reports, Restored, Status, stream_name
-from boda.fleet.surroundings import Closable, Snapshot, Surroundings, spec_of
+from boda.fleet.surroundings import Closable, Snapshot, Surroundings, mib, spec_of
 from boda.fleet.templates import Templates, restore_failed, restore_timed_out
 from boda.fleet.variables import variables
 from boda.runtime.api import RuntimeApi
@@ -42,7 +42,6 @@ from boda.runtime.function import FunctionVersion, Initialization
 from boda.runtime.session import RESPONSE_TOO_LARGE, Session, too_large_body
 from boda.runtime.stream import Joined, Sink, Source
 from boda.sandbox.contract import Sandbox, SandboxError, SandboxSpec
-from boda.telemetry.contract import StreamKey
 
 _log = logging.getLogger(__name__)
 
@@ -110,7 +109,7 @@ class Environment:
         self._loop = asyncio.get_running_loop()
         self._stream = stream_name(version, around.clock.now(), self.id)
         self._reports = Reports(version, self._initialization)
-        key = StreamKey(version.account, version.region, version.log.group, self._stream)
+        key = version.log_stream(self._stream)
         self._output = Output(key, around.telemetry, around.clock)
         self._deadline = Alarm(around.clock, self._deadline_reached)
         self._freeze = Alarm(around.clock, self._freeze_now)
@@ -231,28 +230,23 @@ class Environment:
 
     def memory_mb(self) -> int:
         """What it uses now."""
+        return mib(self._memory_bytes())
+
+    def _memory_bytes(self) -> int:
         if self._sandbox is None or self.state == "dead":
             return 0
-        return math.ceil(self._sandbox.usage().memory_bytes / (1 << 20))
+        return self._sandbox.usage().memory_bytes
 
     def snapshot(self) -> Snapshot:
-        version = self.version
-        memory = 0
-        if self._sandbox is not None and self.state != "dead":
-            memory = self._sandbox.usage().memory_bytes
-        return Snapshot(
-            self.id,
-            version.account,
-            version.region,
-            version.name,
-            version.version,
-            self.state,
-            self.frozen,
-            memory,
-            version.memory_mb,
-            self._clock.monotonic() - self._born,
-            self.invocations,
-            self._sandbox.pid if self._sandbox is not None else 0,
+        return Snapshot.of(
+            self.version,
+            id=self.id,
+            state=self.state,
+            frozen=self.frozen,
+            memory_bytes=self._memory_bytes(),
+            age_s=self._clock.monotonic() - self._born,
+            invocations=self.invocations,
+            pid=self._sandbox.pid if self._sandbox is not None else 0,
         )
 
     def _variables(self) -> dict[str, str]:
@@ -452,9 +446,8 @@ class Environment:
     def runtime_init_failed(self, error_type: str, body: bytes) -> None:
         if self.state not in ("init", "resetting"):
             return
-        if error_type == INVALID_ENTRYPOINT and not body.startswith(b"{"):
-            # No runtime came to be that could write an error; these are words of the entry.
-            words = body[:4096].decode("utf-8", "replace")
+        words = refused_entry(error_type, body)
+        if words is not None:
             line = f"RequestId: {self._request_id} Error: {words}\n{error_type}\n"
             self._output.write([line], self._clock.now())
             self._init_failed("error", error_type, None, words)
@@ -670,7 +663,7 @@ class Environment:
             self._peak_bytes = max(self._peak_bytes, self._sandbox.peak_bytes())
         # The kernel lets it have a little more than AWS's limit, which is told as the limit.
         used_bytes = self._begun_with_bytes + self._peak_bytes
-        return min(math.ceil(used_bytes / (1 << 20)), self.version.memory_mb)
+        return min(mib(used_bytes), self.version.memory_mb)
 
     # Small things
 

@@ -50,5 +50,12 @@ def error_body(error_type: str, request_id: str, words: str) -> bytes:
     )
 
 
+def refused_entry(error_type: str, body: bytes) -> str | None:
+    """The entry's words, where no runtime came to be that could write an error; else None."""
+    if error_type != INVALID_ENTRYPOINT or body.startswith(b"{"):
+        return None
+    return body[:4096].decode("utf-8", "replace")
+
+
 def timeout_words(timeout_s: float) -> str:
     return f"Task timed out after {timeout_s:.2f} seconds"

@@ -23,12 +23,12 @@ from boda.fleet.environment import Environment
 from boda.fleet.hungry import Hungry
 from boda.fleet.memory import available_memory, machine_memory_mb, stalled_percent
 from boda.fleet.pool import COULD_NOT_START, Pool, PoolKey, Waiter
+from boda.fleet.refusals import could_not_start, shutting_down, too_many
 from boda.fleet.room import Room
 from boda.fleet.settings import FleetSettings
 from boda.fleet.surroundings import Closable, Snapshot, Surroundings
 from boda.fleet.template import SnapshotFailed, Template
 from boda.fleet.templates import Templates
-from boda.fleet.throttles import too_many
 from boda.runtime.credentials import RoleCredential
 from boda.runtime.function import FunctionVersion, VersionKey
 from boda.sandbox.contract import Sandboxes
@@ -39,6 +39,7 @@ _LOOK_AGAIN_S = 0.25
 _LEAVING_AT_ONCE = 8
 _REMEMBERED_S = 3600.0  # longer than any call that was begun before may still try
 _PART_OF_MEMORY = 8  # what a function is taken to need of its memory until it has shown it
+_HALF_OF_MACHINE_MB = machine_memory_mb() // 2
 _INIT_FAILED = "FUNCTION_ERROR_INIT_FAILURE"
 
 
@@ -116,7 +117,7 @@ class Fleet:
         """An environment, started if needed. AwsError where none can be had: 429 where the
         function grows too fast or the machine has no room."""
         if self._closing:
-            raise AwsError("ServiceException", "The platform is shutting down.", 500)
+            raise shutting_down()
         key = (version.key, tenant)
         pool = self._pools.get(key)
         if pool is None:
@@ -288,9 +289,7 @@ class Fleet:
             self._sweeper = None
         for pool in list(self._pools.values()):
             while (waiter := pool.next_waiter()) is not None:
-                waiter.future.set_exception(
-                    AwsError("ServiceException", "The platform is shutting down.", 500)
-                )
+                waiter.future.set_exception(shutting_down())
         for environment in list(self._live.values()):
             environment.retiring = True
             if environment.state not in ("busy", "resetting"):
@@ -365,7 +364,7 @@ class Fleet:
         if error is not None:
             waiter = pool.next_waiter()
             if waiter is not None:
-                told = error if isinstance(error, AwsError) else _could_not_start()
+                told = error if isinstance(error, AwsError) else could_not_start()
                 waiter.future.set_exception(told)
             if environment.provisioned and not environment.initialised:
                 self._provisioning_failed(pool, COULD_NOT_START)
@@ -566,7 +565,7 @@ class Fleet:
         if pool in self._hungry:
             self._no_room(waiter)
         else:
-            waiter.future.set_exception(_could_not_start())
+            waiter.future.set_exception(could_not_start())
 
     def _no_room(self, waiter: Waiter) -> None:
         waiter.future.set_exception(too_many("ConcurrentInvocationLimitExceeded", 1.0))
@@ -633,12 +632,5 @@ class Fleet:
         task.add_done_callback(self._tasks.discard)
 
 
-_HALF_OF_MACHINE_MB = machine_memory_mb() // 2
-
-
 def _never() -> float:
     return 0.0
-
-
-def _could_not_start() -> AwsError:
-    return AwsError("ServiceException", "The execution environment could not be started.", 500)

@@ -89,3 +89,37 @@ class Snapshot:
     age_s: float
     invocations: int
     pid: int
+
+    @classmethod
+    def of(
+        cls,
+        version: FunctionVersion,
+        *,
+        id: str,  # noqa: A002
+        state: str,
+        memory_bytes: int,
+        age_s: float,
+        pid: int,
+        frozen: bool = False,
+        invocations: int = 0,
+    ) -> Snapshot:
+        """Of what runs that version."""
+        return cls(
+            id,
+            version.account,
+            version.region,
+            version.name,
+            version.version,
+            state,
+            frozen,
+            memory_bytes,
+            version.memory_mb,
+            age_s,
+            invocations,
+            pid,
+        )
+
+
+def mib(size_bytes: int) -> int:
+    """In MiB, rounded up."""
+    return -(-size_bytes // (1 << 20))

@@ -16,18 +16,17 @@ from typing import Any, Literal, Protocol
 
 from boda.core.errors import AwsError
 from boda.fleet.alarm import Alarm
-from boda.fleet.exits import INVALID_ENTRYPOINT, OUT_OF_MEMORY, describe_exit
+from boda.fleet.exits import INVALID_ENTRYPOINT, OUT_OF_MEMORY, describe_exit, refused_entry
 from boda.fleet.metering import record_init
 from boda.fleet.output import Output
 from boda.fleet.reports import Reports, Status, stream_name
-from boda.fleet.surroundings import Closable, Snapshot, Surroundings, spec_of
+from boda.fleet.surroundings import Closable, Snapshot, Surroundings, mib, spec_of
 from boda.fleet.variables import variables
 from boda.runtime.api import RuntimeApi
 from boda.runtime.function import FunctionVersion
 from boda.runtime.session import Session
 from boda.runtime.stream import Source
 from boda.sandbox.contract import Sandbox, SandboxError
-from boda.telemetry.contract import StreamKey
 
 _log = logging.getLogger(__name__)
 
@@ -88,7 +87,7 @@ class Template:
         self._ready.add_done_callback(lambda done: done.cancelled() or done.exception())
         self._stream = stream_name(version, around.clock.now(), self.id)
         self._reports = Reports(version, "snap-start")
-        key = StreamKey(version.account, version.region, version.log.group, self._stream)
+        key = version.log_stream(self._stream)
         self._output = Output(key, around.telemetry, around.clock)
         self._deadline = Alarm(around.clock, self._timed_out)
         self._sandbox: Sandbox | None = None
@@ -150,27 +149,23 @@ class Template:
         return self._image_bytes
 
     def memory_mb(self) -> int:
-        """What it takes now, rounded up."""
-        if self._sandbox is None or self.state == "dead":
-            return 0
-        return -(-self._sandbox.usage().memory_bytes // (1 << 20))
+        """What it takes now."""
+        alive = self._alive
+        return 0 if alive is None else mib(alive.usage().memory_bytes)
+
+    @property
+    def _alive(self) -> Sandbox | None:
+        return None if self.state == "dead" else self._sandbox
 
     def snapshot(self) -> Snapshot:
-        version = self.version
-        alive = self._sandbox is not None and self.state != "dead"
-        return Snapshot(
-            self.id,
-            version.account,
-            version.region,
-            version.name,
-            version.version,
-            "template" if self.state == "ready" else "template-init",
-            False,
-            self.sandbox.usage().memory_bytes if alive else 0,
-            version.memory_mb,
-            self._clock.monotonic() - self._born,
-            0,
-            self.sandbox.pid if alive else 0,
+        alive = self._alive
+        return Snapshot.of(
+            self.version,
+            id=self.id,
+            state="template" if self.state == "ready" else "template-init",
+            memory_bytes=0 if alive is None else alive.usage().memory_bytes,
+            age_s=self._clock.monotonic() - self._born,
+            pid=0 if alive is None else alive.pid,
         )
 
     async def _start(self) -> None:
@@ -250,8 +245,8 @@ class Template:
 
     def runtime_init_failed(self, error_type: str, body: bytes) -> None:
         if self.state == "init":
-            if error_type == INVALID_ENTRYPOINT and not body.startswith(b"{"):
-                words = body[:4096].decode("utf-8", "replace")
+            words = refused_entry(error_type, body)
+            if words is not None:
                 line = f"RequestId: unknown Error: {words}\n{error_type}\n"
                 self._output.write((line,), self._clock.now())
             self._failed("error", error_type, "")

@@ -11,6 +11,7 @@ from collections import Counter, OrderedDict
 from typing import Protocol
 
 from boda.core.errors import AwsError
+from boda.fleet.refusals import could_not_start
 from boda.fleet.surroundings import Snapshot, Surroundings
 from boda.fleet.template import SnapshotFailed, Template
 from boda.runtime.function import FunctionVersion, VersionKey
@@ -175,7 +176,7 @@ class Templates:
 def not_regenerated(error: SnapshotFailed) -> AwsError:
     """The answer to a call for which a template could not be made again."""
     if error.cause in ("platform", "dropped"):
-        return AwsError("ServiceException", "The execution environment could not be started.", 500)
+        return could_not_start()
     return AwsError(
         "SnapStartRegenerationFailureException",
         "Lambda couldn't regenerate the SnapStart snapshot for the function: "

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from time import monotonic as _monotonic
 
 from boda.core.rate import Rate
-from boda.fleet.throttles import too_many
+from boda.fleet.refusals import too_many
 from boda.runtime.function import FunctionVersion
 
 ACCOUNT_LIMIT = 1000

@@ -10,6 +10,7 @@ from boda.core.errors import AwsError
 from boda.fleet.environment import Environment, Gone
 from boda.fleet.fleet import Fleet
 from boda.fleet.metering import count, qualifier_of
+from boda.fleet.refusals import could_not_start
 from boda.invoke.catalogue import Functions
 from boda.invoke.concurrency import Concurrency, Lease
 from boda.invoke.tenancy import wrong_tenancy
@@ -158,7 +159,7 @@ class _Attempt:
             # A defect. The call ends all the same, and nobody else gets that environment.
             _log.exception("an invocation could not begin")
             environment.destroy()
-            self._over(None, _could_not_start())
+            self._over(None, could_not_start())
 
     def _ended(self, outcome: Outcome | None, error: Exception | None) -> None:
         if error is None or type(error) is not Gone:
@@ -168,7 +169,7 @@ class _Attempt:
         if self._gone < _ATTEMPTS:
             self.run()
             return
-        self._over(None, _could_not_start())
+        self._over(None, could_not_start())
 
     def _over(self, outcome: Outcome | None, error: BaseException | None) -> None:
         done, self._done = self._done, None
@@ -196,7 +197,3 @@ class _Attempt:
         except Exception:
             # An environment's state must not hang on whoever listens.
             _log.exception("what a call's end led to failed")
-
-
-def _could_not_start() -> AwsError:
-    return AwsError("ServiceException", "The execution environment could not be started.", 500)

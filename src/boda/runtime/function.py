@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from boda.telemetry.contract import StreamKey
+
 Initialization = Literal["on-demand", "provisioned-concurrency", "snap-start"]
 """What an environment was initialised for (``AWS_LAMBDA_INITIALIZATION_TYPE``)."""
 
@@ -67,6 +69,10 @@ class FunctionVersion:
     @property
     def qualified_arn(self) -> str:
         return f"{self.arn}:{self.version}"
+
+    def log_stream(self, name: str) -> StreamKey:
+        """A stream of its log group."""
+        return StreamKey(self.account, self.region, self.log.group, name)
 
     @property
     def key(self) -> VersionKey:

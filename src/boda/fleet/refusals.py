@@ -1,9 +1,9 @@
-"""The throttling errors: what a call that is refused for now is told.
+"""What a call is told that gets no environment.
 
-All are TooManyRequestsException (429) with ``Type`` User and a ``Reason`` (botocore's model). The
-words are recorded; "Rate exceeded" without a full stop is what goes with CallerRateLimitExceeded.
-``Retry-After`` is sent where it is known when the next call gets through; a function at its
-reserved concurrency was recorded without.
+A throttle is TooManyRequestsException (429) with ``Type`` User and a ``Reason`` (botocore's
+model). The words are recorded; "Rate exceeded" without a full stop is what goes with
+CallerRateLimitExceeded. ``Retry-After`` is sent where it is known when the next call gets through;
+a function at its reserved concurrency was recorded without.
 """
 
 from __future__ import annotations
@@ -31,3 +31,12 @@ def too_many(reason: Reason, wait_s: float | None = None) -> AwsError:
     return AwsError(
         "TooManyRequestsException", words, 429, headers=headers, Reason=reason, Type="User"
     )
+
+
+def could_not_start() -> AwsError:
+    """The platform's own failure."""
+    return AwsError("ServiceException", "The execution environment could not be started.", 500)
+
+
+def shutting_down() -> AwsError:
+    return AwsError("ServiceException", "The platform is shutting down.", 500)
