@@ -36,11 +36,11 @@ from boda.fleet.lifecycle import AVAILABLE
 from boda.fleet.settings import FleetSettings
 from boda.fleet.template import SnapshotFailed
 from boda.invoke.call import Call
-from boda.invoke.catalogue import LATEST, Functions, function_arn
+from boda.invoke.catalogue import LATEST, Functions
 from boda.invoke.concurrency import Concurrency, Lease
 from boda.invoke.path import Done, Invoker
 from boda.invoke.streaming import open_stream
-from boda.runtime.function import FunctionVersion
+from boda.runtime.function import FunctionVersion, function_arn
 from support.delivery_world import ACCOUNT, REGION, ROLE
 from support.fake_sandbox import function
 from support.fleet_platform import Platform

@@ -7,9 +7,10 @@ import pytest
 from boda.core.clock import ManualClock
 from boda.core.errors import AwsError
 from boda.core.policy import Policy
-from boda.invoke.catalogue import Functions, function_arn, split_qualifier
+from boda.invoke.catalogue import Functions, split_qualifier
 from boda.invoke.concurrency import Concurrency
 from boda.invoke.gauges import Gauges
+from boda.runtime.function import function_arn
 from support.fake_sandbox import FakeTelemetry, function
 
 PLACE = ("000000000000", "us-east-1")

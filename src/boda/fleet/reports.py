@@ -7,7 +7,6 @@ records, which the system log level filters (Lambda developer guide,
 
 from __future__ import annotations
 
-import hashlib
 import platform
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,7 +14,7 @@ from typing import Any, Literal
 
 import orjson
 
-from boda.runtime.function import FunctionVersion, Initialization
+from boda.runtime.function import FunctionVersion, Initialization, runtime_arn
 
 Status = Literal["success", "error", "failure", "timeout"]
 Phase = Literal["init", "invoke"]
@@ -210,10 +209,9 @@ def _done(well: bool) -> str:
 def runtime_version(region: str, runtime: str) -> tuple[str, str]:
     """A runtime's version as INIT_START names it, and its ARN."""
     machine = "arm64" if platform.machine() in ("aarch64", "arm64") else "x86_64"
-    digest = hashlib.sha256(f"{runtime}/{machine}".encode()).hexdigest()
     family = runtime.rstrip("0123456789.x")
     name = f"{family}:{runtime[len(family) :]}.v1" if family != runtime else f"{runtime}.v1"
-    return name, f"arn:aws:lambda:{region}::runtime:{digest}"
+    return name, runtime_arn(region, runtime, machine)
 
 
 def stream_name(version: FunctionVersion, now_s: float, digits: str) -> str:

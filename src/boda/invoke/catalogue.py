@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from boda.core.policy import Policy
-from boda.runtime.function import FunctionVersion
+from boda.runtime.function import FunctionVersion, function_arn
 
 LATEST = "$LATEST"
 
@@ -178,11 +178,6 @@ class Functions:
             return
         for listener in self._listeners:
             listener(version)
-
-
-def function_arn(account: str, region: str, name: str) -> str:
-    """A function's ARN without qualifier."""
-    return f"arn:aws:lambda:{region}:{account}:function:{name}"
 
 
 def split_qualifier(arn: str) -> tuple[str, str]:

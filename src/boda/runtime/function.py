@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -14,6 +15,17 @@ Initialization = Literal["on-demand", "provisioned-concurrency", "snap-start"]
 
 VersionKey = tuple[str, str, str, str, str]
 """Account, region, name, version and revision."""
+
+
+def function_arn(account: str, region: str, name: str) -> str:
+    """A function's ARN without qualifier."""
+    return f"arn:aws:lambda:{region}:{account}:function:{name}"
+
+
+def runtime_arn(region: str, runtime: str, architecture: str) -> str:
+    """The ARN of a runtime's version: stable per runtime and architecture."""
+    digest = hashlib.sha256(f"{runtime}/{architecture}".encode()).hexdigest()
+    return f"arn:aws:lambda:{region}::runtime:{digest}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +76,7 @@ class FunctionVersion:
 
     @property
     def arn(self) -> str:
-        return f"arn:aws:lambda:{self.region}:{self.account}:function:{self.name}"
+        return function_arn(self.account, self.region, self.name)
 
     @property
     def qualified_arn(self) -> str:

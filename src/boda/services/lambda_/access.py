@@ -12,7 +12,7 @@ from boda.core.arn import Arn
 from boda.core.errors import AwsError
 from boda.gateway.service import Authorize, Context, Need
 from boda.services.lambda_.core import Core
-from boda.services.lambda_.identifiers import LATEST, Identifier
+from boda.services.lambda_.identifiers import Identifier
 
 
 class Group(Protocol):
@@ -24,7 +24,7 @@ def need(core: Core, action: str, identifier: Identifier) -> Need:
     return Need(
         action,
         identifier.named_arn,
-        core.hot.policy(identifier.arn, identifier.qualifier or LATEST),
+        core.hot.policy(identifier.arn, identifier.meant),
         account=identifier.account,
     )
 
@@ -36,7 +36,7 @@ class StandingNeed:
     def __init__(self, core: Core, identifier: Identifier, make: Callable[[], Need]) -> None:
         self._hot = core.hot
         self._arn = identifier.arn
-        self._qualifier = identifier.qualifier or LATEST
+        self._qualifier = identifier.meant
         self._make = make
         self._made = make()
 

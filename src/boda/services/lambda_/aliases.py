@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from boda.gateway.service import Answer, Context, operation
+from boda.invoke.catalogue import LATEST
 from boda.services.lambda_ import provisioned
 from boda.services.lambda_.access import on_function
 from boda.services.lambda_.arn_pages import start
@@ -23,7 +24,7 @@ from boda.services.lambda_.errors import (
     resource_not_found,
     stale_revision,
 )
-from boda.services.lambda_.identifiers import LATEST, Identifier
+from boda.services.lambda_.identifiers import Identifier
 from boda.services.lambda_.records import Alias, Function
 from boda.services.lambda_.versions import unqualified
 

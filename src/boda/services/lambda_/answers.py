@@ -10,8 +10,8 @@ import hashlib
 from datetime import UTC, datetime
 from typing import Any
 
+from boda.runtime.function import runtime_arn
 from boda.services.lambda_.records import Settings, Standing, Version
-from boda.services.lambda_.runtimes import version_arn
 
 
 def configuration(version: Version, *, qualifier: str | None = None) -> dict[str, Any]:
@@ -23,7 +23,7 @@ def configuration(version: Version, *, qualifier: str | None = None) -> dict[str
     )
     settings = version.settings
     if settings.runtime:
-        arn = version_arn(version.region, settings.runtime, settings.architecture)
+        arn = runtime_arn(version.region, settings.runtime, settings.architecture)
         answer["RuntimeVersionConfig"] = {"RuntimeVersionArn": arn}
     return answer
 

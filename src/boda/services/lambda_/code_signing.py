@@ -12,11 +12,12 @@ from typing import Any
 
 from boda.core.errors import AwsError
 from boda.gateway.service import Answer, Context, operation
+from boda.invoke.catalogue import LATEST
 from boda.services.lambda_ import answers, rules
 from boda.services.lambda_.access import on_account, on_arn, on_function
 from boda.services.lambda_.core import Core
 from boda.services.lambda_.errors import conflict, resource_not_found
-from boda.services.lambda_.identifiers import LATEST, Identifier, other_region
+from boda.services.lambda_.identifiers import Identifier, other_region
 from boda.services.lambda_.paging import page
 from boda.services.lambda_.records import Function
 from boda.services.lambda_.rows_resources import Place

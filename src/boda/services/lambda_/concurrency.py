@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from boda.gateway.service import Answer, Context, operation
+from boda.invoke.catalogue import LATEST
 from boda.services.lambda_.access import on_account, on_function
 from boda.services.lambda_.core import Core
 from boda.services.lambda_.errors import invalid, not_found
-from boda.services.lambda_.identifiers import LATEST, Identifier
+from boda.services.lambda_.identifiers import Identifier
 from boda.services.lambda_.provisioned import refuse_below_provisioned, total, unreserved
 from boda.services.lambda_.records import Function
 from boda.services.lambda_.versions import FUNCTIONS_ONLY

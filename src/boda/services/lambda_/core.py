@@ -21,12 +21,12 @@ from boda.core.clock import Clock
 from boda.core.errors import AwsError
 from boda.core.ids import Ids
 from boda.gateway.service import Context
-from boda.invoke.catalogue import Functions
+from boda.invoke.catalogue import LATEST, Functions
 from boda.runtime.function import FunctionVersion
 from boda.services.lambda_ import records, rows
 from boda.services.lambda_.code import CodeStore
 from boda.services.lambda_.errors import not_found
-from boda.services.lambda_.identifiers import LATEST, Identifier, parse
+from boda.services.lambda_.identifiers import Identifier, parse
 from boda.services.lambda_.quotas import Quotas
 from boda.services.lambda_.records import Alias, Function, Key, Version
 from boda.storage.database import Database
@@ -118,7 +118,7 @@ class Core:
     def version(self, identifier: Identifier) -> Version:
         """The version the identifier names, by an alias too. AwsError ResourceNotFoundException."""
         function = self.function(identifier)
-        qualifier = identifier.qualifier or LATEST
+        qualifier = identifier.meant
         alias = function.aliases.get(qualifier)
         found = function.versions.get(qualifier if alias is None else alias.version)
         if found is None:

@@ -18,7 +18,7 @@ from boda.gateway.service import Answer, Context, operation
 from boda.services.lambda_.access import on_function
 from boda.services.lambda_.core import Core
 from boda.services.lambda_.errors import invalid, resource_not_found
-from boda.services.lambda_.identifiers import LATEST, Identifier
+from boda.services.lambda_.identifiers import Identifier
 from boda.services.lambda_.paging import page
 from boda.services.lambda_.records import Function
 
@@ -72,7 +72,7 @@ class EventInvokeOperations:
     async def _store(
         self, identifier: Identifier, given: dict[str, Any], *, merge: bool
     ) -> dict[str, Any]:
-        core, named = self.core, _qualifier(identifier)
+        core, named = self.core, identifier.meant
         async with core.lock(identifier.key):
             function = core.find(identifier.key)
             if function is None or not function.names(named):
@@ -94,7 +94,7 @@ class EventInvokeOperations:
     ) -> dict[str, Any]:
         identifier = self._identify(ctx, function_name, qualifier)
         function = self.core.find(identifier.key)
-        named = _qualifier(identifier)
+        named = identifier.meant
         config = function.attached.get(KIND, {}).get(named) if function is not None else None
         if function is None or config is None:
             raise _absent(identifier)
@@ -137,7 +137,7 @@ class EventInvokeOperations:
         return Answer(status=204)
 
     async def _delete(self, identifier: Identifier) -> None:
-        named = _qualifier(identifier)
+        named = identifier.meant
         async with self.core.lock(identifier.key):
             function = self.core.find(identifier.key)
             if function is None or named not in function.attached.get(KIND, {}):
@@ -207,13 +207,9 @@ def _given(
     return {name: value for name, value in members.items() if value is not None}
 
 
-def _qualifier(identifier: Identifier) -> str:
-    return identifier.qualifier or LATEST
-
-
 def _absent(identifier: Identifier) -> AwsError:
     return resource_not_found(
-        f"The function {identifier.arn}:{_qualifier(identifier)} doesn't have an EventInvokeConfig"
+        f"The function {identifier.arn}:{identifier.meant} doesn't have an EventInvokeConfig"
     )
 
 

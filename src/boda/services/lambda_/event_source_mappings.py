@@ -12,11 +12,12 @@ from typing import Any
 
 from boda.core.errors import AwsError
 from boda.gateway.service import Answer, Authorize, Context, Need, operation
+from boda.invoke.catalogue import LATEST
 from boda.services.lambda_ import mapping_rules, rules
 from boda.services.lambda_.access import Group, on_account
 from boda.services.lambda_.core import Core
 from boda.services.lambda_.errors import conflict, invalid, resource_not_found
-from boda.services.lambda_.identifiers import LATEST, Identifier
+from boda.services.lambda_.identifiers import Identifier
 from boda.services.lambda_.paging import page
 from boda.services.lambda_.rows_resources import Place
 from boda.services.lambda_.shelf import Document, Shelf
@@ -300,7 +301,7 @@ class EventSourceMappingOperations:
         function = self.core.find(identifier.key)
         if function is None:
             raise invalid("Function does not exist")
-        if not function.names(identifier.qualifier or LATEST):
+        if not function.names(identifier.meant):
             raise resource_not_found(f"Function not found: {identifier.named_arn}")
         if function.latest.settings.tenancy:  # a source's records name no tenant
             raise invalid(

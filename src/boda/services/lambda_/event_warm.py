@@ -16,7 +16,7 @@ from boda.runtime import trace
 from boda.runtime.function import FunctionVersion
 from boda.services.lambda_.access import StandingNeed, need
 from boda.services.lambda_.core import Core
-from boda.services.lambda_.identifiers import LATEST, Identifier
+from boda.services.lambda_.identifiers import Identifier
 from boda.services.lambda_.warm import is_json
 
 
@@ -46,7 +46,7 @@ class WarmEvent:
         self._queue = queue
         self._arn = identifier.arn
         self._named_arn = identifier.named_arn
-        self._qualifier = identifier.qualifier or LATEST
+        self._qualifier = identifier.meant
         invoking = partial(need, core, "lambda:InvokeFunction", identifier)
         self._need = StandingNeed(core, identifier, invoking)
         self._form: Form | None = None

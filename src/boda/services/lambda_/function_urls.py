@@ -22,17 +22,18 @@ from boda.gateway.exchange import RequestKeys
 from boda.gateway.service import Need
 from boda.gateway.wire import WireRequest, WireResponse
 from boda.invoke.call import Call
+from boda.invoke.catalogue import LATEST
 from boda.invoke.streaming import open_stream
 from boda.runtime import trace
 from boda.runtime.function import FunctionVersion
 from boda.services.lambda_ import url_messages, url_stream
 from boda.services.lambda_.core import Core
 from boda.services.lambda_.errors import recursive
-from boda.services.lambda_.identifiers import LATEST, Identifier
+from boda.services.lambda_.identifiers import Identifier
 from boda.services.lambda_.invocations import Invokes
 from boda.services.lambda_.url_configs import KIND, UrlIds
 from boda.services.lambda_.url_warm import (
-    REQUEST_ID,
+    REQUEST_ID_HEADER,
     WarmUrl,
     internal,
     refusal_of,
@@ -94,7 +95,7 @@ class FunctionUrls:
             response = refusal_of(error)
         # Beside those that the function gave, if any.
         response.headers += url_messages.cross_origin(request, cors, preflight=preflight)
-        response.headers.append((REQUEST_ID, request_id))
+        response.headers.append((REQUEST_ID_HEADER, request_id))
         if identifier is not None:
             tell(self._core, identifier, at, response.status)
         return response
@@ -205,7 +206,7 @@ class FunctionUrls:
         caller: Principal | None,
         request_id: str,
     ) -> WireResponse:
-        version = self._core.hot.resolve(identifier.arn, identifier.qualifier or LATEST)
+        version = self._core.hot.resolve(identifier.arn, identifier.meant)
         if version is None:
             return internal()
         now = self._core.clock.now()

@@ -7,12 +7,13 @@ from itertools import islice
 from typing import Any
 
 from boda.gateway.service import Answer, Context, operation
+from boda.invoke.catalogue import LATEST
 from boda.services.lambda_ import answers, code_signing, rules
 from boda.services.lambda_.access import on_account, on_function, on_new_function
 from boda.services.lambda_.arn_pages import start
 from boda.services.lambda_.core import Core
 from boda.services.lambda_.errors import conflict, constraint, invalid
-from boda.services.lambda_.identifiers import LATEST, Identifier, is_alias
+from boda.services.lambda_.identifiers import Identifier, is_alias
 from boda.services.lambda_.layer_store import Layers
 from boda.services.lambda_.records import PENDING, Function, Settings, Version
 from boda.services.lambda_.roles import RoleCheck

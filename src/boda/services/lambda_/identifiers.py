@@ -10,9 +10,9 @@ import re
 from dataclasses import dataclass, field
 
 from boda.core.errors import AwsError
+from boda.invoke.catalogue import LATEST
+from boda.runtime.function import function_arn
 from boda.services.lambda_.errors import constraint, invalid, not_found, resource_not_found
-
-LATEST = "$LATEST"
 
 PATTERN = (
     r"(arn:(aws[a-zA-Z-]*)?:lambda:)?"
@@ -35,19 +35,22 @@ _ALIAS = re.compile(r"(?![0-9]+$)[a-zA-Z0-9_-]+")
 class Identifier:
     """A function, and the qualifier if the caller gave one.
 
-    arn: without qualifier. named_arn: as the caller named it, with the qualifier only where there
-    was one. Both are made once, because the invoke path reads them on every call.
+    meant: the qualifier, or what is meant without one. arn: without qualifier. named_arn: as the
+    caller named it, with the qualifier only where there was one. All are made once, because the
+    invoke path reads them on every call.
     """
 
     account: str
     region: str
     name: str
     qualifier: str | None = None
+    meant: str = field(init=False)
     arn: str = field(init=False)
     named_arn: str = field(init=False)
 
     def __post_init__(self) -> None:
-        arn = f"arn:aws:lambda:{self.region}:{self.account}:function:{self.name}"
+        arn = function_arn(self.account, self.region, self.name)
+        object.__setattr__(self, "meant", self.qualifier or LATEST)
         object.__setattr__(self, "arn", arn)
         named = arn if self.qualifier is None else f"{arn}:{self.qualifier}"
         object.__setattr__(self, "named_arn", named)

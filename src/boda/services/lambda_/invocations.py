@@ -31,7 +31,7 @@ from boda.services.lambda_.errors import (
     wrong_state,
 )
 from boda.services.lambda_.event_warm import Accepts, WarmEvent
-from boda.services.lambda_.identifiers import LATEST, Identifier, parse
+from boda.services.lambda_.identifiers import Identifier, parse
 from boda.services.lambda_.runtimes import absent_here
 from boda.services.lambda_.streaming import streamed_events
 from boda.services.lambda_.warm import WarmInvoke, answer_of
@@ -99,25 +99,14 @@ class InvocationOperations:
         context = self._client_context(client_context)
         if invocation_type == "DryRun":
             return Answer({}, 204)  # nothing is executed, so no executed version either
-        header = ctx.headers.get(trace.HEADER, "")
         if not version.runtime or version.file_systems:
             raise cannot_run(version)
         if invocation_type == "Event":
-            return await self._post(ctx, identifier, version, content, header, tenant_id)
-        run_under = self._runs_under(identifier, version, header)
-        outcome = await self._invoker.invoke(
-            Call(
-                version,
-                content,
-                ctx.request_id,
-                identifier.named_arn,
-                client_context=context,
-                trace_id=run_under,
-                tenant=tenant_id,
-                tail=log_type == "Tail",
-            )
-        )
-        return answer_of(outcome, run_under, log_type == "Tail")
+            return await self._post(ctx, identifier, version, content, tenant_id)
+        tail = log_type == "Tail"
+        call = self._call(ctx, identifier, version, content, context, tenant_id, tail)
+        outcome = await self._invoker.invoke(call)
+        return answer_of(outcome, call.trace_id, tail)
 
     @short_way("Invoke")
     def invoke_briefly(
@@ -164,39 +153,47 @@ class InvocationOperations:
             return Answer({}, 204)  # nothing is executed, so no executed version either
         if not version.runtime or version.file_systems:
             raise cannot_run(version)
-        run_under = self._runs_under(identifier, version, ctx.headers.get(trace.HEADER, ""))
         tail = log_type == "Tail"
-        answer = await open_stream(
-            self._invoker,
-            Call(
-                version,
-                content,
-                ctx.request_id,
-                identifier.named_arn,
-                client_context=context,
-                trace_id=run_under,
-                tenant=tenant_id,
-                tail=tail,
-            ),
-            self.core.clock,
-        )
+        call = self._call(ctx, identifier, version, content, context, tenant_id, tail)
+        answer = await open_stream(self._invoker, call, self.core.clock)
         output = {
             "ExecutedVersion": version.version,
             "ResponseStreamContentType": answer.content_type or "application/octet-stream",
             "EventStream": streamed_events(answer, tail),
         }
-        return Answer(output, headers={"X-Amzn-Trace-Id": run_under})
+        return Answer(output, headers={"X-Amzn-Trace-Id": call.trace_id})
 
-    def _runs_under(self, identifier: Identifier, version: FunctionVersion, header: str) -> str:
-        """The trace of a synchronous call. AwsError where it cannot run, or goes in circles."""
+    def _call(
+        self,
+        ctx: Context,
+        identifier: Identifier,
+        version: FunctionVersion,
+        content: bytes,
+        client_context: str,
+        tenant: str,
+        tail: bool,
+    ) -> Call:
+        """A synchronous call. AwsError where it cannot run, or goes in circles."""
         if not self._runnable(version.runtime):
             raise absent_here(version.runtime)
         run_under, hops = trace.next_hop(
-            header, identifier.arn, self.core.clock.now(), self.core.ids.hex
+            ctx.headers.get(trace.HEADER, ""),
+            identifier.arn,
+            self.core.clock.now(),
+            self.core.ids.hex,
         )
         if hops >= trace.MAX_HOPS and version.recursive_loop == "Terminate":
             raise recursive(version.arn, hops)
-        return run_under
+        return Call(
+            version,
+            content,
+            ctx.request_id,
+            identifier.named_arn,
+            client_context=client_context,
+            trace_id=run_under,
+            tenant=tenant,
+            tail=tail,
+        )
 
     @operation("InvokeAsync", authorize=_needs)
     async def invoke_async(
@@ -207,8 +204,7 @@ class InvocationOperations:
         version = self._version(identifier, "")
         limit = self.core.quotas.async_payload_bytes
         content = self._payload(await invoke_args.read(limit + 1), "Event")
-        header = ctx.headers.get(trace.HEADER, "")
-        await self._post(ctx, identifier, version, content, header, "")
+        await self._post(ctx, identifier, version, content, "")
         return {"Status": 202}
 
     async def _post(
@@ -217,7 +213,6 @@ class InvocationOperations:
         identifier: Identifier,
         version: FunctionVersion,
         content: bytes,
-        header: str,
         tenant: str,
     ) -> Answer:
         """Accept an event: answered once it is on disk. Client context is for synchronous calls."""
@@ -225,9 +220,9 @@ class InvocationOperations:
             version,
             content,
             request_id=ctx.request_id,
-            qualifier=identifier.qualifier or LATEST,
+            qualifier=identifier.meant,
             invoked_arn=identifier.named_arn,
-            trace_id=header,
+            trace_id=ctx.headers.get(trace.HEADER, ""),
             tenant=tenant,
         )
         return Answer(status=202)
@@ -248,7 +243,7 @@ class InvocationOperations:
 
     def _version(self, identifier: Identifier, tenant: str) -> FunctionVersion:
         """What is named, ready to be called for that tenant. AwsError."""
-        version = self.core.hot.resolve(identifier.arn, identifier.qualifier or LATEST)
+        version = self.core.hot.resolve(identifier.arn, identifier.meant)
         if version is not None:
             if version.tenant_isolation != bool(tenant):
                 raise wrong_tenancy(version.tenant_isolation)

@@ -15,6 +15,7 @@ from boda.core.arn import Arn
 from boda.core.errors import AwsError
 from boda.core.policy import MalformedPolicy
 from boda.gateway.service import Answer, Context, operation
+from boda.invoke.catalogue import LATEST
 from boda.services.lambda_ import records
 from boda.services.lambda_.access import on_function
 from boda.services.lambda_.core import Core
@@ -25,7 +26,7 @@ from boda.services.lambda_.errors import (
     resource_not_found,
     stale_revision,
 )
-from boda.services.lambda_.identifiers import LATEST, Identifier, is_alias, is_version
+from boda.services.lambda_.identifiers import Identifier, is_alias, is_version
 from boda.services.lambda_.records import Function
 from boda.services.lambda_.resource_policies import document
 
@@ -121,7 +122,7 @@ class PermissionOperations:
     ) -> dict[str, Any]:
         identifier = self.core.identify(ctx, function_name, qualifier)
         function = self.core.find(identifier.key)
-        named = identifier.qualifier or LATEST
+        named = identifier.meant
         statements = function.policies.get(named) if function is not None else None
         if function is None or not statements:
             raise resource_not_found("The resource you requested does not exist.")
@@ -167,7 +168,7 @@ class PermissionOperations:
 
     def _named(self, function: Function, identifier: Identifier) -> str:
         """The qualifier under which the policy is kept; AwsError where it names nothing."""
-        named = identifier.qualifier or LATEST
+        named = identifier.meant
         if function.names(named):
             return named
         if is_alias(named) and not is_version(named):

@@ -16,11 +16,12 @@ from typing import Any, Protocol
 from boda.core.errors import AwsError
 from boda.fleet.fleet import Provisioned
 from boda.gateway.service import Answer, Context, operation
+from boda.invoke.catalogue import LATEST
 from boda.runtime.function import FunctionVersion
 from boda.services.lambda_.access import on_function
 from boda.services.lambda_.core import Core
 from boda.services.lambda_.errors import conflict, invalid, wrong_state
-from boda.services.lambda_.identifiers import LATEST, Identifier, no_such_qualifier
+from boda.services.lambda_.identifiers import Identifier, no_such_qualifier
 from boda.services.lambda_.paging import page
 from boda.services.lambda_.records import Alias, Function, Key, Settings
 

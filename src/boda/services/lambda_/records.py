@@ -11,8 +11,8 @@ from typing import Any, Literal, NamedTuple, cast
 import orjson
 
 from boda.core.policy import Policy
-from boda.runtime.function import FunctionVersion, LogSettings
-from boda.services.lambda_.identifiers import LATEST
+from boda.invoke.catalogue import LATEST
+from boda.runtime.function import FunctionVersion, LogSettings, function_arn
 
 Key = tuple[str, str, str]
 """Account, region, name."""
@@ -127,7 +127,7 @@ class Version:
 
     @property
     def arn(self) -> str:
-        return f"arn:aws:lambda:{self.region}:{self.account}:function:{self.name}"
+        return function_arn(self.account, self.region, self.name)
 
     @property
     def log_group(self) -> str:
@@ -173,7 +173,7 @@ class Function:
 
     @property
     def arn(self) -> str:
-        return f"arn:aws:lambda:{self.region}:{self.account}:function:{self.name}"
+        return function_arn(self.account, self.region, self.name)
 
     @property
     def numbered(self) -> list[Version]:

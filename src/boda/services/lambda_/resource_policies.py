@@ -13,11 +13,12 @@ import orjson
 from boda.core.errors import AwsError
 from boda.core.policy import MalformedPolicy
 from boda.gateway.service import Answer, Authorize, Context, Need, operation
+from boda.invoke.catalogue import LATEST
 from boda.services.lambda_ import records
 from boda.services.lambda_.access import Group, need
 from boda.services.lambda_.core import Core
 from boda.services.lambda_.errors import invalid, resource_not_found, stale_revision
-from boda.services.lambda_.identifiers import LATEST, Identifier, no_such_qualifier, other_region
+from boda.services.lambda_.identifiers import Identifier, no_such_qualifier, other_region
 from boda.services.lambda_.records import Function
 
 HEAD = "policy-head"
@@ -63,7 +64,7 @@ class ResourcePolicyOperations:
         statements: list[dict[str, Any]],
         revision_id: str | None,
     ) -> dict[str, Any]:
-        core, named = self.core, identifier.qualifier or LATEST
+        core, named = self.core, identifier.meant
         async with core.lock(identifier.key):
             function = self._function(identifier)
             if revision_id is not None and revision_id != _revision(function, named):
@@ -81,7 +82,7 @@ class ResourcePolicyOperations:
     @operation("GetResourcePolicy", authorize=_on_policy("lambda:GetResourcePolicy"))
     async def get_resource_policy(self, ctx: Context, *, resource_arn: str) -> dict[str, Any]:
         identifier = _identifier(ctx, resource_arn)
-        function, named = self.core.find(identifier.key), identifier.qualifier or LATEST
+        function, named = self.core.find(identifier.key), identifier.meant
         if function is None or not function.policies.get(named):
             raise resource_not_found(_ABSENT)
         return _answer(function, named)
@@ -94,7 +95,7 @@ class ResourcePolicyOperations:
         return Answer(status=204)
 
     async def _delete(self, identifier: Identifier, revision_id: str | None) -> None:
-        core, named = self.core, identifier.qualifier or LATEST
+        core, named = self.core, identifier.meant
         async with core.lock(identifier.key):
             function = core.find(identifier.key)
             if function is None or not function.policies.get(named):
@@ -107,7 +108,7 @@ class ResourcePolicyOperations:
 
     def _function(self, identifier: Identifier) -> Function:
         function = self.core.find(identifier.key)
-        if function is None or not function.names(identifier.qualifier or LATEST):
+        if function is None or not function.names(identifier.meant):
             raise no_such_qualifier(identifier)
         return function
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 from typing import Any
 
 from boda.gateway.service import Context, operation
+from boda.runtime.function import runtime_arn
 from boda.services.lambda_.access import on_function
 from boda.services.lambda_.core import Core
 from boda.services.lambda_.errors import invalid
-from boda.services.lambda_.identifiers import LATEST, Identifier
+from boda.services.lambda_.identifiers import Identifier
 from boda.services.lambda_.records import Version
-from boda.services.lambda_.runtimes import version_arn
 
 KIND = "runtime-management"
 
@@ -50,7 +50,7 @@ class RuntimeManagementOperations:
         return _answer(identifier, version, update_runtime_on)
 
     async def _put(self, identifier: Identifier, mode: str) -> None:
-        named = identifier.qualifier or LATEST
+        named = identifier.meant
         async with self.core.lock(identifier.key):
             function = self.core.function(identifier)
             self.core.version(identifier)
@@ -65,14 +65,14 @@ class RuntimeManagementOperations:
         identifier = self.core.identify(ctx, function_name, qualifier)
         version = self.core.version(identifier)
         function = self.core.function(identifier)
-        config = function.attached.get(KIND, {}).get(identifier.qualifier or LATEST, {})
+        config = function.attached.get(KIND, {}).get(identifier.meant, {})
         return _answer(identifier, version, config.get("UpdateRuntimeOn", "Auto"))
 
 
 def _answer(identifier: Identifier, version: Version, mode: str) -> dict[str, Any]:
     answer = {
         "UpdateRuntimeOn": mode,
-        "FunctionArn": f"{identifier.arn}:{identifier.qualifier or LATEST}",
+        "FunctionArn": f"{identifier.arn}:{identifier.meant}",
     }
     if mode == "Manual":
         answer["RuntimeVersionArn"] = _present(version)
@@ -81,4 +81,4 @@ def _answer(identifier: Identifier, version: Version, mode: str) -> dict[str, An
 
 def _present(version: Version) -> str:
     settings = version.settings
-    return version_arn(version.region, settings.runtime, settings.architecture)
+    return runtime_arn(version.region, settings.runtime, settings.architecture)

@@ -6,8 +6,6 @@ asked when it is invoked.
 
 from __future__ import annotations
 
-import hashlib
-
 from boda.core.errors import AwsError
 from boda.services.lambda_.errors import invalid
 
@@ -105,9 +103,3 @@ def absent_here(runtime: str) -> AwsError:
         502,
         Type="Service",
     )
-
-
-def version_arn(region: str, runtime: str, architecture: str) -> str:
-    """The ARN of a runtime's version: stable per runtime and architecture."""
-    digest = hashlib.sha256(f"{runtime}/{architecture}".encode()).hexdigest()
-    return f"arn:aws:lambda:{region}::runtime:{digest}"

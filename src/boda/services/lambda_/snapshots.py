@@ -13,9 +13,9 @@ from collections.abc import Callable
 from typing import Protocol
 
 from boda.fleet.template import SnapshotFailed
+from boda.invoke.catalogue import LATEST
 from boda.runtime.function import FunctionVersion
 from boda.services.lambda_.core import Core
-from boda.services.lambda_.identifiers import LATEST
 from boda.services.lambda_.records import ACTIVE, Function, Key, Settings, Standing, Version
 
 _AT_ONCE = 4

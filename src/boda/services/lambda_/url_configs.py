@@ -13,10 +13,11 @@ from typing import Any, NamedTuple
 
 from boda.core.errors import AwsError
 from boda.gateway.service import Answer, Context, operation
+from boda.invoke.catalogue import LATEST
 from boda.services.lambda_.access import on_function
 from boda.services.lambda_.core import Core
 from boda.services.lambda_.errors import conflict, invalid, resource_not_found
-from boda.services.lambda_.identifiers import LATEST, Identifier
+from boda.services.lambda_.identifiers import Identifier
 from boda.services.lambda_.paging import page
 from boda.services.lambda_.records import Function, Key
 
@@ -83,7 +84,7 @@ class UrlConfigOperations:
         return _with_mode(answer, invoke_mode)
 
     async def _create(self, identifier: Identifier, given: dict[str, Any]) -> dict[str, Any]:
-        core, named = self.core, identifier.qualifier or LATEST
+        core, named = self.core, identifier.meant
         async with core.lock(identifier.key):
             function = core.find(identifier.key)
             if function is None or not function.names(named):
@@ -133,7 +134,7 @@ class UrlConfigOperations:
         return _with_mode(_answer(ctx, identifier, config), invoke_mode)
 
     async def _update(self, identifier: Identifier, given: dict[str, Any]) -> dict[str, Any]:
-        core, named = self.core, identifier.qualifier or LATEST
+        core, named = self.core, identifier.meant
         async with core.lock(identifier.key):
             function = core.find(identifier.key)
             if function is None:
@@ -159,7 +160,7 @@ class UrlConfigOperations:
             function = self.core.find(identifier.key)
             config = _config(function, identifier)
             assert function is not None
-            await self.core.attach(function, KIND, identifier.qualifier or LATEST, None)
+            await self.core.attach(function, KIND, identifier.meant, None)
             self._ids.forget(config["UrlId"])
 
     @operation("ListFunctionUrlConfigs", authorize=on_function("lambda:ListFunctionUrlConfigs"))
@@ -198,7 +199,7 @@ def _given(
 
 
 def _config(function: Function | None, identifier: Identifier) -> dict[str, Any]:
-    named = identifier.qualifier or LATEST
+    named = identifier.meant
     config = function.attached.get(KIND, {}).get(named) if function is not None else None
     if config is None:
         raise _absent()

@@ -12,20 +12,19 @@ from functools import partial
 from typing import Any
 
 from boda.core.errors import AwsError
-from boda.gateway import service
 from boda.gateway.authorization import Permit
-from boda.gateway.service import Form, Need, Reply
+from boda.gateway.service import REQUEST_ID, Form, Need, Reply
 from boda.gateway.wire import WireResponse
 from boda.invoke.call import Call, Outcome
 from boda.runtime import trace
 from boda.services.lambda_ import url_messages
 from boda.services.lambda_.access import StandingNeed
 from boda.services.lambda_.core import Core
-from boda.services.lambda_.identifiers import LATEST, Identifier
+from boda.services.lambda_.identifiers import Identifier
 from boda.services.lambda_.warm import Begins
 from boda.telemetry.contract import Answered
 
-REQUEST_ID = "x-amzn-RequestId"
+REQUEST_ID_HEADER = "x-amzn-RequestId"
 _MOST_FORMS = 32
 _LONGEST_HEAD = 512
 
@@ -53,7 +52,7 @@ class WarmUrl:
         self._identifier = identifier
         self._arn = identifier.arn
         self._named_arn = identifier.named_arn
-        self._qualifier = identifier.qualifier or LATEST
+        self._qualifier = identifier.meant
         self._config = config
         self._present = present
         self._form = form
@@ -112,7 +111,7 @@ class WarmUrl:
             assert isinstance(response.body, bytes)
             reply.answer(form, "", response.body)
         else:
-            response.headers.append((REQUEST_ID, request_id))
+            response.headers.append((REQUEST_ID_HEADER, request_id))
             reply.respond(response)
 
     def _learn_form(self, response: WireResponse, reply: Reply) -> Form | None:
@@ -120,7 +119,7 @@ class WarmUrl:
         headers = response.headers
         if sum(len(name) + len(value) for name, value in headers) > _LONGEST_HEAD:
             return None
-        headed = WireResponse(response.status, [*headers, (REQUEST_ID, service.REQUEST_ID)])
+        headed = WireResponse(response.status, [*headers, (REQUEST_ID_HEADER, REQUEST_ID)])
         try:
             form = reply.form(headed)
         except ValueError:
@@ -151,7 +150,7 @@ def url_need(core: Core, identifier: Identifier, auth_type: str) -> Need:
     return Need(
         "lambda:InvokeFunctionUrl",
         identifier.named_arn,
-        core.hot.policy(identifier.arn, identifier.qualifier or LATEST),
+        core.hot.policy(identifier.arn, identifier.meant),
         context={"lambda:FunctionUrlAuthType": auth_type},
         account=identifier.account,
     )

@@ -10,12 +10,13 @@ import dataclasses
 from typing import Any
 
 from boda.gateway.service import Context, operation
+from boda.invoke.catalogue import LATEST
 from boda.services.lambda_ import answers
 from boda.services.lambda_.access import on_function
 from boda.services.lambda_.arn_pages import start
 from boda.services.lambda_.core import Core
 from boda.services.lambda_.errors import invalid, stale_revision, update_in_progress, wrong_state
-from boda.services.lambda_.identifiers import LATEST, Identifier
+from boda.services.lambda_.identifiers import Identifier
 from boda.services.lambda_.records import (
     ACTIVE,
     NEVER_UPDATED,

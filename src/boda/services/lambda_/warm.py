@@ -21,7 +21,7 @@ from boda.runtime import trace
 from boda.runtime.function import FunctionVersion
 from boda.services.lambda_.access import StandingNeed, need
 from boda.services.lambda_.core import Core
-from boda.services.lambda_.identifiers import LATEST, Identifier
+from boda.services.lambda_.identifiers import Identifier
 
 _MOST_FORMS = 32
 
@@ -47,7 +47,7 @@ class WarmInvoke:
         self._runnable = runnable
         self._arn = identifier.arn
         self._named_arn = identifier.named_arn
-        self._qualifier = identifier.qualifier or LATEST
+        self._qualifier = identifier.meant
         invoking = partial(need, core, "lambda:InvokeFunction", identifier)
         self._need = StandingNeed(core, identifier, invoking)
         self._seen: FunctionVersion | None = None
