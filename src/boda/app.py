@@ -258,6 +258,7 @@ class Platform:
             recorder,
             clock,
             ids,
+            boot=_boot(),
             reserved=concurrency.reserved,
             rules=lambda version, qualifier: functions_service.async_rules(version, qualifier),
             role=lambda version: identity.principal_of_role(version.role_arn, version.name),
@@ -481,6 +482,14 @@ class _Objects:
         )
         async for chunk in found.chunks:
             yield chunk
+
+
+def _boot() -> str:
+    """A name of the machine's run, new with each; "" where the kernel tells none."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
 
 
 def _descriptors() -> int:

@@ -251,6 +251,37 @@ async def test_a_clock_that_leaps_changes_nothing(tmp_path: Path, leap_s: float)
         assert await here.waiting() == 0
 
 
+@pytest.mark.parametrize("leap_s", [-86_400.0, 86_400.0])
+@pytest.mark.parametrize("anew", [False, True])
+async def test_nor_does_it_where_the_platform_starts_again(
+    tmp_path: Path, leap_s: float, anew: bool
+) -> None:
+    """A clock that was set, or a machine that was asleep, makes no event older. anew: the machine
+    starts as well, so that its monotonic clock tells nothing."""
+    async with running(tmp_path) as here:
+        here.function("f")
+        here.invoker.outcome = failed
+        await here.delivery.start()
+        await accept(here, "f", "before")
+        await here.clock.advance(1)
+        wall, ran = here.clock.now, here.clock.monotonic
+        here.clock.now = lambda: wall() + leap_s  # type: ignore[method-assign]
+        if anew:
+            here.boot = "second"
+            await accept(here, "f", "after")  # by which the leap is noticed
+            here.clock.monotonic = lambda: ran() - 500.0  # type: ignore[method-assign]
+        await here.crash()
+        await accept(here, "f", "later")
+        await here.clock.advance(61)
+        tried = Counter(key for _, _, key, _ in here.invoker.log)
+        assert tried["before"] == tried["later"] == 2
+        await here.crash()
+        await here.clock.advance(121)
+        tried = Counter(key for _, _, key, _ in here.invoker.log)
+        assert tried["before"] == tried["later"] == 3
+        assert await here.waiting() == 0
+
+
 # The disk
 
 

@@ -213,6 +213,7 @@ class Office:
     random: random.Random
     delivery: delivery.Delivery
     slots: int = 64
+    boot: str = "first"
     reserved: Callable[[str, str, str], int | None] = _nothing_reserved
 
     def function(self, name: str, **settings: Any) -> FunctionVersion:
@@ -242,6 +243,7 @@ class Office:
             self.clock,
             Ids(self.random.randrange(1 << 30)),
             slots=self.slots,
+            boot=self.boot,
             reserved=lambda *key: self.reserved(*key),
             role=lambda version: ROLE,
         )

@@ -7,7 +7,7 @@ retry.py    when again, when no more (pure)         shares.py, pace.py  how many
 journal.py  writes to the disk, many at a time      rows.py            the queue on disk
 failure.py  dead letters, the log                   destination.py     records of what came
 counts.py   metrics                                 sender.py          as whom it is sent
-notice.py   a function's own log
+notice.py   a function's own log                    queue_time.py      when it is, restarts or not
 """
 
 from __future__ import annotations
@@ -94,6 +94,7 @@ def build(
     ids: Ids,
     *,
     slots: int = _SLOTS,
+    boot: str = "",
     reserved: Callable[[str, str, str], int | None] = _nothing_reserved,
     rules: Rules = _no_rules,
     role: Callable[[FunctionVersion], Principal | None] = _no_role,
@@ -102,9 +103,10 @@ def build(
     """Put the post office together; touches no disk.
 
     database: made with ``metadata`` among its tables. slots: attempts at once of all functions
-    together. reserved: reserved concurrency by account, region and function name, None where
-    there is none. rules: retries and destinations of a version under the qualifier it was
-    invoked by. role: who a function acts as; permits: what that lets it do.
+    together. boot: a name of the machine's run, by which a restarted platform knows that the
+    monotonic clock went on. reserved: reserved concurrency by account, region and function name,
+    None where there is none. rules: retries and destinations of a version under the qualifier it
+    was invoked by. role: who a function acts as; permits: what that lets it do.
     """
     post = Post()
     counts = Counts(telemetry)
@@ -117,6 +119,7 @@ def build(
         clock,
         ids,
         slots=slots,
+        boot=boot,
         reserved=reserved,
         rules=rules,
         destinations=Destinations(post, telemetry, counts, clock, ids, role),

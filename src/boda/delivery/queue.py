@@ -7,7 +7,7 @@ Laws of this file:
   3. Memory is bounded: a window per function, smaller the more functions have events, and so
      many bytes of payloads.
   4. Each function has a lane of its own; lanes share the slots evenly.
-  5. Time in here runs on when the machine's clock is set: it is read once, and then counted.
+  5. Time in here runs on when the machine's clock is set, over restarts too (queue_time.py).
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from boda.delivery.destination import Destinations, Rules
 from boda.delivery.failure import Failures
 from boda.delivery.journal import Journal
 from boda.delivery.lane import Lane
+from boda.delivery.queue_time import Kept, QueueTime
 from boda.delivery.rows import Event
 from boda.delivery.shares import Shares
 from boda.invoke.catalogue import LATEST, Functions
@@ -55,6 +56,7 @@ class Queue:
     """Accepts and runs events.
 
     slots: attempts at once, of all functions together.
+    boot: a name of the machine's run, the same over restarts of the platform alone.
     reserved: a function's reserved concurrency by account, region and name, or None.
     rules: how often and how long a version's events are tried, and who is told of the end.
     """
@@ -70,6 +72,7 @@ class Queue:
         ids: Ids,
         *,
         slots: int,
+        boot: str,
         reserved: Callable[[str, str, str], int | None],
         rules: Rules,
         destinations: Destinations,
@@ -78,7 +81,8 @@ class Queue:
         self._counts = counts
         self._clock = clock
         self._reserved = reserved
-        self._began = clock.now() - clock.monotonic()
+        self._time = QueueTime(clock, boot)
+        self._now = self._time.now
         self._attempts = Attempts(
             functions,
             invoker,
@@ -227,6 +231,7 @@ class Queue:
                 event.payload = None
         for lane in lanes.values():
             self._turn(lane)
+        self._see_clock()
 
     async def waiting(self) -> int:
         """Events that are accepted and not done with."""
@@ -255,6 +260,8 @@ class Queue:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
         await self._journal.flush()
+        if self._last_id >= 0:
+            await self._keep_time()
         self._lanes.clear()
         self._held = 0
 
@@ -263,12 +270,20 @@ class Queue:
         async with self._opening:
             if self._last_id >= 0:
                 return
-            found, highest = await self._database.read(rows.backlogs)
+            earlier, (found, highest) = await self._database.read(
+                lambda connection: (rows.read_time(connection), rows.backlogs(connection))
+            )
+            self._time.go_on(earlier)
+            kept = self._time.unkept()
             empty = [one.lane for one in found if one.first_due is None]
             now = self._now()
             ahead = [one.lane for one in found if (one.last_due or now) > now + _FARTHEST_S]
-            if empty or ahead:
-                await self._database.write(lambda connection: _tidy(connection, empty, ahead, now))
+            if empty or ahead or kept is not None:
+                await self._database.write(
+                    lambda connection: _tidy(connection, empty, ahead, now, kept)
+                )
+            if kept is not None:
+                self._time.is_kept(kept)
             for one in found:
                 if one.first_due is not None:
                     self._numbers[one.arn] = one.lane
@@ -278,9 +293,20 @@ class Queue:
             self._journal.knows_lanes(set(self._numbers.values()))
             self._last_id = highest
 
-    def _now(self) -> float:
-        """Epoch seconds that never go back nor leap."""
-        return self._began + self._clock.monotonic()
+    async def _keep_time(self) -> None:
+        """Store the time, unless it is known; where the disk refuses, the next one tries."""
+        kept = self._time.unkept()
+        if kept is not None:
+            try:
+                await self._database.write(lambda connection: rows.keep_time(connection, kept))
+                self._time.is_kept(kept)
+            except Exception as error:
+                _log.debug("the queue's time was not stored: %s", error)
+
+    def _see_clock(self) -> None:
+        """Have it stored if the machine's clock was set."""
+        if self._open and self._time.unkept() is not None:
+            self._spawn(self._keep_time())
 
     # Lanes
 
@@ -337,6 +363,7 @@ class Queue:
 
     def _time_has_come(self, lane: Lane) -> None:
         self._timers.pop(lane.number, None)
+        self._see_clock()
         if self._lanes.get(lane.number) is lane:
             self._turn(lane)
 
@@ -453,7 +480,11 @@ def _not_accepted(arn: str, error: Exception) -> AwsError:
     )
 
 
-def _tidy(connection: Any, empty: list[int], ahead: list[int], now: float) -> None:
+def _tidy(
+    connection: Any, empty: list[int], ahead: list[int], now: float, kept: Kept | None
+) -> None:
+    if kept is not None:
+        rows.keep_time(connection, kept)
     rows.drop_lanes(connection, empty)
     for lane in ahead:
         rows.hasten(connection, lane, now + _FARTHEST_S, now)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from boda.delivery.queue_time import Kept
 from boda.storage.database import driver
 
 metadata = sa.MetaData()
@@ -40,6 +41,15 @@ events = sa.Table(
     sa.Column("tenant", sa.Text, nullable=False),
     sa.Column("payload", sa.LargeBinary, nullable=False),
     sa.Index("async_events_by_due", "lane", "due_at", "id"),
+)
+
+queue_time = sa.Table(
+    "async_time",
+    metadata,
+    sa.Column("one", sa.Integer, primary_key=True),
+    sa.Column("boot", sa.Text, nullable=False),
+    sa.Column("origin", sa.Float, nullable=False),
+    sa.Column("ahead", sa.Float, nullable=False),
 )
 
 Position = tuple[float, int]
@@ -212,6 +222,19 @@ def backlogs(connection: Connection) -> tuple[Sequence[Backlog], int]:
     ).fetchall()
     (highest,) = raw.execute("SELECT max(id) FROM async_events").fetchone()
     return [Backlog(*row) for row in found], highest or 0
+
+
+def read_time(connection: Connection) -> Kept | None:
+    """The time that an earlier process kept."""
+    row = driver(connection).execute("SELECT boot, origin, ahead FROM async_time").fetchone()
+    return None if row is None else Kept(*row)
+
+
+def keep_time(connection: Connection, kept: Kept) -> None:
+    """Store the queue's time, for the next process to go on with."""
+    driver(connection).execute(
+        "INSERT OR REPLACE INTO async_time (one, boot, origin, ahead) VALUES (1, ?, ?, ?)", kept
+    )
 
 
 def hasten(connection: Connection, lane: int, beyond: float, now: float) -> None:
