@@ -14,7 +14,9 @@ That these seeds can fail was tried by breaking the platform on purpose. Each of
 the 2,000, most of them by the first ten: an answer to another invocation is taken; a lease is kept
 when a call is refused, or when its caller goes away; an environment is forgotten whose caller goes
 away; an event is acknowledged before its commit, removed before its attempt, or at its first
-failure; deferrals or removals are dropped when the disk refuses; the queue goes by the wall clock;
+failure; deferrals or removals are dropped when the disk refuses; the queue goes by the wall clock,
+or the next process does; an event runs for another tenant or under another name, is tried again too
+soon, given up too early or too late, or goes without its dead letter;
 tenants share a pool, revisions share one; retirement leaves idle environments; one more runs than
 the account's limit, a reservation, a provisioned share or what is shared allows; waiting for room
 or an invocation has no end; a start that fails is told to nobody; descriptors are read on;

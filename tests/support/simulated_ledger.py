@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from boda.core.errors import AwsError
+from boda.delivery.retry import RetryPolicy
 from boda.invoke.call import Call, Outcome
 from boda.runtime.function import FunctionVersion
 from boda.telemetry.contract import Metered, StreamKey
@@ -32,6 +33,11 @@ class Asked:
     begun_s: float
     name: str
     qualifier: str
+    invoked_arn: str = ""
+    tenant: str = ""
+    retry: RetryPolicy = RetryPolicy()  # noqa: RUF009 (frozen)
+    dead_letters: bool = False
+    """Of an event: how long it is tried, and whether its function has dead letters."""
     ended: int = 0
     left: bool = False
     """The client has gone, and hears of no end."""
@@ -50,6 +56,10 @@ class Ledger:
     begun: dict[str, float] = field(default_factory=dict)
     """Attempts that have begun and not ended in this life, and when."""
     seen: Counter[str] = field(default_factory=Counter)
+    failed: defaultdict[str, list[tuple[int, float]]] = field(
+        default_factory=lambda: defaultdict(list)
+    )
+    """In which life and when the attempts of an event ended in a function error."""
     succeeded: dict[str, int] = field(default_factory=dict)
     """In which life an event's success was told to the queue."""
     told: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
@@ -87,8 +97,18 @@ class Ledger:
             self.fault(f"{rid} is run twice at once")
         self.attempt[rid] = call
         self.begun[rid] = self.now()
-        if self.succeeded.get(rid) == self.life and not call.synchronous:
+        asked = self.asked.get(rid)
+        runs_as = (call.version.name, call.invoked_arn, call.tenant)
+        if asked is not None and runs_as != (asked.name, asked.invoked_arn, asked.tenant):
+            self.fault(f"{rid} for {asked.invoked_arn} {asked.tenant} is run as {runs_as}")
+        if call.synchronous:
+            return
+        if self.succeeded.get(rid) == self.life:
             self.fault(f"{rid} runs again after its success")
+        in_this_life = [at for life, at in self.failed[rid] if life == self.life]
+        waited = (60.0, 120.0)[: len(in_this_life)]
+        if waited and self.now() - in_this_life[-1] < waited[-1] - 1e-3:
+            self.fault(f"{rid} is tried again {self.now() - in_this_life[-1]:g} s after it failed")
 
     def ends(self, call: Call, outcome: Outcome | None, error: BaseException | None) -> None:
         """An attempt's end as it was told."""
@@ -112,6 +132,7 @@ class Ledger:
         if outcome.function_error:
             self.note(f"{rid} failed {outcome.error_type}")
             self.counts["failed"] += 1
+            self.failed[rid].append((self.life, self.now()))
             words = outcome.payload.decode("utf-8", "replace")
             if "RequestId: " in words and f"RequestId: {rid} " not in words:
                 self.fault(f"{rid} heard of another's failure: {words}")
@@ -196,8 +217,23 @@ class Ledger:
             self.fault(f"{rid} told with {answer}")
         if condition == "Success" and rid not in self.succeeded:
             self.fault(f"{rid} told as a success that nobody saw")
-        if condition == "RetriesExhausted" and not self.lines[rid]["END"]:
-            self.fault(f"{rid} given up after no try")
+        self._check_given_up(self.asked[rid], condition, context["approximateInvokeCount"])
+
+    def _check_given_up(self, asked: Asked, condition: str, tries: int) -> None:
+        """Whether it had come to that."""
+        rid, retry = asked.request_id, asked.retry
+        if condition == "RetriesExhausted" and not (
+            len(self.failed[rid]) >= tries == retry.max_retries + 1
+        ):
+            self.fault(
+                f"{rid} given up after {tries} tries, of {len(self.failed[rid])} that failed"
+            )
+        age_s = self.now() - asked.begun_s
+        next_s = 60.0 * 2 ** (tries - 1) if tries else 0.0
+        if condition == "EventAgeExceeded" and age_s + next_s < retry.max_age_s - 1e-3:
+            self.fault(f"{rid} given up at an age of {age_s:g} s")
+        if asked.dead_letters and condition != "Success" and "dead letter" not in self.told[rid]:
+            self.fault(f"{rid} has no dead letter")
 
     def over(self, asked: Asked) -> bool:
         """Whether the end of an event was told, or there is nobody left to run it."""

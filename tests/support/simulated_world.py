@@ -365,6 +365,7 @@ class Life:
             clock,
             ids,
             slots=8,
+            boot="one",
             reserved=platform.concurrency.reserved,
             rules=lambda version, qualifier: RULES[version.name],
             role=lambda version: ROLE,
@@ -716,11 +717,22 @@ class Program:
         rid = world.next_id()
         tenant = self.chance.choice(("blue", "green")) if version.tenant_isolation else ""
         payload = json.dumps({"nonce": rid}).encode()
-        asked = Asked(rid, kind, ledger.life, life.loop.time(), truth.name, qualifier)
+        arn = truth.arn if qualifier == LATEST else f"{truth.arn}:{qualifier}"
+        asked = Asked(
+            rid,
+            kind,
+            ledger.life,
+            life.loop.time(),
+            truth.name,
+            qualifier,
+            arn,
+            tenant,
+            RULES[truth.name].retry,
+            bool(version.dead_letter_arn),
+        )
         ledger.asked[rid] = asked
         ledger.note(f"{rid} {kind} {truth.name}:{qualifier} {tenant}")
         ledger.counts[kind] += 1
-        arn = truth.arn if qualifier == LATEST else f"{truth.arn}:{qualifier}"
         call = Call(
             version, payload, rid, arn, tenant=tenant, tail=self.chance.random() < 0.3
         )  # fmt: skip
