@@ -16,10 +16,14 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
 from boda.core.clock import SystemClock
+from boda.core.errors import AwsError
+from boda.core.principal import root_of
 from boda.fleet.refusals import too_many
 from boda.invoke.call import Outcome
 from support.identity import served
 from support.lambda_world import World, world
+
+FUNCTION = "arn:aws:lambda:us-east-1:000000000000:function:f"
 
 
 class Got(NamedTuple):
@@ -276,6 +280,34 @@ async def test_signed_calls(browser: Browser) -> None:
         secret: str = "wrong" * 8
 
     assert (await browser.get(sign=Wrong())).status == 403
+
+
+async def test_a_right_to_invoke_by_url_is_none_to_invoke(browser: Browser) -> None:
+    """``lambda:InvokedViaFunctionUrl`` holds in calls of the URL only."""
+    here = browser.here
+    await browser.make()
+    await here.call(
+        "AddPermission",
+        FunctionName="f",
+        StatementId="invoke",
+        Action="lambda:InvokeFunction",
+        Principal="*",
+        InvokedViaFunctionUrl=True,
+    )
+    browser.answers("ok")
+    assert (await browser.get()).status == 200
+    stranger = root_of("111111111111")
+    with pytest.raises(AwsError) as refused:
+        await here.call("Invoke", stranger, FunctionName=FUNCTION)
+    assert refused.value.code == "AccessDeniedException"
+    await here.call(
+        "AddPermission",
+        FunctionName="f",
+        StatementId="direct",
+        Action="lambda:InvokeFunction",
+        Principal="*",
+    )
+    assert await here.call("Invoke", stranger, FunctionName=FUNCTION)
 
 
 async def test_cross_origin_calls_are_the_configs_affair(browser: Browser) -> None:

@@ -686,6 +686,17 @@ async def a_right_by_address(on: Stage) -> None:
     on.here.functions.set_policy(ARN, "$LATEST", Policy.parse(policy))
 
 
+async def an_invoke_denied(on: Stage) -> None:
+    """Whoever must not invoke the function must not do so by its URL."""
+    both = {"Principal": "*", "Resource": ARN}
+    denied = {"Effect": "Deny", "Action": "lambda:InvokeFunction", **both}
+    denied["Condition"] = {"Bool": {"lambda:InvokedViaFunctionUrl": "true"}}
+    allowed = {"Effect": "Allow", "Action": "lambda:InvokeFunctionUrl", **both}
+    policy = {"Version": "2012-10-17", "Statement": [allowed, denied]}
+    on.here.functions.set_policy(ARN, "$LATEST", Policy.parse(policy))
+
+
+VISITS["an invoke that is denied"] = (lambda on: on.browse(), False, an_invoke_denied)
 VISITS["a right by address"] = (lambda on: on.browse(), False, a_right_by_address)
 
 

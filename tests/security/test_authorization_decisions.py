@@ -201,6 +201,43 @@ def test_it_is_kept_for_one_caller_action_resource_and_owner() -> None:
         authorizer.check(other, INVOKE, {})
 
 
+BY_URL = Need(
+    "lambda:InvokeFunctionUrl",
+    FUNCTION,
+    context={"lambda:InvokedViaFunctionUrl": "true"},
+    undenied="lambda:InvokeFunction",
+)
+NOT_BY_URL = policy(
+    "Deny", {"Bool": {"lambda:InvokedViaFunctionUrl": "true"}}, Action="lambda:InvokeFunction"
+)
+NOT_FROM_AWAY = policy(
+    "Deny", {"IpAddress": {"aws:SourceIp": "192.0.2.1"}}, Action="lambda:InvokeFunction"
+)
+
+
+def test_what_need_not_be_allowed_may_be_denied() -> None:
+    """And is not forgotten where the same was decided without it."""
+    by_url = policy(Action="lambda:InvokeFunctionUrl")
+    directory = Directory(identity=[by_url])
+    authorizer = Authorizer(directory, ManualClock())
+    assert authorizer.allows(BOB, BY_URL, {})
+    directory.found = Permissions(identity=[by_url, NOT_BY_URL])
+    directory.generation += 1
+    alone = Need(BY_URL.action, BY_URL.resource, context=BY_URL.context)
+    assert authorizer.allows(BOB, alone, {})
+    assert not authorizer.allows(BOB, BY_URL, {})
+    directory.found = Permissions(identity=[policy(), NOT_BY_URL])
+    directory.generation += 1
+    assert authorizer.allows(BOB, INVOKE, {}) and not authorizer.allows(BOB, BY_URL, {})
+
+
+def test_what_is_denied_beside_by_the_request_is_decided_each_time() -> None:
+    authorizer = Authorizer(Directory(identity=[policy(), NOT_FROM_AWAY]), ManualClock())
+    assert authorizer.allows(BOB, BY_URL, FROM_HOME)
+    assert not authorizer.known(BOB, BY_URL)
+    assert not authorizer.allows(BOB, BY_URL, FROM_AWAY)
+
+
 def test_what_hangs_on_the_request_is_decided_each_time() -> None:
     home = {"IpAddress": {"aws:SourceIp": "10.0.0.0/8"}}
     authorizer = Authorizer(Directory(identity=[policy(condition=home)]), ManualClock())

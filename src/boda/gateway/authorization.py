@@ -10,6 +10,7 @@ a new key.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from boda.core.clock import Clock
@@ -30,7 +31,7 @@ from boda.gateway.service import Need
 Keys = Mapping[str, str | Sequence[str]]
 
 _KEPT = 16_384
-_Key = tuple[Principal, str, str, str, Policy | None, tuple[tuple[str, str], ...]]
+_Key = tuple[Principal, str, str, str, str, Policy | None, tuple[tuple[str, str], ...]]
 
 _FORBIDDEN = {
     # Code and status by service; all others answer AccessDeniedException.
@@ -115,9 +116,23 @@ class Authorizer:
 
     def decide(self, principal: Principal, need: Need, keys: Keys) -> Decision:
         """A fresh decision."""
+        context = self._context(principal, need, keys)
+        decision = self._decide(principal, need, need.action, context)
+        if not decision.allowed or not need.undenied:
+            return decision
+        beside = self._decide(principal, need, need.undenied, context)
+        return replace(beside if beside.explicit else decision, reads=decision.reads | beside.reads)
+
+    def _decide(
+        self,
+        principal: Principal,
+        need: Need,
+        action: str,
+        context: Mapping[str, str | Sequence[str]],
+    ) -> Decision:
         permissions = self._directory.permissions(principal)
         return decide(
-            Question(principal, need.action, need.resource, self._context(principal, need, keys)),
+            Question(principal, action, need.resource, context),
             identity=permissions.identity,
             boundary=permissions.boundary,
             session=permissions.session,
@@ -179,7 +194,8 @@ def _key(principal: Principal, need: Need) -> _Key | None:
                 return None
             pairs.append((name, value))
         context = tuple(sorted(pairs))
-    return (principal, need.action, need.resource, need.account, need.policy, context)
+    actions = need.action, need.undenied
+    return (principal, *actions, need.resource, need.account, need.policy, context)
 
 
 def _rests_on_its_key(decision: Decision, need: Need) -> bool:

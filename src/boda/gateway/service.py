@@ -93,6 +93,7 @@ class Need:
     policy: the resource's own policy, if it has one.
     context: condition keys beyond the global ones (``aws:SourceIp``, ``aws:PrincipalArn`` …).
     account: the account that owns the resource; the caller's when empty.
+    undenied: an action on the same resource that nothing needs to allow, but nothing may deny.
     """
 
     action: str
@@ -100,6 +101,7 @@ class Need:
     policy: Policy | None = None
     context: Mapping[str, str | Sequence[str]] = field(default_factory=dict)
     account: str = ""
+    undenied: str = ""
 
 
 @dataclass(slots=True)

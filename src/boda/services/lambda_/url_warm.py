@@ -146,13 +146,19 @@ def tell(core: Core, identifier: Identifier, at: float, status: int) -> None:
 
 
 def url_need(core: Core, identifier: Identifier, auth_type: str) -> Need:
-    """The permission to call a function's URL."""
+    """The permission to call a function's URL.
+
+    AWS asks for both actions since October 2025; here URLs that were allowed before go on, and
+    who must not invoke the function must not do so by its URL either. Source: Lambda developer
+    guide, "urls-auth".
+    """
     return Need(
         "lambda:InvokeFunctionUrl",
         identifier.named_arn,
         core.hot.policy(identifier.arn, identifier.meant),
-        context={"lambda:FunctionUrlAuthType": auth_type},
+        context={"lambda:FunctionUrlAuthType": auth_type, "lambda:InvokedViaFunctionUrl": "true"},
         account=identifier.account,
+        undenied="lambda:InvokeFunction",
     )
 
 
