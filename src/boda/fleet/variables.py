@@ -9,9 +9,7 @@ from __future__ import annotations
 from boda.runtime.credentials import PATH as CREDENTIALS_PATH
 from boda.runtime.credentials import ContainerCredentials, RoleCredential
 from boda.runtime.function import FunctionVersion, Initialization
-
-RUNTIME_API_PORT = 9001
-ENDPOINT_PORT = 4566
+from boda.sandbox.plan import ENDPOINT_PORT, LIBRARY_PATH, PATH, RUNTIME_API_PORT
 
 
 def variables(
@@ -31,9 +29,8 @@ def variables(
         "LANG": "en_US.UTF-8",
         "LC_CTYPE": "C.UTF-8",
         "TZ": ":UTC",
-        "PATH": "/var/lang/bin:/usr/local/bin:/usr/bin/:/bin:/opt/bin",
-        "LD_LIBRARY_PATH": "/var/lang/lib:/lib64:/usr/lib64:/var/runtime:/var/runtime/lib:"
-        "/var/task:/var/task/lib:/opt/lib",
+        "PATH": PATH,
+        "LD_LIBRARY_PATH": LIBRARY_PATH,
         "PWD": "/var/task",
         "SHLVL": "0",
         "AWS_XRAY_CONTEXT_MISSING": "LOG_ERROR",

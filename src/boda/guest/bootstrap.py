@@ -33,7 +33,7 @@ else:
     import bootstrap_logs  # type: ignore[import-not-found,no-redef]
     import bootstrap_stream  # type: ignore[import-not-found,no-redef]
 
-_INVOKE, _READY, _RESPONSE, _ERROR, _INIT_ERROR, _SNAPSHOTTED = 1, 2, 3, 4, 5, 9
+_READY, _RESPONSE, _ERROR, _INIT_ERROR, _SNAPSHOTTED = 2, 3, 4, 5, 9
 _HEAD = struct.Struct(">IB")
 _INVOCATION = struct.Struct(">8sI")
 _ANSWER = struct.Struct(">IB8s")

@@ -1,8 +1,8 @@
 """SnapStart, as the runtime process sees it: before the snapshot, and after each restore.
 
-``before`` runs in the template when init is done; ``take`` makes the image and returns once in the
-template, False, and True in every environment that goes on from there, with everything fresh that
-two environments may not share.
+``run_before`` runs the template's hooks when init is done; ``Point.take`` makes the image and
+returns once in the template, and in every environment that goes on from there, with everything
+fresh that two environments may not share; ``run_after`` runs the hooks there.
 """
 
 import contextlib

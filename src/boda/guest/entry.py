@@ -101,14 +101,7 @@ def _identity(order):
         os.setresuid(outer_uid, outer_uid, outer_uid)
     linux.prctl(linux.PR_SET_DUMPABLE, 1)  # /proc/self belongs to the process again
     linux.unshare(linux.NEWUSER)
-    for name, text in (
-        ("setgroups", "deny"),
-        ("uid_map", f"{INSIDE_UID} {outer_uid} 1"),
-        ("gid_map", f"{INSIDE_GID} {outer_gid} 1"),
-    ):
-        fd = os.open(f"/proc/self/{name}", os.O_WRONLY)
-        os.write(fd, text.encode())
-        os.close(fd)
+    linux.map_ids((INSIDE_UID, outer_uid), (INSIDE_GID, outer_gid))
 
 
 def _new_chance():

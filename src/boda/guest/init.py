@@ -8,8 +8,8 @@ no descriptor with it. When the platform's end of its socket closes it ends, and
 process of a pid namespace the kernel ends every other one.
 
 To the platform: ``{"event": "prepared"}`` with the two listening sockets; ``{"event": "running",
-"generation", "pid", "began_s"}``; ``{"event": "exit", "generation", "status" | "signal"}``;
-``{"event": "failed", "reason", "step"}``.
+"generation", "pid", "began_s", "marks"}``; ``{"event": "exit", "generation", "status" |
+"signal"}``; ``{"event": "failed", "reason", "step"}``.
 From the platform: ``{"op": "start", "fds": [names…], "steps", "environ", …}``, once;
 ``{"op": "restart", "generation", "environ"}`` with channel, log and console; ``{"op": "signal",
 "signal"}`` for every process but this one.
@@ -28,7 +28,6 @@ import time
 from . import entry, linux
 from .operations import StepFailed, carry_out
 
-_CLOEXEC = 0x40000000
 PASSED_OVER = 32
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1
 
@@ -81,10 +80,7 @@ def _start(order, runtime, fds, control, program, bootstrap):
     if "volume" in fds:
         os.close(fds.pop("volume"))
     marks.append(("own mounts", time.monotonic()))
-    environ = order["environ"]
-    if not isolated:
-        environ = entry.with_ports(environ, order["ports_named"], order["ports"])
-    _start_runtime(order, runtime, environ, fds, control, program, bootstrap)
+    _start_runtime(order, runtime, order["environ"], fds, control, program, bootstrap)
     marks.append(("runtime process", time.monotonic()))
     _report_running(control, runtime, marks)
 
@@ -139,7 +135,7 @@ def _signal_all(number, isolated):
 
 
 def _reap():
-    """Collect everything that has ended; yields (pid, wait status)."""
+    """Collect everything that has ended: (pid, wait status) of each."""
     ended: list[tuple[int, int]] = []
     while True:
         try:
@@ -166,6 +162,8 @@ def _start_runtime(order, runtime, environ, fds, control, program, bootstrap):
     """Fork the runtime process and wait until it stands at the bootstrap's door.
 
     Raises OSError with the reason it gave when it could not get there."""
+    if not order["isolated"]:
+        environ = entry.with_ports(environ, order["ports_named"], order["ports"])
     if order["kind"] == entry.TEMPLATE:
         _pass_over_numbers()
     read_end, write_end = os.pipe()
@@ -228,7 +226,7 @@ def _serve(order, runtime, fds, control, program, bootstrap):
             _report_ended(control, runtime, _reap())
         if control.fileno() not in ready:
             continue
-        data, received, _, _ = socket.recv_fds(control, 1 << 20, 64, _CLOEXEC)
+        data, received, _, _ = socket.recv_fds(control, 1 << 20, 64, linux.CMSG_CLOEXEC)
         if not data:
             return
         command = json.loads(data)
@@ -242,10 +240,7 @@ def _serve(order, runtime, fds, control, program, bootstrap):
             _report_ended(control, runtime, _end_all(isolated))
             fds.update(zip(("channel", "log", "console"), received, strict=True))
             runtime.generation = command["generation"]
-            environ = command["environ"]
-            if not isolated:
-                environ = entry.with_ports(environ, order["ports_named"], order["ports"])
-            _start_runtime(order, runtime, environ, fds, control, program, bootstrap)
+            _start_runtime(order, runtime, command["environ"], fds, control, program, bootstrap)
             _report_running(control, runtime)
 
 

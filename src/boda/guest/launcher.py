@@ -26,20 +26,11 @@ from .operations import StepFailed, carry_out
 HOST = "/.host"
 
 
-def _own_user_namespace(uid, gid):
-    linux.unshare(linux.NEWUSER)
-    for name, text in (
-        ("setgroups", "deny"),
-        ("uid_map", f"0 {uid} 1"),
-        ("gid_map", f"0 {gid} 1"),
-    ):
-        with open(f"/proc/self/{name}", "w", encoding="ascii") as file:
-            file.write(text)
-
-
 def _build(order):
-    if order["user_namespace"]:
-        _own_user_namespace(order["user_namespace"]["uid"], order["user_namespace"]["gid"])
+    own = order["user_namespace"]
+    if own:
+        linux.unshare(linux.NEWUSER)
+        linux.map_ids((0, own["uid"]), (0, own["gid"]))
     root = order["root"]
     linux.unshare(linux.NEWNS)
     linux.mount(None, "/", None, linux.MS_REC | linux.MS_SLAVE)

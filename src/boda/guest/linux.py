@@ -29,6 +29,8 @@ MS_REC = 16384
 MS_SLAVE = 1 << 19
 MNT_DETACH = 2
 
+CMSG_CLOEXEC = 0x40000000  # MSG_CMSG_CLOEXEC, which Python does not name
+
 AT_FDCWD = -100
 AT_EMPTY_PATH = 0x1000
 AT_RECURSIVE = 0x8000
@@ -86,6 +88,19 @@ def mount(source, target, fstype, flags=0, data=None):
 
 def umount(target, flags=MNT_DETACH):
     _check(_libc.umount2(os.fsencode(target), ctypes.c_int(flags)), "umount")
+
+
+def map_ids(uid, gid):
+    """Who is who in the user namespace that this process has just made. uid, gid: an id inside,
+    the one outside that it is."""
+    for name, text in (
+        ("setgroups", "deny"),
+        ("uid_map", "{} {} 1".format(*uid)),
+        ("gid_map", "{} {} 1".format(*gid)),
+    ):
+        fd = os.open(f"/proc/self/{name}", os.O_WRONLY)
+        os.write(fd, text.encode())
+        os.close(fd)
 
 
 def pivot_root(new, old):

@@ -9,7 +9,14 @@ import os
 
 from . import linux
 
-_FLAGS = {"ro": 1, "nosuid": 2, "nodev": 4, "noexec": 8}
+# The same bits for ``mount`` and for the attributes of a mount that is there.
+_FLAGS = {
+    "ro": linux.MS_RDONLY,
+    "nosuid": linux.MS_NOSUID,
+    "nodev": linux.MS_NODEV,
+    "noexec": linux.MS_NOEXEC,
+}
+_ALL_FLAGS = sum(_FLAGS.values())
 
 
 class StepFailed(Exception):
@@ -21,7 +28,7 @@ class StepFailed(Exception):
         self.reason = reason
 
 
-def _attributes(names):
+def _flags(names):
     return sum(_FLAGS[name] for name in names)
 
 
@@ -29,7 +36,7 @@ def _bind(step, host, fds):
     recursive = step["recursive"]
     fd = linux.open_tree(host + step["source"], recursive)
     try:
-        linux.set_mount_flags(fd, _attributes(step["flags"]), recursive=recursive)
+        linux.set_mount_flags(fd, _flags(step["flags"]), recursive=recursive)
         linux.move_mount(fd, step["target"])
     finally:
         os.close(fd)
@@ -37,15 +44,7 @@ def _bind(step, host, fds):
 
 def _tmpfs(step, host, fds):
     options = f"size={step['size_bytes']},nr_inodes={step['inodes']},mode={step['mode']:o}"
-    linux.mount("tmpfs", step["target"], "tmpfs", _mount_flags(step["flags"]), options)
-
-
-def _mount_flags(names):
-    return sum(
-        {"ro": linux.MS_RDONLY, "nosuid": linux.MS_NOSUID, "nodev": linux.MS_NODEV}.get(name, 0)
-        | (linux.MS_NOEXEC if name == "noexec" else 0)
-        for name in names
-    )
+    linux.mount("tmpfs", step["target"], "tmpfs", _flags(step["flags"]), options)
 
 
 def _volume(step, host, fds):
@@ -74,9 +73,7 @@ def _cover(step, host, fds):
     """Hide what stands at a path: a directory by an empty one, a file by the null device."""
     path = step["path"]
     if os.path.isdir(path):
-        linux.mount(
-            "tmpfs", path, "tmpfs", _mount_flags(("ro", "nosuid", "nodev", "noexec")), "size=0"
-        )
+        linux.mount("tmpfs", path, "tmpfs", _ALL_FLAGS, "size=0")
     elif os.path.exists(path):
         fd = linux.open_tree("/dev/null")
         linux.move_mount(fd, path)
@@ -90,11 +87,11 @@ def _readonly(step, host, fds):
         return
     if not step["mounted"]:
         fd = linux.open_tree(path)
-        linux.set_mount_flags(fd, 1 | 2 | 4 | 8)
+        linux.set_mount_flags(fd, _ALL_FLAGS)
         linux.move_mount(fd, path)
         os.close(fd)
     else:
-        linux.set_mount_flags(linux.AT_FDCWD, _attributes(step["flags"]), os.fsencode(path))
+        linux.set_mount_flags(linux.AT_FDCWD, _flags(step["flags"]), os.fsencode(path))
 
 
 def _overlay(step, host, fds):

@@ -27,7 +27,6 @@ import traceback
 
 from . import init, linux, seccomp, warm
 
-_CLOEXEC = 0x40000000  # MSG_CMSG_CLOEXEC, which Python does not name
 _LARGEST = 1 << 20
 
 TIERS = {"boto3": warm.load}
@@ -51,7 +50,7 @@ class Zygote:
         """Carry out orders until the platform is gone. Never returns in a fork for a function."""
         self._ready()
         while True:
-            data, received, _, _ = socket.recv_fds(self._control, _LARGEST, 64, _CLOEXEC)
+            data, received, _, _ = socket.recv_fds(self._control, _LARGEST, 64, linux.CMSG_CLOEXEC)
             if not data:
                 return
             order = json.loads(data)

@@ -10,7 +10,7 @@ The platform opens, before the sandbox starts, and hands over:
   console   a pipe: everything the runtime process and its children write to fd 1 and 2
   log       a pipe: framed records of the bootstrap (print and logging, with times)
 and receives from inside the sandbox's own network namespace two listening TCP sockets:
-  runtime_api  127.0.0.1:9001   the Runtime, Extensions and Telemetry APIs over HTTP
+  runtime_api  127.0.0.1:9001   the Runtime API over HTTP
   endpoint     127.0.0.1:4566   the AWS endpoint of functions
 A sandbox is known by the socket a request arrives on, never by a token.
 

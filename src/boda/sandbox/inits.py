@@ -19,11 +19,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
 from boda.sandbox.contract import SandboxError
-from boda.sandbox.zygotes import Kind
+from boda.sandbox.zygotes import CLOEXEC, Kind
 
 _END_TIMEOUT_S = 10.0
 _PREPARE_TIMEOUT_S = 20.0
-_CLOEXEC = 0x40000000  # MSG_CMSG_CLOEXEC, which Python does not name
 
 
 class Owner(Protocol):
@@ -137,7 +136,7 @@ class Init:
     def _hear(self) -> None:
         while not self.gone:
             try:
-                data, fds, _, _ = socket.recv_fds(self._control, 1 << 16, 4, _CLOEXEC)
+                data, fds, _, _ = socket.recv_fds(self._control, 1 << 16, 4, CLOEXEC)
             except BlockingIOError:
                 return
             except OSError:

@@ -114,7 +114,7 @@ class LinuxSandboxes:
         self._usual_mb = 512
         self._uids = _Numbers(UIDS_PER_INSTANCE)
         self._alive: set[LinuxSandbox] = set()
-        self._numbers = itertools.count(1)
+        self._template_numbers = itertools.count(1)
         self._templates: dict[LinuxSandbox | None, Template] = {}
         self._ripening: dict[Template, asyncio.Task[None]] = {}
         self._background: set[asyncio.Task[None]] = set()
@@ -149,7 +149,7 @@ class LinuxSandboxes:
         self._lease.record(self._hierarchy.paths)
         if os.geteuid() == 0:
             self._favour = favour_moves()
-        if self._mode.isolated and self._mode.privileged and not Volumes.possible():
+        if self._mode.isolated and self._mode.privileged and not Volumes.missing():
             self._volumes = Volumes(self._state / "volumes")
         if self._want_network:
             self._open_network()
@@ -410,7 +410,7 @@ class LinuxSandboxes:
         if interpreter.kind != "python":
             raise SandboxError("templates are of Python runtimes")
         limit = (spec.memory_mb + spec.ephemeral_mb + OWN_MB) * plan.MIB
-        return Template(Kind(interpreter.interpreter, "bare", next(self._numbers)), limit)
+        return Template(Kind(interpreter.interpreter, "bare", next(self._template_numbers)), limit)
 
     async def _ripen(self, made: Template, spec: SandboxSpec) -> None:
         """Have its zygote, and inits of that, before the first fork is wanted."""

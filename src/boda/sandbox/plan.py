@@ -29,6 +29,7 @@ BOOTSTRAP_MB = 16
 """Allowed above ``memory_mb``: page tables, pipes and sockets, and the copies a fork makes of the
 zygote's pages, none of which AWS counts against a function."""
 
+PATH = "/var/lang/bin:/usr/local/bin:/usr/bin/:/bin:/opt/bin"
 LIBRARY_PATH = (
     "/var/lang/lib:/lib64:/usr/lib64:/var/runtime:/var/runtime/lib:/var/task:/var/task/lib:/opt/lib"
 )

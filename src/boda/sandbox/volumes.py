@@ -56,8 +56,8 @@ class Volumes:
         self._templates: dict[int, Path] = {}
 
     @staticmethod
-    def possible() -> str:
-        """Empty, or why this machine cannot."""
+    def missing() -> str:
+        """Why this machine cannot; "" where it can."""
         if os.geteuid() != 0:
             return "loop devices are root's"
         if not os.path.exists("/dev/loop-control"):

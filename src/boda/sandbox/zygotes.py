@@ -31,7 +31,7 @@ _READY_TIMEOUT_S = 60.0
 _END_TIMEOUT_S = 2.0
 _ATTEMPTS = 8
 """A zygote whose addresses meet those of an image is started again, with others."""
-_CLOEXEC = 0x40000000  # MSG_CMSG_CLOEXEC, which Python does not name
+CLOEXEC = 0x40000000  # MSG_CMSG_CLOEXEC, which Python does not name
 _LANGUAGE = "C.UTF-8"
 
 
@@ -304,7 +304,7 @@ class BareZygote(Zygote):
     def _order(self) -> dict[str, Any]:
         mode = self._mode
         environ = {
-            "PATH": "/var/lang/bin:/usr/local/bin:/usr/bin/:/bin:/opt/bin",
+            "PATH": plan.PATH,
             "LANG": _LANGUAGE,
             # Restartable sequences tie the kernel to addresses that a fork of a template leaves.
             "GLIBC_TUNABLES": "glibc.pthread.rseq=0",
@@ -369,7 +369,7 @@ class GrownZygote(Zygote):
         ready = False
         while not ready or self._pidfd < 0:
             await _readable(control.fileno())
-            data, fds, _, _ = socket.recv_fds(control, 1 << 16, 1, _CLOEXEC)
+            data, fds, _, _ = socket.recv_fds(control, 1 << 16, 1, CLOEXEC)
             if not data:
                 raise SandboxError(f"a zygote of {self.runtime.name} died while it was starting")
             said = json.loads(data)

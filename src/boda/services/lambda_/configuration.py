@@ -92,7 +92,7 @@ class ConfigurationOperations:
             before = function.latest
             rules.check_source("UpdateFunctionCode", code, bool(before.settings.image_uri))
             core.signing.check(identifier, attached_arn(function))
-            core.refuse_over_storage(identifier, package.unzipped_bytes - before.unzipped_bytes)
+            core.refuse_over_storage(identifier.key, package.unzipped_bytes - before.unzipped_bytes)
             settings = rules.merge(before.settings, params, core.quotas)
             rules.check_together(settings, package.unzipped_bytes, core.quotas)
             changes: dict[str, Any] = {

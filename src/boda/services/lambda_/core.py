@@ -309,16 +309,13 @@ class Core:
         self.unrefer(function.versions.pop(version).packages)
         self.forget_qualifier(function, version)
 
-    def refuse_over_storage(self, owner: Identifier | Key, more_bytes: int) -> None:
+    def refuse_over_storage(self, owner: Key, more_bytes: int) -> None:
         """Raises CodeStorageExceededException when so many bytes more would be too many.
 
         owner: the function or layer the bytes are for.
         """
-        place = (owner.key if isinstance(owner, Identifier) else owner)[:2]
-        if (
-            more_bytes > 0
-            and self.stored_bytes(*place) + more_bytes > self.quotas.code_storage_bytes
-        ):
+        quota = self.quotas.code_storage_bytes
+        if more_bytes > 0 and self.stored_bytes(*owner[:2]) + more_bytes > quota:
             raise AwsError(
                 "CodeStorageExceededException", "Code storage limit exceeded.", 400, Type="User"
             )

@@ -125,7 +125,7 @@ class FunctionOperations:
         ):
             self._refuse_existing(identifier)
             core.signing.check(identifier, signing)
-            core.refuse_over_storage(identifier, package.unzipped_bytes)
+            core.refuse_over_storage(identifier.key, package.unzipped_bytes)
             rules.check_together(settings, package.unzipped_bytes, core.quotas)
             self._layers.refuse_gone(settings.layers)
             version = Version(

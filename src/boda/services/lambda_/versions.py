@@ -124,7 +124,7 @@ class VersionOperations:
             if made is None:
                 made = function.versions[str(function.last_version)]
             else:
-                core.refuse_over_storage(identifier, made.unzipped_bytes)
+                core.refuse_over_storage(identifier.key, made.unzipped_bytes)
                 await core.put(function, made, core.revised(latest))  # recorded: $LATEST changes
                 if made.state == ACTIVE:
                     core.expose(function, made)
