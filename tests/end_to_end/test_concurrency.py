@@ -33,9 +33,10 @@ def lambda_handler(event, context):
     return os.environ["AWS_LAMBDA_INITIALIZATION_TYPE"]
 """
 WHO = """
-import os, uuid
+import os, time, uuid
 
 ID = str(uuid.uuid4())
+time.sleep(float(os.environ.get("INIT_S", "0")))
 SEEN = []
 
 def lambda_handler(event, context):
@@ -189,11 +190,18 @@ def test_provisioned_environments_are_replaced_and_move_with_their_alias(
     for found in at_once(3, lambda _: answer(aws.invoke(**live))):
         assert found["init"] == "provisioned-concurrency" and found["version"] == "1"
 
-    aws.update_function_configuration(FunctionName=name, Description="second")
+    slower = {"Variables": {"INIT_S": "1"}}
+    aws.update_function_configuration(FunctionName=name, Environment=slower)
     aws.get_waiter("function_updated").wait(FunctionName=name)
     aws.publish_version(FunctionName=name)
     aws.get_waiter("published_version_active").wait(FunctionName=name, Qualifier="2")
     aws.update_alias(FunctionName=name, Name="live", FunctionVersion="2")
+    met = []  # its calls stay where environments are ready until they are ready there
+    while not met or met[-1]["version"] != "2":
+        met.append(answer(aws.invoke(**live)))
+        assert met[-1]["init"] == "provisioned-concurrency"
+        time.sleep(0.05)
+    assert met[0]["version"] == "1"
     eventually(lambda: standing() == ("READY", 3, 3))
     for found in at_once(3, lambda _: answer(aws.invoke(**live))):
         assert found["init"] == "provisioned-concurrency" and found["version"] == "2"

@@ -153,6 +153,19 @@ async def test_an_init_that_failed_is_tried_again_later(platform):
     assert len(platform.fleet.environments()) == 1
 
 
+async def test_what_has_failed_is_tried_again_when_it_is_asked_for_again(platform):
+    version = function(version="1")
+    platform.sandboxes.init = lambda guest: guest.init_error("Runtime.ImportModuleError", b"{}")
+    platform.fleet.provision(version, 1)
+    await platform.clock.settle()
+    platform.sandboxes.init = lambda guest: guest.ready()
+    platform.fleet.provision(version, 1)
+    await platform.clock.settle()
+    assert platform.fleet.provisioned(version) == Provisioned(1, 1)
+    await platform.advance(70)
+    assert len(platform.sandboxes.made) == 2
+
+
 async def test_one_whose_process_ended_is_replaced_before_a_call_needs_it(platform):
     version = function(version="1")
     platform.fleet.provision(version, 1)

@@ -162,7 +162,7 @@ class Fleet:
             if not count:
                 return
             pool = self._pools[key] = Pool(key, version)
-        pool.provisioned, pool.failing = count, ""
+        pool.provisioned = count
         for environment in sorted(pool.kept, key=lambda each: each.initialised):
             if len(pool.kept) <= count:
                 break
@@ -171,7 +171,9 @@ class Fleet:
                 self._idle[environment] = None
             elif environment in pool.fresh and pool.unneeded:
                 environment.destroy()
-        self._want(pool)
+        if pool.again is not None:
+            pool.again.cancel()
+        self._provision_again(pool)  # what has failed so far may go well now
         self._tidy(pool)
 
     def provisioned(self, version: FunctionVersion) -> Provisioned:

@@ -51,7 +51,8 @@ from boda.services.lambda_.layer_permissions import LayerPermissionOperations
 from boda.services.lambda_.layer_store import Layers
 from boda.services.lambda_.layers import LayerOperations
 from boda.services.lambda_.permissions import PermissionOperations
-from boda.services.lambda_.provisioned import ProvisionedOperations, Provisioner, Provisioning
+from boda.services.lambda_.provisioned import ProvisionedOperations
+from boda.services.lambda_.provisioning import Provisioner, Provisioning
 from boda.services.lambda_.quotas import Quotas, adjusted
 from boda.services.lambda_.records import Function, Standing, Version
 from boda.services.lambda_.recursion import RecursionOperations
@@ -329,7 +330,7 @@ def build(
             FunctionOperations(core, sources, check, layers, transitions, location),
             ConfigurationOperations(core, sources, check, layers, transitions),
             VersionOperations(core, transitions),
-            AliasOperations(core),
+            AliasOperations(core, provisioning),
             LayerOperations(core, layers, sources, location),
             LayerPermissionOperations(core, layers),
             InvocationOperations(core, invoker, queue, runnable),

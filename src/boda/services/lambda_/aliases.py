@@ -25,13 +25,15 @@ from boda.services.lambda_.errors import (
     stale_revision,
 )
 from boda.services.lambda_.identifiers import Identifier
+from boda.services.lambda_.provisioning import Provisioning, leaving
 from boda.services.lambda_.records import Alias, Function
 from boda.services.lambda_.versions import unqualified
 
 
 class AliasOperations:
-    def __init__(self, core: Core) -> None:
+    def __init__(self, core: Core, provisioning: Provisioning) -> None:
         self.core = core
+        self._provisioning = provisioning
 
     @operation("CreateAlias", authorize=on_function("lambda:CreateAlias"))
     async def create_alias(
@@ -132,10 +134,13 @@ class AliasOperations:
                 raise resource_not_found(f"Alias not found: {identifier.arn}:{name}")
             if revision_id and revision_id != alias.revision_id:
                 raise stale_revision()
+            weighed = "weights" in changes
+            if not weighed and leaving(function, name):
+                alias = dataclasses.replace(alias, weights={})  # which are not the caller's
             alias = dataclasses.replace(alias, revision_id=core.ids.uuid(), **changes)
             _check(function, alias)
             provisioned.refuse_alias(function, alias)
-            await core.put_alias(function, alias)
+            alias = await self._provisioning.move(function, alias, weighed=weighed)
             return _answer(function, alias)
 
     @operation("DeleteAlias", authorize=on_function("lambda:DeleteAlias"))

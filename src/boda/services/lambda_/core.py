@@ -210,10 +210,27 @@ class Core:
             if before is not None:
                 self.unrefer(before.packages)
 
-    async def put_alias(self, function: Function, alias: Alias) -> None:
-        """Make or replace an alias. Call under the function's lock."""
-        await self.write(lambda connection: rows.put_alias(connection, function.key, alias))
+    async def put_alias(
+        self,
+        function: Function,
+        alias: Alias,
+        attached: tuple[str, dict[str, Any] | None] | None = None,
+    ) -> None:
+        """Make or replace an alias. Call under the function's lock.
+
+        attached: a kind and what is attached to the alias of it from then on, or None.
+        """
+
+        def work(connection: Connection) -> None:
+            rows.put_alias(connection, function.key, alias)
+            if attached is not None:
+                kind, content = attached
+                rows.put_attached(connection, function.key, kind, alias.name, content)
+
+        await self.write(work)
         function.aliases[alias.name] = alias
+        if attached is not None:
+            function.attach(attached[0], alias.name, attached[1])
         self.expose_alias(function, alias)
         for listener in self.on_routed:
             listener(function)
@@ -275,11 +292,7 @@ class Core:
         await self.write(
             lambda connection: rows.put_attached(connection, function.key, kind, qualifier, content)
         )
-        held = function.attached.setdefault(kind, {})
-        if content is None:
-            held.pop(qualifier, None)
-        else:
-            held[qualifier] = content
+        function.attach(kind, qualifier, content)
 
     def forget_qualifier(self, function: Function, qualifier: str) -> None:
         """Forget, in memory, what hung on a version or an alias whose rows are gone."""

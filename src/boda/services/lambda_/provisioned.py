@@ -1,31 +1,28 @@
 """Provisioned concurrency: environments of a version that are initialised before calls come.
 
-A config belongs to a version or to an alias; either way the environments are the version's, and
-an alias that moves takes its config along. While an alias shares calls by weight its config is of
-the version it leads to first and cannot be changed (Lambda developer guide,
+A config belongs to a version or to an alias. While an alias shares calls by weight its config is
+of the version it leads to first and cannot be changed (Lambda developer guide,
 "provisioned-concurrency"). The fleet keeps the environments and says how many there are; the
 status of a config is asked of it, never stored.
 """
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+import dataclasses
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any
 
 from boda.core.errors import AwsError
-from boda.fleet.fleet import Provisioned
 from boda.gateway.service import Answer, Context, operation
 from boda.invoke.catalogue import LATEST
-from boda.runtime.function import FunctionVersion
 from boda.services.lambda_.access import on_function
 from boda.services.lambda_.core import Core
 from boda.services.lambda_.errors import conflict, invalid, wrong_state
 from boda.services.lambda_.identifiers import Identifier, no_such_qualifier
 from boda.services.lambda_.paging import page
-from boda.services.lambda_.records import Alias, Function, Key, Settings
+from boda.services.lambda_.provisioning import KIND, Provisioning, leaving, version_of
+from boda.services.lambda_.records import Alias, Function, Settings
 
-KIND = "provisioned-concurrency"
 _UNPUBLISHED = "Provisioned Concurrency Configs cannot be applied to unpublished function versions."
 _TAKEN = (
     "Alias can't be used for Provisioned Concurrency configuration on an already Provisioned"
@@ -34,61 +31,6 @@ _TAKEN = (
 _UNFIT_ALIAS = "Invalid alias configuration for Provisioned Concurrency"
 _WEIGHTED = "Alias with weights can not be used with Provisioned Concurrency"
 _PUBLISHED_ONLY = "The function resource provided must be an alias or a published version."
-
-
-class Provisioner(Protocol):
-    """The fleet, as far as it keeps environments initialised."""
-
-    def provision(self, version: FunctionVersion, count: int) -> None: ...
-
-    def provisioned(self, version: FunctionVersion) -> Provisioned: ...
-
-
-class Provisioning:
-    """Lets the fleet and the leases of concurrency follow what is configured."""
-
-    def __init__(self, core: Core, provisioner: Provisioner) -> None:
-        self._core = core
-        self._provisioner = provisioner
-        self._given: dict[Key, dict[str, FunctionVersion]] = {}
-        core.on_dropped.append(self._dropped)
-        core.on_routed.append(self.follow)
-
-    def follow(self, function: Function) -> None:
-        """Provision what the function's configs ask for, and no more what they ask no longer."""
-        wanted: Counter[str] = Counter()
-        named: defaultdict[str, tuple[str, ...]] = defaultdict(tuple)
-        for qualifier, config in function.attached.get(KIND, {}).items():
-            number = version_of(function, qualifier)
-            wanted[number] += config["Requested"]
-            named[number] += (qualifier,)
-        if not wanted and function.key not in self._given:
-            return
-        given = self._given.setdefault(function.key, {})
-        for number in given.keys() | wanted.keys():
-            seen = self._core.hot.resolve(function.arn, number) or given.get(number)
-            if seen is None:
-                continue
-            self._provisioner.provision(seen, wanted[number])
-            self._core.reservations.provision(*function.key, number, wanted[number], named[number])
-            if wanted[number]:
-                given[number] = seen
-            else:
-                del given[number]
-        if not given:
-            del self._given[function.key]
-
-    def standing(self, function: Function, qualifier: str) -> Provisioned:
-        """What there is of what is configured for a qualifier."""
-        number = version_of(function, qualifier)
-        version = self._core.hot.resolve(function.arn, number)
-        return self._provisioner.provisioned(version) if version else Provisioned(0, 0)
-
-    def _dropped(self, function: Function, qualifier: str | None) -> None:
-        if qualifier is None:
-            function.attached.pop(KIND, None)
-        if function.key in self._given:
-            self.follow(function)
 
 
 class ProvisionedOperations:
@@ -126,8 +68,8 @@ class ProvisionedOperations:
             self._leave_enough(function, named, wanted)
             config = {"Requested": wanted, "LastModified": core.clock.now()}
             await core.attach(function, KIND, named, config)
-            self._provisioning.follow(function)
-            return _answer(config, self._provisioning.standing(function, named))
+            self._provisioning.follow(function, again=version.version)
+            return self._answer(function, named)
 
     @operation(
         "GetProvisionedConcurrencyConfig",
@@ -137,15 +79,14 @@ class ProvisionedOperations:
         self, ctx: Context, *, function_name: str, qualifier: str
     ) -> dict[str, Any]:
         function, named = self._published(ctx, function_name, qualifier)
-        config = function.attached.get(KIND, {}).get(named)
-        if config is None:
+        if named not in function.attached.get(KIND, {}):
             raise AwsError(
                 "ProvisionedConcurrencyConfigNotFoundException",
                 "No Provisioned Concurrency Config found for this function",
                 404,
                 Type="User",
             )
-        return _answer(config, self._provisioning.standing(function, named))
+        return self._answer(function, named)
 
     @operation(
         "ListProvisionedConcurrencyConfigs",
@@ -160,16 +101,13 @@ class ProvisionedOperations:
         max_items: int | None = None,
     ) -> dict[str, Any]:
         function = self.core.function(self.core.identify(ctx, function_name))
-        configs = sorted(function.attached.get(KIND, {}).items())
+        configs = sorted(function.attached.get(KIND, {}))
         most = max_items or self.core.quotas.page
-        found, more = page(configs, lambda item: item[0], marker, most)
+        found, more = page(configs, str, marker, most)
         answer: dict[str, Any] = {
             "ProvisionedConcurrencyConfigs": [
-                {
-                    "FunctionArn": f"{function.arn}:{named}",
-                    **_answer(config, self._provisioning.standing(function, named)),
-                }
-                for named, config in found
+                {"FunctionArn": f"{function.arn}:{named}", **self._answer(function, named)}
+                for named in found
             ]
         }
         return answer if more is None else {**answer, "NextMarker": more}
@@ -190,7 +128,12 @@ class ProvisionedOperations:
     async def _delete(self, identifier: Identifier) -> None:
         async with self.core.lock(identifier.key):
             function, named = self._find(identifier)
-            if named in function.attached.get(KIND, {}):
+            if leaving(function, named):  # there is nothing any more that calls wait for
+                alias = dataclasses.replace(
+                    function.aliases[named], weights={}, revision_id=self.core.ids.uuid()
+                )
+                await self.core.put_alias(function, alias, (KIND, None))
+            elif named in function.attached.get(KIND, {}):
                 await self.core.attach(function, KIND, named, None)
                 self._provisioning.follow(function)
 
@@ -209,6 +152,24 @@ class ProvisionedOperations:
         if function is None or not function.names(named):
             raise no_such_qualifier(identifier)
         return function, named
+
+    def _answer(self, function: Function, named: str) -> dict[str, Any]:
+        """A config, and what there is of it. One whose alias is on its way is not READY yet."""
+        config = function.attached[KIND][named]
+        found = self._provisioning.standing(function, named)
+        requested: int = config["Requested"]
+        modified = datetime.fromtimestamp(config["LastModified"], UTC)
+        whole = found.allocated >= requested
+        answer = {
+            "RequestedProvisionedConcurrentExecutions": requested,
+            "AvailableProvisionedConcurrentExecutions": min(found.available, requested),
+            "AllocatedProvisionedConcurrentExecutions": min(found.allocated, requested),
+            "LastModified": f"{modified:%Y-%m-%dT%H:%M:%S}+0000",
+            "Status": "READY" if whole and not leaving(function, named) else "IN_PROGRESS",
+        }
+        if found.failing and not whole:
+            answer |= {"Status": "FAILED", "StatusReason": found.failing}
+        return answer
 
     def _refuse_two(self, function: Function, named: str) -> None:
         """A version is provisioned by itself or by one alias."""
@@ -267,12 +228,6 @@ def refuse_alias(function: Function, alias: Alias) -> None:
         raise conflict(_TAKEN)
 
 
-def version_of(function: Function, qualifier: str) -> str:
-    """The version that a version's number or an alias names."""
-    alias = function.aliases.get(qualifier)
-    return qualifier if alias is None else alias.version
-
-
 def refuse_snapshotted(function: Function, *versions: str) -> None:
     """Raises AwsError for versions with SnapStart, which provisioned concurrency does not go
     together with (Lambda developer guide, "snapstart"; the sentence is not recorded)."""
@@ -312,18 +267,3 @@ def refuse_below_provisioned(function: Function, reserved: int) -> None:
 def _plainly(message: str) -> AwsError:
     """Recorded without ``Type``."""
     return AwsError("InvalidParameterValueException", message, 400, Type=None)
-
-
-def _answer(config: dict[str, Any], found: Provisioned) -> dict[str, Any]:
-    requested: int = config["Requested"]
-    modified = datetime.fromtimestamp(config["LastModified"], UTC)
-    answer = {
-        "RequestedProvisionedConcurrentExecutions": requested,
-        "AvailableProvisionedConcurrentExecutions": min(found.available, requested),
-        "AllocatedProvisionedConcurrentExecutions": min(found.allocated, requested),
-        "LastModified": f"{modified:%Y-%m-%dT%H:%M:%S}+0000",
-        "Status": "READY" if found.allocated >= requested else "IN_PROGRESS",
-    }
-    if found.failing and found.allocated < requested:
-        answer |= {"Status": "FAILED", "StatusReason": found.failing}
-    return answer

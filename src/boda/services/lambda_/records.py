@@ -194,6 +194,14 @@ class Function:
         """Whether the qualifier is that of a version or an alias."""
         return qualifier in self.versions or qualifier in self.aliases
 
+    def attach(self, kind: str, qualifier: str, content: dict[str, Any] | None) -> None:
+        """Replace, or with None remove, what is attached to a qualifier."""
+        held = self.attached.setdefault(kind, {})
+        if content is None:
+            held.pop(qualifier, None)
+        else:
+            held[qualifier] = content
+
 
 def fingerprint(version: Version) -> str:
     """What would be published: the same for the same code and settings."""
