@@ -237,8 +237,34 @@ async def test_what_the_function_gets(browser: Browser) -> None:
     assert (context["accountId"], context["stage"]) == ("anonymous", "$default")
     assert context["http"]["method"] == "PUT" and context["http"]["path"] == "/path/1"
     assert context["domainName"] == browser.host
-    await browser.get("/", data=b"\xff\x00", Content_Type="image/png")
-    assert browser.event["isBase64Encoded"] is True
+
+
+@pytest.mark.parametrize(
+    ("content_type", "text"),
+    [
+        ("text/plain", True),
+        ("Application/JSON; charset=utf-8", True),
+        ("application/vnd.api+json", True),
+        ("application/xml", True),
+        ("application/javascript", True),
+        ("application/x-www-form-urlencoded", False),
+        ("multipart/form-data; boundary=b", False),
+        ("application/octet-stream", False),
+        ("image/png", False),
+    ],
+)
+async def test_bodies_come_as_text_or_as_base64(
+    browser: Browser, content_type: str, text: bool
+) -> None:
+    """By their type, on both ways; a form is no text, as was verified on AWS."""
+    await browser.make()
+    browser.answers("ok")
+    for _ in range(3):
+        await browser.get("/", data=b"a=b", Content_Type=content_type)
+        body = "a=b" if text else base64.b64encode(b"a=b").decode()
+        event = browser.event
+        assert (event["body"], event["isBase64Encoded"]) == (body, not text)
+    await browser.get("/", data=b"\xff\x00", Content_Type=content_type)
     assert base64.b64decode(browser.event["body"]) == b"\xff\x00"
 
 

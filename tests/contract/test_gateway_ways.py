@@ -570,6 +570,7 @@ PNG = base64.b64encode(b"\x89PNG").decode()
 VISITS: dict[str, tuple[Sends, bool, Changes | None]] = {
     "plain": (lambda on: on.browse(), True, None),
     "a path and a query": (lambda on: on.browse(path="/a%20b/c?d=e&f=%2F&d=1"), True, None),
+    "the path of boda's own health": (lambda on: on.browse(path="/_boda/health"), True, None),
     "an empty query": (lambda on: on.browse(path="/?"), False, None),
     "a doubled slash": (lambda on: on.browse(path="//a"), False, None),
     "strange signs in the path": (lambda on: on.browse(path='/"{}|'), False, None),

@@ -138,8 +138,6 @@ class Gateway:
 
     async def answer(self, request: WireRequest, inbound: Inbound) -> WireResponse:
         """The whole way of one request; never raises but for cancellation."""
-        if request.path == HEALTH:
-            return self._answer_health(request)
         x = Exchange(request, inbound)
         try:
             for site in self._sites:
@@ -148,6 +146,8 @@ class Gateway:
                         return WireResponse(503, [("Retry-After", "1"), ("Connection", "close")])
                     request.body = self._payloads.whole(inbound)
                     return await site.handle(request)
+            if request.path == HEALTH:
+                return self._answer_health(request)
             self._route(x)
             preflight = await self._preflight(x)
             if preflight is not None:

@@ -21,7 +21,8 @@ import orjson
 from boda.core.principal import Principal
 from boda.gateway.wire import WireRequest, WireResponse
 
-_TEXT = re.compile(r"text/|application/(.*\+)?(json|xml|javascript|x-www-form-urlencoded)\b", re.I)
+_TEXT = re.compile(r"text/|application/(.*\+)?(json|xml|javascript)\b", re.I)
+"""Content types of bodies that come as text; forms come as base64, whatever is in them."""
 _UNSENDABLE = re.compile(r"[\0-\x08\n-\x1f\x7f\ud800-\udfff]")
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HOPS = ("connection", "transfer-encoding", "keep-alive", "upgrade", "te", "trailer", "expect")
