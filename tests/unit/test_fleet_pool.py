@@ -102,6 +102,27 @@ async def test_environments_are_not_shared_between_versions_or_tenants(platform)
     assert len(platform.sandboxes.made) == 4
 
 
+@pytest.mark.parametrize("provisioned", [0, 2])
+async def test_a_warm_environment_is_used_before_one_that_failed(platform, provisioned):
+    version = function(version="1")
+    platform.fleet.provision(version, provisioned)
+    await platform.clock.settle()
+    held = hold(platform)
+    calls = [platform.begin(version) for _ in range(2)]
+    await platform.clock.settle()
+    (first, invoked), (second, _) = held
+    first.respond(invoked)
+    await platform.clock.settle()
+    second.exit(1)
+    await platform.clock.settle()
+    assert [task.done() for task in calls] == [True, True]
+    again = platform.begin(version)
+    await platform.clock.settle()
+    assert held[2][0] is first
+    held[2][0].respond(held[2][1])
+    await again
+
+
 async def test_idle_environments_go(platform):
     await platform.invoke(function())
     await platform.advance(599)

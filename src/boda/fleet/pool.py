@@ -22,15 +22,14 @@ PoolKey = tuple[VersionKey, str]
 class Pool:
     """Late binding: a call that waits takes whichever environment comes first, a new one or an
     old one. Idle ones are used last in, first out, so that those not needed grow old and go;
-    provisioned ones before others.
+    provisioned ones before others, and those whose runtime has to be started again after all.
 
     fresh: environments that have not been available yet. stopping: those whose runtime is being
     stopped after a failure. idle, ready: those that wait for a call, of them the provisioned ones
-    in ``ready``, in the order in which they became idle. provisioned: how many to keep whether or
-    not calls need them; kept: those that are there because of it; failing: why they cannot be
-    had, or "". peak_bytes: the most memory that one was
-    seen to use. again, grows: timers after which provisioned ones are tried again,
-    and after which it may have more.
+    in ``ready``, in the order in which they became idle, cold ones first. provisioned: how many
+    to keep whether or not calls need them; kept: those that are there because of it; failing: why
+    they cannot be had, or "". peak_bytes: the most memory that one was seen to use. again, grows:
+    timers after which provisioned ones are tried again, and after which it may have more.
     """
 
     __slots__ = (
@@ -57,8 +56,8 @@ class Pool:
         self.environments: set[Environment] = set()
         self.fresh: set[Environment] = set()
         self.stopping: set[Environment] = set()
-        self.idle: dict[Environment, None] = {}
-        self.ready: dict[Environment, None] = {}
+        self.idle: OrderedDict[Environment, None] = OrderedDict()
+        self.ready: OrderedDict[Environment, None] = OrderedDict()
         self.waiters: OrderedDict[Waiter, None] = OrderedDict()
         self.retired = False
         self.provisioned = 0
@@ -111,7 +110,10 @@ class Pool:
 
     def rest(self, environment: Environment) -> None:
         """It waits for a call from now on."""
-        (self.ready if environment.provisioned else self.idle)[environment] = None
+        held = self.ready if environment.provisioned else self.idle
+        held[environment] = None
+        if environment.state == "cold":
+            held.move_to_end(environment, last=False)
 
     def keep(self, environment: Environment) -> None:
         """It counts as provisioned."""
@@ -124,7 +126,7 @@ class Pool:
         self.kept.discard(environment)
         if environment in self.ready:
             del self.ready[environment]
-            self.idle[environment] = None
+            self.rest(environment)
 
     def lose(self, environment: Environment) -> None:
         """It has died."""
