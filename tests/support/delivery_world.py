@@ -117,11 +117,12 @@ class Telemetry:
 
 
 class DeadLetters:
-    """A carrier that keeps what it is given."""
+    """A carrier that keeps what it is given. failing: what the next ones come to instead."""
 
     def __init__(self) -> None:
         self.letters: list[Letter] = []
         self.refuses = False
+        self.failing: list[Exception] = []
 
     def may_deliver(self, target_arn: str, source: Source) -> bool:
         return True
@@ -129,6 +130,8 @@ class DeadLetters:
     async def carry(self, target_arn: str, letter: Letter) -> str:
         if self.refuses:
             raise AwsError("QueueDoesNotExist", "There is no such queue.", 400)
+        if self.failing:
+            raise self.failing.pop(0)
         self.letters.append(letter)
         return "id"
 
@@ -180,12 +183,12 @@ def arn(name: str) -> str:
     return f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{name}"
 
 
-def version(name: str, **settings: Any) -> FunctionVersion:
+def version(name: str, number: str = LATEST, **settings: Any) -> FunctionVersion:
     return FunctionVersion(
         account=ACCOUNT,
         region=REGION,
         name=name,
-        version=LATEST,
+        version=number,
         revision_id="r",
         role_arn="",
         runtime="python3.12",

@@ -654,6 +654,8 @@ class _Targets:
             await asyncio.sleep(world.chance.choice((0, 0, 0.1)))
             if world.chance.random() < 0.1 and not letter.attributes:
                 raise AwsError("QueueDoesNotExist", "There is no such queue.", 400)
+            if world.chance.random() < 0.1:
+                raise AwsError("ServiceUnavailable", "The platform cannot write.", 503)
         if life.cut:
             raise AwsError("ServiceException", "There is nobody who could send.", 500)
         life.ledger.letter(letter.event, letter.attributes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,12 @@ import orjson
 import pytest
 
 from boda import delivery
+from boda.core.errors import AwsError
 from boda.core.ids import Ids
 from boda.delivery import AsyncRules, RetryPolicy
 from boda.delivery.post import Letter
 from boda.invoke.catalogue import LATEST
-from support.delivery_world import ROLE, Office, arn, failed, office, ok, throttled
+from support.delivery_world import ROLE, Office, arn, failed, office, ok, throttled, version
 
 BUCKET = "arn:aws:s3:::records"
 
@@ -26,7 +28,9 @@ async def here(tmp_path: Path):
     made.database.close()
 
 
-async def start(here: Office, rules: AsyncRules, *, role: Any = ROLE, permits: bool = True) -> None:
+async def start(
+    here: Office, rules: AsyncRules, *, role: Any = ROLE, permits: bool = True, **settings: Any
+) -> None:
     here.delivery = delivery.build(
         here.database,
         here.functions,
@@ -39,17 +43,22 @@ async def start(here: Office, rules: AsyncRules, *, role: Any = ROLE, permits: b
         role=lambda version: role,
         permits=lambda *question: permits,
     )
-    here.delivery.post.add("s3", here.dead)
-    here.function("f")
+    for service in ("s3", "sqs"):
+        here.delivery.post.add(service, here.dead)
+    here.function("f", **settings)
     here.function("g")
     await here.delivery.start()
 
 
-async def send(here: Office, name: str = "f") -> None:
+async def send(here: Office, name: str = "f", qualifier: str = LATEST) -> None:
     await here.delivery.queue.accept(
-        arn(name), LATEST, b'{"n":1}', request_id="id", invoked_arn=arn(name), trace_id=""
+        arn(name), qualifier, b'{"n":1}', request_id="id", invoked_arn=arn(name), trace_id=""
     )
     await here.clock.advance(0)
+
+
+def full() -> AwsError:
+    return AwsError("ServiceUnavailable", "The platform cannot write.", 503)
 
 
 def record(letter: Letter) -> Any:
@@ -126,7 +135,7 @@ async def test_what_never_ran_has_no_response(here: Office) -> None:
 @pytest.mark.parametrize(
     ("target", "role", "permits"),
     [
-        ("arn:aws:sqs:us-east-1:000000000000:nobody", ROLE, True),  # no such service here
+        ("arn:aws:sns:us-east-1:000000000000:nobody", ROLE, True),  # no such service here
         (arn("g"), ROLE, False),  # the role may not
         (BUCKET, None, True),  # the role is gone
     ],
@@ -141,6 +150,94 @@ async def test_what_nobody_takes_is_counted_and_said(
     assert line["type"] == "boda.destination.failed" and line["destination"] == target
     assert orjson.loads(line["record"])["requestPayload"] == {"n": 1}
     assert await here.waiting() == 0
+
+
+async def test_success_after_a_retry_counts_both_and_names_what_ran(here: Office) -> None:
+    tries = iter((failed, ok))
+    here.invoker.outcome = lambda call: next(tries)(call)
+    await start(here, AsyncRules(on_success=BUCKET))
+    here.functions.put(arn("f"), "7", version("f", number="7"))
+    await send(here, qualifier="7")
+    await here.clock.advance(60.25)
+    told = record(here.dead.letters[0])
+    assert told["requestContext"]["approximateInvokeCount"] == 2
+    assert told["requestContext"]["functionArn"] == f"{arn('f')}:7"
+    assert told["responseContext"] == {"statusCode": 200, "executedVersion": "7"}
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", told["timestamp"])
+
+
+async def test_what_is_told_of_a_failure_is_one_invocation_further(here: Office) -> None:
+    """Or a function that sets itself off by its failures would never be stopped."""
+    here.invoker.outcome = failed
+    await start(here, AsyncRules(RetryPolicy(max_retries=0), "", BUCKET), dead_letter_arn=SQS)
+    await send(here)
+    assert len(here.dead.letters) == 2
+    assert all("Lineage=1:" in letter.source.trace_id for letter in here.dead.letters)
+
+
+# What the platform fails in
+
+
+async def test_a_letter_is_sent_again_where_the_platform_fails(here: Office) -> None:
+    here.invoker.outcome = failed
+    await start(here, AsyncRules(RetryPolicy(max_retries=0), "", BUCKET), dead_letter_arn=SQS)
+    here.dead.failing = [full()] * 2
+    await send(here)
+    assert here.dead.letters == [] and await here.waiting() == 1
+    await here.clock.advance(3)
+    dead, told = here.dead.letters
+    assert dead.attributes["RequestID"].value == "id"
+    assert record(told)["requestContext"]["condition"] == "RetriesExhausted"
+    assert len(here.invoker.log) == 1  # the function is not run again for it
+    assert not here.telemetry.counts["DeadLetterErrors"]
+    assert not here.telemetry.counts["DestinationDeliveryFailures"]
+    await here.clock.advance(1)
+    assert await here.waiting() == 0
+
+
+async def test_a_full_disk_keeps_no_function_from_being_told(here: Office) -> None:
+    await start(here, AsyncRules(on_success=arn("g")))
+    here.invoker.duration_s = lambda call: 1.0
+    await send(here)
+    here.database.failing = lambda: True
+    await here.clock.advance(30)
+    here.database.failing = lambda: False
+    await here.clock.advance(90)
+    assert [name for _, name, _, _ in here.invoker.log] == ["f", "g"]
+    assert await here.waiting() == 0
+
+
+async def test_a_letter_that_cannot_be_sent_is_given_up_in_the_end(here: Office) -> None:
+    await start(here, AsyncRules(on_success=BUCKET))
+    here.dead.failing = [full()] * 100
+    await send(here)
+    await here.clock.advance(290)
+    assert not here.telemetry.counts["DestinationDeliveryFailures"]
+    await here.clock.advance(20)
+    assert here.telemetry.counts["DestinationDeliveryFailures"] == 1
+    assert len(here.dead.failing) == 89 and await here.waiting() == 0
+
+
+async def test_a_stop_waits_for_no_letter_and_the_event_is_kept(here: Office) -> None:
+    await start(here, AsyncRules(on_success=BUCKET))
+    here.dead.failing = [full()]
+    await send(here)
+    await here.delivery.stop()
+    assert here.dead.letters == [] and await here.waiting() == 1
+    await start(here, AsyncRules(on_success=BUCKET))
+    await here.clock.advance(1)
+    assert len(here.dead.letters) == 1 and await here.waiting() == 0
+
+
+async def test_a_defect_in_sending_is_counted_and_the_event_done_with(here: Office) -> None:
+    here.invoker.outcome = failed
+    await start(here, AsyncRules(RetryPolicy(max_retries=0), "", BUCKET), dead_letter_arn=SQS)
+    here.dead.failing = [RuntimeError("broken")] * 2
+    await send(here)
+    await here.clock.advance(1)
+    assert here.telemetry.counts["DeadLetterErrors"] == 1
+    assert here.telemetry.counts["DestinationDeliveryFailures"] == 1
+    assert await here.waiting() == 0 and len(here.invoker.log) == 1
 
 
 SQS, BUS, TOPIC = (

@@ -6,7 +6,7 @@ attempt.py  one attempt and what follows from it    guard.py           stops end
 retry.py    when again, when no more (pure)         shares.py, pace.py  how many at once
 journal.py  writes to the disk, many at a time      rows.py            the queue on disk
 failure.py  dead letters, the log                   destination.py     records of what came
-counts.py   metrics                                 sender.py          as whom it is sent
+counts.py   metrics                                 sender.py          as whom, and again
 notice.py   a function's own log                    queue_time.py      when it is, restarts or not
 """
 
@@ -28,6 +28,7 @@ from boda.delivery.lambda_carrier import LambdaCarrier, Permits
 from boda.delivery.post import Attribute, Carrier, Letter, Post
 from boda.delivery.queue import Queue
 from boda.delivery.retry import RetryPolicy
+from boda.delivery.sender import Sender
 from boda.invoke.catalogue import Functions
 from boda.runtime.function import FunctionVersion
 from boda.storage.database import Database
@@ -58,11 +59,13 @@ class Delivery:
 
     post: Post
     queue: Queue
+    sender: Sender
 
     async def start(self) -> None:
         await self.queue.start()
 
     async def stop(self, grace_s: float | None = None) -> None:
+        self.sender.close()
         await self.queue.stop(grace_s)
 
 
@@ -109,12 +112,13 @@ def build(
     was invoked by. role: who a function acts as; permits: what that lets it do.
     """
     post = Post()
+    sender = Sender(post, clock, role)
     counts = Counts(telemetry)
     queue = Queue(
         database,
         functions,
         invoker,
-        Failures(post, telemetry, counts, clock, role),
+        Failures(sender, telemetry, counts, clock),
         counts,
         clock,
         ids,
@@ -122,7 +126,7 @@ def build(
         boot=boot,
         reserved=reserved,
         rules=rules,
-        destinations=Destinations(post, telemetry, counts, clock, ids, role),
+        destinations=Destinations(sender, telemetry, counts, clock, ids),
     )
     post.add("lambda", LambdaCarrier(functions, queue, ids, permits))
-    return Delivery(post, queue)
+    return Delivery(post, queue, sender)

@@ -26,10 +26,9 @@ from boda.core.ids import Ids
 from boda.delivery.counts import Counts
 from boda.delivery.failure import Reason
 from boda.delivery.notice import say
-from boda.delivery.post import Post
 from boda.delivery.retry import RetryPolicy
 from boda.delivery.rows import Event
-from boda.delivery.sender import Roles, sender
+from boda.delivery.sender import Sender
 from boda.invoke.call import Call, Outcome
 from boda.runtime.function import FunctionVersion
 from boda.telemetry.contract import Telemetry
@@ -53,23 +52,21 @@ Rules = Callable[[FunctionVersion, str], AsyncRules]
 
 
 class Destinations:
-    """Sends records. roles: who a function acts as."""
+    """Makes records, and has them sent."""
 
     def __init__(
         self,
-        post: Post,
+        sender: Sender,
         telemetry: Telemetry,
         counts: Counts,
         clock: Clock,
         ids: Ids,
-        roles: Roles,
     ) -> None:
-        self._post = post
+        self._sender = sender
         self._telemetry = telemetry
         self._counts = counts
         self._clock = clock
         self._ids = ids
-        self._roles = roles
 
     async def succeeded(
         self,
@@ -133,11 +130,11 @@ class Destinations:
         told = _written(target, record)
         context = record["requestContext"]
         try:
-            await self._post.send(
+            await self._sender.send(
+                version,
                 target,
                 told,
-                sender(self._roles, version, target, trace_id),
-                {},
+                trace_id,
                 name=self._object_key(version),
                 subject=_SUBJECTS[context["condition"] == "Success"],
                 resources=(target, context["functionArn"]),

@@ -15,10 +15,10 @@ from boda.core.clock import Clock
 from boda.core.errors import AwsError
 from boda.delivery.counts import Counts
 from boda.delivery.notice import say
-from boda.delivery.post import Attribute, Post
+from boda.delivery.post import Attribute
 from boda.delivery.retry import Condition
 from boda.delivery.rows import Event
-from boda.delivery.sender import Roles, sender
+from boda.delivery.sender import Sender
 from boda.runtime.function import FunctionVersion
 from boda.telemetry.contract import Telemetry
 
@@ -41,16 +41,13 @@ class Reason:
 
 
 class Failures:
-    """Takes leave of events. roles: who a function acts as."""
+    """Takes leave of events."""
 
-    def __init__(
-        self, post: Post, telemetry: Telemetry, counts: Counts, clock: Clock, roles: Roles
-    ) -> None:
-        self._post = post
+    def __init__(self, sender: Sender, telemetry: Telemetry, counts: Counts, clock: Clock) -> None:
+        self._sender = sender
         self._telemetry = telemetry
         self._counts = counts
         self._clock = clock
-        self._roles = roles
 
     async def give_up(
         self, event: Event, payload: bytes, version: FunctionVersion | None, reason: Reason
@@ -78,8 +75,7 @@ class Failures:
             "ErrorMessage": Attribute("String", message),
         }
         try:
-            source = sender(self._roles, version, target, event.trace_id)
-            await self._post.send(target, payload, source, attributes)
+            await self._sender.send(version, target, payload, event.trace_id, attributes)
         except AwsError as error:
             self._counts.count(event, "DeadLetterErrors")
             _log.info("dead letter of %s: %s", event.arn, error)

@@ -1,32 +1,89 @@
-"""As whom a function's dead letters and records are sent: as its own role."""
+"""Sends a function's dead letters and records: as its own role, and again where the platform fails.
+
+What the target refuses is refused for good. A server's error, as a full disk's, is no refusal:
+the letter is sent again after a while, and its event stays in the queue until then.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from boda.core.arn import Arn
+from boda.core.clock import Clock
 from boda.core.errors import AwsError
 from boda.core.principal import Principal
 from boda.delivery.contract import Source
+from boda.delivery.post import Attribute, Post
 from boda.runtime.function import FunctionVersion
 
 Roles = Callable[[FunctionVersion], Principal | None]
 """Who a function version acts as; None when its role is gone."""
 
+_WAITS_S = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0, 60.0, 60.0, 60.0)
 
-def sender(roles: Roles, version: FunctionVersion, target: str, trace_id: str) -> Source:
-    """The source of what a function version sends to a target. AwsError where it may not send.
 
-    First-in-first-out queues and topics are no targets (Lambda developer guide,
-    "invocation-async-retain-records").
-    """
-    arn = Arn.read(target)
-    if arn is not None and arn.service in ("sqs", "sns") and arn.resource.endswith(".fifo"):
-        raise AwsError(
-            "InvalidParameterValueException",
-            f"{target} is a FIFO target, which asynchronous invocation does not support.",
-        )
-    role = roles(version)
-    if role is None:
-        raise AwsError("AccessDeniedException", f"There is no role {version.role_arn}.", 403)
-    return Source(role, version.arn, version.account, version.region, trace_id)
+class Sender:
+    """roles: who a function acts as."""
+
+    def __init__(self, post: Post, clock: Clock, roles: Roles) -> None:
+        self._post = post
+        self._clock = clock
+        self._roles = roles
+        self._waiting: set[asyncio.Task[Any]] = set()
+        self._closed = False
+
+    async def send(
+        self,
+        version: FunctionVersion,
+        target: str,
+        letter: bytes,
+        trace_id: str,
+        attributes: Mapping[str, Attribute] | None = None,
+        **more: Any,
+    ) -> None:
+        """Return when the target has it; more: as ``Post.send`` takes it. AwsError."""
+        source = self._source(version, target, trace_id)
+        for wait_s in _WAITS_S:
+            try:
+                await self._post.send(target, letter, source, attributes or {}, **more)
+                return
+            except AwsError as error:
+                if error.fault != "server":
+                    raise
+            await self._wait(wait_s)
+        await self._post.send(target, letter, source, attributes or {}, **more)
+
+    def close(self) -> None:
+        """Nobody waits any more: who does is cancelled, and sends after the next start."""
+        self._closed = True
+        for task in self._waiting:
+            task.cancel()
+
+    async def _wait(self, seconds: float) -> None:
+        task = asyncio.current_task()
+        if self._closed or task is None:
+            raise asyncio.CancelledError
+        self._waiting.add(task)
+        try:
+            await self._clock.sleep(seconds)
+        finally:
+            self._waiting.discard(task)
+
+    def _source(self, version: FunctionVersion, target: str, trace_id: str) -> Source:
+        """The source of what a version sends to a target. AwsError where it may not send.
+
+        First-in-first-out queues and topics are no targets (Lambda developer guide,
+        "invocation-async-retain-records").
+        """
+        arn = Arn.read(target)
+        if arn is not None and arn.service in ("sqs", "sns") and arn.resource.endswith(".fifo"):
+            raise AwsError(
+                "InvalidParameterValueException",
+                f"{target} is a FIFO target, which asynchronous invocation does not support.",
+            )
+        role = self._roles(version)
+        if role is None:
+            raise AwsError("AccessDeniedException", f"There is no role {version.role_arn}.", 403)
+        return Source(role, version.arn, version.account, version.region, trace_id)
