@@ -161,10 +161,12 @@ class Boda:
         )
         return made
 
-    def open_url(self, name: str) -> str:
-        """Give a function a URL that asks for no signature. Returns its host name."""
+    def open_url(self, name: str, mode: str = "BUFFERED") -> str:
+        """Give a function a URL that asks for no signature. Returns its host name and port."""
         client = self.client("lambda")
-        made = client.create_function_url_config(FunctionName=name, AuthType="NONE")
+        made = client.create_function_url_config(
+            FunctionName=name, AuthType="NONE", InvokeMode=mode
+        )
         client.add_permission(
             FunctionName=name,
             StatementId="url",

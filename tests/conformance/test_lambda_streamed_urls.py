@@ -85,14 +85,7 @@ async def here(tmp_path: Path):
             InvokeMode="RESPONSE_STREAM",
             Cors={"AllowOrigins": ["https://a.example"]},
         )
-        await made.call(
-            "AddPermission",
-            FunctionName="f",
-            StatementId="url",
-            Action="lambda:InvokeFunctionUrl",
-            Principal="*",
-            FunctionUrlAuthType="NONE",
-        )
+        await made.let_everybody()
         host = config["FunctionUrl"].removeprefix("http://").rstrip("/")
         yield Here(made, endpoint, function, host)
 

@@ -48,14 +48,7 @@ class Browser:
         )
         self.host = made["FunctionUrl"].removeprefix("http://").rstrip("/")
         if allow:
-            await self.here.call(
-                "AddPermission",
-                FunctionName="f",
-                StatementId="url",
-                Action="lambda:InvokeFunctionUrl",
-                Principal="*",
-                FunctionUrlAuthType="NONE",
-            )
+            await self.here.let_everybody()
 
     async def get(
         self,
@@ -196,14 +189,7 @@ async def test_every_request_is_counted_by_what_it_was_answered(browser: Browser
     """The short way that a head takes when it comes again counts like the long one."""
     await browser.make(allow=False)
     assert (await browser.get()).status == 403
-    await browser.here.call(
-        "AddPermission",
-        FunctionName="f",
-        StatementId="url",
-        Action="lambda:InvokeFunctionUrl",
-        Principal="*",
-        FunctionUrlAuthType="NONE",
-    )
+    await browser.here.let_everybody()
     browser.answers("ok")
     for _ in range(4):
         await browser.get()

@@ -83,7 +83,7 @@ async def stage(folder: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[
     async with world(folder, clock=ManualClock(), options=options) as here:
         await here.create("f")
         made = await here.call("CreateFunctionUrlConfig", FunctionName="f", AuthType="NONE")
-        await allow_everybody(here)
+        await here.let_everybody()
         server = HttpServer(here.gateway, "127.0.0.1", 0)
         await server.start()
         found = Stage(here, server, await user(here))
@@ -118,17 +118,6 @@ async def permit(here: World, action: str, **condition: Any) -> None:
     document = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
     named = {"UserName": "ann", "PolicyName": "p", "PolicyDocument": document}
     await here.gateway.call("iam", "PutUserPolicy", named, here.root)
-
-
-async def allow_everybody(here: World) -> None:
-    await here.call(
-        "AddPermission",
-        FunctionName="f",
-        StatementId="url",
-        Action="lambda:InvokeFunctionUrl",
-        Principal="*",
-        FunctionUrlAuthType="NONE",
-    )
 
 
 def answers(payload: bytes, error: Any = "", version: str = "$LATEST") -> Changes:

@@ -23,6 +23,7 @@ import warnings
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,10 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
+from support import waiting
 from support.commands import run_cli
+
+eventually = partial(waiting.eventually, timeout_s=10)
 
 MIB = 1024 * 1024
 ECHO = """
@@ -227,22 +231,6 @@ def test_six_megabytes_either_way(boda: Boda, echo: str) -> None:
     assert json.load(client.invoke(FunctionName=echo, Payload=b"[]")["Payload"]) == "list"
 
 
-def url_host(boda: Boda, function: str, mode: str) -> str:
-    """The host name of a new URL for everybody."""
-    client = boda.client("lambda")
-    url: str = client.create_function_url_config(
-        FunctionName=function, AuthType="NONE", InvokeMode=mode
-    )["FunctionUrl"]
-    client.add_permission(
-        FunctionName=function,
-        StatementId="url",
-        Action="lambda:InvokeFunctionUrl",
-        Principal="*",
-        FunctionUrlAuthType="NONE",
-    )
-    return url.removeprefix("http://").rstrip("/")
-
-
 @pytest.mark.parametrize("mode", ["BUFFERED", "RESPONSE_STREAM"])
 def test_function_urls_at_their_limits(boda: Boda, name: str, mode: str) -> None:
     boda.function(
@@ -254,7 +242,7 @@ def lambda_handler(event, context):
     return [len(event.get("body", "")), len(event["rawQueryString"])]
 """,
     )
-    host = url_host(boda, name, mode)
+    host = boda.open_url(name, mode)
 
     def ask(path: str, body: bytes = b"", **headers: str) -> tuple[int, bytes]:
         connection = http.client.HTTPConnection("127.0.0.1", boda.port, timeout=30)
@@ -452,13 +440,6 @@ def upload_head(boda: Boda, path: str, length: int) -> bytes:
     return "\r\n".join([*lines, "", ""]).encode()
 
 
-def eventually(check: Callable[[], bool], timeout_s: float = 10) -> None:
-    end = time.monotonic() + timeout_s
-    while not check():
-        assert time.monotonic() < end
-        time.sleep(0.01)
-
-
 def test_aborted_uploads_leave_nothing(boda: Boda, name: str) -> None:
     client = boda.client("s3")
     client.create_bucket(Bucket=name)
@@ -523,7 +504,7 @@ def stream():
 """,
     )
     client = boda.client("lambda")
-    host = url_host(boda, name, "RESPONSE_STREAM")
+    host = boda.open_url(name, "RESPONSE_STREAM")
     client.put_function_concurrency(FunctionName=name, ReservedConcurrentExecutions=2)
     client.invoke(FunctionName=name)
     assert boda.process is not None

@@ -11,12 +11,17 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from bench.host import Boda
 from botocore.exceptions import ClientError
+
+from support import waiting
+
+eventually = partial(waiting.eventually, timeout_s=40)
 
 WAIT = """
 import time
@@ -59,16 +64,6 @@ def lambda_handler(event, context):
     return len(KEPT)
 """
 BROKEN = "raise ValueError('no init')\n\ndef lambda_handler(event, context): pass\n"
-
-
-def eventually(check: Callable[[], Any], timeout_s: float = 40) -> Any:
-    end = time.monotonic() + timeout_s
-    while True:
-        found = check()
-        if found or time.monotonic() > end:
-            assert found
-            return found
-        time.sleep(0.05)
 
 
 def at_once(count: int, call: Callable[[int], Any]) -> list[Any]:

@@ -7,12 +7,16 @@ import json
 import os
 import subprocess
 import sys
-import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from bench.host import Boda, package
+
+from support import waiting
+
+eventually = partial(waiting.eventually, timeout_s=20)
 
 ECHO = """
 import os
@@ -44,16 +48,6 @@ def invoke(boda: Boda, name: str, event: Any = None, **settings: Any) -> dict[st
     )
     answer["Payload"] = answer["Payload"].read()
     return dict(answer)
-
-
-def eventually(check: Any, timeout_s: float = 20) -> Any:
-    end = time.monotonic() + timeout_s
-    while True:
-        found = check()
-        if found or time.monotonic() > end:
-            assert found
-            return found
-        time.sleep(0.02)
 
 
 def test_a_function_answers_and_its_log_is_attached(boda: Boda, name: str) -> None:
@@ -317,5 +311,5 @@ def lambda_handler(event, context):
             return False
         return any("recursi" in one["message"].lower() for one in found)
 
-    eventually(stopped, 60)
+    eventually(stopped, timeout_s=60)
     assert s3.list_objects_v2(Bucket=bucket)["KeyCount"] == 17

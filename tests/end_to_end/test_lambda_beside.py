@@ -4,12 +4,16 @@ destinations."""
 from __future__ import annotations
 
 import json
-import time
 import urllib.request
+from functools import partial
 from typing import Any
 
 import pytest
 from bench.host import Boda
+
+from support import waiting
+
+eventually = partial(waiting.eventually, timeout_s=30)
 
 KIND = """
 import os
@@ -36,16 +40,6 @@ def lambda_handler(event, context):
 """
 
 
-def eventually(check: Any, timeout_s: float = 30) -> Any:
-    end = time.monotonic() + timeout_s
-    while True:
-        found = check()
-        if found or time.monotonic() > end:
-            assert found
-            return found
-        time.sleep(0.05)
-
-
 def test_provisioned_environments_are_there_before_the_first_call(boda: Boda, name: str) -> None:
     boda.function(name, KIND)
     aws = boda.client("lambda")
@@ -68,16 +62,7 @@ def test_provisioned_environments_are_there_before_the_first_call(boda: Boda, na
 
 def test_a_function_url_answers(boda: Boda, name: str) -> None:
     boda.function(name, PAGE)
-    aws = boda.client("lambda")
-    made = aws.create_function_url_config(FunctionName=name, AuthType="NONE")
-    aws.add_permission(
-        FunctionName=name,
-        StatementId="url",
-        Action="lambda:InvokeFunctionUrl",
-        Principal="*",
-        FunctionUrlAuthType="NONE",
-    )
-    host = made["FunctionUrl"].removeprefix("http://").rstrip("/")
+    host = boda.open_url(name)
     port = host.rpartition(":")[2]
     request = urllib.request.Request(f"http://127.0.0.1:{port}/path", headers={"Host": host})
     with urllib.request.urlopen(request) as answer:

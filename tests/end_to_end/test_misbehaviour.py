@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from bench.host import Boda
 
+from support import waiting
 from support.custom_runtimes import custom
+
+eventually = partial(waiting.eventually, timeout_s=10)
 
 FUNCTION = """
 import os, signal, socket, stat, subprocess, sys, time
@@ -96,11 +99,16 @@ def ask(boda: Boda, name: str, **event: Any) -> tuple[str, Any]:
     return (body["errorType"] if "FunctionError" in answer else ""), body
 
 
-def eventually(check: Callable[[], bool], timeout_s: float = 10) -> None:
-    end = time.monotonic() + timeout_s
-    while not check():
-        assert time.monotonic() < end
-        time.sleep(0.02)
+def go_on_after(boda: Boda, name: str, *cases: tuple[str, str, Any]) -> None:
+    """What a function is told to do, what comes of it (the error's type or "", and else the
+    answer); the next calls are served as ever."""
+    for do, error, answer in cases:
+        got = ask(boda, name, do=do)
+        assert got[0] == error, (do, got)
+        if not error:
+            assert got[1] == answer, do
+        for _ in range(2):
+            assert ask(boda, name) == ("", "fine"), do
 
 
 def running_with(mark: str) -> list[int]:
@@ -117,7 +125,9 @@ def running_with(mark: str) -> list[int]:
 
 def test_python_functions_that_misbehave(boda: Boda, name: str) -> None:
     boda.function(name, FUNCTION, Timeout=2)
-    for do, error, answer in (
+    go_on_after(
+        boda,
+        name,
         ("exit 0", EXITED, None),
         ("SystemExit", EXITED, None),
         ("stop itself", TIMED_OUT, None),
@@ -129,13 +139,7 @@ def test_python_functions_that_misbehave(boda: Boda, name: str) -> None:
         ("close output", "", "fine"),
         ("keep descriptors", "", 24),
         ("return twice", "", "fine"),
-    ):
-        got = ask(boda, name, do=do)
-        assert got[0] == error, (do, got)
-        if not error:
-            assert got[1] == answer, do
-        for _ in range(2):
-            assert ask(boda, name) == ("", "fine"), do
+    )
 
 
 def test_a_child_that_takes_all_memory(boda: Boda, name: str) -> None:
@@ -261,7 +265,9 @@ TOO_LARGE = "Function.ResponseSizeTooLarge"
 
 def test_custom_runtimes_that_misbehave(boda: Boda, name: str) -> None:
     custom(boda, name, RUNTIME + LOOP, timeout_s=2)
-    for do, error, answer in (
+    go_on_after(
+        boda,
+        name,
         ("init error amid", "", 403),
         ("init error after", "", "fine"),
         ("another id, then mine", "", [400, 400]),
@@ -276,13 +282,7 @@ def test_custom_runtimes_that_misbehave(boda: Boda, name: str) -> None:
         ("stream garbage", TRUNCATED, None),
         ("stream, then hang", TIMED_OUT, None),
         ("stream, then error", "", "fine"),
-    ):
-        got = ask(boda, name, do=do)
-        assert got[0] == error, (do, got)
-        if not error:
-            assert got[1] == answer, do
-        for _ in range(2):
-            assert ask(boda, name) == ("", "fine"), do
+    )
 
 
 @pytest.mark.parametrize(

@@ -5,14 +5,14 @@ from __future__ import annotations
 import base64
 import hashlib
 import http.client
-import io
 import json
 import time
-import zipfile
 from typing import Any
 
 import pytest
 from bench.host import Boda
+
+from support.custom_runtimes import custom
 
 SOURCE = """
 import os, random, time
@@ -186,23 +186,8 @@ def test_a_custom_runtime_streams_over_http(boda: Boda, name: str) -> None:
     python = _python_inside(boda)
     if not python:
         pytest.skip("functions here are not told where their interpreter is")
-    memory = io.BytesIO()
-    with zipfile.ZipFile(memory, "w") as archive:
-        entry = zipfile.ZipInfo("bootstrap")
-        entry.external_attr = 0o100755 << 16
-        archive.writestr(entry, CUSTOM.format(python=python))
+    custom(boda, name, CUSTOM.format(python=python))
     client = boda.client("lambda")
-    client.create_function(
-        FunctionName=name,
-        Runtime="provided.al2023",
-        Role=boda.role(),
-        Handler="my.handler",
-        Code={"ZipFile": memory.getvalue()},
-        Timeout=10,
-    )
-    client.get_waiter("function_active_v2").wait(
-        FunctionName=name, WaiterConfig={"Delay": 0, "MaxAttempts": 500}
-    )
     got = Got(client, name, {"wait": 0.6})
     assert (got.body, got.complete) == (b"one two", {})
     assert got.first_s < got.whole_s - 0.8
@@ -233,17 +218,7 @@ def lambda_handler(event, context):
 def test_a_function_url_streams(boda: Boda, name: str) -> None:
     boda.function(name, PAGE)
     client = boda.client("lambda")
-    url = client.create_function_url_config(
-        FunctionName=name, AuthType="NONE", InvokeMode="RESPONSE_STREAM"
-    )["FunctionUrl"]
-    client.add_permission(
-        FunctionName=name,
-        StatementId="url",
-        Action="lambda:InvokeFunctionUrl",
-        Principal="*",
-        FunctionUrlAuthType="NONE",
-    )
-    host = url.removeprefix("http://").rstrip("/")
+    host = boda.open_url(name, "RESPONSE_STREAM")
 
     def get(path: str) -> http.client.HTTPResponse:
         connection = http.client.HTTPConnection("127.0.0.1", boda.port, timeout=20)

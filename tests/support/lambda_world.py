@@ -196,6 +196,17 @@ class World:
     ) -> dict[str, Any]:
         return await self.gateway.call("lambda", operation, params, principal or self.root)
 
+    async def let_everybody(self, name: str = "f") -> None:
+        """Call its URL."""
+        await self.call(
+            "AddPermission",
+            FunctionName=name,
+            StatementId="url",
+            Action="lambda:InvokeFunctionUrl",
+            Principal="*",
+            FunctionUrlAuthType="NONE",
+        )
+
     async def create(self, name: str = "f", **params: Any) -> dict[str, Any]:
         """A function that is Active when this returns; the create's answer."""
         given = {
