@@ -224,6 +224,26 @@ class World:
                 break
         return answer
 
+    async def again(self, **others: Any) -> lambda_.Lambda:
+        """The service as it is after a restart. others: further arguments of its ``build``."""
+        await self.service.stop()
+        made = lambda_.build(
+            self.database,
+            self.folder / "code",
+            self.functions,
+            self.invoker,
+            self.queue,
+            self.concurrency,
+            self.roles,
+            self.objects,
+            lambda runtime: True,
+            self.clock,
+            self.service._core.ids,
+            **others,
+        )
+        await made.load()
+        return made
+
     async def settle(self) -> None:
         """Let what was begun take effect."""
         if isinstance(self.clock, ManualClock):

@@ -14,7 +14,6 @@ from boda.delivery.retry import RetryPolicy
 from boda.fleet.fleet import Provisioned
 from boda.gateway.models import Models
 from boda.runtime.function import FunctionVersion
-from boda.services import lambda_
 from support.lambda_world import World, package, world
 
 PLACE = "us-east-1:000000000000"
@@ -45,26 +44,6 @@ async def here(tmp_path: Path):
         await made.create("g")
         await made.call("CreateAlias", FunctionName="f", Name="live", FunctionVersion="1")
         yield made
-
-
-async def again(here: World) -> lambda_.Lambda:
-    """The service as it is after a restart."""
-    await here.service.stop()
-    made = lambda_.build(
-        here.database,
-        here.folder / "code",
-        here.functions,
-        here.invoker,
-        here.queue,
-        here.concurrency,
-        here.roles,
-        here.objects,
-        lambda runtime: True,
-        here.clock,
-        here.service._core.ids,
-    )
-    await made.load()
-    return made
 
 
 # Event source mappings
@@ -144,7 +123,7 @@ async def test_the_states_of_a_mapping(here: World) -> None:
 async def test_a_mapping_outlives_its_function_and_a_restart(here: World) -> None:
     made = await here.call("CreateEventSourceMapping", **mapping(QUEUE, Tags={"a": "b"}))
     await here.call("DeleteFunction", FunctionName="f")
-    back = await again(here)
+    back = await here.again()
     document = back._beside.mappings.shelf.find(("000000000000", "us-east-1"), made["UUID"])
     assert document is not None
     assert (document["State"], document["Tags"]) == ("Enabled", {"a": "b"})
@@ -268,7 +247,7 @@ async def test_rules_follow_the_config_of_the_qualifier(here: World) -> None:
     wanted = AsyncRules(RetryPolicy(0, 60), "", "arn:aws:s3:::records")
     assert here.service.async_rules(version, "live") == wanted
     assert here.service.async_rules(version, "1") == AsyncRules()
-    back = await again(here)
+    back = await here.again()
     assert back.async_rules(version, "live") == wanted
     await here.call("DeleteAlias", FunctionName="f", Name="live")
     assert here.service.async_rules(version, "live") == AsyncRules()

@@ -10,7 +10,6 @@ import pytest
 
 from boda.fleet.fleet import Provisioned
 from boda.runtime.function import FunctionVersion
-from boda.services import lambda_
 from support.lambda_world import World, world
 
 ARN = "arn:aws:lambda:us-east-1:000000000000:function:f"
@@ -105,23 +104,8 @@ async def test_calls_stay_until_as_much_is_ready_of_the_next_version(
 
 async def test_a_move_goes_on_after_a_restart(here: World, fleet: Fleet) -> None:
     await here.call("UpdateAlias", **LIVE, FunctionVersion="2")
-    await here.service.stop()
     fleet.asked.clear()
-    again = lambda_.build(
-        here.database,
-        here.folder / "code",
-        here.functions,
-        here.invoker,
-        here.queue,
-        here.concurrency,
-        here.roles,
-        here.objects,
-        lambda runtime: True,
-        here.clock,
-        here.service._core.ids,
-        provisioner=fleet,
-    )
-    await again.load()
+    again = await here.again(provisioner=fleet)
     assert fleet.asked == {"1": 2, "2": 2} and reached(here) == "1"
     fleet.ready["2"] = Provisioned(2, 2)
     await here.settle()

@@ -56,6 +56,11 @@ def not_implemented(service: str, operation: str, detail: str = "") -> AwsError:
     return AwsError("NotImplemented", f"boda does not implement {what} yet.", 501)
 
 
+def printable(text: str) -> str:
+    """Something of the caller's, short and harmless enough to be shown in a message."""
+    return "".join(letter for letter in text[:128] if letter.isprintable())
+
+
 class PlatformError(BodaError):
     """The platform cannot do what the operator asked.
 

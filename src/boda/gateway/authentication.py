@@ -20,7 +20,7 @@ from urllib.parse import parse_qsl, unquote
 
 from boda.core.arn import DEFAULT_REGION
 from boda.core.clock import Clock
-from boda.core.errors import AwsError, not_implemented
+from boda.core.errors import AwsError, not_implemented, printable
 from boda.gateway import sigv2, sigv4
 from boda.gateway.identity import Credential, Directory
 from boda.gateway.wire import WireRequest
@@ -765,8 +765,3 @@ def _basic(moment: float) -> str:
 
 def _extended(moment: float) -> str:
     return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def printable(text: str) -> str:
-    """Something of the caller's, short and harmless enough to be shown in a message."""
-    return "".join(letter for letter in text[:128] if letter.isprintable())

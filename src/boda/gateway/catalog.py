@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from botocore.exceptions import BotoCoreError
 from botocore.model import OperationModel, OperationNotFoundError, ServiceModel
 
-from boda.core.errors import AwsError, not_implemented
+from boda.core.errors import AwsError, not_implemented, printable
 from boda.gateway.checksums import DIGEST_REQUIRED, PREFIX
 from boda.gateway.limits import BodyRule, Limits, body_rule
 from boda.gateway.models import Models
@@ -178,16 +178,12 @@ def unknown_operation(style: str, operation: str, method: str, path: str) -> Aws
     if style == "query":
         if not operation:
             return AwsError("MissingAction", "Missing Action", 400)
-        return AwsError("InvalidAction", f"Could not find operation {_short(operation)}", 400)
+        return AwsError("InvalidAction", f"Could not find operation {printable(operation)}", 400)
     if operation:
-        return AwsError("UnknownOperationException", _short(operation), 404)
+        return AwsError("UnknownOperationException", printable(operation), 404)
     return AwsError(
-        "UnknownOperationException", f"No operation is known at {method} {_short(path)}", 404
+        "UnknownOperationException", f"No operation is known at {method} {printable(path)}", 404
     )
-
-
-def _short(text: str) -> str:
-    return "".join(letter for letter in text[:128] if letter.isprintable())
 
 
 def operations_of(

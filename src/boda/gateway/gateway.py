@@ -20,7 +20,7 @@ import orjson
 
 from boda.core.arn import DEFAULT_ACCOUNT, DEFAULT_REGION
 from boda.core.clock import Clock
-from boda.core.errors import AwsError, not_implemented
+from boda.core.errors import AwsError, not_implemented, printable
 from boda.core.ids import Ids
 from boda.core.principal import ANONYMOUS, Principal, root_of
 from boda.gateway import sigv2
@@ -30,7 +30,6 @@ from boda.gateway.authentication import (
     Malformed,
     Style,
     hinted_scope,
-    printable,
     read_claim,
     refusal,
 )

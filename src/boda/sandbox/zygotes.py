@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from boda.core.errors import PlatformError
+from boda.core.locks import Locks
 from boda.sandbox import plan
 from boda.sandbox.contract import Interpreter, Library, SandboxError
 from boda.sandbox.host import Host
@@ -63,7 +64,7 @@ class Zygotes:
         self._made = 0
         self._closed = False
         self._known: dict[Kind, Zygote] = {}
-        self._locks: dict[Kind, asyncio.Lock] = {}
+        self._locks: Locks[Kind] = Locks()
         self._compiling: dict[Path, asyncio.Task[None]] = {}
 
     def __iter__(self) -> Iterator[Zygote]:
@@ -77,7 +78,7 @@ class Zygotes:
     async def get(self, runtime: Interpreter, tier: Tier) -> Zygote:
         """The zygote, started if need be. SandboxError."""
         key = Kind(runtime.interpreter, tier)
-        async with self._locks.setdefault(key, asyncio.Lock()):
+        async with self._locks.of(key):
             zygote = self._known.get(key)
             if zygote is not None:
                 if zygote.alive:
@@ -102,7 +103,7 @@ class Zygotes:
         image: a descriptor of the image's file, which may not change any more."""
         image = os.dup(image)  # whoever gave it may let go of it meanwhile
         try:
-            async with self._locks.setdefault(kind, asyncio.Lock()):
+            async with self._locks.of(kind):
                 zygote = self._known.get(kind)
                 if zygote is not None:
                     if zygote.alive:
@@ -126,11 +127,10 @@ class Zygotes:
 
     async def dismiss(self, kind: Kind) -> None:
         """End one that is not needed any more. Its forks live on."""
-        async with self._locks.setdefault(kind, asyncio.Lock()):
+        async with self._locks.of(kind):
             zygote = self._known.pop(kind, None)
             if zygote is not None:
                 await zygote.close()
-        self._locks.pop(kind, None)
 
     async def _bare(self, runtime: Interpreter, image: int | None = None) -> BareZygote:
         try:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import weakref
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Iterator
@@ -20,6 +19,7 @@ from sqlalchemy.engine import Connection
 from boda.core.clock import Clock
 from boda.core.errors import AwsError
 from boda.core.ids import Ids
+from boda.core.locks import Locks
 from boda.gateway.service import Context
 from boda.invoke.catalogue import LATEST, Functions
 from boda.runtime.function import FunctionVersion
@@ -95,7 +95,7 @@ class Core:
         self._functions: dict[tuple[str, str], dict[str, Function]] = {}
         self._names: dict[tuple[str, str], list[str]] = {}
         self._references: Counter[str] = Counter()
-        self._locks: weakref.WeakValueDictionary[Key, asyncio.Lock] = weakref.WeakValueDictionary()
+        self._locks: Locks[Key] = Locks()
         self._changes: set[asyncio.Task[Any]] = set()
         self._waiting: set[asyncio.Task[Any]] = set()
 
@@ -150,10 +150,7 @@ class Core:
 
     def lock(self, key: Key) -> asyncio.Lock:
         """Held by whoever changes the function."""
-        lock = self._locks.get(key)
-        if lock is None:
-            lock = self._locks[key] = asyncio.Lock()
-        return lock
+        return self._locks.of(key)
 
     async def whole(self, change: Coroutine[Any, Any, T]) -> T:
         """Run a change to its end even if the caller goes away in the middle of it."""

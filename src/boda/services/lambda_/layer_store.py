@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import re
-import weakref
 from collections.abc import Iterable, Sequence
 
 from sqlalchemy.engine import Connection
 
 from boda.core.errors import AwsError
+from boda.core.locks import Locks
 from boda.core.policy import Policy
 from boda.gateway.service import Context, Need
 from boda.services.lambda_ import layer_records, records
@@ -34,7 +34,7 @@ class Layers:
         self._core = core
         self._layers: dict[Key, Layer] = {}
         core.layer_bytes = self._bytes
-        self._locks: weakref.WeakValueDictionary[Key, asyncio.Lock] = weakref.WeakValueDictionary()
+        self._locks: Locks[Key] = Locks()
 
     async def load(self) -> None:
         """Read every layer; their packages are needed from then on."""
@@ -48,10 +48,7 @@ class Layers:
 
     def lock(self, key: Key) -> asyncio.Lock:
         """Held by whoever changes the layer."""
-        lock = self._locks.get(key)
-        if lock is None:
-            lock = self._locks[key] = asyncio.Lock()
-        return lock
+        return self._locks.of(key)
 
     def of(self, account: str, region: str) -> list[tuple[str, list[LayerVersion]]]:
         """An account's layers in a region by name, the newest version of each first."""

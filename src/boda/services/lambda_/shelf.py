@@ -7,9 +7,9 @@ account and region one after the other.
 from __future__ import annotations
 
 import asyncio
-import weakref
 from typing import Any
 
+from boda.core.locks import Locks
 from boda.services.lambda_ import rows_resources
 from boda.services.lambda_.core import Core
 from boda.services.lambda_.rows_resources import Place
@@ -24,9 +24,7 @@ class Shelf:
         self.kind = kind
         self._core = core
         self._held: dict[Place, dict[str, Document]] = {}
-        self._locks: weakref.WeakValueDictionary[Place, asyncio.Lock] = (
-            weakref.WeakValueDictionary()
-        )
+        self._locks: Locks[Place] = Locks()
 
     def find(self, place: Place, id_: str) -> Document | None:
         return self._held.get(place, {}).get(id_)
@@ -41,10 +39,7 @@ class Shelf:
 
     def lock(self, place: Place) -> asyncio.Lock:
         """Held by whoever changes something on the shelf."""
-        lock = self._locks.get(place)
-        if lock is None:
-            lock = self._locks[place] = asyncio.Lock()
-        return lock
+        return self._locks.of(place)
 
     async def put(self, place: Place, id_: str, document: Document) -> None:
         """Call under the lock. AwsError when the disk refuses."""
