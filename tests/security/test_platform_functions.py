@@ -323,6 +323,45 @@ def test_garbage_on_the_channel_costs_only_the_liar(boda: Boda, frames: str) -> 
     assert attack(boda, "result = 'fresh'") == "fresh"
 
 
+def test_a_lingering_socket_in_the_channel_holds_up_nobody(boda: Boda) -> None:
+    """Whoever closes it last waits until its buffer is empty, and here that is never."""
+    with ThreadPoolExecutor(1) as aside:
+        tried = aside.submit(
+            attack,
+            boda,
+            """
+            import array
+            listener = socket.create_server(("127.0.0.1", 0))
+            lingering = socket.create_connection(listener.getsockname())
+            lingering.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 60))
+            accepted, _ = listener.accept()
+            lingering.setblocking(False)
+            try:
+                while True:
+                    lingering.send(bytes(65536))
+            except BlockingIOError:
+                pass
+            channel.sendall(struct.pack(">IB8s", 10, 6, invocation) + b"x")
+            part = struct.pack(">IB8s", 9, 7, invocation)
+            channel.sendall(part * 5000)  # so that the function lets go of it first
+            rights = array.array("i", [lingering.fileno()])
+            try:
+                channel.sendmsg([part], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
+                lingering.close()
+            except PermissionError:
+                os._exit(1)
+            time.sleep(60)
+            """,
+        )
+        while not tried.done():
+            began = time.monotonic()
+            assert work(boda) == [93, True]
+            assert time.monotonic() - began < 5
+            time.sleep(0.05)
+    assert "errorType" in tried.result()
+    assert attack(boda, "result = 'fresh'") == "fresh"
+
+
 def test_a_second_answer_reaches_nobody(boda: Boda) -> None:
     """Answers of one's own, early, twice and late, with the right id and with others."""
     code = """

@@ -512,6 +512,14 @@ async def test_no_device_can_be_made(shared: Sandbox) -> None:
         assert refused.value.errno == errno.EPERM
 
 
+async def test_pipes_are_no_longer_than_they_come(shared: Sandbox) -> None:
+    """What lies in one at the end of an invocation is read at once."""
+    for fd in ("1", "log_fd", "os.pipe()[1]"):
+        with pytest.raises(Refused) as refused:
+            await run(shared, f"import fcntl; fcntl.fcntl({fd}, fcntl.F_SETPIPE_SZ, 1 << 20)")
+        assert refused.value.errno == errno.EPERM
+
+
 async def test_limits_cannot_be_raised(shared: Sandbox) -> None:
     for name in ("NOFILE", "NPROC", "CORE", "MEMLOCK"):
         with pytest.raises(Refused):
@@ -542,6 +550,31 @@ async def test_no_raw_or_odd_sockets(shared: Sandbox, family: str, kind: str) ->
         errno.EAFNOSUPPORT,
         errno.EPROTONOSUPPORT,
     )
+
+
+@pytest.mark.parametrize("family", [2, 10, 16, 21, 29, 30, 38, 40, 44])
+async def test_no_pair_of_odd_sockets(shared: Sandbox, family: int) -> None:
+    """The kernel loads a family's module before it finds that there are no pairs of it; and of
+    some there are."""
+    pair = f"r = libc.socketpair({family}, 5, 0, (ctypes.c_int * 2)())"
+    assert await run(shared, f"{pair}; answer = [r, ctypes.get_errno()]") == [-1, errno.EPERM]
+
+
+@pytest.mark.parametrize(
+    ("family", "kind", "protocol"),
+    [
+        *((family, 5, 132) for family in (2, 10)),  # SCTP
+        *((family, 1, 132) for family in (2, 10)),
+        *((family, 6, 33) for family in (2, 10)),  # DCCP
+        (2, 1, 262),  # MPTCP
+        *((16, 3, protocol) for protocol in (4, 6, 8, 12, 15, 16, 20)),
+    ],
+)
+async def test_no_protocol_that_wants_a_module(
+    shared: Sandbox, family: int, kind: int, protocol: int
+) -> None:
+    call = f"r = libc.socket({family}, {kind}, {protocol}); answer = [r, ctypes.get_errno()]"
+    assert await run(shared, call) == [-1, errno.EPROTONOSUPPORT]
 
 
 def addresses_of_this_machine() -> list[str]:

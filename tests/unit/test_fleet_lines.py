@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from boda.fleet.lines import MAX_EVENT, Events, LogFrames
+from boda.fleet.lines import MAX_EVENT, ConsoleLines, Events, LogFrames
 from boda.guest.bootstrap_logs import LineWriter, Sink
 
 NOW_S = 1_800_000_000.0
@@ -106,3 +106,41 @@ def test_a_hostile_beginning_without_end_is_not_held_beyond_one_event(pipe):
     assert [len(message) for _, message in events] == [MAX_EVENT] * 3
     frames.flush(NOW_S, events)
     assert sum(len(message) for _, message in events) == 4 * MAX_EVENT
+
+
+def test_console_lines_are_the_same_however_they_come():
+    data = (
+        b"\n\na\xff\xc3\nz\x00\r\n" + b"\xc3\xa4" * 3 + b"\n\n" + b"x" * (MAX_EVENT + 7) + b"\nend"
+    )
+    whole: Events = []
+    lines = ConsoleLines()
+    lines.feed(data, 1, whole)
+    lines.flush(1, whole)
+    assert [text for _, text in whole[:6]] == [
+        "\n",
+        "\n",
+        "a\ufffd\ufffd\n",
+        "z\x00\r\n",
+        "äää\n",
+        "\n",
+    ]
+    assert [text for _, text in whole[6:]] == ["x" * MAX_EVENT, "x" * 7 + "\n", "end"]
+    parts: Events = []
+    lines = ConsoleLines()
+    for at in range(0, len(data), 4099):
+        lines.feed(data[at : at + 4099], 1, parts)
+    lines.flush(1, parts)
+    assert parts == whole
+
+
+def test_a_line_that_grows_by_bytes_is_not_copied_for_each():
+    """A record of one byte at a time, up to the longest line, as fast as long ones."""
+    frames = LogFrames()
+    events: Events = []
+    frames.feed(struct.pack(">IIQ", 0xA55A0000, MAX_EVENT, 0) + b"a" * MAX_EVENT, NOW_S, events)
+    held = id(frames._begun)
+    frames.feed(struct.pack(">IIQ", 0xA55A0000, 1, 0) + b"b", NOW_S, events)
+    assert id(frames._begun) == held
+    assert [text for _, text in events] == ["a" * MAX_EVENT]
+    frames.feed(struct.pack(">IIQ", 0xA55A0001, 1, 0) + b"\n", NOW_S, events)
+    assert [text for _, text in events[1:]] == ["b\n"]

@@ -7,6 +7,7 @@ import json
 
 import pytest
 
+from boda.runtime.frames import MAX_PAYLOAD
 from support.fake_sandbox import function
 from support.fleet_platform import Platform
 
@@ -209,6 +210,66 @@ async def test_connections_are_bounded(platform):
     task.cancel()
     for client in clients:
         client.close()
+
+
+@pytest.mark.parametrize(
+    ("start", "filling"),
+    [
+        (b"GET / HTTP/1.1\r\nx: ", b"a"),
+        (b"GET / HTTP/1.1\r\n", b"a"),
+        (b"GET /", b"a"),
+        (b"", b"\r\n"),
+        (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1;", b"a"),
+        (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nx: ", b"a"),
+    ],
+)
+async def test_what_never_ends_is_given_up(platform, start, filling):
+    task = platform.begin(function())
+    client = await Client.open(platform)
+    writer = client._writer
+    with pytest.raises(ConnectionError):
+        writer.write(start)
+        for _ in range(1000):
+            writer.write(filling * (65536 // len(filling)))
+            await writer.drain()
+    client.close()
+    again = await Client.open(platform)
+    assert (await again.ask("GET", "/nope"))[0] == 404
+    again.close()
+    task.cancel()
+
+
+async def test_who_asks_and_does_not_read_is_given_up(platform):
+    task = platform.begin(function())
+    client = await Client.open(platform)
+    writer = client._writer
+    client._reader._transport.pause_reading()
+    with pytest.raises(ConnectionError):
+        for _ in range(1000):
+            writer.write(b"GET /nope HTTP/1.1\r\n\r\n" * 2000)
+            await writer.drain()
+    client.close()
+    task.cancel()
+
+
+async def test_bodies_are_bounded_together(platform):
+    task = platform.begin(function())
+    clients = [await Client.open(platform) for _ in range(4)]
+    body = bytes(MAX_PAYLOAD - 1)
+    for client in clients[:2]:  # as much as may be held, and no end
+        head = f"POST /nope HTTP/1.1\r\nContent-Length: {MAX_PAYLOAD}\r\n\r\n"
+        client._writer.write(head.encode() + body)
+        await client._writer.drain()
+    with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
+        await clients[2].ask("POST", "/nope", body)
+    clients[0]._writer.write(b"x")
+    assert (await clients[0].answer())[0] == 404
+    assert (await clients[3].ask("POST", "/nope", body))[0] == 404
+    clients[1].close()
+    assert (await clients[3].ask("POST", "/nope", body))[0] == 404
+    for client in clients:
+        client.close()
+    task.cancel()
 
 
 async def test_a_lost_poll_is_asked_again(platform):

@@ -38,10 +38,16 @@ class ConsoleLines:
     def feed(self, data: bytes, now_ms: int, events: Events) -> None:
         if self._rest:
             data = self._rest + data
-        lines = data.split(b"\n")
-        self._rest = lines.pop()
-        for line in lines:
-            _append(line + b"\n", now_ms, events)
+        end = data.rfind(b"\n") + 1
+        self._rest = data[end:]
+        if end <= MAX_EVENT:
+            # All at once: of empty lines there may be as many as bytes.
+            lines = data[:end].decode("utf-8", "replace").split("\n")
+            lines.pop()
+            events += [(now_ms, line + "\n") for line in lines]
+        else:
+            for each in data[: end - 1].split(b"\n"):
+                _append(each + b"\n", now_ms, events)
         while len(self._rest) >= MAX_EVENT:
             events.append((now_ms, self._rest[:MAX_EVENT].decode("utf-8", "replace")))
             self._rest = self._rest[MAX_EVENT:]
@@ -63,7 +69,7 @@ class LogFrames:
         self._kind = 0
         self._left = 0
         self._stamp = 0
-        self._begun = b""
+        self._begun = bytearray()
         self._begun_at = 0
         self._broken: ConsoleLines | None = None
 
@@ -117,7 +123,7 @@ class LogFrames:
         self._begun += data
         while len(self._begun) > MAX_EVENT:
             events.append((self._begun_at, self._begun[:MAX_EVENT].decode("utf-8", "replace")))
-            self._begun = self._begun[MAX_EVENT:]
+            del self._begun[:MAX_EVENT]
         if self._kind == _REST:
             self.end_line(events)
 
@@ -125,7 +131,7 @@ class LogFrames:
         """What was begun and is not to be ended."""
         if self._begun:
             events.append((self._begun_at, self._begun.decode("utf-8", "replace")))
-            self._begun = b""
+            self._begun.clear()
 
     def flush(self, now_s: float, events: Events) -> None:
         """What is left of a frame whose writer is gone."""

@@ -7,6 +7,7 @@ while there is no room the pipe stays full and the function waits, so that nothi
 from __future__ import annotations
 
 import asyncio
+import mmap
 import os
 import select
 from collections.abc import Iterable
@@ -17,8 +18,9 @@ from boda.telemetry.contract import StreamKey, Telemetry
 
 TAIL_BYTES = 4096
 _CHUNK = 65536
-_DRAIN_BYTES = 1 << 20
-"""The most a pipe can hold: what was written before an answer is read before it counts."""
+_DRAIN_BYTES = 16 * mmap.PAGESIZE
+"""What a pipe can hold that nobody lengthened: what was written before an answer is read before it
+counts."""
 _ROOM_EVERY_BYTES = 1 << 18
 
 

@@ -10,6 +10,10 @@ unshare, setns, pivot_root, chroot, ptrace, process_vm_readv and _writev, kcmp, 
 perf_event_open, userfaultfd, io_uring_*, keyctl, add_key, request_key, open_by_handle_at,
 init_module, kexec_load, reboot, swapon, quotactl, acct, settimeofday, clock_settime, syslog,
 ioperm, iopl, mknod, fanotify_init, lookup_dcookie, nfsservctl, vhangup, uselib.
+
+Sockets are of the families below, and there of the protocols below: for whatever else it is asked,
+the kernel looks for a module, as the machine's root and outside of every limit, each time.
+``fcntl`` may not make pipes longer: what lies in one is read in one go when an answer comes.
 """
 
 import errno
@@ -21,14 +25,14 @@ from .syscalls import NEWEST, NUMBERS
 GROUPS = (
     (
         "files",
-        "reading and writing what the mounts show",
+        "reading and writing what the mounts show; fcntl does not lengthen pipes",
         "read write readv writev pread64 pwrite64 preadv pwritev preadv2 pwritev2 open openat "
         "openat2 creat close close_range lseek stat fstat lstat newfstatat statx statfs fstatfs "
         "access faccessat faccessat2 readlink readlinkat getdents getdents64 getcwd chdir fchdir "
         "rename renameat renameat2 mkdir mkdirat rmdir link linkat unlink unlinkat symlink "
         "symlinkat chmod fchmod fchmodat fchmodat2 chown fchown lchown fchownat truncate ftruncate "
         "fallocate utime utimes utimensat futimesat umask fsync fdatasync sync_file_range sync "
-        "syncfs fadvise64 readahead copy_file_range sendfile splice tee vmsplice flock fcntl dup "
+        "syncfs fadvise64 readahead copy_file_range sendfile splice tee vmsplice flock dup "
         "dup2 dup3 pipe pipe2 memfd_create getxattr lgetxattr fgetxattr listxattr llistxattr "
         "flistxattr setxattr lsetxattr fsetxattr removexattr lremovexattr fremovexattr "
         "inotify_init inotify_init1 inotify_add_watch inotify_rm_watch cachestat",
@@ -80,8 +84,8 @@ GROUPS = (
     ),
     (
         "network",
-        "sockets within the environment's own network; socket looks at the family",
-        "socketpair bind listen accept accept4 connect getsockname getpeername sendto "
+        "sockets within the environment's own network; socket and socketpair look at the family",
+        "bind listen accept accept4 connect getsockname getpeername sendto "
         "recvfrom sendmsg recvmsg sendmmsg recvmmsg setsockopt getsockopt shutdown",
     ),
     (
@@ -93,8 +97,12 @@ GROUPS = (
     ("machine", "facts that are no secret", "uname sysinfo getrandom"),
 )
 
-# Families of sockets: Unix, IPv4, IPv6, and netlink, which getaddrinfo and getifaddrs ask.
-_FAMILIES = (1, 2, 10, 16)
+# Families of sockets; of netlink only the part that getaddrinfo and getifaddrs ask.
+_UNIX, _NETLINK, _NETLINK_ROUTE = 1, 16, 0
+_INTERNET = ((2, 1), (10, 58))  # IPv4 and IPv6, each with the protocol that ping speaks
+_STREAM, _DATAGRAM, _RAW, _KIND = 1, 2, 3, 0xF  # of raw ones the kernel asks the capability
+_TCP, _UDP = 6, 17
+_F_SETPIPE_SZ = 1031
 _NAMESPACES = 0x7E020000  # every CLONE_NEW* that clone can carry
 _TERMINAL_INJECTION = (0x5412, 0x541C)  # ioctl TIOCSTI and TIOCLINUX
 _PERSONALITIES = (0, 0xFFFFFFFF)  # Linux, and asking
@@ -105,6 +113,7 @@ _ERRNO = 0x00050000
 _KILL = 0x80000000
 
 _LOAD, _EQUAL, _GREATER, _AT_LEAST, _BITS, _RETURN = 0x20, 0x15, 0x25, 0x35, 0x45, 0x06
+_AND = 0x54
 _NUMBER, _ARCH = 0, 4
 
 
@@ -125,10 +134,30 @@ def _when(number, body):
     return [_step(_EQUAL, number, 0, len(body)), *body]
 
 
-def _one_of(index, values):
-    """Allow when the argument is one of the values, else EPERM."""
+def _one_of(index, values, error=errno.EPERM):
+    """Allow when the argument is one of the values, else the error."""
     tests = [_step(_EQUAL, value, len(values) - place, 0) for place, value in enumerate(values)]
-    return [_step(_LOAD, _argument(index)), *tests, _refuse(errno.EPERM), _step(_RETURN, _ALLOW)]
+    return [_step(_LOAD, _argument(index)), *tests, _refuse(error), _step(_RETURN, _ALLOW)]
+
+
+def _sockets():
+    """By family, then kind, then protocol."""
+    unknown = errno.EPROTONOSUPPORT
+    steps = [_step(_LOAD, _argument(0)), *_when(_UNIX, [_step(_RETURN, _ALLOW)])]
+    steps += _when(_NETLINK, _one_of(2, (_NETLINK_ROUTE,), unknown))
+    for family, ping in _INTERNET:
+        steps += _when(
+            family,
+            [
+                _step(_LOAD, _argument(1)),
+                _step(_AND, _KIND),
+                *_when(_STREAM, _one_of(2, (0, _TCP), unknown)),
+                *_when(_DATAGRAM, _one_of(2, (0, _UDP, ping), unknown)),
+                *_when(_RAW, [_step(_RETURN, _ALLOW)]),
+                _refuse(unknown),
+            ],
+        )
+    return [*steps, _refuse(errno.EPERM)]
 
 
 def allowed(machine):
@@ -166,8 +195,13 @@ def program(machine=None):
         call["clone"],
         [_step(_LOAD, _argument(0)), _step(_BITS, _NAMESPACES, 0, 1), deny, allow],
     )
-    steps += _when(call["socket"], _one_of(0, _FAMILIES))
+    steps += _when(call["socket"], _sockets())
+    steps += _when(call["socketpair"], _one_of(0, (_UNIX,)))
     steps += _when(call["personality"], _one_of(0, _PERSONALITIES))
+    steps += _when(
+        call["fcntl"],
+        [_step(_LOAD, _argument(1)), _step(_EQUAL, _F_SETPIPE_SZ, 0, 1), deny, allow],
+    )
     first, second = _TERMINAL_INJECTION
     steps += _when(
         call["ioctl"],

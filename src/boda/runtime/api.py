@@ -35,7 +35,11 @@ from boda.runtime.session import (
 
 MAX_CONNECTIONS = 32
 MAX_HEAD = 65536
-"""Bytes of target and headers together."""
+"""Bytes of target and headers together; of whatever else a parser waits for the end of; and of
+answers that are not read."""
+
+MAX_BODIES = 2 * MAX_PAYLOAD
+"""Bytes of bodies that all connections of a sandbox hold together: one answer is due at a time."""
 
 _ANSWER = re.compile(r"/2018-06-01/runtime/invocation/([^/]{1,128})/(response|error)")
 _ERROR_TYPE = re.compile(r"[A-Za-z][A-Za-z0-9_.:<>-]{0,255}")
@@ -72,6 +76,7 @@ class RuntimeApi:
         self._session = session
         self._loop = asyncio.get_running_loop()
         self._connections: set[_Connection] = set()
+        self._bodies = _Bodies()
         self._accepting: set[asyncio.Task[Any]] = set()
         self._loop.add_reader(self._fd, self._accept)
         self._open = True
@@ -127,7 +132,7 @@ class RuntimeApi:
         task.add_done_callback(self._accepting.discard)
 
     async def _serve(self, accepted: socket.socket) -> None:
-        connection = _Connection(self._session, self.keys)
+        connection = _Connection(self._session, self.keys, self._bodies)
         try:
             await self._loop.connect_accepted_socket(lambda: connection, accepted)
         except OSError:
@@ -140,18 +145,30 @@ class RuntimeApi:
         connection.on_lost = self._connections.discard
 
 
+class _Bodies:
+    """What the connections of one sandbox hold of bodies. held: in bytes."""
+
+    def __init__(self) -> None:
+        self.held = 0
+
+
 class _Connection(asyncio.Protocol):
     """One connection: requests in order, each answered before the next is read."""
 
-    def __init__(self, session: Session, keys: ContainerCredentials | None) -> None:
+    def __init__(
+        self, session: Session, keys: ContainerCredentials | None, bodies: _Bodies
+    ) -> None:
         self.session = session
         self._keys = keys
+        self._bodies = bodies
         self.on_lost: Any = None
         self._transport: asyncio.Transport | None = None
         self._parser = httptools.HttpRequestParser(self)
         self._target = b""
         self._headers: dict[str, str] = {}
         self._head_bytes = 0
+        self._unparsed = 0  # bytes of something that the parser has not seen the end of
+        self._part = bytearray()
         self._body = bytearray()
         self._too_large = False
         self._waiting = False
@@ -170,6 +187,7 @@ class _Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.session.http_gone(self)
+        self._drop_body()
         if self._streaming:
             self._break_off()
         if self.on_lost is not None:
@@ -182,8 +200,14 @@ class _Connection(asyncio.Protocol):
             if len(self._pipelined) > MAX_HEAD:
                 self.abort()
             return
+        self._unparsed += len(data)
         try:
-            self._parser.feed_data(data)
+            try:
+                self._parser.feed_data(data)
+            finally:
+                self._pass_on()
+            if self._unparsed > MAX_HEAD:
+                self._refuse(431, "InvalidRequest", "Request head too large", close=True)
         except httptools.HttpParserUpgrade:
             self._refuse(400, "InvalidRequest", "Upgrades are not supported", close=True)
         except httptools.HttpParserError:
@@ -195,7 +219,7 @@ class _Connection(asyncio.Protocol):
         self._target = b""
         self._headers = {}
         self._head_bytes = 0
-        self._body = bytearray()
+        self._drop_body()
         self._too_large = False
         self._streaming = False
         self._refusal = None
@@ -220,18 +244,35 @@ class _Connection(asyncio.Protocol):
                 self._refusal = refusal  # told when the request has come whole
 
     def on_body(self, body: bytes) -> None:
+        self._unparsed = 0
         if self._streaming:
-            self.session.http_part(self, body)
+            self._part += body  # a chunk may be of one byte
             return
         if self._too_large or self._refusal is not None:
             return
         if len(self._body) + len(body) > MAX_PAYLOAD:
             self._too_large = True
-            self._body.clear()
+            self._drop_body()
+        elif self._bodies.held + len(body) > MAX_BODIES:
+            self.abort()
+            raise httptools.HttpParserError("too many bodies at once")
         else:
             self._body += body
+            self._bodies.held += len(body)
+
+    def _drop_body(self) -> None:
+        self._bodies.held -= len(self._body)
+        self._body = bytearray()
+
+    def _pass_on(self) -> None:
+        """What came of a streamed answer."""
+        if self._part:
+            part, self._part = bytes(self._part), bytearray()
+            self.session.http_part(self, part)
 
     def on_message_complete(self) -> None:
+        self._unparsed = 0
+        self._pass_on()
         try:
             if self._refusal is not None:
                 raise self._refusal
@@ -241,8 +282,11 @@ class _Connection(asyncio.Protocol):
                 self._route(self._parser.get_method().decode("latin-1"))
         except NotNow as refusal:
             self._refuse(refusal.status, refusal.error_type, str(refusal))
+        finally:
+            self._drop_body()
 
     def _count(self, size: int) -> None:
+        self._unparsed = 0
         self._head_bytes += size
         if self._head_bytes > MAX_HEAD:
             self._refuse(431, "InvalidRequest", "Request head too large", close=True)
@@ -424,6 +468,9 @@ class _Connection(asyncio.Protocol):
 
     def _write(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
         if self._transport is None or self._transport.is_closing():
+            return
+        if self._transport.get_write_buffer_size() > MAX_HEAD:
+            self.abort()  # it asks on and on, and reads nothing
             return
         lines = [
             f"HTTP/1.1 {status} {_REASONS[status]}",

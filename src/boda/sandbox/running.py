@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from boda.core.clock import Clock
+from boda.sandbox import channel
 from boda.sandbox.cgroups import Group
 from boda.sandbox.contract import Exit, SandboxError, SandboxSpec, Usage
 from boda.sandbox.inits import Init
@@ -26,7 +27,7 @@ class Pipes:
     """The three ways out of a runtime process; the other ends are given to the guest."""
 
     def __init__(self) -> None:
-        self.channel, self._channel_there = socket.socketpair()
+        self.channel, self._channel_there = channel.pair()
         self.channel.setblocking(False)
         self.console, self._console_there = os.pipe()
         self.log, self._log_there = os.pipe()
@@ -143,8 +144,7 @@ class LinuxSandbox:
         self._generation += 1
         self._running = self._loop.create_future()
         self._exit = self._loop.create_future()
-        self._pipes.close()
-        self._pipes = Pipes()
+        before, self._pipes = self._pipes, Pipes()
         self._take_ends()
         command = {
             "op": "restart",
@@ -152,10 +152,13 @@ class LinuxSandbox:
             "environ": self._adapt(environment),
         }
         try:
-            self._init.tell(command, self._pipes.there)
+            try:
+                self._init.tell(command, self._pipes.there)
+            finally:
+                self._pipes.close_there()
+            await self.started()
         finally:
-            self._pipes.close_there()
-        await self.started()
+            before.close()  # once whoever wrote into them has ended
 
     def _take_ends(self) -> None:
         self.channel = self._pipes.channel
