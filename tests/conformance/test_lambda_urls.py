@@ -138,6 +138,17 @@ async def test_the_function_says_status_headers_and_cookies(browser: Browser) ->
     assert got.headers["x-number"] == "3"
 
 
+async def test_no_header_of_the_platform_is_there_twice(browser: Browser) -> None:
+    await browser.make()
+    given = {"Content-Length": "9", "Date": "today", "x-amzn-RequestId": "mine"}
+    browser.answers({"statusCode": 200, "headers": given, "body": "x"})
+    got = await browser.get()
+    assert (got.body, got.headers["content-length"]) == (b"x", "1")
+    for name, value in given.items():
+        assert got.headers[f"x-amzn-remapped-{name.lower()}"] == value
+        assert value not in got.headers[name.lower()]
+
+
 async def test_values_of_headers_are_written_as_in_json(browser: Browser) -> None:
     await browser.make()
     given = {"N": 1.5, "Is": True, "Not": None, "Name": "a\u00a0b", "Tab": "a\tb"}

@@ -605,6 +605,11 @@ VISITS: dict[str, tuple[Sends, bool, Changes | None]] = {
             isBase64Encoded=True,
         ),
     ),
+    "headers that it cannot say": (
+        lambda on: on.browse(),
+        True,
+        says(headers={"Date": "today", "Content-Length": "9", "x-amzn-RequestId": "a"}, body="x"),
+    ),
     "a value that is not ASCII": (lambda on: on.browse(), True, says(headers={"X-A": "é"})),
     "a value that is two lines": (lambda on: on.browse(), True, says(headers={"X-A": "b\r\nC: d"})),
     "an answer that means to deceive": (

@@ -26,6 +26,8 @@ _TEXT = re.compile(r"text/|application/(.*\+)?(json|xml|javascript)\b", re.I)
 _UNSENDABLE = re.compile(r"[\0-\x08\n-\x1f\x7f\ud800-\udfff]")
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HOPS = ("connection", "transfer-encoding", "keep-alive", "upgrade", "te", "trailer", "expect")
+_OURS = ("content-length", "date", "x-amzn-requestid")
+"""Headers that an answer has in any case; a function's own are sent under other names."""
 _SECRETS = ("authorization", "x-amz-security-token")
 _ID, _TRACE, _BODY = "boda-request-id", "boda-trace-id", b"boda-body"
 _JSON = ("content-type", "application/json")
@@ -298,9 +300,12 @@ def _text(value: Any) -> str:
 
 def _lines(named: Mapping[str, str], cookies: list[str]) -> list[tuple[str, str]] | None:
     """The answer's headers; None where one is not fit to be sent."""
-    lines = [(name, value) for name, value in named.items() if name not in _HOPS]
+    lines = [
+        (f"x-amzn-remapped-{name}" if name in _OURS else name, value)
+        for name, value in named.items()
+        if name not in _HOPS
+    ]
     lines += [("set-cookie", cookie) for cookie in cookies]
-    lines = [(name, value) for name, value in lines if name != "content-length"]
     if any(_NAME.fullmatch(name) is None or _UNSENDABLE.search(value) for name, value in lines):
         return None
     return lines
