@@ -151,11 +151,12 @@ class Connection(HttpToolsProtocol):
         if (phase == "idle" or phase == "new") and not self.flow.write_paused:
             data = self._part + data
             self._phase = "brief"
-            if self._short.begin(self, data):
+            begun = self._short.begin(self, data)
+            if begun == "yes":
                 self._take_part()
                 return
             self._phase = phase
-            if self._short.awaits(self, data):
+            if begun == "awaits":
                 self._await_rest(data)
                 return
             self._take_part()

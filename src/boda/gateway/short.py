@@ -16,9 +16,8 @@ from __future__ import annotations
 import copy
 import hashlib
 import logging
-import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from boda.core.errors import AwsError
 from boda.core.ids import Ids
@@ -42,7 +41,6 @@ _AUTHORIZATION = b"uthorization: "
 _SIGNED = _AUTHORIZATION + b"AWS4-HMAC-SHA256 "
 _SIGNATURE = b"Signature="
 _BEFORE = (b"\r\nA", b"\r\na")
-_LENGTH = re.compile(rb"\r\ncontent-length: ([0-9]{1,9})(?:\r\n|$)", re.I)
 _LONGEST_REST = 64 * 1024
 _BODILESS = (204, 304)
 _MOST_GRANTS = 2048
@@ -53,6 +51,9 @@ _LONGEST = 4096
 
 Given = frozenset[tuple[str, str]]
 Made = Callable[[Exchange, Answer], WireResponse]
+Begun = Literal["yes", "no", "awaits"]
+"""Whether a request was taken. no: with nothing begun, it is for the general way. awaits: it may be
+taken with the rest of its body, which is to come at once, as SDKs send head and body apart."""
 
 
 async def _no_body() -> Any:
@@ -144,42 +145,33 @@ class ShortWay:
 
     # A request
 
-    def begin(self, client: Client, data: bytes) -> bool:
-        """Take a request if it can go this way; False, with nothing begun, if not.
+    def begin(self, client: Client, data: bytes) -> Begun:
+        """Take a request if it can go this way.
 
         data: what was read from the client, beginning with a request's first byte.
         """
         end = data.find(b"\r\n\r\n", 0, self._most_head)
         if end < 0 or self.traffic.draining:
-            return False
+            return "no"
         at = data.find(_SIGNED, 0, end)
         if at < 0:
             return self._begin_visit(client, data, end)
         found = self._find(data, at, end)
         if found is None:
-            return False
-        grant, headers, signature, body = found
+            return "no"
+        grant, headers, signature = found
+        body = data[end + 4 :]
+        missing = int(headers.get("content-length", 0)) - len(body)
+        if missing:
+            return _without(missing)
+        if len(body) > grant.limit:
+            return "no"
         if not self._authentic(grant, headers, body, signature) or not self._permitted(grant):
-            return False
-        return self._run(client, grant.target, grant.x, headers, body)
+            return "no"
+        return "yes" if self._run(client, grant.target, grant.x, headers, body) else "no"
 
-    def awaits(self, client: Client, data: bytes) -> bool:
-        """Whether a request that cannot go this way yet may do so with the rest of its body,
-        which is to come at once: SDKs send the head and the body apart."""
-        end = data.find(b"\r\n\r\n", 0, self._most_head)
-        if end < 0 or self.traffic.draining or client.client is None:
-            return False
-        if data[: data.find(b"\r\n")] not in self._places:
-            visit = self._visits.get((data[:end], client.client[0]))
-            if visit is None or visit.target is None:
-                return False
-        length = _LENGTH.search(data, 0, end)
-        if length is None or b"\nexpect:" in data[:end].lower():
-            return False
-        return 0 < int(length[1]) - (len(data) - end - 4) <= _LONGEST_REST
-
-    def _find(self, data: bytes, at: int, end: int) -> tuple[_Grant, Headers, bytes, bytes] | None:
-        """What was granted to signed requests like this; its headers, signature and body."""
+    def _find(self, data: bytes, at: int, end: int) -> tuple[_Grant, Headers, bytes] | None:
+        """What was granted to signed requests like this; its headers and signature."""
         bound = self._places.get(data[: data.find(b"\r\n")])
         if bound is None or data[at - 3 : at] not in _BEFORE:
             return None
@@ -191,13 +183,7 @@ class ShortWay:
             return None
         given = None if bound.isdisjoint(headers) else _given(bound, headers)
         grant = self._grants.get((signer, line, headers.get("host", ""), given))
-        if grant is None:
-            return None
-        body = data[end + 4 :]
-        size = len(body)
-        if int(headers.get("content-length", 0)) != size or size > grant.limit:
-            return None
-        return grant, headers, signature, body
+        return None if grant is None else (grant, headers, signature)
 
     def _authentic(self, grant: _Grant, headers: Headers, body: bytes, signature: bytes) -> bool:
         digest = hashlib.sha256(body).hexdigest()
@@ -210,22 +196,23 @@ class ShortWay:
         need = grant.target.need()
         return need is None or grant.permit.holds(need)
 
-    def _begin_visit(self, client: Client, data: bytes, end: int) -> bool:
+    def _begin_visit(self, client: Client, data: bytes, end: int) -> Begun:
         """The same for requests to sites; who may is the site's own affair."""
         address = client.client
         if address is None:
-            return False
+            return "no"
         key = (data[:end], address[0])
         visit = self._visits.get(key) or self._arrive(key)
         if visit is None or visit.target is None:
-            return False
+            return "no"
         body = data[end + 4 :]
-        if len(body) != visit.length:
-            return False
+        missing = visit.length - len(body)
+        if missing:
+            return _without(missing)
         if self._run(client, visit.target, None, visit.headers, body):
-            return True
+            return "yes"
         self._visits.pop(key, None)
-        return False
+        return "no"
 
     def _run(
         self, client: Client, target: Target, x: Exchange | None, headers: Headers, body: bytes
@@ -395,6 +382,11 @@ class _Reply:
         self._over = True
         self._way.traffic.end()
         return True
+
+
+def _without(missing: int) -> Begun:
+    """What becomes of a request that lacks so many bytes of its body, or has some too many."""
+    return "awaits" if 0 < missing <= _LONGEST_REST else "no"
 
 
 def _given(bound: frozenset[str], headers: Mapping[str, str]) -> Given:
