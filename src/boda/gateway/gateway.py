@@ -13,6 +13,7 @@ import hashlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, Literal, Protocol
 from urllib.parse import parse_qsl, quote
 
@@ -316,12 +317,7 @@ class Gateway:
     def _context(self, x: Exchange) -> Context:
         assert x.offered is not None
         request, principal = x.request, x.principal
-        keys = RequestKeys(request, x.region)
-        service, check = x.offered.service, self._authorizer.check
-
-        def authorize(need: Need) -> None:
-            check(principal, need, keys, service=service)
-
+        service = x.offered.service
         return Context(
             service,
             x.offered.name,
@@ -329,12 +325,18 @@ class Gateway:
             principal.account if principal is not ANONYMOUS else DEFAULT_ACCOUNT,
             principal,
             x.request_id,
-            authorize,
+            self._check(principal, RequestKeys(request, x.region), service),
             request.headers,
             request.source_ip,
             f"http://{request.host}",
             request.environment_id,
         )
+
+    def _check(
+        self, principal: Principal, keys: RequestKeys, service: str
+    ) -> Callable[[Need], None]:
+        """What checks a need of one call."""
+        return partial(self._authorizer.check, principal, keys=keys, service=service)
 
     @staticmethod
     def _authorise(offered: Offered, ctx: Context, params: Mapping[str, Any]) -> None:
@@ -405,12 +407,6 @@ class Gateway:
         installed.validator.check(offered.model, params)
         if offered.streams:
             params = _with_streams(offered, params)
-        keys = RequestKeys(None, region)
-        check = self._authorizer.check
-
-        def authorize(need: Need) -> None:
-            check(principal, need, keys, service=service)
-
         ctx = Context(
             service,
             operation,
@@ -418,7 +414,7 @@ class Gateway:
             account or principal.account,
             principal,
             self._ids.uuid(),
-            authorize,
+            self._check(principal, RequestKeys(None, region), service),
         )
         self._authorise(offered, ctx, params)
         output = await self._run(offered, ctx, params)
