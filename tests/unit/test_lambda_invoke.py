@@ -243,7 +243,7 @@ async def test_how_principals_are_written(here: World, principal: str, written: 
             {"StringEquals": {"AWS:SourceAccount": "123456789012"}},
         ),
         (
-            {"FunctionUrlAuthType": "NONE"},
+            {"FunctionUrlAuthType": "NONE", "Action": "lambda:InvokeFunctionUrl"},
             {"StringEquals": {"lambda:FunctionUrlAuthType": "NONE"}},
         ),
         (
@@ -258,6 +258,18 @@ async def test_how_conditions_are_written(
     here: World, params: dict[str, Any], condition: dict[str, Any]
 ) -> None:
     assert (await _allow(here, **params))["Condition"] == condition
+
+
+async def test_the_kind_of_a_url_is_said_of_calls_by_url_only(here: World) -> None:
+    given = {"FunctionName": "f", "StatementId": "s", "Principal": "*"}
+    for action in ("lambda:InvokeFunction", "lambda:*"):
+        error = await here.error(
+            "AddPermission", **given, Action=action, FunctionUrlAuthType="NONE"
+        )
+        assert (error.code, error.message) == (
+            "InvalidParameterValueException",
+            "FunctionUrlAuthType is only supported for lambda:InvokeFunctionUrl action",
+        )
 
 
 async def test_permissions_ask_for_the_revision(here: World) -> None:

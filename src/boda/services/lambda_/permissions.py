@@ -30,6 +30,7 @@ from boda.services.lambda_.identifiers import Identifier, is_alias, is_version
 from boda.services.lambda_.records import Function
 from boda.services.lambda_.resource_policies import document
 
+_BY_URL = "lambda:InvokeFunctionUrl"
 _ACCOUNT = re.compile(r"\d{12}")
 _SERVICE = re.compile(r"[a-z0-9][a-z0-9.-]*\.(amazonaws\.com(\.cn)?|amazon\.com)")
 
@@ -60,6 +61,8 @@ class PermissionOperations:
     ) -> dict[str, Any]:
         identifier = self.core.identify(ctx, function_name, qualifier)
         self._refuse_latest(identifier)
+        if function_url_auth_type is not None and action != _BY_URL:
+            raise invalid(f"FunctionUrlAuthType is only supported for {_BY_URL} action")
         statement: dict[str, Any] = {
             "Sid": statement_id,
             "Effect": "Allow",
