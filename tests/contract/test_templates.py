@@ -157,6 +157,20 @@ async def test_hooks_run_in_awss_order(stage: Stage, bundled: bool) -> None:
     assert "restored" not in template.output()
 
 
+@pytest.mark.parametrize("which", ["before_snapshot", "after_restore"])
+async def test_a_hook_that_exits_is_one_that_fails(stage: Stage, which: str) -> None:
+    code = stage.function(
+        f"""
+        import snapshot_restore_py, sys
+        snapshot_restore_py.register_{which}(sys.exit, 0)
+        def handler(event, context): pass
+        """
+    )
+    kind = "BeforeSnapshot" if which == "before_snapshot" else "AfterRestore"
+    with pytest.raises(InitFailed, match=f"Runtime.{kind}Error"):
+        await stage.fork(await stage.template(code))
+
+
 async def test_a_hook_that_fails_is_told_with_its_kind(stage: Stage) -> None:
     text = (
         "from snapshot_restore_py import register_{0} as register\n"
@@ -223,6 +237,139 @@ async def test_what_was_open_is_open_again(stage: Stage) -> None:
     for _ in range(2):
         fork = await stage.fork(template)
         assert await fork.invoke() == expected
+
+
+async def test_variables_that_init_sets_and_unsets_stay_so(stage: Stage) -> None:
+    code = stage.function(
+        """
+        import os
+        os.environ["SECRET"] = "fetched"
+        os.environ["MINE"] += ":more"
+        del os.environ["UNWANTED"]
+        def handler(event, context):
+            return [os.environ.get(name) for name in ("SECRET", "MINE", "UNWANTED", "TOKEN")]
+        """
+    )
+    given = {"MINE": "own", "UNWANTED": "x"}
+    template = await stage.template(code, environment={**given, "TOKEN": "the template's"})
+    for token in ("one", "two"):
+        fork = await stage.fork(template, environment={**given, "TOKEN": token})
+        assert await fork.invoke() == ["fetched", "own:more", None, token]
+
+
+async def test_variables_that_a_wrapper_sets_stay_so(stage: Stage) -> None:
+    code = stage.function(
+        "import os\ndef handler(event, context):\n"
+        "    return [os.environ.get(name) for name in ('TRACER', 'OWN', 'TOKEN')]",
+        {"wrap": '#!/bin/sh\nexport TRACER=on OWN="$OWN:wrapped"\nexec "$@"\n'},
+    )
+    (code / "wrap").chmod(0o755)
+    given = {"AWS_LAMBDA_EXEC_WRAPPER": "/var/task/wrap", "OWN": "x"}
+    template = await stage.template(code, environment={**given, "TOKEN": "the template's"})
+    fork = await stage.fork(template, environment={**given, "TOKEN": "own"})
+    assert await fork.invoke() == ["on", "x:wrapped", "own"]
+
+
+async def test_a_database_in_tmp_goes_on(stage: Stage) -> None:
+    """SQLite knows its file by the number, and no two environments share its chance."""
+    code = stage.function(
+        """
+        import os, sqlite3
+        for number in range(9):
+            open(f"/tmp/{number}", "w").close()
+        os.makedirs("/tmp/later/below")
+        made = {}
+        for mode in ("wal", "delete"):
+            for number in range(0, 9, 2):
+                if os.path.exists(f"/tmp/{number}"):
+                    os.unlink(f"/tmp/{number}")
+            one = made[mode] = sqlite3.connect(f"/tmp/{mode}.db")
+            one.execute(f"pragma journal_mode={mode}")
+            one.execute("create table t(x)")
+            one.commit()
+        def count(base): return base.execute("select count(*) from t").fetchone()[0]
+        def handler(event, context):
+            for one in made.values():
+                one.execute("insert into t values(1)")
+                one.commit()
+            two = sqlite3.connect("/tmp/delete.db")
+            two.execute("insert into t values(2)")
+            two.commit()
+            chance = made["wal"].execute("select hex(randomblob(8))").fetchone()[0]
+            counts = [count(made["wal"]), count(made["delete"]), count(two)]
+            return [counts, two.execute("pragma quick_check").fetchone(), chance]
+        """
+    )
+    template = await stage.template(code)
+    chances = set()
+    for fork in [await stage.fork(template) for _ in range(2)]:
+        for calls in (1, 2):
+            counts, checked, chance = await fork.invoke()
+            assert (counts, checked) == ([calls, 2 * calls, 2 * calls], ["ok"])
+            chances.add(chance)
+    assert len(chances) == 4
+
+
+async def test_memory_that_is_a_file_in_tmp_stays_that(stage: Stage) -> None:
+    code = stage.function(
+        """
+        import mmap
+        file = open("/tmp/a file", "w+b"); file.truncate(8192)
+        shared = mmap.mmap(file.fileno(), 0); shared[:3] = b"one"
+        part = mmap.mmap(file.fileno(), 4096, offset=4096, access=mmap.ACCESS_READ)
+        file.close()
+        def handler(event, context):
+            shared[3:6] = b"two"
+            with open("/tmp/a file", "r+b") as again:
+                seen = again.read(6).decode()
+                again.seek(4096)
+                again.write(b"three")
+            return [seen, shared[4096:4101].decode(), part[:5].decode()]
+        """
+    )
+    template = await stage.template(code)
+    for _ in range(2):
+        assert await (await stage.fork(template)).invoke() == ["onetwo", "three", "three"]
+
+
+async def test_tmp_may_be_locked_and_at_work_while_the_image_is_made(stage: Stage) -> None:
+    code = stage.function(
+        """
+        import os, stat, threading
+        os.environ["TMPDIR"] = "/tmp/elsewhere"
+        os.makedirs("/tmp/locked/folder")
+        open("/tmp/locked/file", "w").write("kept")
+        os.chmod("/tmp/locked/file", 0o200)
+        os.chmod("/tmp/locked", 0)
+        started = threading.Event()
+        def work():
+            while True:
+                with open("/tmp/log", "w") as log:
+                    for _ in range(200):
+                        log.write("x" * 9000)
+                        started.set()
+                open("/tmp/now and then", "w").close()
+                os.unlink("/tmp/now and then")
+        threading.Thread(target=work, daemon=True).start()
+        started.wait()
+        with open("/tmp/large", "wb") as large:
+            large.write(b"l" * 20_000_000)
+        def handler(event, context):
+            modes = [stat.S_IMODE(os.stat("/tmp/locked").st_mode)]
+            os.chmod("/tmp/locked", 0o700)
+            modes.append(stat.S_IMODE(os.stat("/tmp/locked/file").st_mode))
+            os.chmod("/tmp/locked/file", 0o600)
+            with open("/tmp/large", "rb") as large:
+                same = large.read() == b"l" * 20_000_000
+            kept = open("/tmp/locked/file").read()
+            return [modes, kept, same, os.path.isdir("/tmp/locked/folder")]
+        """
+    )
+    for _ in range(3):
+        template = await stage.template(code)
+        fork = await stage.fork(template)
+        assert await fork.invoke() == [[0, 0o200], "kept", True, True]
+        await stage.clear()
 
 
 async def test_threads_of_the_init_are_told_of(stage: Stage) -> None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 import shutil
+import socket
 import subprocess
+import uuid
 from pathlib import Path
 
 import pytest
 
+from boda.guest import bootstrap_descriptors
 from boda.sandbox.template import missing
 from support.sandbox_snippets import GUEST
 
@@ -54,3 +57,23 @@ def test_why_there_are_no_templates(tmp_path: Path) -> None:
     assert "addresses of their own" in missing(isolated=False, machine="x86_64", smaps=smaps)
     smaps.write_text(SEALED.format(" sl"))
     assert "seals" in missing(isolated=True, machine="x86_64", smaps=smaps)
+
+
+def test_a_pair_of_sockets_is_found_though_somebody_else_speaks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    left, right = socket.socketpair()
+    word = uuid.uuid4()
+
+    def spoken_meanwhile() -> uuid.UUID:
+        left.send(b"helper")
+        right.send(b"helper")
+        return word
+
+    monkeypatch.setattr(bootstrap_descriptors.uuid, "uuid4", spoken_meanwhile)
+    with left, right:
+        facts = {one.fileno(): {"flags": 0} for one in (left, right)}
+        assert sorted(kind[0] for _, kind, _ in bootstrap_descriptors._pairs(facts)) == [
+            "done",
+            "pair",
+        ]

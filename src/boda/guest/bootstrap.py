@@ -55,17 +55,18 @@ _OWN_FILES = frozenset(
 Fault = bootstrap_errors.Fault
 
 
-def main(channel_fd, log_fd, environ, image_fd=None):
+def main(channel_fd, log_fd, environ, image_fd=None, given=None):
     """Initialise the function and serve it; never returns.
 
     channel_fd: a connected Unix stream socket. log_fd: the writing end of a pipe.
     environ: the variables of the process, complete. image_fd: of a template, the writing end of
-    the pipe for its image.
+    the pipe for its image. given: the variables as the platform gave them, where a wrapper may
+    have made others of them.
     """
     code = 1
     try:
         runtime = Runtime(channel_fd, log_fd, environ)
-        code = runtime.run(image_fd)
+        code = runtime.run(image_fd, environ if given is None else given)
     except SystemExit as stop:
         code = _exit_code(stop.code)
     except BaseException:
@@ -127,7 +128,7 @@ class Runtime:
         self._runner = bootstrap_stream.Runner()
         self._pid = os.getpid()
 
-    def run(self, image_fd=None):
+    def run(self, image_fd, given):
         """Init, then invocations for as long as the platform has any. Returns an exit status."""
         snapshot = None if image_fd is None else _snapshots(image_fd)
         try:
@@ -137,7 +138,7 @@ class Runtime:
             return self._init_failed(error)
         self._finish_output()
         if snapshot is not None:
-            failed = self._snapshot(snapshot, image_fd)
+            failed = self._snapshot(snapshot, image_fd, given)
             if failed:
                 return failed
         self._channel.sendall(_HEAD.pack(1, _READY))
@@ -157,18 +158,18 @@ class Runtime:
         self._channel.sendall(b"".join((head, _SHORT.pack(len(name)), name, body)))
         return 1
 
-    def _snapshot(self, snapshot, image_fd):
+    def _snapshot(self, snapshot, image_fd, given):
         """What a template does instead of serving, and what its forks do before they serve.
 
         Returns 0 in a fork that may go on, else an exit status."""
         own = _OWN_FILES | {snapshot.__file__}
         try:
             snapshot.run_before()
-        except Exception as error:
+        except BaseException as error:  # sys.exit too, as AWS's runtime does
             return self._init_failed(error, "Runtime.BeforeSnapshotError", own)
         self._finish_output()
         try:
-            environ = snapshot.Point(image_fd, self._sink.log).take()
+            environ = snapshot.Point(image_fd, self._sink.log, given).take()
         except Exception as error:
             fault = Fault("Runtime.SnapshotError", "No snapshot could be taken: {}".format(error))
             return self._init_failed(fault)
@@ -182,7 +183,7 @@ class Runtime:
         self._pid = os.getpid()
         try:
             snapshot.run_after()
-        except Exception as error:
+        except BaseException as error:
             return self._init_failed(error, "Runtime.AfterRestoreError", own)
         self._finish_output()
         return 0

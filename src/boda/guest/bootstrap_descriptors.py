@@ -157,7 +157,8 @@ def _pairs(unix):
         with contextlib.suppress(OSError):
             os.write(fd, word)
             for other in unix:
-                if other != fd and _drain(other) == word:
+                # A process that init began may say something meanwhile.
+                if other != fd and word in _drain(other):
                     peers[fd] = other
     for fd, facts in unix.items():
         other = peers.get(fd)

@@ -6,22 +6,22 @@ fresh that two environments may not share; ``run_after`` runs the hooks there.
 """
 
 import contextlib
+import ctypes
 import gc
-import io
 import json
 import os
 import random
 import sys
-import tarfile
 import threading
 import time
 import warnings
 from typing import Any
 
 if __package__:
-    from . import bootstrap_descriptors, template_image
+    from . import bootstrap_descriptors, bootstrap_scratch, template_image
 else:
     import bootstrap_descriptors  # type: ignore[import-not-found,no-redef]
+    import bootstrap_scratch  # type: ignore[import-not-found,no-redef]
     import template_image  # type: ignore[import-not-found,no-redef]
 
 HOOKS = "snapshot_restore_py"
@@ -57,12 +57,13 @@ def run_after():
 
 
 class Point:
-    """Where the image is taken. fd: the pipe for it. log: tells the function's author."""
+    """Where the image is taken. fd: the pipe for it. log: tells the function's author. given: the
+    variables that the platform gave this process."""
 
-    def __init__(self, fd, log):
+    def __init__(self, fd, log, given):
         self._fd = fd
         self._log = log
-        self._threads = []
+        self._given = given
 
     def take(self):
         """None here; the environment's variables wherever it is gone on from the image.
@@ -80,7 +81,12 @@ class Point:
         os.umask(self._umask)
         snapshot = template_image.Snapshot(self._fd)
         self._open = bootstrap_descriptors.survey(template_image.FIRST_FREE)
-        files = _Files()
+        self._shared = bootstrap_scratch.shared()
+        files = bootstrap_scratch.Files(
+            {note[1] for _, note, _ in self._open if note[0] == "file"}
+            | {os.fsdecode(note[0]) for note in self._shared}
+        )
+        self._note_variables()
         gc.collect()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that threads do not survive a fork was said
@@ -88,6 +94,12 @@ class Point:
         if pid:
             return None
         return self._come_back()
+
+    def _note_variables(self):
+        """What init, or what was run before it, made of the variables."""
+        given = self._given
+        self._set = {each: text for each, text in os.environ.items() if given.get(each) != text}
+        self._unset = [each for each in given if each not in os.environ]
 
     def _in_fork(self):
         """What Python does not put in order after a fork."""
@@ -105,19 +117,22 @@ class Point:
         with os.fdopen(template_image.VARIABLES, "rb") as file:
             said = json.loads(file.read())
         if said["files"]:
-            _unpack(template_image.FILES)
+            bootstrap_scratch.unpack(template_image.FILES)
+            bootstrap_scratch.map_again(self._shared)
         else:
             os.close(template_image.FILES)
         os.chdir(self._folder)
         os.umask(self._umask)
         bootstrap_descriptors.reopen(self._open)
         self._open = []
+        environ = {**said["environ"], **self._set}
+        for each in self._unset:
+            environ.pop(each, None)
         os.environ.clear()
-        os.environ.update(said["environ"])
-        if hasattr(time, "tzset"):
-            time.tzset()
+        os.environ.update(environ)
+        time.tzset()
         _new_chance()
-        return said["environ"]
+        return environ
 
 
 def _new_chance():
@@ -131,6 +146,10 @@ def _new_chance():
     if numpy is not None:
         with contextlib.suppress(Exception):
             numpy.seed()
+    sqlite = loaded("_sqlite3")
+    if sqlite is not None:
+        with contextlib.suppress(OSError, AttributeError):  # it may hide the library it has
+            ctypes.CDLL(sqlite.__file__).sqlite3_randomness(0, None)
     uuid: Any = loaded("uuid")
     if uuid is not None:
         uuid._node = uuid._last_timestamp = None
@@ -138,41 +157,3 @@ def _new_chance():
     if processes is not None:
         with contextlib.suppress(Exception):
             processes.current_process().authkey = os.urandom(32)
-
-
-def _scratch():
-    """The folder whose contents go with the image: /tmp, where the function has its own."""
-    return os.environ.get("TMPDIR") or "/tmp"
-
-
-class _Files:
-    """What is in /tmp, as a tar."""
-
-    def __init__(self):
-        self.length = 0
-        if any(os.scandir(_scratch())):
-            self.write(self._count)
-
-    def _count(self, data):
-        self.length += len(data)
-
-    def write(self, write):
-        with tarfile.open(fileobj=_Writer(write), mode="w|", format=tarfile.PAX_FORMAT) as tar:
-            root = _scratch()
-            for name in sorted(os.listdir(root)):
-                tar.add(os.path.join(root, name), arcname=name)
-
-
-class _Writer(io.RawIOBase):
-    def __init__(self, write):
-        self._write = write
-
-    def write(self, data):
-        self._write(data)
-        return len(data)
-
-
-def _unpack(fd):
-    with os.fdopen(fd, "rb") as file, tarfile.open(fileobj=file, mode="r|") as tar:
-        tar.extraction_filter = lambda member, path: member
-        tar.extractall(_scratch())

@@ -6,6 +6,7 @@ the capabilities, which it needs; the filter last, since it refuses most of the 
 
 import contextlib
 import fcntl
+import json
 import os
 import random
 import resource
@@ -153,7 +154,7 @@ def _execute(order, environ):
         argv = ([wrapper] if wrapper else []) + argv
         argv = [*argv, "3", "4", ":".join(search_path(order, environ))]
         if order["kind"] == TEMPLATE:
-            argv.append("6")
+            argv += ["6", str(_written(environ))]
             os.set_inheritable(6, True)
         for fd in (3, 4):
             os.set_inheritable(fd, True)
@@ -164,6 +165,14 @@ def _execute(order, environ):
         os.execve(argv[0], argv, environ)
     except OSError as error:
         _refuse_entrypoint(f"fork/exec {argv[0]}: {(error.strerror or '').lower()}")
+
+
+def _written(environ):
+    """A file in memory with the variables, for whoever is executed."""
+    fd = os.memfd_create("given", 0)
+    os.write(fd, json.dumps(environ).encode())
+    os.lseek(fd, 0, os.SEEK_SET)
+    return fd
 
 
 def _refuse_entrypoint(words):

@@ -236,7 +236,7 @@ class _Plan:
         nothing = fixed | machine.MAP_ANONYMOUS | machine.MAP_NORESERVE
         # The lowest descriptor that is free: nothing above the ones agreed upon is open then.
         for name, shows in files.items():
-            path = At(self.region.keep(_unescaped(name) + b"\0"))
+            path = At(self.region.keep(unescaped(name) + b"\0"))
             row(machine.OPENAT, -100, path, os.O_RDONLY | os.O_CLOEXEC, 0)
             for start, length, protection, offset, private in shows:
                 flags = fixed if private else _WRITE_SHARED
@@ -261,7 +261,7 @@ VARIABLES, FILES, FIRST_FREE = 5, 6, 7
 log, above is nothing. In a template the pipe for the image has the number of the tar."""
 
 
-def _unescaped(name):
+def unescaped(name):
     return re.sub(rb"\\([0-7]{3})", lambda found: bytes([int(found[1], 8)]), name)
 
 
