@@ -16,7 +16,7 @@ from boda.runtime.credentials import PATH, ContainerCredentials
 from boda.sandbox.contract import SandboxError
 from boda.sandbox.zygotes import Zygote
 from support.sandbox_snippets import why_not_root
-from support.templates import InitFailed, Stage
+from support.templates import InitFailed, Stage, staged
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -25,11 +25,8 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 async def whole(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stage]:
     if why_not_root():
         pytest.skip(why_not_root())
-    made = Stage(tmp_path_factory.mktemp("stage"))
-    if not made.sandboxes.can_fork:
-        pytest.skip("no templates on this machine")
-    yield made
-    await made.close()
+    async with staged(tmp_path_factory.mktemp("stage")) as made:
+        yield made
 
 
 @pytest_asyncio.fixture(loop_scope="module")

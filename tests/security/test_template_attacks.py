@@ -15,7 +15,7 @@ import pytest_asyncio
 
 from boda.sandbox.contract import SandboxError
 from support.sandbox_snippets import GUEST, why_not_root
-from support.templates import Ended, InitFailed, Runtime, Stage
+from support.templates import Ended, InitFailed, Runtime, Stage, staged
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
@@ -27,11 +27,8 @@ NAMESPACES = ("user", "mnt", "pid", "net", "ipc", "uts", "cgroup")
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def whole(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stage]:
-    made = Stage(tmp_path_factory.mktemp("attacks"))
-    if not made.sandboxes.can_fork:
-        pytest.skip("no templates on this machine")
-    yield made
-    await made.close()
+    async with staged(tmp_path_factory.mktemp("attacks")) as made:
+        yield made
 
 
 @pytest_asyncio.fixture(loop_scope="module")

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import json
 import os
 import secrets
 import textwrap
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from boda.runtime.api import RuntimeApi
 from boda.runtime.credentials import ContainerCredentials
@@ -194,3 +197,15 @@ class Stage:
     async def close(self) -> None:
         await self.clear()
         await self.sandboxes.close()
+
+
+@contextlib.asynccontextmanager
+async def staged(folder: Path) -> AsyncIterator[Stage]:
+    """A stage of templates; where this machine has none, what asks for it is skipped."""
+    made = Stage(folder)
+    if not made.sandboxes.can_fork:
+        pytest.skip("no templates on this machine")
+    try:
+        yield made
+    finally:
+        await made.close()
