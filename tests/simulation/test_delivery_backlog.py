@@ -234,6 +234,17 @@ async def test_events_that_an_earlier_clock_put_into_the_future_run_now(tmp_path
         assert await here.waiting() == 0
 
 
+async def test_nor_do_they_live_longer_for_it(tmp_path: Path) -> None:
+    async with running(tmp_path) as here:
+        here.function("f")
+        ahead = here.clock.now() + 86_400
+        fill(here, "f", 1, due_at=ahead, accepted_at=ahead)
+        here.invoker.outcome = lambda call: throttled()
+        await here.delivery.start()
+        await here.clock.advance(21_700)
+        assert await here.waiting() == 0
+
+
 @pytest.mark.parametrize("leap_s", [-86_400.0, 86_400.0])
 async def test_a_clock_that_leaps_changes_nothing(tmp_path: Path, leap_s: float) -> None:
     async with running(tmp_path) as here:
@@ -283,6 +294,27 @@ async def test_nor_does_it_where_the_platform_starts_again(
 
 
 # The disk
+
+
+async def test_events_that_cannot_be_read_are_read_a_little_later(tmp_path: Path) -> None:
+    async with running(tmp_path) as here:
+        here.function("f")
+        fill(here, "f", 3)
+        read, reads = here.database.read, []
+
+        async def refuses(work: Callable[[Connection], T]) -> T:
+            reads.append(work)
+            if len(reads) == 2:  # the first is the start's own
+                raise OSError(5, "Input/output error")
+            return await read(work)
+
+        here.database.read = refuses  # type: ignore[method-assign]
+        await here.delivery.start()
+        await here.clock.advance(0.5)
+        assert not here.invoker.log
+        await accept(here, "f", "meanwhile")
+        await here.clock.advance(1)
+        assert len(here.invoker.log) == 4 and await here.waiting() == 0
 
 
 async def test_while_nothing_can_be_removed_nothing_more_is_run(tmp_path: Path) -> None:

@@ -108,6 +108,18 @@ async def test_after_throttles_all_three_attempts_are_still_to_come(tmp_path: Pa
         assert times(here, "f-0") == [0.0, 1.0, 3.0, 7.0, 67.0, 187.0]
 
 
+async def test_the_age_of_an_event_at_each_attempt_is_measured(tmp_path: Path) -> None:
+    async with running(tmp_path) as here:
+        here.function("f")
+        tries = iter((throttled, ok))
+        here.invoker.outcome = lambda call: (
+            made() if (made := next(tries)) is throttled else made(call)
+        )
+        await post(here, "f")
+        await here.clock.advance(2)
+        assert here.telemetry.values["AsyncEventAge"] == [0.0, pytest.approx(1000.0)]
+
+
 async def test_system_errors_are_tried_again_as_throttles_are(tmp_path: Path) -> None:
     async with running(tmp_path) as here:
         here.function("f")
@@ -260,6 +272,66 @@ async def test_an_event_that_was_not_stored_is_not_acknowledged(
         assert caplog.records[-1].getMessage() == "the queue is written again"
 
 
+@pytest.mark.parametrize("refused", [False, True])
+async def test_what_comes_while_the_disk_is_written_to_is_written_next(
+    tmp_path: Path, refused: bool
+) -> None:
+    """Without anything else that would have it written."""
+    async with running(tmp_path) as here:
+        here.function("f")
+        write, turn = here.database.write, asyncio.Event()
+
+        async def slowly(work: Any) -> Any:
+            here.database.write = write  # type: ignore[method-assign]
+            await turn.wait()
+            if refused:
+                raise OSError(28, "No space left on device")
+            return await write(work)
+
+        here.database.write = slowly  # type: ignore[method-assign]
+        first = asyncio.create_task(post(here, "f", 1))
+        await here.clock.settle()
+        second = asyncio.create_task(post(here, "f", 2))
+        await here.clock.settle()
+        assert not first.done() and not second.done()
+        turn.set()
+        await here.clock.settle(100)
+        assert second.done() and second.exception() is None
+        assert isinstance(first.exception(), AwsError) is refused
+
+
+async def test_a_defect_in_handling_an_event_only_delays_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with running(tmp_path) as here:
+        made = here.function("f")
+        resolve, wrong = here.functions.resolve, [True]
+
+        def broken(*names: str) -> Any:
+            if wrong:
+                raise RuntimeError("a defect")
+            return resolve(*names)
+
+        here.functions.resolve = broken  # type: ignore[method-assign]
+        for number in (1, 2):
+            await here.delivery.queue.enqueue(made, b"{}", request_id=f"f-{number}")
+        await here.clock.advance(30)
+        assert not here.invoker.log and "a defect" in caplog.text
+        wrong.clear()
+        await here.clock.advance(31)
+        assert {key for _, _, key, _ in here.invoker.log} == {"f-1", "f-2"}
+        assert await here.waiting() == 0
+
+
+async def test_an_orderly_stop_leaves_nothing_to_be_run_twice(tmp_path: Path) -> None:
+    async with running(tmp_path) as here:
+        here.function("f")
+        await post(here, "f")
+        assert len(here.invoker.log) == 1
+        await here.delivery.stop()
+        assert here.database.read_now(rows.count) == 0
+
+
 async def test_a_caller_that_goes_away_leaves_its_event(tmp_path: Path) -> None:
     async with running(tmp_path) as here:
         here.function("f")
@@ -343,6 +415,7 @@ async def test_slots_are_shared_evenly_among_the_busy(tmp_path: Path) -> None:
         counts = Counter(name for _, name, *_ in here.invoker.log)
         assert max(counts.values()) - min(counts.values()) <= 8
         assert sum(counts.values()) >= 8 * 19, "no slot stays empty"
+        assert here.invoker.most == dict.fromkeys("abcd", 2), "and none is taken twice"
 
 
 async def test_throttles_lower_the_rate_and_success_raises_it(tmp_path: Path) -> None:

@@ -3,10 +3,11 @@
 A world (``support/simulated_world.py``) runs the real invoke path, limits, fleet, templates,
 sessions and durable queue on a real database, and draws from its seed what clients do, which code
 is deployed, and what fails when: guests that crash, hang, lie and answer late or twice, pipes that
-are flooded, starts, forks and resets that fail, a disk that refuses, a clock that leaps, and the
-end of the process at any step. Held at every step and at the end: nothing acknowledged is lost, no
-answer reaches another caller, no environment serves old code or another tenant, no limit is
-exceeded, every call ends once and in bounded time, leases return, and nothing is left over.
+are flooded, starts, forks and resets that fail, a disk that refuses or cannot be read, a clock that
+leaps, and the end of the process at any step. Held at every step and at the end: nothing
+acknowledged is lost, no answer reaches another caller, no environment serves old code or another
+tenant, no limit is exceeded, every call ends once and in bounded time, leases return, and nothing
+is left over.
 
 ``BODA_SEEDS=100000`` runs as many; a seed that fails says how to see its run again.
 

@@ -73,10 +73,12 @@ class PromptDatabase(Database):
 
 
 class Telemetry:
-    """Counts metrics of functions by name, all by their dimensions and unit; keeps log lines."""
+    """Counts metrics of functions by name, all by their dimensions and unit; keeps their values
+    and log lines."""
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
+        self.values: defaultdict[str, list[float]] = defaultdict(list)
         self.series: dict[str, Counter[tuple[Any, ...]]] = defaultdict(Counter)
         self.lines: list[tuple[StreamKey, str]] = []
 
@@ -99,7 +101,9 @@ class Telemetry:
     ) -> None:
         assert namespace == "AWS/Lambda"
         assert set(dimensions) in ({"FunctionName"}, {"FunctionName", "Resource"})
-        self.counts[name] += "Resource" not in dimensions
+        if "Resource" not in dimensions:
+            self.counts[name] += 1
+            self.values[name].append(value)
         self.series[name][*sorted(dimensions.items()), unit] += 1
 
     def measure(
@@ -224,18 +228,18 @@ class Office:
         self.functions.put(arn(name), LATEST, made)
         return made
 
-    def allow(self, name: str, **condition: Any) -> None:
+    def allow(self, name: str, qualifier: str = LATEST, **condition: Any) -> None:
         """Let S3 post to the function."""
         statement = {
             "Sid": "s3",
             "Effect": "Allow",
             "Principal": {"Service": "s3.amazonaws.com"},
             "Action": "lambda:InvokeFunction",
-            "Resource": arn(name),
+            "Resource": arn(name) if qualifier == LATEST else f"{arn(name)}:{qualifier}",
             **({"Condition": condition} if condition else {}),
         }
         document = {"Version": "2012-10-17", "Statement": [statement]}
-        self.functions.set_policy(arn(name), LATEST, Policy.parse(document))
+        self.functions.set_policy(arn(name), qualifier, Policy.parse(document))
 
     def rebuild(self) -> None:
         self.delivery = delivery.build(

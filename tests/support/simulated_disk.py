@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 class SimulatedDatabase(Database):
     """refuses: asked at each transaction: "" or "begin" or "commit". slow: seconds until the next
-    one, and until its answer is heard."""
+    one, and until its answer is heard. unreadable: asked at each read."""
 
     def __init__(
         self,
@@ -35,12 +35,14 @@ class SimulatedDatabase(Database):
         *,
         refuses: Callable[[], str] = lambda: "",
         slow: Callable[[], float] = lambda: 0.0,
+        unreadable: Callable[[], bool] = lambda: False,
     ) -> None:
         with patch("boda.storage.database._engine", _careless_engine):
             super().__init__(path, metadata)
         self._loop = loop
         self._refuses = refuses
         self._slow = slow
+        self._unreadable = unreadable
         self._waiting: list[Any] = []
         self._due = False
         self._cut = False
@@ -91,6 +93,8 @@ class SimulatedDatabase(Database):
     async def read(self, work: Callable[[Connection], T]) -> T:
         if self._cut:  # the process is no more; what still unwinds learns nothing
             raise OSError("there is no process that could read")
+        if self._unreadable():
+            raise sqlite3.OperationalError("disk I/O error")
         return await super().read(work)
 
     def cut(self) -> None:

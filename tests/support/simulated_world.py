@@ -18,6 +18,7 @@ import json
 import logging
 import os
 import random
+import sqlite3
 import sys
 import tempfile
 from collections import Counter, defaultdict, deque
@@ -156,6 +157,9 @@ class World:
         if self.disk:
             return self.disk
         return "commit" if self.chance.random() < 0.02 else ""
+
+    def unreadable(self) -> bool:
+        return not self.calm and self.chance.random() < 0.05
 
     # Life and death
 
@@ -356,6 +360,7 @@ class Life:
             self.loop,
             refuses=world.refuses,
             slow=world.delay,
+            unreadable=world.unreadable,
         )
         self.delivery = delivery.build(
             database,
@@ -379,7 +384,7 @@ class Life:
             try:
                 await self.delivery.start()
                 return
-            except AwsError as error:
+            except (AwsError, sqlite3.OperationalError) as error:
                 self.ledger.note(f"no start: {error}")
                 self.world.disk = ""
                 await asyncio.sleep(1)

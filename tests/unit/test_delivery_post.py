@@ -12,7 +12,7 @@ from boda.core.errors import AwsError
 from boda.core.principal import ANONYMOUS, service_principal
 from boda.delivery.contract import PostOffice, Source
 from boda.delivery.retry import Again, GiveUp, RetryPolicy, after_error, after_throttle, too_old
-from support.delivery_world import Office, arn, office
+from support.delivery_world import Office, arn, office, ok, version
 
 S3 = Source(
     service_principal("s3.amazonaws.com"), "arn:aws:s3:::photos", "000000000000", "us-east-1"
@@ -76,6 +76,19 @@ async def test_an_event_is_delivered_with_its_request_id(here: Office) -> None:
     await here.clock.advance(1)
     ((_, name, found, _),) = here.invoker.log
     assert (name, found) == ("f", request_id)
+
+
+async def test_an_event_for_an_alias_runs_what_the_alias_leads_to(here: Office) -> None:
+    seen = []
+    here.invoker.outcome = lambda call: seen.append(call) or ok(call)
+    here.functions.put(arn("f"), "1", version("f", number="1"))
+    here.functions.put_alias(arn("f"), "live", "1")
+    here.allow("f", "live")
+    await here.delivery.post.deliver(f"{arn('f')}:live", b"{}", S3)
+    await here.clock.advance(1)
+    assert [(call.version.version, call.invoked_arn) for call in seen] == [
+        ("1", f"{arn('f')}:live")
+    ]
 
 
 async def test_an_event_for_a_function_that_is_being_created_waits(here: Office) -> None:

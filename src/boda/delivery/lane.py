@@ -102,11 +102,6 @@ class Lane:
             self.due_on_disk(rest)
         return fresh
 
-    def fail_load(self, again_at: float) -> None:
-        self.loading = False
-        self._left_meanwhile.clear()
-        self.due_on_disk(again_at)
-
     # Running
 
     def start(self, now: float, allowed: int) -> Event | None:
@@ -128,13 +123,6 @@ class Lane:
     def end(self, event: Event) -> None:
         """An attempt is over; what it led to is not yet on disk."""
         self.running.discard(event.id)
-
-    def put_back(self, event: Event, again_at: float) -> None:
-        """An attempt came to nothing that is known: the event is read from disk again, later."""
-        self.end(event)
-        self.leave(event)
-        self.cursor = min(self.cursor, (event.due_at, event.id - 1))
-        self.due_on_disk(again_at)
 
     def leave(self, event: Event) -> None:
         """It is gone from disk, or waits there and nowhere else."""

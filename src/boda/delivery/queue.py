@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 from typing import Any
 
 from boda.core.clock import Clock, Timer
@@ -368,20 +369,30 @@ class Queue:
             self._turn(lane)
 
     async def _load(self, lane: Lane, room: int) -> None:
-        after, now = lane.begin_load(), self._now()
-        try:
-            found, rest = await self._database.read(
-                lambda connection: rows.page(
-                    connection, lane.number, lane.arn, after, now, room, _PAGED_BYTES
+        after = lane.begin_load()
+        found, rest = None, None
+        while found is None:
+            now = self._now()
+            try:
+                found, rest = await self._database.read(
+                    partial(
+                        rows.page,
+                        lane=lane.number,
+                        arn=lane.arn,
+                        after=after,
+                        now=now,
+                        limit=room,
+                        payload_bytes=_PAGED_BYTES,
+                    )
                 )
-            )
-        except Exception as error:
-            _log.warning("events for %s cannot be read: %s", lane.arn, error)
-            lane.fail_load(now + _AGAIN_S)
-        else:
-            for event in lane.end_load(found, rest):
-                if event.payload is not None and not self._hold(event):
-                    event.payload = None
+            except Exception as error:
+                _log.warning("events for %s cannot be read: %s", lane.arn, error)
+                await self._clock.sleep(_AGAIN_S)
+                if not self._open:
+                    return
+        for event in lane.end_load(found, rest):
+            if event.payload is not None and not self._hold(event):
+                event.payload = None
         self._turn(lane)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
@@ -429,15 +440,16 @@ class Queue:
                 lane.end(event)
                 self._journal.remove(event)
                 return
-            event.due_at = verdict.again_at
-            await self._journal.defer(event)
-            lane.end(event)
-            lane.on_disk(event)
-            lane.leave(event)
+            again_at = verdict.again_at
         except Exception:
             # Not an attempt's failure but ours. The event is on disk; it must not be forgotten.
             _log.exception("an event for %s could not be handled", event.arn)
-            lane.put_back(event, self._now() + _ODD_S)
+            again_at = self._now() + _ODD_S
+        event.due_at = again_at
+        await self._journal.defer(event)
+        lane.end(event)
+        lane.on_disk(event)
+        lane.leave(event)
 
     def _gone(self, some: Sequence[Event]) -> None:
         """These have left the disk."""
