@@ -468,6 +468,66 @@ async def test_pipelined_requests_are_answered_in_order(up: Rig) -> None:
     assert answer.index(b"first") < answer.index(b"second")
 
 
+async def test_requests_that_wait_on_a_connection_are_bounded(up: Rig) -> None:
+    """Each takes much more memory than its few bytes."""
+    up.objects.kept["public", "a"] = b"first"
+    one = b"GET /public/a HTTP/1.1\r\nHost: x\r\n%s\r\n"
+    reader, writer = await asyncio.open_connection("127.0.0.1", up.server.port)
+    writer.write(one % b"" * 99 + one % b"Connection: close\r\n")
+    async with asyncio.timeout(10):
+        answer = await reader.read()
+    writer.close()
+    assert answer.count(b"first") == 100
+    up.functions.gate.clear()
+    path = "/2015-03-31/functions/f/invocations"
+    reader, writer = await asyncio.open_connection("127.0.0.1", up.server.port)
+    writer.write(head(up, "POST", path, b"{}", service="lambda") + b"{}")
+    await asyncio.wait_for(up.functions.started.wait(), 5)
+    writer.write(one % b"" * 200)
+    async with asyncio.timeout(5):
+        with contextlib.suppress(ConnectionError):
+            assert await reader.read() == b""
+    writer.close()
+    up.functions.gate.set()
+
+
+async def test_a_refusal_does_not_break_into_an_earlier_answer(up: Rig) -> None:
+    up.functions.gate.clear()
+    path = "/2015-03-31/functions/f/invocations"
+    reader, writer = await asyncio.open_connection("127.0.0.1", up.server.port)
+    writer.write(head(up, "POST", path, b"{}", service="lambda") + b"{}")
+    await asyncio.wait_for(up.functions.started.wait(), 5)
+    writer.write(b"POST /public/a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n")
+    async with asyncio.timeout(5):
+        assert await reader.read() == b""
+    writer.close()
+    up.functions.gate.set()
+
+
+async def test_no_more_is_read_while_requests_wait(up: Rig) -> None:
+    """However fast one is answered, others come faster."""
+    up.objects.kept["public", "a"] = b"first"
+    one = b"GET /public/a HTTP/1.1\r\nHost: x\r\n\r\n"
+    _, writer = await asyncio.open_connection("127.0.0.1", up.server.port)
+    sending = asyncio.create_task(flood(writer, one * 50))
+    most = 0
+    async with asyncio.timeout(20):
+        for _ in range(400):
+            await asyncio.sleep(0)
+            for connection in up.server._state.connections:
+                most = max(most, len(connection.pipeline))
+    assert 0 < most <= 101
+    sending.cancel()
+    writer.transport.abort()
+
+
+async def flood(writer: asyncio.StreamWriter, data: bytes) -> None:
+    with contextlib.suppress(ConnectionError):
+        while True:
+            writer.write(data)
+            await writer.drain()
+
+
 async def test_an_upgrade_is_declined(up: Rig) -> None:
     """Java's client offers HTTP/2 with every first request."""
     offered = (

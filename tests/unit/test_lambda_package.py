@@ -200,6 +200,15 @@ def test_every_flipped_byte_is_refused_or_harmless(tmp_path: Path) -> None:
             assert path.resolve().is_relative_to(target.resolve())
 
 
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA, 9, 93, 99])
+def test_what_is_not_compressed_as_it_says_is_refused(tmp_path: Path, method: int) -> None:
+    content = bytearray(zipped(file("a.py", b"\xff" * 500)))
+    directory = content.rfind(b"PK\x01\x02")
+    struct.pack_into("<H", content, 8, method)
+    struct.pack_into("<H", content, directory + 10, method)
+    assert refused(tmp_path, bytes(content)).message == CANNOT
+
+
 def test_an_encrypted_entry_is_refused(tmp_path: Path) -> None:
     content = bytearray(zipped(file("a")))
     for mark, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):

@@ -62,6 +62,10 @@ def _target(url: bytes) -> tuple[bytes, bytes]:
     return parsed.path, parsed.query or b""
 
 
+_PIPELINED = 100
+"""Requests that may wait on one connection behind the one that is being answered."""
+
+
 class Outbox:
     """Answers of one turn of the event loop, written one behind the other at its end.
 
@@ -319,6 +323,8 @@ class Connection(HttpToolsProtocol):
         else:
             self.flow.pause_reading()
             self.pipeline.appendleft((cycle, self.app))
+            if len(self.pipeline) > _PIPELINED:
+                raise _Refused
 
     def on_body(self, body: bytes) -> None:
         self._silent = 0
@@ -347,11 +353,11 @@ class Connection(HttpToolsProtocol):
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
-        self.flow.resume_reading()
-        if self.pipeline:
+        if self.pipeline:  # and nothing more is read until its turn has come
             cycle, app = self.pipeline.pop()
             self._start_asgi_task(cycle, app)
             return
+        self.flow.resume_reading()
         if self._phase == "busy":
             self._phase = "drain" if self.cycle.more_body else "idle"
         self._since = self._now()
@@ -398,6 +404,8 @@ class Connection(HttpToolsProtocol):
         cycle = self.cycle
         if cycle is None:
             self._answer(status, message)
+        elif self.pipeline:  # another one is being answered
+            self.transport.close()
         elif cycle.response_complete:
             # The rest of a body whose answer has gone is not worth another answer.
             if self._in_head:

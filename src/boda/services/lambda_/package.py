@@ -8,6 +8,7 @@ limit whatever the headers say, and no entry passes through a symbolic link of t
 from __future__ import annotations
 
 import errno
+import lzma
 import os
 import re
 import stat
@@ -56,6 +57,7 @@ def unpack(source: Path, target: Path, quotas: Quotas) -> int:
     except (
         zipfile.BadZipFile,
         zlib.error,
+        lzma.LZMAError,
         struct.error,
         EOFError,
         NotImplementedError,  # a compression or an encryption the module does not know
@@ -66,7 +68,8 @@ def unpack(source: Path, target: Path, quotas: Quotas) -> int:
     ):
         raise cannot_unzip() from None
     except OSError as error:
-        if error.errno == errno.EINVAL:  # a crafted offset before the start of the file
+        # A crafted offset before the start of the file; or what bz2 says of what is none.
+        if error.errno in (errno.EINVAL, None):
             raise cannot_unzip() from None
         raise
 
