@@ -20,7 +20,7 @@ else:
 ROOT = "/tmp"
 _NUMBER = "BODA.inode"
 _PIECE = 1 << 20
-_MOST_HELD = 300
+_MOST_HELD = 900
 _MAP_SHARED = machine.MAP_SHARED | machine.MAP_FIXED
 
 
