@@ -547,6 +547,24 @@ async def test_too_many_connections() -> None:
             writer.close()
 
 
+async def test_an_environment_has_fewer_connections_than_all() -> None:
+    async with rig(limits=Limits(connections=4, endpoint_connections=2)) as up:
+        listening = socket.create_server(("127.0.0.1", 0))
+        address = listening.getsockname()
+        endpoint = up.server.serve_socket(listening, "env-1")
+        await endpoint.ready()
+        held = [await asyncio.open_connection(*address) for _ in range(2)]
+        for each in held:
+            await first_bytes(each)
+        reader, writer = await asyncio.open_connection(*address)
+        assert (await reader.read(100)).startswith(b"HTTP/1.1 503 ")
+        outside = await asyncio.open_connection("127.0.0.1", up.server.port)
+        await first_bytes(outside)
+        for each in (writer, outside[1], *(one for _, one in held)):
+            each.close()
+        endpoint.close()
+
+
 async def first_bytes(pair: tuple[asyncio.StreamReader, asyncio.StreamWriter]) -> None:
     pair[1].write(b"GET /_boda/health HTTP/1.1\r\nHost: x\r\n\r\n")
     assert (await pair[0].read(100)).startswith(b"HTTP/1.1 200 ")

@@ -28,7 +28,8 @@ class Limits:
         how much, a body that nobody wants any more is read so that the answer gets through.
     write_stall_s: how long a client may leave its answer unread. unread_bytes: of all answers
         together that wait for their clients; beyond that the longest waiting are given up.
-    connections: open at once.
+    connections: open at once. endpoint_connections: open at once from one execution environment,
+        whose processes may be as many as their descriptors.
     body_bytes: a body that is held in memory, where ``BODIES`` has no rule of its own.
     stream_bytes: a body that is streamed (S3's largest single upload).
     """
@@ -46,6 +47,7 @@ class Limits:
     write_stall_s: float = 120.0
     unread_bytes: int = 256 * MIB
     connections: int = 10_000
+    endpoint_connections: int = 1_000
     body_bytes: int = 16 * MIB
     stream_bytes: int = 5 * 1024 * MIB
 

@@ -6,6 +6,7 @@ Run the event loop with uvloop (``uvloop.run``); any loop works.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import errno
 import socket
 from typing import Any
@@ -29,7 +30,7 @@ class Endpoint:
         self._server = server
         self._listening = listening
         self._starting = asyncio.get_running_loop().create_task(
-            server.listen(listening, self.state, {"environment_id": environment_id})
+            server.listen_inside(listening, self.state, {"environment_id": environment_id})
         )
         self._closed = False
 
@@ -93,7 +94,7 @@ class HttpServer:
         self._port = sockets[0].getsockname()[1]
         self._sweeper.start()
         for one in sockets:
-            self._servers.append(await self.listen(one, self._state, {}))
+            self._servers.append(await self._listen(one, self._state, {}, self._limits))
 
     def serve_socket(self, listening: socket.socket, environment_id: str) -> Endpoint:
         """Serve the same gateway on a socket that was bound inside an environment's network.
@@ -128,13 +129,21 @@ class HttpServer:
         await self._sweeper.stop()
         return finished
 
-    async def listen(
+    async def listen_inside(
         self, listening: socket.socket, state: ServerState, tags: dict[str, Any]
+    ) -> asyncio.Server:
+        """On an endpoint's socket."""
+        most = min(self._limits.connections, self._limits.endpoint_connections)
+        limits = dataclasses.replace(self._limits, connections=most)
+        return await self._listen(listening, state, tags, limits)
+
+    async def _listen(
+        self, listening: socket.socket, state: ServerState, tags: dict[str, Any], limits: Limits
     ) -> asyncio.Server:
         listening.setblocking(False)
         return await asyncio.get_running_loop().create_server(
             lambda: Connection(
-                self._config, state, tags, self._limits, self._gateway.short, self._outbox
+                self._config, state, tags, limits, self._gateway.short, self._outbox
             ),
             sock=listening,
             backlog=_BACKLOG,
