@@ -512,6 +512,18 @@ async def test_no_device_can_be_made(shared: Sandbox) -> None:
         assert refused.value.errno == errno.EPERM
 
 
+async def test_a_named_pipe_can_be_made_and_used(shared: Sandbox) -> None:
+    use = """
+os.mkfifo('/tmp/pipe')
+if os.fork() == 0:
+    open('/tmp/pipe', 'w').write('through')
+    os._exit(0)
+answer = open('/tmp/pipe').read()
+os.unlink('/tmp/pipe')
+"""
+    assert await run(shared, use) == "through"
+
+
 async def test_pipes_are_no_longer_than_they_come(shared: Sandbox) -> None:
     """What lies in one at the end of an invocation is read at once."""
     for fd in ("1", "log_fd", "os.pipe()[1]"):

@@ -124,6 +124,9 @@ def test_arguments_that_are_looked_at(machine: str) -> None:
         assert answer("ioctl", 0, request) == refusal(errno.EPERM)
     assert answer("personality", 0xFFFFFFFF) == ALLOW
     assert answer("personality", 0x40000) == refusal(errno.EPERM)
+    assert answer("mknodat", 3, 0, 0o10644) == ALLOW
+    for mode in (0, 0o100644, 0o20644, 0o60644, 0o140644, 0o30644):
+        assert answer("mknodat", 3, 0, mode) == refusal(errno.EPERM)
 
 
 def test_sockets_by_kind_and_protocol(machine: str) -> None:

@@ -9,7 +9,7 @@ Refused on purpose, each a way into the kernel or to a neighbour: mount and its 
 unshare, setns, pivot_root, chroot, ptrace, process_vm_readv and _writev, kcmp, pidfd_getfd, bpf,
 perf_event_open, userfaultfd, io_uring_*, keyctl, add_key, request_key, open_by_handle_at,
 init_module, kexec_load, reboot, swapon, quotactl, acct, settimeofday, clock_settime, syslog,
-ioperm, iopl, mknod, fanotify_init, lookup_dcookie, nfsservctl, vhangup, uselib.
+ioperm, iopl, mknod but of named pipes, fanotify_init, lookup_dcookie, nfsservctl, vhangup, uselib.
 
 Sockets are of the families below, and there of the protocols below: for whatever else it is asked,
 the kernel looks for a module, as the machine's root and outside of every limit, each time.
@@ -107,6 +107,8 @@ _NAMESPACES = 0x7E020000  # every CLONE_NEW* that clone can carry
 _TERMINAL_INJECTION = (0x5412, 0x541C)  # ioctl TIOCSTI and TIOCLINUX
 _PERSONALITIES = (0, 0xFFFFFFFF)  # Linux, and asking
 
+_FILE_TYPE, _NAMED_PIPE = 0xF000, 0x1000  # of a mode
+
 _AUDIT = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 _ALLOW = 0x7FFF0000
 _ERRNO = 0x00050000
@@ -160,6 +162,12 @@ def _sockets():
     return [*steps, _refuse(errno.EPERM)]
 
 
+def _named_pipes(index):
+    """By the mode: what ``mkfifo`` asks for, and no device."""
+    kind = [_step(_LOAD, _argument(index)), _step(_AND, _FILE_TYPE)]
+    return [*kind, *_when(_NAMED_PIPE, [_step(_RETURN, _ALLOW)]), _refuse(errno.EPERM)]
+
+
 def allowed(machine):
     """The numbers of the allow-list on a machine, sorted."""
     numbers = NUMBERS[machine]
@@ -202,6 +210,9 @@ def program(machine=None):
         call["fcntl"],
         [_step(_LOAD, _argument(1)), _step(_EQUAL, _F_SETPIPE_SZ, 0, 1), deny, allow],
     )
+    for name, mode in (("mknod", 1), ("mknodat", 2)):
+        if name in call:
+            steps += _when(call[name], _named_pipes(mode))
     first, second = _TERMINAL_INJECTION
     steps += _when(
         call["ioctl"],
