@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 
 import pytest
 
+from boda.runtime import api
 from boda.runtime.frames import MAX_PAYLOAD
 from support.fake_sandbox import function
 from support.fleet_platform import Platform
@@ -49,8 +51,10 @@ class Client:
         path = f"/2018-06-01/runtime/invocation/{request_id}/{kind}"
         return await self.ask("POST", path, body, more)
 
-    def close(self):
+    async def close(self):
         self._writer.close()
+        with contextlib.suppress(ConnectionError):
+            await self._writer.wait_closed()
 
 
 @pytest.fixture
@@ -90,7 +94,7 @@ async def test_a_custom_runtime_serves_calls(platform):
     outcome = await second
     assert json.loads(outcome.payload) == error
     assert (outcome.function_error, outcome.error_type) == ("Unhandled", "Custom.Error")
-    client.close()
+    await client.close()
 
 
 async def test_wrong_ids_and_states_are_refused(platform):
@@ -110,8 +114,8 @@ async def test_wrong_ids_and_states_are_refused(platform):
     assert (await client.ask("POST", f"{base}/id-1/response", b'"x"', right))[0] == 202
     assert (await client.ask("POST", f"{base}/id-1/response", b'"y"', right))[0] == 400
     assert (await task).payload == b'"x"'
-    client.close()
-    other.close()
+    await client.close()
+    await other.close()
 
 
 @pytest.mark.parametrize(
@@ -131,7 +135,7 @@ async def test_other_paths(platform, method, path, status):
     answer, _, body = await client.ask(method, path)
     assert answer == status and json.loads(body)["errorMessage"]
     task.cancel()
-    client.close()
+    await client.close()
 
 
 async def test_init_error_over_http(platform):
@@ -142,7 +146,7 @@ async def test_init_error_over_http(platform):
         headers = {"Lambda-Runtime-Function-Error-Type": "Boot.Failed"}
         answer = await client.ask("POST", "/2018-06-01/runtime/init/error", body, headers)
         assert answer[0] == 202
-        client.close()
+        await client.close()
         await platform.clock.settle()
     outcome = await task
     assert (outcome.payload, outcome.error_type) == (body, "Boot.Failed")
@@ -156,7 +160,7 @@ async def test_too_large_an_answer(platform):
     assert (status, json.loads(body)["errorType"]) == (413, "RequestEntityTooLarge")
     outcome = await task
     assert outcome.error_type == "Function.ResponseSizeTooLarge"
-    client.close()
+    await client.close()
 
 
 async def test_chunked_answers_and_trailing_errors(platform):
@@ -172,7 +176,7 @@ async def test_chunked_answers_and_trailing_errors(platform):
     assert (await client.answer())[0] == 202
     outcome = await task
     assert (outcome.payload, outcome.error_type) == (b"abc", "Broke.Off")
-    client.close()
+    await client.close()
 
 
 @pytest.mark.parametrize(
@@ -188,12 +192,12 @@ async def test_malformed_requests_end_their_connection_only(platform, data):
     client = await Client.open(platform)
     client._writer.write(data)
     await client._reader.read(1 << 16)
-    client.close()
+    await client.close()
     good = await Client.open(platform)
     _, headers, _ = await good.ask("GET", NEXT)
     await good.respond(headers, b"1")
     assert (await task).payload == b"1"
-    good.close()
+    await good.close()
 
 
 async def test_connections_are_bounded(platform):
@@ -209,7 +213,7 @@ async def test_connections_are_bounded(platform):
     assert closed == 8
     task.cancel()
     for client in clients:
-        client.close()
+        await client.close()
 
 
 @pytest.mark.parametrize(
@@ -232,10 +236,10 @@ async def test_what_never_ends_is_given_up(platform, start, filling):
         for _ in range(1000):
             writer.write(filling * (65536 // len(filling)))
             await writer.drain()
-    client.close()
+    await client.close()
     again = await Client.open(platform)
     assert (await again.ask("GET", "/nope"))[0] == 404
-    again.close()
+    await again.close()
     task.cancel()
 
 
@@ -248,27 +252,30 @@ async def test_who_asks_and_does_not_read_is_given_up(platform):
         for _ in range(1000):
             writer.write(b"GET /nope HTTP/1.1\r\n\r\n" * 2000)
             await writer.drain()
-    client.close()
+    await client.close()
     task.cancel()
 
 
-async def test_bodies_are_bounded_together(platform):
+async def test_bodies_are_bounded_together(platform, monkeypatch):
+    bodies = api._Bodies()
+    monkeypatch.setattr(api, "_Bodies", lambda: bodies)
     task = platform.begin(function())
     clients = [await Client.open(platform) for _ in range(4)]
     body = bytes(MAX_PAYLOAD - 1)
     for client in clients[:2]:  # as much as may be held, and no end
         head = f"POST /nope HTTP/1.1\r\nContent-Length: {MAX_PAYLOAD}\r\n\r\n"
         client._writer.write(head.encode() + body)
-        await client._writer.drain()
+    while bodies.held < 2 * len(body):
+        await asyncio.sleep(0)
     with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
         await clients[2].ask("POST", "/nope", body)
     clients[0]._writer.write(b"x")
     assert (await clients[0].answer())[0] == 404
     assert (await clients[3].ask("POST", "/nope", body))[0] == 404
-    clients[1].close()
+    await clients[1].close()
     assert (await clients[3].ask("POST", "/nope", body))[0] == 404
     for client in clients:
-        client.close()
+        await client.close()
     task.cancel()
 
 
@@ -282,7 +289,7 @@ async def test_a_lost_poll_is_asked_again(platform):
     await client._writer.drain()
     for _ in range(50):
         await asyncio.sleep(0)
-    client.close()
+    await client.close()
     for _ in range(50):
         await asyncio.sleep(0)
     task = platform.begin(function(), b"again")
@@ -291,7 +298,7 @@ async def test_a_lost_poll_is_asked_again(platform):
     assert body == b"again"
     await again.respond(headers, b"2")
     assert (await task).payload == b"2"
-    again.close()
+    await again.close()
 
 
 async def test_a_restarted_runtime_that_asks_at_once_is_not_turned_away(platform):
@@ -320,5 +327,5 @@ async def test_a_restarted_runtime_that_asks_at_once_is_not_turned_away(platform
     await early[0].respond(headers, b'"two"')
     assert (await second).payload == b'"two"'
     assert len(platform.sandboxes.made) == 1
-    client.close()
-    early[0].close()
+    await client.close()
+    await early[0].close()
