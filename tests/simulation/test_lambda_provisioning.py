@@ -154,8 +154,10 @@ async def test_whatever_is_asked_for_in_the_end_is_there(tmp_path: Path, seed: i
             fleet.ripen(number)
         await here.settle()
         await check(here, fleet)
+        [leads] = [each["FunctionVersion"] for each in await aliases(here) if each["Name"] == "red"]
         for to in VERSIONS:
-            await tried(here, "UpdateAlias", {"Name": "red", "FunctionVersion": to})
+            if to != leads:  # which would end the move
+                await tried(here, "UpdateAlias", {"Name": "red", "FunctionVersion": to})
         moving = [each for each in await aliases(here) if 1.0 in weights(each).values()]
         assert [each["Name"] for each in moving] == ["red"]
         await here.service.stop()
