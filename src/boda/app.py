@@ -68,7 +68,6 @@ from boda.telemetry.contract import NAMESPACE
 
 log = logging.getLogger("boda")
 
-_PRIORITY = -10
 ROLE_CREDENTIALS_S = 12 * 3600.0
 """How long a function's credentials hold; its environments are replaced before they lapse."""
 
@@ -108,16 +107,7 @@ def run(settings: Settings) -> int:
     """Run until SIGINT or SIGTERM; returns the exit code. Raises PlatformError."""
     logging.basicConfig(format="boda: %(message)s", level=logging.WARNING, stream=sys.stderr)
     give_back_large()
-    _go_before_functions()
     return uvloop.run(_run(settings))
-
-
-def _go_before_functions() -> None:
-    """Where processors are scarce every call waits for the platform. Only root may, and whoever
-    chose a priority keeps it."""
-    if os.getpriority(os.PRIO_PROCESS, 0) == 0:
-        with contextlib.suppress(PermissionError):
-            os.setpriority(os.PRIO_PROCESS, 0, _PRIORITY)
 
 
 async def _run(settings: Settings) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -141,23 +140,6 @@ def test_python_functions_that_misbehave(boda: Boda, name: str) -> None:
         ("keep descriptors", "", 24),
         ("return twice", "", "fine"),
     )
-
-
-def test_functions_run_after_the_platform(boda: Boda, name: str) -> None:
-    source = """
-import os
-
-def lambda_handler(event, context):
-    try:
-        os.setpriority(os.PRIO_PROCESS, 0, -1)
-    except PermissionError:
-        return os.getpriority(os.PRIO_PROCESS, 0)
-"""
-    boda.function(name, source)
-    assert ask(boda, name) == ("", 0)
-    assert boda.process is not None
-    may = subprocess.run(["nice", "-n", "-10", "nice"], capture_output=True, check=True).stdout
-    assert os.getpriority(os.PRIO_PROCESS, boda.process.pid) == int(may)
 
 
 def test_a_child_that_takes_all_memory(boda: Boda, name: str) -> None:

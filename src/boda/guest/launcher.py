@@ -50,12 +50,6 @@ def _go_first():
             file.write("500")
 
 
-def _come_after():
-    """The platform may run before others; its functions may not, and every fork inherits it."""
-    if os.getpriority(os.PRIO_PROCESS, 0) < 0:
-        os.setpriority(os.PRIO_PROCESS, 0, 0)
-
-
 def main(fd):
     control = socket.socket(fileno=fd)
     data = control.recv(1 << 20)
@@ -66,7 +60,6 @@ def main(fd):
     try:
         os.umask(0o022)
         _go_first()
-        _come_after()
         if order["root"]:
             _build(order)
         os.set_inheritable(fd, True)
