@@ -137,12 +137,7 @@ async def check(here: World, fleet: Fleet) -> None:
 async def test_whatever_is_asked_for_in_the_end_is_there(tmp_path: Path, seed: int) -> None:
     fleet = Fleet()
     async with world(tmp_path, provisioner=fleet) as here:
-        await here.create("f", Publish=True)
-        for text in VERSIONS[1:]:
-            await here.call("UpdateFunctionConfiguration", FunctionName="f", Description=text)
-            await here.settle()
-            await here.call("PublishVersion", FunctionName="f")
-            await here.settle()
+        await here.create_three("f")
         await done(here, *[client(here, fleet, seed * 100 + each) for each in range(3)])
         await tried(here, "CreateAlias", {"Name": "red", "FunctionVersion": "1"})
         for other in (*VERSIONS, "blue"):

@@ -244,6 +244,15 @@ class World:
         await made.load()
         return made
 
+    async def create_three(self, name: str) -> None:
+        """A function with the versions 1, 2 and 3."""
+        await self.create(name, Publish=True)
+        for text in ("2", "3"):
+            await self.call("UpdateFunctionConfiguration", FunctionName=name, Description=text)
+            await self.settle()
+            await self.call("PublishVersion", FunctionName=name)
+            await self.settle()
+
     async def settle(self) -> None:
         """Let what was begun take effect."""
         if isinstance(self.clock, ManualClock):

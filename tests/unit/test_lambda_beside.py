@@ -312,12 +312,7 @@ async def test_an_alias_takes_its_provisioned_concurrency_along(tmp_path: Path) 
     users report them."""
     fleet = Fleet()
     async with world(tmp_path, provisioner=fleet) as here:
-        await here.create("f", Publish=True)
-        for text in ("2", "3"):
-            await here.call("UpdateFunctionConfiguration", FunctionName="f", Description=text)
-            await here.settle()
-            await here.call("PublishVersion", FunctionName="f")
-            await here.settle()
+        await here.create_three("f")
         live = {"FunctionName": "f", "Name": "live"}
         await here.call("CreateAlias", **live, FunctionVersion="1")
         put = {"FunctionName": "f", "Qualifier": "live", "ProvisionedConcurrentExecutions": 2}

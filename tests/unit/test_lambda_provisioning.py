@@ -43,12 +43,7 @@ def fleet() -> Fleet:
 async def here(tmp_path: Path, fleet: Fleet) -> AsyncIterator[World]:
     """f with three versions; live leads to the first, with two environments ready."""
     async with world(tmp_path, provisioner=fleet) as made:
-        await made.create("f", Publish=True)
-        for text in ("2", "3"):
-            await made.call("UpdateFunctionConfiguration", FunctionName="f", Description=text)
-            await made.settle()
-            await made.call("PublishVersion", FunctionName="f")
-            await made.settle()
+        await made.create_three("f")
         await made.call("CreateAlias", **LIVE, FunctionVersion="1")
         put = {**CONFIG, "ProvisionedConcurrentExecutions": 2}
         await made.call("PutProvisionedConcurrencyConfig", **put)

@@ -41,6 +41,8 @@ _PARSED_URL = 65_535
 """Bytes of a target that httptools takes apart; a head may be larger than that."""
 _REST_S = 0.005
 """How long the rest of a body is waited for before its request goes the general way."""
+_PIPELINED = 100
+"""Requests that may wait on one connection behind the one that is being answered."""
 _PHRASES = {
     400: b"Bad Request",
     408: b"Request Timeout",
@@ -60,10 +62,6 @@ def _target(url: bytes) -> tuple[bytes, bytes]:
         return path, query
     parsed = httptools.parse_url(url)
     return parsed.path, parsed.query or b""
-
-
-_PIPELINED = 100
-"""Requests that may wait on one connection behind the one that is being answered."""
 
 
 class Outbox:
