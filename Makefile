@@ -7,10 +7,14 @@ PY := .venv/bin/python
 setup: .venv/.ready
 
 # System packages, then the virtual environment from the hashed locks.
-.venv/.ready: requirements/boda.txt requirements/dev.txt pyproject.toml scripts/setup.sh
-	@bash scripts/setup.sh
+.venv/.ready: requirements/boda.txt requirements/dev.txt requirements/lowest.txt scripts/setup.sh
+	@bash scripts/setup.sh all
 
-demo: setup
+# What the demonstration needs, which is what a running boda needs.
+.venv/.demo: requirements/boda.txt scripts/setup.sh
+	@bash scripts/setup.sh demo
+
+demo: .venv/.demo
 	@bash examples/demo.sh
 
 test: lint
@@ -26,7 +30,7 @@ bench: setup
 	@$(PY) -m bench
 
 lock: setup
-	@cd requirements && for name in boda dev bench demo; do \
+	@cd requirements && for name in boda lowest dev bench demo; do \
 	  ../.venv/bin/pip-compile -q --generate-hashes --allow-unsafe --strip-extras --no-header \
 	  --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
 	  -o $$name.txt $$name.in; done

@@ -37,9 +37,10 @@ TRUST = json.dumps(
 class Boda:
     """Starts on enter, stops on exit; `kill` and `start` again for crash tests."""
 
-    def __init__(self, folder: Path, *options: str) -> None:
+    def __init__(self, folder: Path, *options: str, python: str = sys.executable) -> None:
         self.folder = folder
         self.options = options
+        self.python = python
         self.process: subprocess.Popen[bytes] | None = None
         self.port = 0
         self._runtime = ""
@@ -60,7 +61,7 @@ class Boda:
             position = log.tell()
             self.process = subprocess.Popen(
                 [
-                    *(sys.executable, "-m", "boda", "up", "--port", "0"),
+                    *(self.python, "-m", "boda", "up", "--port", "0"),
                     *("--data-dir", str(self.folder), *self.options),
                 ],
                 stdin=subprocess.DEVNULL,
