@@ -26,6 +26,7 @@ from boda import __version__, delivery, telemetry
 from boda.core.arn import DEFAULT_ACCOUNT, Arn
 from boda.core.clock import SystemClock
 from boda.core.errors import AwsError, PlatformError
+from boda.core.health import Health
 from boda.core.heap import give_back_large
 from boda.core.ids import Ids
 from boda.core.principal import Principal
@@ -65,6 +66,7 @@ from boda.storage.blobs import BlobStore
 from boda.storage.database import Database
 from boda.storage.folder import Folder, RootKeys
 from boda.telemetry.contract import NAMESPACE
+from boda.telemetry.monitor import Monitor
 
 log = logging.getLogger("boda")
 
@@ -150,7 +152,7 @@ async def _run(settings: Settings) -> int:
 class Platform:
     """Every room of one boda, put together. ``start`` and ``stop`` once each.
 
-    gateway, invoker, endpoint: after ``start``.
+    gateway, invoker, endpoint: after ``start``. health: where faults are reported.
     """
 
     gateway: Gateway
@@ -160,6 +162,7 @@ class Platform:
         self._settings = settings
         self._folder = Folder(settings.data_dir)
         self._clock = SystemClock()
+        self.health = Health(self._clock.monotonic, log.warning)
         self._ids = Ids()
         # What has been started, to be stopped in reverse.
         self._stops: list[tuple[str, Callable[[], Awaitable[object]]]] = []
@@ -195,7 +198,9 @@ class Platform:
             lambda_.metadata,
             s3.metadata,
         ]
-        database = Database(self._folder.database, tables, schema_version=SCHEMA_VERSION)
+        database = Database(
+            self._folder.database, tables, schema_version=SCHEMA_VERSION, health=self.health
+        )
         self._later("database", lambda: asyncio.to_thread(database.close))
         recorder = telemetry.build(database, clock)
         await recorder.start()
@@ -268,7 +273,7 @@ class Platform:
         )
         post_office.post.add("s3", _BucketDestinations(lambda *call: gateway.call(*call)))
 
-        blobs = BlobStore(self._folder.blobs)
+        blobs = BlobStore(self._folder.blobs, health=self.health)
         buckets = s3.build(database, blobs, post_office.post, clock, ids)
         functions_service = lambda_.build(
             database,
@@ -315,6 +320,7 @@ class Platform:
             ids,
             auth=settings.auth,
             health=lambda: {
+                **self.health.members(),
                 "version": __version__,
                 "isolation": settings.isolation,
                 "isolation_missing": missing(findings),
@@ -349,6 +355,16 @@ class Platform:
         self._later("server", stop_server)
         await post_office.start()
         self._later("delivery", lambda: post_office.stop(settings.grace_s))
+        monitor = Monitor(
+            self.health,
+            self._folder.path,
+            database,
+            clock,
+            late=post_office.queue.late_s,
+            dropped=lambda: recorder.dropped_log_events,
+        )
+        monitor.start()
+        self._later("monitor", monitor.stop)
         self.endpoint = f"http://{_in_url(settings.host)}:{server.port}"
         self._folder.write_address(self.endpoint)
         self._warm(sandboxes, catalogue, sorted(functions_service.runtimes))

@@ -10,6 +10,7 @@ import io
 import json
 import os
 import resource
+import shutil
 import socket
 import sqlite3
 import stat
@@ -725,15 +726,28 @@ def test_a_full_disk(small_disk: Path, tmp_path: Path) -> None:
                 s3.put_object(Bucket="bucket", Key=f"small-{number}", Body=b"s" * 5000)
                 kept.append(f"small-{number}")
         fill()
-        for call, params in (
-            (s3.put_object, {"Bucket": "bucket", "Key": "big", "Body": bytes(5 * MIB)}),
-            (s3.create_bucket, {"Bucket": "another"}),
-            (functions.create_function, {"FunctionName": "new", **made}),
-            (logs.put_log_events, event("x" * 200_000)),
-            (boda.client("iam").create_user, {"UserName": "ann"}),
+        for call, params, word in (
+            (
+                s3.put_object,
+                {"Bucket": "bucket", "Key": "big", "Body": bytes(5 * MIB)},
+                "ServiceUnavailable",
+            ),
+            (s3.create_bucket, {"Bucket": "another"}, "ServiceUnavailable"),
+            (functions.create_function, {"FunctionName": "new", **made}, "ServiceException"),
+            (logs.put_log_events, event("x" * 200_000), "ServiceUnavailableException"),
+            (logs.create_log_group, {"logGroupName": "g"}, "ServiceUnavailableException"),
+            (boda.client("iam").create_user, {"UserName": "ann"}, "ServiceUnavailable"),
         ):
             status, code, message = refused(call, **params)
-            assert status == 503 and code and message, (call, status, code)
+            assert (status, code) == (503, word) and message, (call, status, code)
+        reasons = _state(boda, "degraded")["reasons"]
+        names = {reason.partition(":")[0] for reason in reasons}
+        assert {"disk", "database"} & names, reasons
+        doctor = run_cli(boda.folder, "doctor", "--json")
+        told = json.loads(doctor.stdout)
+        assert doctor.returncode == 1 and told["StrongEnough"], told
+        assert {one.partition(":")[0] for one in told["Reasons"]} >= {"disk"}, told["Reasons"]
+        assert all(reason.partition(" (")[0] in boda.log.read_text() for reason in reasons)
         large = b'"%s"' % (b"x" * 60_000)
         for _ in range(30):
             status, code, _ = refused(
@@ -752,6 +766,7 @@ def test_a_full_disk(small_disk: Path, tmp_path: Path) -> None:
         assert refused(functions.get_function, FunctionName="new")[0] == 404
 
         (small_disk / "fill").unlink()
+        assert _state(boda, "ok")["reasons"] == []
         s3.put_object(Bucket="bucket", Key="after", Body=bytes(MIB))
         functions.create_function(FunctionName="new", **made)
         assert json.load(functions.invoke(FunctionName="cold")["Payload"]) == "dict"
@@ -774,6 +789,19 @@ def test_a_full_disk(small_disk: Path, tmp_path: Path) -> None:
     assert said.count("cannot be written") < 10, "once for each time that it begins"
 
 
+def _state(boda: Boda, status: str) -> dict[str, Any]:
+    """What /_boda/health answers once it says this."""
+    found: dict[str, Any] = {}
+
+    def says() -> bool:
+        with urllib.request.urlopen(f"{boda.url}/_boda/health", timeout=5) as answer:
+            found.update(json.load(answer))
+        return bool(found["status"] == status)
+
+    eventually(says)
+    return found
+
+
 def _noted(logs: Any) -> set[int]:
     found = logs.filter_log_events(logGroupName="/aws/lambda/note", filterPattern="ran")["events"]
     return {int(one["message"].split()[1]) for one in found}
@@ -784,7 +812,24 @@ def test_a_start_on_a_full_disk(small_disk: Path) -> None:
         while True:
             file.write(bytes(65536))
     (small_disk / "data").mkdir()
-    assert "space" in up(small_disk / "data") or "full" in up(small_disk / "data")
+    said = up(small_disk / "data")
+    assert "space" in said and "isolation" not in said, said
+
+
+def test_a_folder_that_is_removed_under_a_running_platform(tmp_path: Path) -> None:
+    boda = Boda(tmp_path / "data")
+    boda.log = tmp_path / "log"
+    with boda:
+        s3 = boda.client("s3")
+        s3.create_bucket(Bucket="bucket")
+        while (tmp_path / "data").exists():  # a start may still write something there
+            shutil.rmtree(tmp_path / "data", ignore_errors=True)
+        said = up(tmp_path / "data")
+        assert "was removed while another boda" in said, said
+        assert refused(s3.create_bucket, Bucket="another")[:2] == (503, "ServiceUnavailable")
+        big = {"Bucket": "bucket", "Key": "big", "Body": bytes(MIB)}
+        assert refused(s3.put_object, **big)[:2] == (503, "ServiceUnavailable")
+        assert "removed" in " ".join(_state(boda, "degraded")["reasons"])
 
 
 def test_more_connections_than_descriptors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,8 +1,14 @@
-"""``boda doctor``: what isolation this machine gives, and how to get the rest."""
+"""``boda doctor``: what isolation this machine gives, how to get the rest, and what keeps a boda
+that runs on the data folder from working as it should."""
 
 from __future__ import annotations
 
 import dataclasses
+import json
+import os
+import tempfile
+import urllib.request
+from pathlib import Path
 
 import typer
 
@@ -13,13 +19,25 @@ from boda.cli.output import print_json, print_table
 def doctor(folder: DataDir = None, as_json: Json = False) -> None:
     """Say what is enforced here, what is not, and how to get it."""
     from boda.sandbox.doctor import examine
-    from boda.sandbox.findings import strong_enough
+    from boda.sandbox.findings import SANDBOX, Finding, strong_enough
 
-    findings = examine(data_dir(folder) / "sandbox")
+    place = data_dir(folder)
+    reasons = _reasons(place)
+    # A disk that refuses writes says nothing about isolation: that is tried elsewhere then.
+    on_disk = any(one.startswith("disk:") for one in reasons)
+    try:
+        findings = examine((Path(tempfile.gettempdir()) if on_disk else place) / "sandbox")
+    except OSError as error:
+        why = error.strerror or str(error)
+        findings = [Finding(SANDBOX, False, missing=why, remedy="free some space")]
     enough = strong_enough(findings)
     if as_json:
         print_json(
-            {"StrongEnough": enough, "Findings": [dataclasses.asdict(one) for one in findings]}
+            {
+                "StrongEnough": enough,
+                "Reasons": reasons,
+                "Findings": [dataclasses.asdict(one) for one in findings],
+            }
         )
     else:
         print_table(
@@ -44,4 +62,35 @@ def doctor(folder: DataDir = None, as_json: Json = False) -> None:
                 "Isolation is weaker than promised here. `boda up` refuses to start unless told "
                 "--isolation process; do so only for code that you trust."
             )
-    raise typer.Exit(0 if enough else 1)
+        for reason in reasons:
+            print(f"degraded: {reason}")
+    raise typer.Exit(0 if enough and not reasons else 1)
+
+
+def _reasons(place: Path) -> list[str]:
+    """What is wrong: as the boda says that runs on the folder, and with the disk by trying."""
+    from boda.core.health import sentence
+    from boda.storage import disk
+    from boda.storage.folder import Folder
+
+    reasons = _told(Folder(place).written_endpoint())
+    if not any(one.startswith("disk:") for one in reasons):
+        while not place.is_dir():
+            place = place.parent
+        why = disk.why_short(place)
+        if not why and os.access(place, os.W_OK):
+            why = disk.why_unwritable(place)
+        if why:
+            reasons.append(sentence("disk", why))
+    return reasons
+
+
+def _told(endpoint: str | None) -> list[str]:
+    """The reasons that a running boda gives; none where no boda answers."""
+    if endpoint is None:
+        return []
+    try:
+        with urllib.request.urlopen(f"{endpoint}/_boda/health", timeout=5) as answer:  # noqa: S310
+            return [str(one) for one in json.load(answer).get("reasons", [])]
+    except (OSError, ValueError):
+        return []

@@ -4,6 +4,7 @@
     ├── AwsError            an answer AWS would give, with its code and status
     │     fault "client"      the caller is at fault (4xx)
     │     fault "server"      the platform is at fault (5xx)
+    │     └── Unwritable      the disk refuses a write (503)
     └── PlatformError       the platform cannot go on; one clear sentence for the operator
 
 Whoever raises an ``AwsError`` decides code, status and words; the gateway only puts it on the
@@ -48,6 +49,18 @@ class AwsError(BodaError):
     @property
     def fault(self) -> str:
         return "server" if self.status >= 500 else "client"
+
+
+class Unwritable(AwsError):
+    """The disk refuses a write, so nothing was changed; reads go on.
+
+    The gateway gives it the code that the service called has for it.
+    """
+
+    def __init__(self, why: str) -> None:
+        message = f"The platform cannot write ({why}); nothing was changed."
+        super().__init__("ServiceUnavailable", message, 503)
+        self.why = why
 
 
 def not_implemented(service: str, operation: str, detail: str = "") -> AwsError:

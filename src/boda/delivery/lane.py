@@ -163,6 +163,14 @@ class Lane:
         return min(later, default=None)
 
     @property
+    def first_due(self) -> float | None:
+        """When the event that waits longest was due, or will be; None when none waits."""
+        moments = [self._window[0][0]] if self._window else []
+        if self.next_due is not None:
+            moments.append(self.next_due)
+        return min(moments, default=None)
+
+    @property
     def idle(self) -> bool:
         return not (self._known or self.loading or self.runners or self.next_due is not None)
 

@@ -239,6 +239,11 @@ class Queue:
         await self._journal.flush()
         return await self._database.read(rows.count)
 
+    def late_s(self) -> float:
+        """For how long the event that waits longest has been due; 0 when none is."""
+        due = [lane.first_due for lane in self._lanes.values()]
+        return max(0.0, self._now() - min((one for one in due if one is not None), default=1e300))
+
     # Life
 
     async def start(self) -> None:

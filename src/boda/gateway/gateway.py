@@ -80,7 +80,7 @@ class Gateway:
     """An ASGI application over the installed services.
 
     auth: ``sigv4`` checks every signature; ``open`` takes any caller for root.
-    health: further members of ``GET /_boda/health``.
+    health: further members of ``GET /_boda/health``, or another ``status`` than ``ok``.
     sites: asked in order for requests to host names of their own.
     """
 
@@ -379,7 +379,8 @@ class Gateway:
     def _answer_health(self, request: WireRequest) -> WireResponse:
         if request.method not in ("GET", "HEAD"):
             return WireResponse(405, [("Allow", "GET")])
-        body = {"status": "ok", "services": sorted(self._installed), **self._health()}
+        services = sorted(self._installed)
+        body = {"status": "ok", "reasons": [], "services": services, **self._health()}
         if self._traffic.draining:
             body["status"] = "stopping"
         return WireResponse(200, [("Content-Type", "application/json")], orjson.dumps(body))

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import logging
+import sys
 from typing import Any
 
 from botocore.model import ServiceModel
 
-from boda.core.errors import AwsError
+from boda.core.errors import AwsError, Unwritable
 from boda.core.ids import Ids
 from boda.gateway.exchange import Exchange
 from boda.gateway.protocols import Protocol, protocol_for
 from boda.gateway.wire import WireResponse
+from boda.storage import disk
 
 log = logging.getLogger("boda.gateway")
 
@@ -23,6 +25,14 @@ _INTERNAL_ELSE = (
     "InternalFailure",
     "The request processing has failed because of an unknown error, exception or failure.",
 )
+# Of a disk that refuses writes, with status 503; by service, and where that has no word of its
+# own, by the style of its protocol.
+_UNWRITABLE = {
+    "lambda": "ServiceException",
+    "s3": "ServiceUnavailable",
+    "query": "ServiceUnavailable",
+    "json": "ServiceUnavailableException",
+}
 _STOPPING = {
     "s3": ("SlowDown", "Please reduce your request rate."),
     "query": ("ServiceUnavailable", "The service is stopping; try again soon."),
@@ -38,6 +48,8 @@ class Refusals:
         self._protocols: dict[str, Protocol] = {}
 
     def answer(self, x: Exchange, error: AwsError) -> WireResponse:
+        if isinstance(error, Unwritable):
+            error = self._unwritable(x, error)
         request_id = self._request_id(x)
         model = x.offered.model if x.offered is not None else None
         try:
@@ -52,13 +64,24 @@ class Refusals:
         return response
 
     def unexpected(self, x: Exchange) -> AwsError:
-        """In an exception handler: logs what happened, once, and tells the caller nothing."""
+        """In an exception handler: logs what happened, once, and tells the caller nothing but that
+        the disk refuses writes, if it does."""
+        error = sys.exc_info()[1]
+        if error is not None and disk.refused(error):
+            return disk.unwritable(error)
         name = f"{x.offered.service}:{x.offered.name}" if x.offered is not None else "it"
         log.exception("request %s: %s failed", self._request_id(x), name)
         service = x.installed.name if x.installed is not None else ""
         code, message = _INTERNAL.get(service, _INTERNAL_ELSE)
         fields: dict[str, Any] = {"Type": "Service"} if service == "lambda" else {}
         return AwsError(code, message, 500, **fields)
+
+    @staticmethod
+    def _unwritable(x: Exchange, error: Unwritable) -> AwsError:
+        service = x.installed.name if x.installed is not None else ""
+        code = _UNWRITABLE.get(service) or _UNWRITABLE[x.style]
+        fields: dict[str, Any] = {"Type": "Service"} if service == "lambda" else {}
+        return AwsError(code, error.message, error.status, headers=error.headers, **fields)
 
     @staticmethod
     def stopping(x: Exchange) -> AwsError:

@@ -11,16 +11,18 @@ threads only, so that a slow disk never holds up the event loop.
 from __future__ import annotations
 
 import asyncio
-import errno
 import os
 import threading
+import time
 from collections.abc import AsyncIterable, Awaitable, Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from boda.core.errors import AwsError, BodaError
+from boda.core.errors import BodaError
+from boda.core.health import Health
 from boda.core.ids import Ids
+from boda.storage import disk
 
 WRITE_PIECE = 1024 * 1024
 """Bytes gathered before they are handed to a thread: big enough that the hand-over is free."""
@@ -31,7 +33,6 @@ READ_PIECE = 512 * 1024
 _NAME_DIGITS = 32
 _RUN_DIGITS = 8
 _SWEEP_BATCH = 500
-_FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 class BlobMissing(BodaError):
@@ -52,11 +53,20 @@ class BlobStore:
     root: made when absent; what an earlier run left half-written is removed.
     ids: chance for the names; names of one run share a prefix, so that ``sweep`` never touches
         what is being written now.
+    health: where refused writes are reported.
     """
 
-    def __init__(self, root: Path, ids: Ids | None = None, *, threads: int = 8) -> None:
+    def __init__(
+        self,
+        root: Path,
+        ids: Ids | None = None,
+        *,
+        threads: int = 8,
+        health: Health | None = None,
+    ) -> None:
         self._root = root
         self._ids = ids or Ids()
+        self._health = health or Health(time.monotonic, lambda _: None)
         self._run = self._ids.hex(_RUN_DIGITS)
         self._incoming = root / "incoming"
         self._incoming.mkdir(parents=True, exist_ok=True)
@@ -72,7 +82,7 @@ class BlobStore:
 
         observe: sees every piece in order, in a worker thread (for hashes of big objects).
         Whatever ``chunks`` raises passes through, and nothing is left behind. A full disk raises
-        AwsError ``ServiceUnavailable`` (503).
+        Unwritable (503).
         """
         name = self._run + self._ids.hex(_NAME_DIGITS - _RUN_DIGITS)
         writer = _Writer(self._incoming / name, self._path(name), self._prepare, observe)
@@ -96,8 +106,11 @@ class BlobStore:
             if busy is not None:
                 busy.add_done_callback(_heard)
             await asyncio.shield(loop.run_in_executor(self._threads, writer.abandon))
-            if isinstance(error, OSError) and error.errno in _FULL:
-                raise _disk_full(error) from error
+            # FileNotFoundError: the folder was removed while boda runs on it.
+            if isinstance(error, FileNotFoundError) or disk.refused(error):
+                refusal = disk.unwritable(error)
+                self._health.report("disk", refusal.why)
+                raise refusal from error
             raise
         return Blob(name, size)
 
@@ -294,14 +307,6 @@ class _Writer:
         while rest:
             rest = rest[os.write(self._descriptor, rest) :]
         self._size += len(piece)
-
-
-def _disk_full(error: OSError) -> AwsError:
-    return AwsError(
-        "ServiceUnavailable",
-        f"The platform cannot write ({error.strerror}); nothing was stored.",
-        503,
-    )
 
 
 def _unlink_all(paths: list[Path]) -> None:

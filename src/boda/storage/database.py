@@ -25,12 +25,13 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from boda.core.errors import AwsError, PlatformError
+from boda.core.errors import PlatformError, Unwritable
+from boda.core.health import Health
+from boda.storage import disk
 
 T = TypeVar("T")
 
 _GROUP_LIMIT = 512
-_DISK_CODES = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR}
 _CHECK_S = 0.2
 _CHECK_STEPS = 2_000
 
@@ -41,13 +42,24 @@ class Database:
     path: the database file; made when absent.
     metadata: the tables of every room, created when absent.
     schema_version: refuses a folder written by a newer version (PlatformError).
+    health: where refused writes are reported.
     """
 
     def __init__(
-        self, path: Path, metadata: list[sa.MetaData], *, schema_version: int = 1, readers: int = 4
+        self,
+        path: Path,
+        metadata: list[sa.MetaData],
+        *,
+        schema_version: int = 1,
+        readers: int = 4,
+        health: Health | None = None,
     ) -> None:
         self._path = path
+        self._schema_version = schema_version
+        self._health = health or Health(time.monotonic, lambda _: None)
+        self._failing = False
         _make_private(path)
+        self._file = _identity(path)
         self._engine = _engine(path)
         self._queue: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
         self._readers = futures.ThreadPoolExecutor(readers, thread_name_prefix="boda-read")
@@ -56,7 +68,7 @@ class Database:
             self._prepare(metadata, schema_version)
         except sa.exc.DatabaseError as error:
             self._engine.dispose()
-            remedy = "free some space" if _disk_failed(error) else "restore it from a backup"
+            remedy = "free some space" if disk.refused(error) else "restore it from a backup"
             raise PlatformError(
                 f"The database {path} cannot be used ({error.orig}); {remedy} or choose another "
                 "--data-dir."
@@ -141,6 +153,11 @@ class Database:
         self._queue.put(_Write(work, None, done))
         return done.result()
 
+    async def try_to_write(self) -> None:
+        """Write what is there already, so that a refusal shows or ends. Unwritable."""
+        version = self._schema_version
+        await self.write(lambda c: c.exec_driver_sql(f"PRAGMA user_version={version}"))
+
     def close(self) -> None:
         """Finish what waits, then close. Safe to call twice."""
         if self._closed:
@@ -172,9 +189,11 @@ class Database:
                 if stop:
                     return
 
-    @staticmethod
-    def _commit(connection: Connection, group: list[_Write]) -> None:
+    def _commit(self, connection: Connection, group: list[_Write]) -> None:
         try:
+            if _identity(self._path) != self._file:
+                # SQLite would go on in files that nobody can find any more.
+                raise Unwritable(f"{self._path} was removed while boda was running")
             with connection.begin():
                 if len(group) == 1:  # alone, it is rolled back with the transaction
                     group[0].value = group[0].work(connection)
@@ -189,9 +208,17 @@ class Database:
             raw = driver(connection)
             if raw.in_transaction:
                 raw.rollback()
-            failure = _unavailable(error) if _disk_failed(error) else error
+            failure: Exception = error
+            if disk.refused(error):
+                failure = refusal = disk.unwritable(error)
+                self._failing = True
+                self._health.report("database", refusal.why)
             for write in group:
                 write.error = failure
+        else:
+            if self._failing:
+                self._failing = False
+                self._health.clear("database")
         _answer(group)
 
 
@@ -215,7 +242,7 @@ def _run_apart(connection: Connection, raw: sqlite3.Connection, write: _Write) -
     except Exception as error:
         raw.execute("ROLLBACK TO SAVEPOINT one")
         raw.execute("RELEASE SAVEPOINT one")
-        if _disk_failed(error):
+        if disk.refused(error):
             raise
         write.error = error
     else:
@@ -250,26 +277,13 @@ def _make_private(path: Path) -> None:
         os.close(descriptor)
 
 
-def _disk_failed(error: BaseException | None) -> bool:
-    """SQLITE_FULL and SQLITE_IOERR end the whole transaction, and with it the savepoint.
-
-    Rolling back to that savepoint then fails too, so the cause is looked for along the chain.
-    """
-    while error is not None:
-        cause = error.orig if isinstance(error, sa.exc.DBAPIError) else error
-        # The extended code says more in its upper bits.
-        if getattr(cause, "sqlite_errorcode", 0) & 0xFF in _DISK_CODES:
-            return True
-        error = error.__context__
-    return False
-
-
-def _unavailable(error: BaseException) -> AwsError:
-    while error.__context__ is not None:
-        error = error.__context__
-    return AwsError(
-        "ServiceUnavailable", f"The platform cannot write ({error}); nothing was changed.", 503
-    )
+def _identity(path: Path) -> tuple[int, int]:
+    """Which file stands at a path; (0, 0) if none."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return (0, 0)
+    return (found.st_dev, found.st_ino)
 
 
 class _Write:

@@ -12,14 +12,23 @@ lock          held by the running boda
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import fcntl
+import hashlib
 import json
 import os
+import socket
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from boda.core.errors import PlatformError
+from boda.storage import disk
+
+_START_BYTES = 1 << 20
+"""What must fit on the disk for a start: less than a start writes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +50,7 @@ class Folder:
         self._root = path / "root.json"
         self._address = path / "address.json"
         self._lock: IO[str] | None = None
+        self._name: socket.socket | None = None
 
     def take(self) -> None:
         """Make the folder and hold its lock until ``release``. Raises PlatformError."""
@@ -63,17 +73,56 @@ class Folder:
                 f"The data folder {self.path} is in use{by}: another boda runs on it. "
                 "Stop that one or choose another --data-dir."
             ) from None
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
+        try:
+            self._hold_name()
+        except PlatformError:
+            lock.close()
+            raise
         self._lock = lock
+        try:
+            lock.truncate(0)
+            lock.write(str(os.getpid()))
+            lock.flush()
+            why = disk.why_unwritable(self.path, _START_BYTES)
+        except OSError as error:
+            why = error.strerror or str(error)
+        if why:
+            self.release()
+            raise PlatformError(
+                f"The disk of the data folder {self.path} refuses writes ({why}); free some space "
+                "or choose another folder with --data-dir."
+            )
+
+    def _hold_name(self) -> None:
+        """Hold a name of the folder that goes with this process and not with its files: whoever
+        removes the folder removes the lock file too, and boda still runs on what was there."""
+        digest = hashlib.sha256(os.fsencode(self.path.resolve())).hexdigest()
+        address = f"\0boda-folder-{os.geteuid()}-{digest}"
+        name = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            name.bind(address)
+            name.listen(1)
+        except OSError as error:
+            holder = _holder(address)
+            name.close()
+            if error.errno != errno.EADDRINUSE:
+                return  # no such names here: the lock alone has to do
+            raise PlatformError(
+                f"The data folder {self.path} was removed while another boda{holder} ran on it, "
+                "which it still does. Stop that one or choose another --data-dir."
+            ) from None
+        self._name = name
 
     def release(self) -> None:
         """Give the folder back. Idempotent."""
         if self._lock is None:
             return
         self._address.unlink(missing_ok=True)
-        self._lock.close()
+        if self._name is not None:
+            self._name.close()
+            self._name = None
+        with contextlib.suppress(OSError):  # it tries to write what a full disk did not take
+            self._lock.close()
         self._lock = None
 
     def write_root_keys(self, keys: RootKeys) -> None:
@@ -102,12 +151,29 @@ class Folder:
 
     def endpoint(self) -> str:
         """Where the boda of this folder answers, or would by default."""
+        host = os.environ.get("BODA_HOST", "127.0.0.1")
+        default = f"http://{host}:{os.environ.get('BODA_PORT', '4566')}"
+        return self.written_endpoint() or default
+
+    def written_endpoint(self) -> str | None:
+        """Where the last boda of this folder said that it answers; None after a clean stop."""
         try:
-            endpoint = json.loads(self._address.read_text())["endpoint"]
-            return str(endpoint)
+            return str(json.loads(self._address.read_text())["endpoint"])
         except (OSError, ValueError, KeyError):
-            host = os.environ.get("BODA_HOST", "127.0.0.1")
-            return f"http://{host}:{os.environ.get('BODA_PORT', '4566')}"
+            return None
+
+
+def _holder(name: str) -> str:
+    """Words for the process that listens under a name; "" where it cannot be found out."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking:
+        try:
+            asking.setblocking(False)
+            asking.connect(name)
+            found = asking.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+        except OSError:
+            return ""
+    pid = struct.unpack("3i", found)[0]
+    return f" (process {pid})" if pid else ""
 
 
 def _write_private(path: Path, data: dict[str, object]) -> None:

@@ -1,0 +1,87 @@
+"""What keeps the platform from working as it should, in words that stand nowhere else.
+
+``/_boda/health``, ``boda doctor`` and the log say the same sentences. Whoever notices a fault
+reports it here, from any thread; reading touches memory only.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Literal, NamedTuple
+
+Reason = Literal["disk", "database", "queue", "drops", "memory"]
+
+_WORDS: Final[Mapping[Reason, str]] = {
+    "disk": "the disk refuses writes ({}); free some space, reads go on meanwhile",
+    "database": "the database refuses writes ({}); reads go on meanwhile",
+    "queue": "asynchronous events wait to be run ({})",
+    "drops": "something was dropped ({})",
+    "memory": "the machine is short of memory ({})",
+}
+DROPS_LAST_S = 300.0
+"""For so long after the last drop the platform counts as degraded."""
+
+
+def sentence(reason: Reason, detail: str) -> str:
+    """A reason for people; it begins with its name, for programs."""
+    return f"{reason}: {_WORDS[reason].format(detail)}"
+
+
+class _Fault(NamedTuple):
+    detail: str
+    until_s: float
+
+
+class Health:
+    """The platform's state: ``ok``, or ``degraded`` with reasons.
+
+    monotonic: seconds. tell: called with one line where a fault begins and where it ends, from
+    whichever thread notices.
+    """
+
+    def __init__(self, monotonic: Callable[[], float], tell: Callable[[str], object]) -> None:
+        self._monotonic = monotonic
+        self._tell = tell
+        self._faults: dict[Reason, _Fault] = {}
+        self._dropped: dict[str, int] = {}
+
+    def report(self, reason: Reason, detail: str, lasts_s: float = math.inf) -> None:
+        """The fault is there, until ``clear`` or for so long. Safe to repeat."""
+        begins = reason not in self._faults
+        self._faults[reason] = _Fault(detail, self._monotonic() + lasts_s)
+        if begins:
+            self._tell(f"degraded: {sentence(reason, detail)}")
+
+    def clear(self, reason: Reason) -> None:
+        """The fault is over, if it was there."""
+        fault = self._faults.pop(reason, None)
+        if fault is not None:
+            self._tell(f"no longer degraded: {reason}")
+
+    def dropped(self, what: str, count: int = 1) -> None:
+        """Something was dropped. what: in the plural, such as ``log events``."""
+        self._dropped[what] = self._dropped.get(what, 0) + count
+        detail = ", ".join(f"{many} {name}" for name, many in list(self._dropped.items()))
+        self.report("drops", detail, DROPS_LAST_S)
+
+    def lapse(self) -> None:
+        """End the faults whose time is over. Called every few seconds."""
+        now_s = self._monotonic()
+        for reason, fault in list(self._faults.items()):
+            if fault.until_s <= now_s:
+                if reason == "drops":
+                    self._dropped.clear()
+                self.clear(reason)
+
+    def has(self, reason: Reason) -> bool:
+        return reason in self._faults
+
+    @property
+    def reasons(self) -> list[str]:
+        return [sentence(reason, fault.detail) for reason, fault in list(self._faults.items())]
+
+    def members(self) -> dict[str, Any]:
+        """``status`` and ``reasons``, as ``/_boda/health`` answers them."""
+        reasons = self.reasons
+        return {"status": "degraded" if reasons else "ok", "reasons": reasons}

@@ -1,0 +1,90 @@
+"""Whether the disk takes writes: asked by trying, and read from errors."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import sqlite3
+from pathlib import Path
+
+from sqlalchemy.exc import DBAPIError
+
+from boda.core.errors import Unwritable
+
+MIB = 1 << 20
+_REFUSED = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
+_REFUSED_ROWS = {
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_CANTOPEN,
+}
+_LOW_BYTES = 16 * MIB
+_LOW_SHARE = 50
+
+
+def refused(error: BaseException | None) -> bool:
+    """Whether an error, or one that led to it, is the disk's refusal of a write.
+
+    SQLite's end the whole transaction, and with it the savepoint; rolling back to that savepoint
+    then fails too, so the cause is looked for along the chain.
+    """
+    while error is not None:
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        if isinstance(cause, Unwritable):
+            return True
+        if isinstance(cause, OSError) and cause.errno in _REFUSED:
+            return True
+        # The extended code says more in its upper bits.
+        if getattr(cause, "sqlite_errorcode", 0) & 0xFF in _REFUSED_ROWS:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def unwritable(error: BaseException) -> Unwritable:
+    """What a caller is told of a refused write."""
+    if isinstance(error, Unwritable):
+        return error
+    while not isinstance(error, OSError) and (below := error.__cause__ or error.__context__):
+        error = below
+    return Unwritable(error.strerror or str(error) if isinstance(error, OSError) else str(error))
+
+
+def why_unwritable(folder: Path, size: int = 4096) -> str:
+    """Try to write a file of ``size`` bytes to the disk; "" if that went well, else why not.
+
+    Blocking. The file is removed again.
+    """
+    path = folder / f".probe-{os.getpid()}"
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            rest = memoryview(bytes(size))
+            while rest:
+                rest = rest[os.write(descriptor, rest) :]
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        return error.strerror or str(error)
+    finally:
+        with contextlib.suppress(OSError):
+            path.unlink()
+    return ""
+
+
+def why_short(folder: Path) -> str:
+    """ "" while enough is left on the disk of a folder, else how little is. Blocking.
+
+    Enough are 16 MiB, on a small disk the fiftieth part of it.
+    """
+    try:
+        found = os.statvfs(folder)
+    except OSError as error:
+        return error.strerror or str(error)
+    left = found.f_bavail * found.f_frsize
+    if left >= min(_LOW_BYTES, found.f_blocks * found.f_frsize // _LOW_SHARE):
+        return ""
+    return f"{left // 1024:,} KiB are left"

@@ -1,0 +1,96 @@
+"""Looks at what nobody else would notice, every few seconds, and writes it down in ``Health``.
+
+The disk is tried by writing to it, also while nobody else writes: a refusal shows before a caller
+meets it, and its end without one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+from boda.core.clock import Clock
+from boda.core.errors import BodaError
+from boda.core.health import Health
+from boda.storage import disk
+from boda.storage.database import Database
+
+LOOK_S = 5.0
+LATE_S = 300.0
+"""An asynchronous event that is due for so long, and has not been tried, is told of."""
+
+_log = logging.getLogger(__name__)
+
+
+class Monitor:
+    """folder: the data folder. late: for how many seconds the event that waits longest has been
+    due. dropped: log events that were dropped since the start."""
+
+    def __init__(
+        self,
+        health: Health,
+        folder: Path,
+        database: Database,
+        clock: Clock,
+        *,
+        late: Callable[[], float],
+        dropped: Callable[[], int],
+        look_s: float = LOOK_S,
+    ) -> None:
+        self._health = health
+        self._folder = folder
+        self._database = database
+        self._clock = clock
+        self._late = late
+        self._dropped = dropped
+        self._dropped_before = 0
+        self._look_s = look_s
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._run(), name="monitor")
+
+    async def stop(self) -> None:
+        """Safe to call twice."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def _run(self) -> None:
+        while True:
+            await self._clock.sleep(self._look_s)
+            try:
+                await self.look()
+            except Exception:
+                _log.exception("the platform's state could not be looked at")
+
+    async def look(self) -> None:
+        """Once."""
+        health = self._health
+        why = await asyncio.to_thread(_disk, self._folder)
+        if why:
+            health.report("disk", why)
+        else:
+            health.clear("disk")
+        if health.has("database") or why:
+            try:
+                await self._database.try_to_write()  # which reports it, or its end
+            except BodaError as error:
+                _log.debug("the database: %s", error)
+        late_s = self._late()
+        if late_s >= LATE_S:
+            health.report("queue", f"one has been due for {late_s:.0f} s")
+        else:
+            health.clear("queue")
+        dropped = self._dropped()
+        if dropped > self._dropped_before:
+            health.dropped("log events", dropped - self._dropped_before)
+            self._dropped_before = dropped
+        health.lapse()
+
+
+def _disk(folder: Path) -> str:
+    return disk.why_short(folder) or disk.why_unwritable(folder)
