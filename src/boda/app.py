@@ -29,6 +29,7 @@ from boda.core.errors import AwsError, PlatformError
 from boda.core.health import Health
 from boda.core.heap import give_back_large
 from boda.core.ids import Ids
+from boda.core.policy import Policy
 from boda.core.principal import Principal
 from boda.delivery.contract import Source
 from boda.delivery.post import Letter
@@ -37,7 +38,6 @@ from boda.fleet.settings import FleetSettings
 from boda.gateway.authentication import Authenticator
 from boda.gateway.authorization import Authorizer
 from boda.gateway.gateway import Gateway
-from boda.gateway.identity import Credential
 from boda.gateway.limits import Limits
 from boda.gateway.models import Models
 from boda.gateway.server import HttpServer
@@ -47,7 +47,6 @@ from boda.invoke.concurrency import Concurrency
 from boda.invoke.gauges import Gauges
 from boda.invoke.path import Invoker
 from boda.runtime.catalogue import Catalogue
-from boda.runtime.function import FunctionVersion
 from boda.runtime.library import Library
 from boda.sandbox.contract import SandboxError
 from boda.sandbox.doctor import examine
@@ -231,24 +230,18 @@ class Platform:
         await sandboxes.open()
         self._later("sandboxes", sandboxes.close)
 
-        def credentials(version: FunctionVersion) -> Credential:
-            try:
-                return identity.issue_role_credentials(
-                    version.role_arn, version.name, ROLE_CREDENTIALS_S
-                )
-            except LookupError:
-                raise AwsError(
-                    "AccessDeniedException",
-                    "The role defined for the function cannot be assumed by Lambda.",
-                    403,
-                ) from None
+        def policy_of(target: Arn, principal: Principal) -> Policy | None:
+            if target.service == "s3":
+                return buckets.policy(target.resource.partition("/")[0], principal)
+            return functions.policy_of(str(target)) if target.service == "lambda" else None
 
+        roles = lambda_.ExecutionRoles(identity, authorizer, policy_of, ROLE_CREDENTIALS_S)
         fleet = self._fleet = Fleet(
             sandboxes,
             recorder,
             clock,
             ids,
-            credentials=credentials,
+            credentials=roles.credentials,
             serve_endpoint=lambda listening, environment: server.serve_socket(
                 listening, environment
             ),
@@ -266,7 +259,7 @@ class Platform:
             boot=_boot(),
             reserved=concurrency.reserved,
             rules=lambda version, qualifier: functions_service.async_rules(version, qualifier),
-            role=lambda version: identity.principal_of_role(version.role_arn, version.name),
+            role=roles.principal,
             permits=lambda principal, action, resource, policy, account: authorizer.allows(
                 principal, Need(action, resource, policy, account=account), {}
             ),
@@ -282,7 +275,7 @@ class Platform:
             invoker,
             post_office.queue,
             concurrency,
-            identity,
+            roles,
             _Objects(buckets),
             catalogue.__contains__,
             clock,

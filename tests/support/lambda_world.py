@@ -51,13 +51,22 @@ def package(files: Mapping[str, str | bytes] | None = None, **modes: int) -> byt
 
 
 class Roles:
-    """Trusts Lambda with every role but those named."""
+    """Every role trusts Lambda but those named, and may do everything but the actions named.
+
+    asked: what ``may`` was asked, in order.
+    """
 
     def __init__(self) -> None:
         self.distrusted: set[str] = set()
+        self.denied: set[str] = set()
+        self.asked: list[tuple[str, str]] = []
 
-    def role_trusts(self, role_arn: str, service: str) -> bool:
-        return service == "lambda.amazonaws.com" and role_arn not in self.distrusted
+    def trusts(self, role_arn: str) -> bool:
+        return role_arn not in self.distrusted
+
+    def may(self, role_arn: str, function: str, action: str, resource: str) -> bool:
+        self.asked.append((action, resource))
+        return action not in self.denied
 
 
 class Invoker:

@@ -34,8 +34,8 @@ class LambdaCarrier:
 
     def may_deliver(self, target_arn: str, source: Source) -> bool:
         """A function that is still being created may already be written to: events wait."""
-        arn, qualifier = split_qualifier(target_arn)
-        policy = self._functions.policy(arn, qualifier or LATEST)
+        arn, _ = split_qualifier(target_arn)
+        policy = self._functions.policy_of(target_arn)
         if not source.principal.is_service:
             return self._permits(
                 source.principal, ACTION, target_arn, policy, Arn.parse(arn).account

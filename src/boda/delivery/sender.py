@@ -85,5 +85,7 @@ class Sender:
             )
         role = self._roles(version)
         if role is None:
-            raise AwsError("AccessDeniedException", f"There is no role {version.role_arn}.", 403)
+            raise AwsError(
+                "AccessDeniedException", f"Lambda cannot assume {version.role_arn}.", 403
+            )
         return Source(role, version.arn, version.account, version.region, trace_id)

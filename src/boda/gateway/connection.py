@@ -33,6 +33,7 @@ from uvicorn.server import ServerState
 from boda.gateway.cycle import COPIED, READY, Cycle, fields_of
 from boda.gateway.limits import Limits
 from boda.gateway.short import ShortWay
+from boda.gateway.wire import environment_address
 
 log = logging.getLogger("boda.gateway")
 
@@ -127,6 +128,10 @@ class Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        environment_id = self.app_state.get("environment_id")
+        if environment_id and self.client is not None:
+            # Its loopback is not the platform's, although both are called 127.0.0.1.
+            self.client = (environment_address(environment_id), self.client[1])
         self._since = self._now()
         if len(self.connections) > self._limits.connections:
             self._answer(503, "Too many connections.")

@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
+import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from boda.gateway.service import Body, Stream
+
+ENVIRONMENTS = ipaddress.IPv6Network("fd62:6f64:6100::/48")
+"""The addresses that execution environments call from, as ``aws:SourceIp`` shows them: of the
+unique local ones, since any other could be that of a machine which a policy lets in."""
+
+
+@lru_cache(maxsize=4096)
+def environment_address(environment_id: str) -> str:
+    """The address of ``ENVIRONMENTS`` that stands for one environment for as long as it lives."""
+    size = (ENVIRONMENTS.max_prefixlen - ENVIRONMENTS.prefixlen) // 8
+    digest = hashlib.blake2s(environment_id.encode(), digest_size=size).digest()
+    return str(ENVIRONMENTS[int.from_bytes(digest)])
 
 
 @dataclass(slots=True)
@@ -15,7 +30,8 @@ class WireRequest:
     path: raw, still percent-encoded, without the query. query: raw, without ``?``.
     headers: lower-case names; repeated ones joined with ``,`` (cookies with ``; ``).
     body: bytes when the operation's input is not streamed, else a Body.
-    host: the ``Host`` header. source_ip: the peer's address.
+    host: the ``Host`` header. source_ip: the peer's address; an execution environment's own one
+    (``environment_address``) for what comes through its endpoint socket.
     environment_id: the execution environment whose endpoint socket it came through, or "".
     """
 

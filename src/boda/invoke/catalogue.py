@@ -165,6 +165,11 @@ class Functions:
         """The resource policy of a qualifier, each having its own, as on AWS."""
         return self._policies.get((arn, qualifier))
 
+    def policy_of(self, named_arn: str) -> Policy | None:
+        """The same for an ARN that may end in a qualifier."""
+        arn, qualifier = split_qualifier(named_arn)
+        return self.policy(arn, qualifier or LATEST)
+
     def on_named(self, listener: Callable[[FunctionVersion], None]) -> None:
         """Call the listener with each version that a qualifier names from now on."""
         self._namers.append(listener)

@@ -57,7 +57,7 @@ from boda.services.lambda_.quotas import Quotas, adjusted
 from boda.services.lambda_.records import Function, Standing, Version
 from boda.services.lambda_.recursion import RecursionOperations
 from boda.services.lambda_.resource_policies import ResourcePolicyOperations
-from boda.services.lambda_.roles import RoleCheck, Roles
+from boda.services.lambda_.roles import ExecutionRoles, RoleCheck, Roles
 from boda.services.lambda_.runtime_management import RuntimeManagementOperations
 from boda.services.lambda_.shelf import Shelf
 from boda.services.lambda_.snapshots import Snapshots, Snapshotter
@@ -71,6 +71,7 @@ from boda.telemetry.contract import Answered
 
 __all__ = [
     "Events",
+    "ExecutionRoles",
     "Invokes",
     "Lambda",
     "Objects",
@@ -341,8 +342,8 @@ def build(
             ProvisionedOperations(core, provisioning),
             RecursionOperations(core),
             RuntimeManagementOperations(core),
-            EventInvokeOperations(core),
-            EventSourceMappingOperations(core, mappings),
+            EventInvokeOperations(core, check),
+            EventSourceMappingOperations(core, mappings, check),
             UrlConfigOperations(core, urls),
             CodeSigningOperations(core, signing),
         ],

@@ -153,9 +153,11 @@ class ConfigurationOperations:
             "LoggingConfig": logging_config,
         }
         function = self._changeable(identifier, revision_id)
-        rules.merge(function.latest.settings, params, self.core.quotas)
+        settings = rules.merge(function.latest.settings, params, self.core.quotas)
         if role is not None:
             self._roles.check(ctx, role, identifier.account)
+        if any(given is not None for given in (role, dead_letter_config, vpc_config)):
+            self._roles.settings(identifier, settings)
         return await self.core.whole(
             self._new_settings(ctx, identifier, params, layers, revision_id)
         )

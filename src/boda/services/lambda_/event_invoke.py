@@ -21,6 +21,7 @@ from boda.services.lambda_.errors import invalid, resource_not_found
 from boda.services.lambda_.identifiers import Identifier
 from boda.services.lambda_.paging import page
 from boda.services.lambda_.records import Function
+from boda.services.lambda_.roles import RoleCheck
 
 KIND = "event-invoke-config"
 _ON_SUCCESS = ("lambda", "sqs", "sns", "events")
@@ -29,8 +30,9 @@ _NO_FUNCTION = "The function doesn't exist."
 
 
 class EventInvokeOperations:
-    def __init__(self, core: Core) -> None:
+    def __init__(self, core: Core, roles: RoleCheck) -> None:
         self.core = core
+        self._roles = roles
 
     @operation(
         "PutFunctionEventInvokeConfig", authorize=on_function("lambda:PutFunctionEventInvokeConfig")
@@ -80,7 +82,7 @@ class EventInvokeOperations:
             present = function.attached.get(KIND, {}).get(named)
             if merge and present is None:
                 raise _absent(identifier)
-            self._check_destinations(identifier, given.get("DestinationConfig") or {})
+            self._check_destinations(function, given.get("DestinationConfig") or {})
             config = {**present, **given} if merge and present is not None else given
             config = {**config, "LastModified": core.clock.now()}
             await core.attach(function, KIND, named, config)
@@ -147,8 +149,8 @@ class EventInvokeOperations:
     def _identify(self, ctx: Context, function_name: str, qualifier: str | None) -> Identifier:
         return self.core.identify(ctx, function_name, qualifier)
 
-    def _check_destinations(self, identifier: Identifier, config: Mapping[str, Any]) -> None:
-        """Raises AwsError where a target cannot be one."""
+    def _check_destinations(self, function: Function, config: Mapping[str, Any]) -> None:
+        """Raises AwsError where a target cannot be one, or the role may not send to it."""
         success, failure = (_destination(config, name) for name in ("OnSuccess", "OnFailure"))
         for target, possible in ((success, _ON_SUCCESS), (failure, _ON_FAILURE)):
             if not target:
@@ -156,15 +158,16 @@ class EventInvokeOperations:
             arn = Arn.read(target)
             service = arn.service if arn is not None else ""
             if service == "lambda":
-                self._check_function(identifier, target)
+                self._check_function(function, target)
             elif service not in possible:
                 raise invalid(
                     "The provided destination config DestinationConfig("
                     f"onSuccess={_shown('OnSuccess', success)}, "
                     f"onFailure={_shown('OnFailure', failure)}) is invalid."
                 )
+            self._roles.sends(function, function.latest.settings.role, target)
 
-    def _check_function(self, identifier: Identifier, target: str) -> None:
+    def _check_function(self, function: Function, target: str) -> None:
         words = Arn.parse(target).resource.split(":")
         wrong = invalid(f"The destination ARN {target} is invalid.")
         if len(words) not in (2, 3) or words[0] != "function":
@@ -173,7 +176,7 @@ class EventInvokeOperations:
         other = self.core.find((arn.account, arn.region, words[1]))
         if other is None or (len(words) == 3 and not other.names(words[2])):
             raise wrong
-        if other.key == identifier.key:
+        if other.key == function.key:
             raise invalid("You can't specify the function as a destination for itself.")
 
 

@@ -19,6 +19,7 @@ from boda.services.lambda_.core import Core
 from boda.services.lambda_.errors import conflict, invalid, resource_not_found
 from boda.services.lambda_.identifiers import Identifier
 from boda.services.lambda_.paging import page
+from boda.services.lambda_.roles import MAPPED, RoleCheck
 from boda.services.lambda_.rows_resources import Place
 from boda.services.lambda_.shelf import Document, Shelf
 
@@ -74,8 +75,9 @@ class EventSourceMappings:
 
 
 class EventSourceMappingOperations:
-    def __init__(self, core: Core, mappings: EventSourceMappings) -> None:
+    def __init__(self, core: Core, mappings: EventSourceMappings, roles: RoleCheck) -> None:
         self.core = core
+        self._roles = roles
         self._mappings = mappings
         self._shelf = mappings.shelf
 
@@ -155,6 +157,7 @@ class EventSourceMappingOperations:
     async def _create(self, place: Place, document: Document) -> dict[str, Any]:
         async with self._shelf.lock(place):
             self._refuse_duplicate(place, document)
+            self._check_role(place, document)
             uuid = self.core.ids.uuid()
             stored = {**document, "LastModified": self.core.clock.now()}
             await self._shelf.put(place, uuid, stored)
@@ -266,6 +269,8 @@ class EventSourceMappingOperations:
             changed["Members"] = mapping_rules.merge(source, members, given)
             if changed["FunctionArn"] != present["FunctionArn"]:
                 self._refuse_duplicate(place, changed, uuid)
+            if changed["Enabled"]:
+                self._check_role(place, changed)
             changed["State"] = "Updating"
             if changed["Enabled"] != present["Enabled"]:
                 changed["State"] = "Enabling" if changed["Enabled"] else "Disabling"
@@ -308,6 +313,17 @@ class EventSourceMappingOperations:
                 "Event source mappings are not supported for functions with TenancyConfig."
             )
         return self._named_arn(ctx, function_name)
+
+    def _check_role(self, place: Place, document: Document) -> None:
+        """Raises AwsError if the function's role may not read the source, or send what fails to
+        the mapping's destination."""
+        function = self.core.find((*place, document["FunctionArn"].split(":")[6]))
+        if function is None:  # deleted meanwhile; the mapping stays until it is deleted, too
+            return
+        role, members = function.latest.settings.role, document["Members"]
+        self._roles.reads(function, role, members.get("EventSourceArn") or "")
+        failure = (members.get("DestinationConfig") or {}).get("OnFailure") or {}
+        self._roles.sends(function, role, failure.get("Destination") or "", MAPPED)
 
     def _named_arn(self, ctx: Context, function_name: str) -> str:
         """Recorded: a full ARN loses its ``$LATEST``, the shorter forms keep it."""

@@ -101,6 +101,7 @@ class FunctionOperations:
         wanted_tags = rules.tags(tags or {}, self.core.quotas)
         self._refuse_existing(identifier)
         self._roles.check(ctx, role, identifier.account)
+        self._roles.settings(identifier, settings)
         signing = code_signing_config_arn or ""
         if signing:
             self.core.signing.attachable(signing)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from boda.core.clock import Clock
 from boda.core.ids import Ids
+from boda.core.policy import Policy
 from boda.core.principal import Principal
 from boda.delivery.contract import PostOffice
 from boda.gateway.service import Need, Service
@@ -88,6 +89,11 @@ class S3:
         authorize(Need(action, object_arn(bucket, key), policy=policy, account=found.account))
         chunks, version = await self._reading.fetch(bucket, key, version_id)
         return Fetched(chunks, version.size, version.etag, version.version_id)
+
+    def policy(self, bucket: str, principal: Principal) -> Policy | None:
+        """A bucket's policy as it holds for ``principal``; None also where there is no bucket."""
+        found = self._core.buckets.find(bucket)
+        return found.policy_for(principal) if found is not None else None
 
     def exists(self, bucket: str) -> bool:
         """Whether there is a bucket of that name."""
