@@ -30,7 +30,7 @@ bench: setup
 	@$(PY) -m bench
 
 lock: setup
-	@cd requirements && for name in boda lowest dev bench demo; do \
+	@cd requirements && for name in boda lowest dev bench ministack demo; do \
 	  ../.venv/bin/pip-compile -q --generate-hashes --allow-unsafe --strip-extras --no-header \
 	  --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
 	  -o $$name.txt $$name.in; done

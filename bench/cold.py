@@ -6,13 +6,16 @@ import base64
 import json
 import statistics
 import time
+import uuid
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from bench import snap_start
-from bench.host import Boda
+from bench.host import Boda, package
 
 COUNT = 30
+SIX_ROUNDS = 5
 
 BARE = """
 def lambda_handler(event, context):
@@ -59,7 +62,47 @@ def run(folder: Path) -> dict[str, Any]:
                 "samples": COUNT,
             }
         report["SnapStart, boto3 client at import"] = snap_start.measure(boda, COUNT)
+        for name, source in (("bare", BARE), ("boto3 client at import", BOTO3)):
+            samples = [
+                six_at_once_s(boda.client("lambda"), boda.runtime(), boda.role(), source)
+                for _ in range(SIX_ROUNDS)
+            ]
+            report[f"six different functions at once, {name}"] = {
+                "median_s": round(statistics.median(samples), 3),
+                "slowest_s": round(max(samples), 3),
+                "rounds": SIX_ROUNDS,
+            }
     return report
+
+
+def six_at_once_s(client: Any, runtime: str, role: str, source: str) -> float:
+    """Seconds until six new functions, invoked at once, have all answered."""
+    names = [f"Six-{uuid.uuid4().hex[:8]}" for _ in range(6)]
+    for name in names:
+        client.create_function(
+            FunctionName=name,
+            Runtime=runtime,
+            Role=role,
+            Handler="lambda_function.lambda_handler",
+            Code={"ZipFile": package(f"WHO = {name!r}\n{source}")},
+            MemorySize=512,
+            Timeout=60,
+        )
+        client.get_waiter("function_active_v2").wait(
+            FunctionName=name, WaiterConfig={"Delay": 0, "MaxAttempts": 500}
+        )
+    with ThreadPoolExecutor(len(names)) as callers:
+        begin = time.perf_counter()
+        answers = [
+            json.loads(one["Payload"].read())
+            for one in callers.map(lambda name: client.invoke(FunctionName=name), names)
+        ]
+        seconds = time.perf_counter() - begin
+    if answers != ["ok"] * len(names):
+        raise RuntimeError(f"one of six answered wrongly: {answers}")
+    for name in names:
+        client.delete_function(FunctionName=name)
+    return seconds
 
 
 def _invoke(client: Any, function: str) -> str:

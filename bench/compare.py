@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import json
 import statistics
+import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable
@@ -20,8 +21,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench import chart, peers
-from bench.host import Boda
+import botocore.session
+
+from bench import chart, cold, peers
+from bench.host import Boda, package
 from bench.load import run_load, same, write_requests
 from bench.peers.server import ask, cpu_s
 from bench.signing import Signer
@@ -47,6 +50,11 @@ def lambda_handler(event, context):
     return _handle(json.loads(event["body"]), context)
 """
 
+_HEALTH = b"GET /_ministack/health HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+_TEST_KEYS = ("test", "test")
+_TEST_ROLE = "arn:aws:iam::000000000000:role/bench"
+_OWN_RUNTIME = f"python{sys.version_info.major}.{sys.version_info.minor}"
+
 # Of each round: the name in the report, the load generator's, divided by, digits.
 _KEYS = (
     ("per_second", "per_second", 1, 0),
@@ -62,6 +70,7 @@ RATIOS = (
     ("signed Invoke against FastAPI, 2 workers", INVOKE, peers.FASTAPI_2.name),
     ("function URL against FastAPI, 1 worker", URL, peers.FASTAPI.name),
     ("function URL against workerd", URL, peers.WORKERD.name),
+    ("signed Invoke against ministack's", INVOKE, peers.MINISTACK.name),
 )
 
 
@@ -92,22 +101,89 @@ def run(folder: Path) -> dict[str, Any]:
             servers.append(
                 Server(peer.name, running.port, running.pid, plain, _cold_of(peer, folder))
             )
+        if peers.MINISTACK.name not in left_out:
+            running = stack.enter_context(peers.MINISTACK.running(folder, _HEALTH))
+            servers.append(_ministack(running, folder))
         rounds = _load(servers, folder)
     report = _report(rounds, _cold(servers, folder), left_out)
+    report["six different functions cold at once, s"] = _six(folder, left_out)
     report["failures"] = failures
     chart.draw(report, peers.ROOT / ".bench" / "peers.svg")
     return report
 
 
+def _ministack(running: peers.Running, folder: Path) -> Server:
+    """Its Invoke, signed as boda's is; a cold start is a new function's first answer."""
+    _make_function(running.port, "Invoked", peers.HANDLER)
+
+    def signer(port: int, name: str) -> Signer:
+        return Signer(f"{_local(port)}/2015-03-31/functions/{name}/invocations", *_TEST_KEYS)
+
+    def cold() -> float:
+        with peers.MINISTACK.running(folder, _HEALTH) as fresh:
+            _make_function(fresh.port, "Cold", peers.HANDLER)
+            request = signer(fresh.port, "Cold").requests(_bodies(1))[0]
+            begin = time.perf_counter()
+            answer = ask(fresh.port, request)
+            seconds = time.perf_counter() - begin
+        if not same(answer.partition(b"\r\n\r\n")[2], _answers(1)[0]):
+            raise RuntimeError(f"ministack answered {answer!r}")
+        return seconds
+
+    requests = signer(running.port, "Invoked").requests
+    return Server(peers.MINISTACK.name, running.port, running.pid, requests, cold)
+
+
+def _local(port: int) -> str:
+    return f"http://127.0.0.1:{port}"
+
+
+def _test_client(port: int) -> Any:
+    key, secret = _TEST_KEYS
+    return botocore.session.Session().create_client(
+        "lambda",
+        region_name="us-east-1",
+        endpoint_url=_local(port),
+        aws_access_key_id=key,
+        aws_secret_access_key=secret,
+    )
+
+
+def _make_function(port: int, name: str, source: str) -> None:
+    _test_client(port).create_function(
+        FunctionName=name,
+        Runtime=_OWN_RUNTIME,
+        Role=_TEST_ROLE,
+        Handler="lambda_function.lambda_handler",
+        Code={"ZipFile": package(source)},
+        MemorySize=1769,
+    )
+
+
+def _six(folder: Path, left_out: dict[str, str]) -> dict[str, float]:
+    """Seconds until six new functions, invoked at once, have answered: medians."""
+    with Boda(folder / "six") as boda:
+        client, runtime, role = boda.client("lambda"), boda.runtime(), boda.role()
+        found = {"boda": [cold.six_at_once_s(client, runtime, role, cold.BARE) for _ in range(5)]}
+    if peers.MINISTACK.name not in left_out:
+        with peers.MINISTACK.running(folder, _HEALTH) as running:
+            client = _test_client(running.port)
+            found["ministack"] = [
+                cold.six_at_once_s(client, _OWN_RUNTIME, _TEST_ROLE, cold.BARE) for _ in range(5)
+            ]
+    return {name: round(statistics.median(samples), 2) for name, samples in found.items()}
+
+
 def _installed(left_out: dict[str, str]) -> list[peers.Peer]:
     """The peers that can be had here; why not, of the others."""
     missing: dict[Any, str] = {}
-    for home in {peer.home: None for peer in peers.PEERS}:
+    compared = (*peers.PEERS, peers.MINISTACK)
+    for home in {peer.home: None for peer in compared}:
         try:
             home.install()
         except peers.Missing as error:
             missing[home] = str(error)
-    for peer in peers.PEERS:
+    for peer in compared:
         if peer.home in missing:
             _leave_out(left_out, peer.name, missing[peer.home])
     return [peer for peer in peers.PEERS if peer.home not in missing]
@@ -175,13 +251,15 @@ def _boda(boda: Boda) -> list[Server]:
     def open_url(bodies: list[bytes]) -> list[bytes]:
         return plain(bodies, host)
 
-    def cold(function: str, requests: Callable[[list[bytes]], list[bytes]]) -> Callable[[], float]:
+    def changed(
+        function: str, requests: Callable[[list[bytes]], list[bytes]]
+    ) -> Callable[[], float]:
         return lambda: _cold_function_s(boda, function, requests)
 
     pid = boda.process.pid
     return [
-        Server(INVOKE, boda.port, pid, signer.requests, cold("Invoked", signer.requests)),
-        Server(URL, boda.port, pid, open_url, cold("Opened", open_url)),
+        Server(INVOKE, boda.port, pid, signer.requests, changed("Invoked", signer.requests)),
+        Server(URL, boda.port, pid, open_url, changed("Opened", open_url)),
     ]
 
 
@@ -272,11 +350,14 @@ def _report(
 def _versions() -> dict[str, str]:
     """Of the servers named in the table, as their locks have them."""
     python, node = peers.PYTHON.versions(), peers.NODE_HOME.versions()
+    emulator = peers.MINISTACK_HOME.versions()
     named = ("uvicorn", "fastapi", "gunicorn", "flask", "functions-framework")
     scoped = "@google-cloud/functions-framework"
-    return {name: python[name] for name in named} | {
-        name: node[name] for name in (scoped, "serverless", "serverless-offline", "workerd")
-    }
+    return (
+        {name: python[name] for name in named}
+        | {"ministack": emulator["ministack"]}
+        | {name: node[name] for name in (scoped, "serverless", "serverless-offline", "workerd")}
+    )
 
 
 def show(report: dict[str, Any]) -> None:
@@ -308,6 +389,10 @@ def show(report: dict[str, Any]) -> None:
     print("  server µs, client µs: CPU for each request, of the server and of the load generator")
     for what, ratio in report["ratios"].items():
         print(f"  {ratio:.2f} × {what}")
+    six = report["six different functions cold at once, s"]
+    print(
+        "  six different functions cold at once: " + ", ".join(f"{k} {v} s" for k, v in six.items())
+    )
     print(f"  {_steadiness(report)}")
     for name, why in report["left_out"].items():
         print(f"  left out: {name}: {why}")

@@ -1,7 +1,7 @@
 """Servers to compare with: the same handler, JSON in and out, behind what a user could run instead.
 
 Installed by the benchmark itself from hashed locks into `.bench`: Python servers from
-`requirements/bench.txt`, Node servers from `node/package-lock.json`.
+`requirements/bench.txt` and `ministack.txt`, Node servers from `node/package-lock.json`.
 """
 
 from __future__ import annotations
@@ -10,18 +10,27 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from bench.peers.install import NODE, NODE_HOME, PYTHON, ROOT, VENV, Missing, workerd_binary
+from bench.peers.install import (
+    MINISTACK_HOME,
+    NODE,
+    NODE_HOME,
+    PYTHON,
+    ROOT,
+    Missing,
+    workerd_binary,
+)
 from bench.peers.server import Peer, Running, free_port, wait_for
 
 __all__ = [
     "FASTAPI",
     "FASTAPI_2",
     "HANDLER",
+    "MINISTACK",
+    "MINISTACK_HOME",
     "NODE_HOME",
     "PEERS",
     "PYTHON",
     "ROOT",
-    "VENV",
     "WORKERD",
     "Missing",
     "Peer",
@@ -37,7 +46,7 @@ HANDLER = (ROOT / "bench" / "peers" / "python" / "handler.py").read_text()
 
 def _uvicorn(port: int, workers: int) -> list[str]:
     return [
-        *(str(VENV / "bin" / "uvicorn"), "app_fastapi:app", "--port", str(port)),
+        *(PYTHON.command("uvicorn"), "app_fastapi:app", "--port", str(port)),
         *("--workers", str(workers), "--loop", "uvloop", "--http", "httptools"),
         *("--no-access-log", "--log-level", "error"),
     ]
@@ -45,14 +54,14 @@ def _uvicorn(port: int, workers: int) -> list[str]:
 
 def _gunicorn(port: int) -> list[str]:
     return [
-        *(str(VENV / "bin" / "gunicorn"), "app_flask:app", "--bind", f"127.0.0.1:{port}"),
+        *(PYTHON.command("gunicorn"), "app_flask:app", "--bind", f"127.0.0.1:{port}"),
         *("--workers", "2", "--threads", "8", "--log-level", "error"),
     ]
 
 
 def _functions(port: int, target: str, *options: str) -> list[str]:
     return [
-        *(str(VENV / "bin" / "functions-framework"), "--source", "main_functions.py"),
+        *(PYTHON.command("functions-framework"), "--source", "main_functions.py"),
         *("--target", target, "--host", "127.0.0.1", "--port", str(port), *options),
     ]
 
@@ -83,6 +92,13 @@ def _workerd(port: int) -> list[str]:
 FASTAPI = Peer("uvicorn + FastAPI, 1 worker", PYTHON, lambda port: _uvicorn(port, 1))
 FASTAPI_2 = Peer("uvicorn + FastAPI, 2 workers", PYTHON, lambda port: _uvicorn(port, 2))
 WORKERD = Peer("workerd", NODE_HOME, _workerd)
+# Speaks Lambda's API as boda does: functions are made in it and invoked.
+MINISTACK = Peer(
+    "ministack, Invoke",
+    MINISTACK_HOME,
+    lambda port: [MINISTACK_HOME.command("ministack")],
+    lambda port: {"GATEWAY_PORT": str(port), "BIND_HOST": "127.0.0.1"},
+)
 PEERS = (
     FASTAPI,
     FASTAPI_2,

@@ -14,7 +14,6 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-VENV = ROOT / ".bench" / "venv"
 NODE = ROOT / ".bench" / "node"
 SOURCES = ROOT / "bench" / "peers"
 NODE_MAJOR = 18
@@ -25,19 +24,28 @@ class Missing(RuntimeError):
 
 
 class PythonHome:
-    """A virtual environment of its own, of the very interpreter that boda runs on."""
+    """A virtual environment of its own, of the very interpreter that boda runs on.
 
-    lock = ROOT / "requirements" / "bench.txt"
+    name: of the lock in `requirements` and of the folder in `.bench`.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.lock = ROOT / "requirements" / f"{name}.txt"
+        self.venv = ROOT / ".bench" / name
+
+    def command(self, name: str) -> str:
+        """Return the path of one of its commands."""
+        return str(self.venv / "bin" / name)
 
     def install(self) -> None:
-        stamp = VENV / ".ready"
+        stamp = self.venv / ".ready"
         wanted = f"{sys.base_prefix} {sys.version}\n{self.lock.read_text()}"
         if stamp.exists() and stamp.read_text() == wanted:
             return
-        _run([sys.executable, "-m", "venv", "--clear", str(VENV)])
+        _run([sys.executable, "-m", "venv", "--clear", str(self.venv)])
         _run(
             [
-                *(str(VENV / "bin" / "pip"), "install", "-q", "--disable-pip-version-check"),
+                *(self.command("pip"), "install", "-q", "--disable-pip-version-check"),
                 *("--require-hashes", "-r", str(self.lock)),
             ]
         )
@@ -78,7 +86,9 @@ class NodeHome:
         }
 
 
-PYTHON, NODE_HOME = PythonHome(), NodeHome()
+PYTHON, NODE_HOME = PythonHome("bench"), NodeHome()
+# Alone: it wants another botocore than boda's.
+MINISTACK_HOME = PythonHome("ministack")
 Home = PythonHome | NodeHome
 
 

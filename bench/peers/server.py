@@ -33,11 +33,12 @@ class Running:
 
 @dataclass(frozen=True)
 class Peer:
-    """``command`` gets the port to listen on."""
+    """command, variables: called with the port to listen on."""
 
     name: str
     home: Home
     command: Callable[[int], list[str]]
+    variables: Callable[[int], dict[str, str]] = lambda port: {"PORT": str(port)}
 
     @contextmanager
     def running(self, folder: Path, request: bytes = b"") -> Iterator[Running]:
@@ -52,7 +53,7 @@ class Peer:
             process = subprocess.Popen(
                 self.command(port),
                 cwd=cwd,
-                env=_environment(folder, port),
+                env=_environment(folder) | self.variables(port),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -78,13 +79,12 @@ class Peer:
             return time.perf_counter() - begin
 
 
-def _environment(folder: Path, port: int) -> dict[str, str]:
+def _environment(folder: Path) -> dict[str, str]:
     """Little of ours: neither keys nor settings of the one who measures."""
     return {
         "PATH": os.environ.get("PATH", os.defpath),
         "HOME": str(folder),
         "LANG": "C.UTF-8",
-        "PORT": str(port),
         "NODE_ENV": "production",
         # serverless would ask for news and tell of its use.
         "SLS_TELEMETRY_DISABLED": "1",
