@@ -21,6 +21,8 @@ from typing import Any
 import pytest
 from bench.host import TRUST, Boda
 
+from boda.runtime.turns import BURST, REQUESTS_PER_S
+
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="full isolation is tried as root")
 
 EVIL = """
@@ -273,6 +275,50 @@ def test_the_runtime_api_is_ones_own(boda: Boda) -> None:
     for status in tried:
         assert status not in (200, 202) and (not isinstance(status, int) or 400 <= status < 500)
     assert work(boda) == [93, True]
+
+
+def test_requests_by_the_thousand_are_answered_one_by_one(boda: Boda) -> None:
+    """32 connections, each with thousands of pipelined requests, anew whenever one ends."""
+    renew(boda, MemorySize=128)
+    answered, opened, took_s = attack(
+        boda,
+        """
+        import selectors
+        host, _, port = os.environ["AWS_LAMBDA_RUNTIME_API"].partition(":")
+        sent = b"GET /nope HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n" * 1500
+        answered = opened = 0
+        begun = time.monotonic()
+        watch = selectors.DefaultSelector()
+        def connect():
+            global opened
+            one = socket.create_connection((host, int(port)))
+            one.setblocking(False)
+            try:
+                one.send(sent)
+            except OSError:
+                pass
+            opened += 1
+            watch.register(one, selectors.EVENT_READ)
+        for _ in range(32):
+            connect()
+        while time.monotonic() < begun + 2:
+            for key, _ in watch.select(0.1):
+                try:
+                    data = key.fileobj.recv(65536)
+                except OSError:
+                    data = b""
+                answered += data.count(b"HTTP/1.1 404")
+                if not data:
+                    watch.unregister(key.fileobj)
+                    key.fileobj.close()
+                    connect()
+        result = [answered, opened, time.monotonic() - begun]
+        """,
+    )
+    assert 0 < answered <= opened  # an error ends its connection
+    assert answered <= BURST + REQUESTS_PER_S * (took_s + 1)
+    assert work(boda) == [93, True]
+    renew(boda, MemorySize=256)
 
 
 @pytest.mark.parametrize("port", [9001, 4566])

@@ -78,3 +78,24 @@ def test_whoever_waits_as_long_as_told_gets_through():
                 now += rate.wait_s(now)
             else:
                 raise AssertionError("three times in vain")
+
+
+def test_what_is_spent_in_advance_is_waited_for() -> None:
+    rate = Rate(per_s=10, burst=2)
+    for _ in range(7):
+        rate.spend(0.0)
+    assert not rate.take(0.0)
+    assert rate.wait_s(0.0) == pytest.approx(0.6, abs=1e-5)
+    rate.give_back()
+    assert rate.wait_s(0.0) == pytest.approx(0.5, abs=1e-5)
+    assert rate.take(0.5)
+
+
+def test_what_is_given_back_is_not_saved_up() -> None:
+    rate = Rate(per_s=10, burst=2)
+    for _ in range(50):
+        rate.give_back()
+    assert taken(rate, 0.0) == 2
+    nothing = Rate(0, 0)
+    nothing.give_back()
+    assert not nothing.take(0.0)

@@ -6,16 +6,19 @@ import asyncio
 import socket
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from dataclasses import dataclass
 
 import botocore.credentials
 import pytest
 
+from boda.core.clock import Clock, ManualClock
 from boda.core.errors import AwsError
 from boda.runtime.api import RuntimeApi
 from boda.runtime.credentials import PATH, ContainerCredentials
 from boda.runtime.session import Session
+from boda.runtime.turns import BURST, REQUESTS_PER_S
 
 
 @dataclass
@@ -34,12 +37,13 @@ class Nobody:
 async def serve():
     apis, closing = [], []
 
-    def serve(keys: ContainerCredentials | None) -> str:
+    def serve(keys: ContainerCredentials | None, clock: Clock | None = None) -> str:
         ours, theirs = socket.socketpair()
         listener = socket.create_server(("127.0.0.1", 0))
         listener.setblocking(False)
         closing.extend((ours, theirs, listener))
-        apis.append(RuntimeApi(listener, Session(ours, Nobody()), keys))  # type: ignore[arg-type]
+        session = Session(ours, Nobody())  # type: ignore[arg-type]
+        apis.append(RuntimeApi(listener, session, keys, clock))
         return f"http://127.0.0.1:{listener.getsockname()[1]}{PATH}"
 
     yield serve
@@ -90,6 +94,35 @@ async def test_a_role_that_gives_no_keys_is_told(serve):
 
     uri = serve(ContainerCredentials("token", refuse, lambda: 0.0))
     assert await asyncio.to_thread(status_of, uri, "token") == 500
+
+
+async def test_keys_that_are_asked_for_on_and_on_wait_for_the_budget(serve):
+    clock = ManualClock()
+    uri = serve(ContainerCredentials("token", Keys, lambda: 0.0), clock)
+    address = urllib.parse.urlsplit(uri)
+    reader, writer = await asyncio.open_connection(address.hostname, address.port)
+    asked = 3 * BURST
+    head = f"GET {PATH} HTTP/1.1\r\nHost: x\r\nAuthorization: token\r\n\r\n"
+    writer.write(head.encode() * asked)
+    told = bytearray()
+
+    async def read() -> None:
+        while told.count(b"HTTP/1.1 200 OK") < asked:
+            told.extend(await reader.read(1 << 16))
+
+    reading = asyncio.ensure_future(read())
+    for passed_s in range(3):
+        for _ in range(5000):
+            await asyncio.sleep(0)
+        answered = told.count(b"HTTP/1.1 200 OK")
+        most = BURST + passed_s * REQUESTS_PER_S
+        assert most - 1 - passed_s <= answered <= most  # the connection was paid for
+        await clock.advance(1.0)
+    while not reading.done():
+        await clock.advance(1.0)
+        await asyncio.sleep(0)
+    await reading
+    writer.close()
 
 
 def status_of(uri: str, token: str) -> int:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import random
 
 import pytest
 
 from boda.runtime import api
 from boda.runtime.frames import MAX_PAYLOAD
+from boda.runtime.turns import BURST, PIECES, REQUESTS_PER_S
 from support.fake_sandbox import function
 from support.fleet_platform import Platform
 
@@ -28,6 +30,15 @@ class Client:
             await asyncio.sleep(0)
         address = platform.sandboxes.made[index].runtime_api.getsockname()
         return cls(*await asyncio.open_connection(*address))
+
+    @classmethod
+    async def open_first(cls, platform, version):
+        """A runtime that has an invocation in hand, whose outcome stands in ``outcome``."""
+        outcome = platform.begin(version)
+        client = await cls.open(platform)
+        client.outcome = outcome
+        assert (await client.ask("GET", NEXT))[0] == 200
+        return client
 
     async def ask(self, method, path, body=b"", headers=None):
         self.send(method, path, body, headers)
@@ -55,6 +66,16 @@ class Client:
         self._writer.close()
         with contextlib.suppress(ConnectionError):
             await self._writer.wait_closed()
+
+
+async def refused(platform, *request):
+    """Status and error type of a request on a connection of its own, which ends with it."""
+    client = await Client.open(platform)
+    status, headers, body = await client.ask(*request)
+    assert headers["connection"] == "close"
+    assert await client._reader.read() == b""
+    await client.close()
+    return status, json.loads(body)["errorType"]
 
 
 @pytest.fixture
@@ -101,21 +122,23 @@ async def test_wrong_ids_and_states_are_refused(platform):
     task = platform.begin(function())
     client = await Client.open(platform)
     _, headers, _ = await client.ask("GET", NEXT)
-    other = await Client.open(platform)
-    assert (await other.ask("GET", NEXT))[0] == 403
+    assert (await refused(platform, "GET", NEXT))[0] == 403
     base = "/2018-06-01/runtime/invocation"
-    status, _, body = await other.ask("POST", f"{base}/id-9/response", b"1")
-    assert (status, json.loads(body)["errorType"]) == (400, "InvalidRequestID")
+    assert await refused(platform, "POST", f"{base}/id-9/response", b"1") == (
+        400,
+        "InvalidRequestID",
+    )
     wrong = {"Lambda-Runtime-Invocation-Id": "0" * 16}
-    status, _, body = await other.ask("POST", f"{base}/id-1/response", b"1", wrong)
-    assert (status, json.loads(body)["errorType"]) == (400, "InvalidInvocationId")
-    assert (await other.ask("POST", "/2018-06-01/runtime/init/error", b"{}"))[0] == 403
+    assert await refused(platform, "POST", f"{base}/id-1/response", b"1", wrong) == (
+        400,
+        "InvalidInvocationId",
+    )
+    assert (await refused(platform, "POST", "/2018-06-01/runtime/init/error", b"{}"))[0] == 403
     right = {"Lambda-Runtime-Invocation-Id": headers["lambda-runtime-invocation-id"]}
     assert (await client.ask("POST", f"{base}/id-1/response", b'"x"', right))[0] == 202
     assert (await client.ask("POST", f"{base}/id-1/response", b'"y"', right))[0] == 400
     assert (await task).payload == b'"x"'
     await client.close()
-    await other.close()
 
 
 @pytest.mark.parametrize(
@@ -257,8 +280,8 @@ async def test_who_asks_and_does_not_read_is_given_up(platform):
 
 
 async def test_bodies_are_bounded_together(platform, monkeypatch):
-    bodies = api._Bodies()
-    monkeypatch.setattr(api, "_Bodies", lambda: bodies)
+    bodies = api.Bodies()
+    monkeypatch.setattr(api, "Bodies", lambda: bodies)
     task = platform.begin(function())
     clients = [await Client.open(platform) for _ in range(4)]
     body = bytes(MAX_PAYLOAD - 1)
@@ -273,7 +296,7 @@ async def test_bodies_are_bounded_together(platform, monkeypatch):
     assert (await clients[0].answer())[0] == 404
     assert (await clients[3].ask("POST", "/nope", body))[0] == 404
     await clients[1].close()
-    assert (await clients[3].ask("POST", "/nope", body))[0] == 404
+    assert (await refused(platform, "POST", "/nope", body))[0] == 404
     for client in clients:
         await client.close()
     task.cancel()
@@ -329,3 +352,95 @@ async def test_a_restarted_runtime_that_asks_at_once_is_not_turned_away(platform
     assert len(platform.sandboxes.made) == 1
     await client.close()
     await early[0].close()
+
+
+def request(method, path, body=b"", **headers):
+    fields = {"Host": "x", "Content-Length": str(len(body)), **headers}
+    lines = [f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items())]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+
+@pytest.mark.parametrize("seed", range(20))
+async def test_requests_are_told_apart_wherever_they_are_cut(platform, seed):
+    """Answer and next, pipelined twice over, in pieces of any size; bodies may look like ends."""
+    chance = random.Random(seed)
+    version = function(runtime="provided.al2023")
+    client = await Client.open_first(platform, version)
+    answer = b"\r\n\r\nGET / HTTP/1.1\r\n\r\n" * chance.choice((0, 1, 500)) + b"1"
+    for number in range(2, 5):
+        path = f"/2018-06-01/runtime/invocation/id-{number - 1}/response"
+        if chance.random() < 0.5:
+            sent = request("POST", path, answer)
+        else:
+            head = f"POST {path} HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
+            sent = head.encode() + b"%x\r\n%s\r\n0\r\n\r\n" % (len(answer), answer)
+        sent += request("GET", NEXT)
+        while sent:
+            size = chance.choice((1, 2, 3, 70, 9000))
+            client._writer.write(sent[:size])
+            sent = sent[size:]
+            for _ in range(chance.choice((0, 0, 3))):
+                await asyncio.sleep(0)
+        assert (await client.answer())[0] == 202
+        assert (await client.outcome).payload == answer
+        client.outcome = platform.begin(version, b"%d" % number)
+        status, _, body = await client.answer()
+        assert (status, body) == (200, b"%d" % number)
+    await client.close()
+
+
+async def test_invocations_cost_nothing_of_the_budget(platform):
+    """Not even with a connection for each request, as a shell script makes them."""
+    version = function(runtime="provided.al2023")
+    client = await Client.open_first(platform, version)
+    for number in range(BURST + 50):
+        path = f"/2018-06-01/runtime/invocation/id-{number + 1}/response"
+        answering = await Client.open(platform)
+        assert (await answering.ask("POST", path, b"1"))[0] == 202
+        await answering.close()
+        assert (await client.outcome).payload == b"1"
+        asking = await Client.open(platform)
+        client.outcome = platform.begin(version, b"%d" % number)
+        assert (await asking.ask("GET", NEXT))[2] == b"%d" % number
+        await asking.close()
+    await client.close()
+
+
+async def test_connections_wait_when_the_budget_is_spent(platform):
+    task = platform.begin(function())
+    for _ in range(BURST // 2):  # a connection and an error each
+        assert (await refused(platform, "GET", "/nope"))[0] == 404
+    late = await Client.open(platform)
+    late.send("GET", "/nope")
+    answer = asyncio.ensure_future(late.answer())
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert not answer.done()
+    while not answer.done():
+        await platform.clock.advance(0.1)
+        await asyncio.sleep(0)
+    assert (await answer)[0] == 404
+    await late.close()
+    task.cancel()
+
+
+async def test_a_body_in_tiny_pieces_is_slowed_down(platform):
+    version = function(runtime="provided.al2023")
+    client = await Client.open_first(platform, version)
+    pieces = 2 * BURST * PIECES
+    client._writer.write(
+        b"POST /2018-06-01/runtime/invocation/id-1/response HTTP/1.1\r\n"
+        b"Transfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * pieces + b"0\r\n\r\n"
+    )
+    answer = asyncio.ensure_future(client.answer())
+    for _ in range(1000):
+        await asyncio.sleep(0)
+    assert not answer.done()
+    passed_s = 0.0
+    while not answer.done():
+        await platform.clock.advance(0.1)
+        passed_s += 0.1
+        await asyncio.sleep(0)
+    assert passed_s >= 0.8 * BURST / REQUESTS_PER_S
+    assert (await client.outcome).payload == b"x" * pieces
+    await client.close()

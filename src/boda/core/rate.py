@@ -35,6 +35,15 @@ class Rate:
         self._full_at = full_at + self._interval_s
         return True
 
+    def spend(self, now_s: float) -> None:
+        """Take one even where there is none: the next waits for so much longer."""
+        self._full_at = max(self._full_at, now_s) + self._interval_s
+
+    def give_back(self) -> None:
+        """Undo one ``take`` or ``spend``; beyond the burst nothing is given back."""
+        if self._interval_s != math.inf:
+            self._full_at -= self._interval_s
+
     def wait_s(self, now_s: float) -> float:
         """How long until one gets through: 0 now, infinite never.
 

@@ -1,67 +1,30 @@
 """The Runtime API over HTTP, as official runtime clients and custom runtimes speak it.
 
 One per sandbox, on the listening socket that the platform opened inside it: whoever can connect
-is inside, so no token is needed (Lambda developer guide, "runtimes-api"). The Extensions and
-Telemetry APIs are answered 501.
-
-Law: what a sandbox sends is hostile. Heads are bounded, bodies are bounded, connections are
-counted, and nothing a sandbox sends can reach another sandbox's session.
+is inside, so no token is needed (Lambda developer guide, "runtimes-api"). What a connection may
+ask stands in ``api_connection.py``.
 """
 
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
-import contextlib
-import re
 import socket
 from typing import Any
 
-import httptools
-import orjson
-
-from boda.core.errors import AwsError
-from boda.runtime import credentials
+from boda.core.clock import Clock
+from boda.runtime.api_connection import Bodies, Connection
 from boda.runtime.credentials import ContainerCredentials
-from boda.runtime.frames import MAX_CONTENT_TYPE, MAX_PAYLOAD, Invocation
-from boda.runtime.session import (
-    RESPONSE_TOO_LARGE,
-    TRUNCATED,
-    NotNow,
-    Session,
-    too_large_body,
-)
+from boda.runtime.session import Session
+from boda.runtime.turns import Turns
 
 MAX_CONNECTIONS = 32
-MAX_HEAD = 65536
-"""Bytes of target and headers together; of whatever else a parser waits for the end of; and of
-answers that are not read."""
-
-MAX_BODIES = 2 * MAX_PAYLOAD
-"""Bytes of bodies that all connections of a sandbox hold together: one answer is due at a time."""
-
-_ANSWER = re.compile(r"/2018-06-01/runtime/invocation/([^/]{1,128})/(response|error)")
-_ERROR_TYPE = re.compile(r"[A-Za-z][A-Za-z0-9_.:<>-]{0,255}")
-_REASONS = {
-    200: "OK",
-    202: "Accepted",
-    400: "Bad Request",
-    401: "Unauthorized",
-    403: "Forbidden",
-    404: "Not Found",
-    405: "Method Not Allowed",
-    413: "Request Entity Too Large",
-    431: "Request Header Fields Too Large",
-    500: "Internal Server Error",
-    501: "Not Implemented",
-}
 
 
 class RuntimeApi:
     """Serves the runtime in one sandbox. ``session`` is replaced when the runtime is.
 
-    keys: what the function may fetch instead of finding keys in its variables.
+    keys: what the function may fetch instead of finding keys in its variables. clock: of the
+    budget of requests a second; the machine's by default.
     """
 
     def __init__(
@@ -69,17 +32,20 @@ class RuntimeApi:
         listener: socket.socket,
         session: Session,
         keys: ContainerCredentials | None = None,
+        clock: Clock | None = None,
     ) -> None:
         self.keys = keys
         self._listener = listener
         self._fd = listener.fileno()
         self._session = session
         self._loop = asyncio.get_running_loop()
-        self._connections: set[_Connection] = set()
-        self._bodies = _Bodies()
+        self._connections: set[Connection] = set()
+        self._bodies = Bodies()
+        self._turns = Turns(clock)
         self._accepting: set[asyncio.Task[Any]] = set()
-        self._loop.add_reader(self._fd, self._accept)
         self._open = True
+        self._listens = False
+        self._listen()
 
     @property
     def session(self) -> Session:
@@ -88,6 +54,7 @@ class RuntimeApi:
     def hold(self) -> None:
         """Drop whoever is connected, and let those who connect from now on wait for ``renew``:
         a new runtime process may ask before the platform hears that it runs."""
+        self._listens = False
         self._loop.remove_reader(self._fd)
         self._drop()
         while True:
@@ -101,14 +68,14 @@ class RuntimeApi:
         """Serve a new runtime process; the old one's connections are dropped."""
         self._drop()
         self._session = session
-        if self._open:
-            self._loop.add_reader(self._fd, self._accept)
+        self._listen()
 
     def close(self) -> None:
         """Idempotent; the listening socket stays the sandbox's."""
         if self._open:
-            self._open = False
+            self._open = self._listens = False
             self._loop.remove_reader(self._fd)
+            self._turns.close()
         for task in list(self._accepting):
             task.cancel()
         self._drop()
@@ -118,7 +85,23 @@ class RuntimeApi:
             connection.abort()
         self._connections.clear()
 
+    def _listen(self) -> None:
+        if self._open:
+            self._listens = True
+            self._loop.add_reader(self._fd, self._accept)
+
+    def _listen_again(self) -> None:
+        """The budget allows connections again."""
+        if self._listens:
+            self._listen()
+
     def _accept(self) -> None:
+        wait_s = self._turns.wait_s()
+        if wait_s > 0:  # they wait in the kernel, which turns away those that are too many
+            self._loop.remove_reader(self._fd)
+            self._turns.later(wait_s, self._listen_again)
+            return
+        self._turns.charge()
         try:
             accepted, _ = self._listener.accept()
         except OSError:
@@ -132,7 +115,7 @@ class RuntimeApi:
         task.add_done_callback(self._accepting.discard)
 
     async def _serve(self, accepted: socket.socket) -> None:
-        connection = _Connection(self._session, self.keys, self._bodies)
+        connection = Connection(self._session, self.keys, self._bodies, self._turns)
         try:
             await self._loop.connect_accepted_socket(lambda: connection, accepted)
         except OSError:
@@ -143,346 +126,3 @@ class RuntimeApi:
             return
         self._connections.add(connection)
         connection.on_lost = self._connections.discard
-
-
-class _Bodies:
-    """What the connections of one sandbox hold of bodies. held: in bytes."""
-
-    def __init__(self) -> None:
-        self.held = 0
-
-
-class _Connection(asyncio.Protocol):
-    """One connection: requests in order, each answered before the next is read."""
-
-    def __init__(
-        self, session: Session, keys: ContainerCredentials | None, bodies: _Bodies
-    ) -> None:
-        self.session = session
-        self._keys = keys
-        self._bodies = bodies
-        self.on_lost: Any = None
-        self._transport: asyncio.Transport | None = None
-        self._parser = httptools.HttpRequestParser(self)
-        self._target = b""
-        self._headers: dict[str, str] = {}
-        self._head_bytes = 0
-        self._unparsed = 0  # bytes of something that the parser has not seen the end of
-        self._part = bytearray()
-        self._body = bytearray()
-        self._too_large = False
-        self._waiting = False
-        self._pipelined = b""
-        self._streaming = False
-        self._refusal: NotNow | None = None
-
-    def abort(self) -> None:
-        if self._transport is not None:
-            self._transport.abort()
-
-    # asyncio.Protocol
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = transport  # type: ignore[assignment]
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.session.http_gone(self)
-        self._drop_body()
-        if self._streaming:
-            self._break_off()
-        if self.on_lost is not None:
-            self.on_lost(self)
-
-    def data_received(self, data: bytes) -> None:
-        if self._waiting:
-            # A client that sends before its answer came: keep little, read no more.
-            self._pipelined += data
-            if len(self._pipelined) > MAX_HEAD:
-                self.abort()
-            return
-        self._unparsed += len(data)
-        try:
-            try:
-                self._parser.feed_data(data)
-            finally:
-                self._pass_on()
-            if self._unparsed > MAX_HEAD:
-                self._refuse(431, "InvalidRequest", "Request head too large", close=True)
-        except httptools.HttpParserUpgrade:
-            self._refuse(400, "InvalidRequest", "Upgrades are not supported", close=True)
-        except httptools.HttpParserError:
-            self._refuse(400, "InvalidRequest", "Malformed HTTP request", close=True)
-
-    # httptools
-
-    def on_message_begin(self) -> None:
-        self._target = b""
-        self._headers = {}
-        self._head_bytes = 0
-        self._drop_body()
-        self._too_large = False
-        self._streaming = False
-        self._refusal = None
-
-    def on_url(self, url: bytes) -> None:
-        self._target += url
-        self._count(len(url))
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        # Trailers arrive here as well, after the body.
-        self._count(len(name) + len(value))
-        self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
-
-    def on_headers_complete(self) -> None:
-        if self._headers.get("expect", "").lower() == "100-continue" and self._transport:
-            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        mode = self._headers.get("lambda-runtime-function-response-mode", "")
-        if mode.lower() == "streaming":
-            try:
-                self._begin_stream()
-            except NotNow as refusal:
-                self._refusal = refusal  # told when the request has come whole
-
-    def on_body(self, body: bytes) -> None:
-        self._unparsed = 0
-        if self._streaming:
-            self._part += body  # a chunk may be of one byte
-            return
-        if self._too_large or self._refusal is not None:
-            return
-        if len(self._body) + len(body) > MAX_PAYLOAD:
-            self._too_large = True
-            self._drop_body()
-        elif self._bodies.held + len(body) > MAX_BODIES:
-            self.abort()
-            raise httptools.HttpParserError("too many bodies at once")
-        else:
-            self._body += body
-            self._bodies.held += len(body)
-
-    def _drop_body(self) -> None:
-        self._bodies.held -= len(self._body)
-        self._body = bytearray()
-
-    def _pass_on(self) -> None:
-        """What came of a streamed answer."""
-        if self._part:
-            part, self._part = bytes(self._part), bytearray()
-            self.session.http_part(self, part)
-
-    def on_message_complete(self) -> None:
-        self._unparsed = 0
-        self._pass_on()
-        try:
-            if self._refusal is not None:
-                raise self._refusal
-            if self._streaming:
-                self._end_stream()
-            else:
-                self._route(self._parser.get_method().decode("latin-1"))
-        except NotNow as refusal:
-            self._refuse(refusal.status, refusal.error_type, str(refusal))
-        finally:
-            self._drop_body()
-
-    def _count(self, size: int) -> None:
-        self._unparsed = 0
-        self._head_bytes += size
-        if self._head_bytes > MAX_HEAD:
-            self._refuse(431, "InvalidRequest", "Request head too large", close=True)
-            raise httptools.HttpParserError("too large")
-
-    # Routes
-
-    def _route(self, method: str) -> None:
-        path = self._target.decode("latin-1").partition("?")[0]
-        if path == "/2018-06-01/runtime/invocation/next":
-            self._only("GET", method)
-            self._waiting = True
-            try:
-                self.session.http_next(self)
-            except NotNow:
-                self._waiting = False
-                raise
-            return
-        answer = _ANSWER.fullmatch(path)
-        if answer is not None:
-            self._only("POST", method)
-            self._answer(answer[1], answer[2] == "error")
-        elif path == "/2018-06-01/runtime/init/error":
-            self._only("POST", method)
-            self._fit()
-            self.session.http_init_error(self._error_type(), bytes(self._body))
-            self._accepted()
-        elif path.startswith("/2018-06-01/runtime/restore/"):
-            raise NotNow(501, "NotImplemented", "SnapStart is for Python runtimes, over frames")
-        elif path == credentials.PATH and self._keys is not None:
-            self._only("GET", method)
-            self._give(self._keys)
-        elif path.startswith("/2020-01-01/extension/"):
-            raise NotNow(501, "NotImplemented", "boda does not implement the Extensions API yet")
-        elif path.startswith(("/2022-07-01/telemetry", "/2020-08-15/logs")):
-            raise NotNow(501, "NotImplemented", "boda does not implement the Telemetry API yet")
-        else:
-            raise NotNow(404, "NotFound", "No such resource in the Runtime API")
-
-    def _give(self, keys: ContainerCredentials) -> None:
-        if not keys.fits(self._headers.get("authorization", "")):
-            raise NotNow(401, "InvalidToken", "This is not the token of this environment")
-        try:
-            document = keys.document()
-        except AwsError as error:  # the role does not give its keys
-            raise NotNow(500, "CredentialsError", str(error)) from None
-        self._write(200, document)
-
-    def _only(self, wanted: str, method: str) -> None:
-        if method != wanted:
-            raise NotNow(405, "MethodNotAllowed", f"Use {wanted}")
-
-    def _answer(self, request_id: str, failed: bool) -> None:
-        attempt = self._headers.get("lambda-runtime-invocation-id")
-        self.session.http_check(request_id, attempt)
-        if self._too_large:
-            # The caller hears why there is no answer; the runtime hears it as a status.
-            self.session.http_error(request_id, attempt, RESPONSE_TOO_LARGE, too_large_body())
-            self._fit()
-        mode = self._headers.get("lambda-runtime-function-response-mode", "")
-        if mode and mode.lower() not in ("streaming", "buffered"):
-            self.session.http_error(
-                request_id,
-                attempt,
-                "Runtime.InvalidResponseModeHeader",
-                orjson.dumps(
-                    {
-                        "errorMessage": f"Invalid response mode: {mode}",
-                        "errorType": "Runtime.InvalidResponseModeHeader",
-                    }
-                ),
-            )
-            raise NotNow(400, "InvalidResponseModeHeader", f"Invalid response mode: {mode}")
-        body = bytes(self._body)
-        if failed or "lambda-runtime-function-error-type" in self._headers:
-            self.session.http_error(request_id, attempt, self._error_type(), body)
-        else:
-            self.session.http_response(request_id, attempt, body)
-        self._accepted()
-
-    def _fit(self) -> None:
-        if self._too_large:
-            raise NotNow(
-                413,
-                "RequestEntityTooLarge",
-                f"Exceeded maximum allowed payload size ({MAX_PAYLOAD} bytes).",
-            )
-
-    def _error_type(self) -> str:
-        given = self._headers.get("lambda-runtime-function-error-type", "")
-        if _ERROR_TYPE.fullmatch(given):
-            return given
-        try:
-            given = orjson.loads(self._body)["errorType"]
-        except (orjson.JSONDecodeError, KeyError, TypeError):
-            return "Runtime.Unknown"
-        if isinstance(given, str) and _ERROR_TYPE.fullmatch(given):
-            return given
-        return "Runtime.Unknown"
-
-    # Answers in parts
-
-    def _begin_stream(self) -> None:
-        """The head of an answer that comes in parts; other requests take no notice of the mode."""
-        answer = _ANSWER.fullmatch(self._target.decode("latin-1").partition("?")[0])
-        method = self._parser.get_method()
-        if answer is None or answer[2] == "error" or method != b"POST":
-            return
-        self.session.http_stream(
-            answer[1],
-            self._headers.get("lambda-runtime-invocation-id"),
-            self._headers.get("content-type", "")[:MAX_CONTENT_TYPE],
-            self,
-        )
-        self._streaming = True
-
-    def _end_stream(self) -> None:
-        self._streaming = False
-        if "lambda-runtime-function-error-type" in self._headers:
-            self.session.http_stream_error(self, self._error_type(), self._error_body())
-        elif not self.session.http_stream_end(self):
-            raise NotNow(413, "RequestEntityTooLarge", "Exceeded maximum allowed payload size.")
-        self._accepted()
-
-    def _error_body(self) -> bytes:
-        """What the trailers tell of the error: JSON in base64, or nothing."""
-        given = self._headers.get("lambda-runtime-function-error-body", "")
-        try:
-            body = base64.b64decode(given, validate=True)
-            orjson.loads(body)
-        except (binascii.Error, ValueError):
-            return b""
-        return body
-
-    def _break_off(self) -> None:
-        """The connection is lost within an answer."""
-        self._streaming = False
-        words = "The response ended before it was whole"
-        body = orjson.dumps({"errorMessage": words, "errorType": TRUNCATED})
-        with contextlib.suppress(NotNow):  # the runtime was stopped, as its caller has heard
-            self.session.http_stream_error(self, TRUNCATED, body)
-
-    def pause_reading(self) -> None:
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.pause_reading()
-
-    def resume_reading(self) -> None:
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.resume_reading()
-
-    # Answers
-
-    def deliver(self, invocation: Invocation) -> None:
-        """Answer the waiting GET with an invocation."""
-        headers = {
-            "Lambda-Runtime-Aws-Request-Id": invocation.request_id,
-            "Lambda-Runtime-Invocation-Id": invocation.invocation_id.hex(),
-            "Lambda-Runtime-Deadline-Ms": str(invocation.deadline_ms),
-            "Lambda-Runtime-Invoked-Function-Arn": invocation.invoked_arn,
-            "Lambda-Runtime-Trace-Id": invocation.trace_id,
-            "Lambda-Runtime-Client-Context": invocation.client_context,
-            "Lambda-Runtime-Cognito-Identity": invocation.cognito_identity,
-            "Lambda-Runtime-Aws-Tenant-Id": invocation.tenant,
-        }
-        self._write(200, invocation.payload, {k: v for k, v in headers.items() if v})
-        self._waiting = False
-        pipelined, self._pipelined = self._pipelined, b""
-        if pipelined:
-            self.data_received(pipelined)
-
-    def _accepted(self) -> None:
-        self._write(202, b'{"status":"OK"}\n')
-
-    def _refuse(self, status: int, error_type: str, message: str, *, close: bool = False) -> None:
-        body = orjson.dumps({"errorMessage": message, "errorType": error_type})
-        self._write(status, body)
-        if close and self._transport is not None:
-            self._transport.close()
-
-    def _write(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
-        if self._transport is None or self._transport.is_closing():
-            return
-        if self._transport.get_write_buffer_size() > MAX_HEAD:
-            self.abort()  # it asks on and on, and reads nothing
-            return
-        lines = [
-            f"HTTP/1.1 {status} {_REASONS[status]}",
-            "Content-Type: application/json",
-            f"Content-Length: {len(body)}",
-        ]
-        for name, value in (headers or {}).items():
-            lines.append(f"{name}: {_one_line(value)}")
-        head = "\r\n".join(lines) + "\r\n\r\n"
-        self._transport.write(head.encode("utf-8") + body)
-
-
-def _one_line(value: str) -> str:
-    """A caller's client context may hold line ends; a header may not."""
-    return re.sub(r"[\x00-\x08\x0a-\x1f\x7f]+", " ", value).strip()
