@@ -153,6 +153,37 @@ async def test_an_init_that_failed_is_tried_again_later(platform):
     assert len(platform.fleet.environments()) == 1
 
 
+def begun_as(platform):
+    return [
+        guest.spec.environment["AWS_LAMBDA_INITIALIZATION_TYPE"]
+        for guest in platform.sandboxes.made
+    ]
+
+
+@pytest.mark.parametrize("early", [False, True])
+async def test_calls_of_a_version_whose_init_failed_run_on_demand(platform, early):
+    """Recorded. early: the call comes while the init still runs."""
+    version = function(version="1")
+    fails = platform.sandboxes.init = lambda guest: platform.clock.call_later(
+        0.5, guest.init_error, "Runtime.ImportModuleError", b"{}"
+    )
+    platform.fleet.provision(version, 1)
+    await platform.advance(0.1)
+    call = platform.begin(version) if early else None
+    await platform.advance(0.1)
+    platform.sandboxes.init = lambda guest: guest.ready()
+    await platform.advance(1)
+    outcome = await (call or platform.invoke(version))
+    assert outcome.function_error == ""
+    assert begun_as(platform) == ["provisioned-concurrency", "on-demand"]
+    assert platform.fleet.provisioned(version).failing == "FUNCTION_ERROR_INIT_FAILURE"
+    await platform.invoke(version)  # the same environment
+    platform.sandboxes.init = fails
+    await platform.advance(61)
+    assert begun_as(platform)[2:] == ["provisioned-concurrency"]
+    assert (await platform.invoke(version)).function_error == ""
+
+
 async def test_what_has_failed_is_tried_again_when_it_is_asked_for_again(platform):
     version = function(version="1")
     platform.sandboxes.init = lambda guest: guest.init_error("Runtime.ImportModuleError", b"{}")

@@ -194,8 +194,6 @@ class Fleet:
 
     def _provision_again(self, pool: Pool) -> None:
         pool.again, pool.failing = None, ""
-        for environment in [each for each in pool.ready if not each.initialised]:
-            environment.destroy()  # and make another one: its init may go well now
         self._want(pool)
 
     # For SnapStart
@@ -318,6 +316,9 @@ class Fleet:
         if environment in pool.fresh:
             pool.fresh.discard(environment)
             self._begun(environment, pool)
+            if environment.provisioned and not environment.initialised:
+                environment.destroy()  # calls start others meanwhile, on demand as on AWS
+                return
         elif environment.peak_bytes > pool.peak_bytes:
             pool.peak_bytes = environment.peak_bytes
         if pool.stopping:

@@ -87,7 +87,7 @@ class Pool:
     @property
     def lacking(self) -> int:
         """How many more are to be started for ``provisioned``; none while that fails."""
-        if not self.provisioned or self.failing == COULD_NOT_START:
+        if not self.provisioned or self.failing:
             return 0
         return self.provisioned - len(self.kept)
 
