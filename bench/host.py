@@ -146,21 +146,28 @@ class Boda:
         )
         return str(made["Role"]["Arn"])
 
-    def function(self, name: str, source: str, **settings: Any) -> dict[str, Any]:
-        """Make a function from one file's source and wait until it is active."""
+    def function(self, name: str, source: str | bytes, **settings: Any) -> dict[str, Any]:
+        """Make a function from one file's source or a package, and wait until it is active."""
         client = self.client("lambda")
         made: dict[str, Any] = client.create_function(
             FunctionName=name,
             Runtime=settings.pop("Runtime", None) or self.runtime(),
             Role=settings.pop("Role", None) or self.role(),
             Handler="lambda_function.lambda_handler",
-            Code={"ZipFile": package(source)},
+            Code={"ZipFile": package(source) if isinstance(source, str) else source},
             **settings,
         )
         client.get_waiter("function_active_v2").wait(
             FunctionName=name, WaiterConfig={"Delay": 0, "MaxAttempts": 500}
         )
         return made
+
+    def call(self, name: str, event: Any = None, **params: Any) -> Any:
+        """What a function answers."""
+        answer = self.client("lambda").invoke(
+            FunctionName=name, Payload=json.dumps(event).encode(), **params
+        )
+        return json.loads(answer["Payload"].read())
 
     def open_url(self, name: str, mode: str = "BUFFERED") -> str:
         """Give a function a URL that asks for no signature. Returns its host name and port."""
@@ -193,7 +200,9 @@ class Boda:
 def package(source: str, module: str = "lambda_function") -> bytes:
     memory = io.BytesIO()
     with zipfile.ZipFile(memory, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr(f"{module}.py", source)
+        entry = zipfile.ZipInfo(f"{module}.py")
+        entry.external_attr = 0o644 << 16  # or the function could not read it
+        archive.writestr(entry, source, zipfile.ZIP_DEFLATED)
     return memory.getvalue()
 
 

@@ -105,7 +105,9 @@ async def fill(data: Path) -> None:
     store.open()
     memory = io.BytesIO()
     with zipfile.ZipFile(memory, "w") as archive:
-        archive.writestr("lambda_function.py", "def lambda_handler(event, context): pass\n")
+        entry = zipfile.ZipInfo("lambda_function.py")
+        entry.external_attr = 0o644 << 16  # or the function could not read it
+        archive.writestr(entry, "def lambda_handler(event, context): pass\n")
     async with store.from_bytes(memory.getvalue()) as package:
         database = Database(data / "boda.db", [rows.metadata])
         for first in range(0, FUNCTIONS, 250):

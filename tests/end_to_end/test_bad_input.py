@@ -20,7 +20,6 @@ import sys
 import time
 import urllib.error
 import urllib.request
-import warnings
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -76,10 +75,10 @@ def refused(call: Callable[..., Any], **params: Any) -> tuple[int, str, str]:
 
 def zipped(*entries: tuple[str | zipfile.ZipInfo, bytes]) -> bytes:
     memory = io.BytesIO()
-    with warnings.catch_warnings(), zipfile.ZipFile(memory, "w", zipfile.ZIP_DEFLATED) as archive:
-        warnings.simplefilter("ignore")  # of names that are there twice
+    with zipfile.ZipFile(memory, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, data in entries:
-            archive.writestr(name, data)
+            entry = special(name, 0o644) if isinstance(name, str) else name
+            archive.writestr(entry, data, zipfile.ZIP_DEFLATED)
     return memory.getvalue()
 
 
@@ -110,7 +109,6 @@ GOOD = package(ECHO)
         (zipped((special("link", LINK), b".."), ("link/x", b"1")), "both a file and a folder"),
         (zipped((special("device", stat.S_IFCHR | 0o666), b"")), "neither a file nor a folder"),
         (zipped(("a", b"1"), ("a/b", b"2")), "both a file and a folder"),
-        (zipped(("a", b"1"), ("a", b"2")), "there twice"),
         (zipped(("a" * 300, b"1")), "Could not unzip"),
         (zipped(("a", bytes(260 * MIB))), "Unzipped size must be smaller than 262144000 bytes"),
         (

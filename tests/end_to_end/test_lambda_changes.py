@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import io
 import json
 import threading
 import time
-import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from bench.host import Boda
+
+from support.lambda_world import package
 
 # The number is in the code, in a module beside it, and in the settings; a call that mixed them
 # would say so. The sleep lets calls be in flight while an update is answered.
@@ -28,19 +28,11 @@ NUMBER = %d
 
 
 def numbered(number: int) -> bytes:
-    content = io.BytesIO()
-    with zipfile.ZipFile(content, "w") as archive:
-        archive.writestr("lambda_function.py", NUMBERED % number)
-        archive.writestr("beside.py", f"NUMBER = {number}\n")
-    return content.getvalue()
+    return package({"lambda_function.py": NUMBERED % number, "beside.py": f"NUMBER = {number}\n"})
 
 
 def zipped(**files: str) -> bytes:
-    content = io.BytesIO()
-    with zipfile.ZipFile(content, "w") as archive:
-        for name, text in files.items():
-            archive.writestr(name.replace("__", "/") + ".py", text)
-    return content.getvalue()
+    return package({name.replace("__", "/") + ".py": text for name, text in files.items()})
 
 
 def make(boda: Boda, name: str, content: bytes, **settings: Any) -> None:

@@ -29,6 +29,7 @@ def zipped(*members: tuple[str, bytes, int]) -> bytes:
             info.filename = info.orig_filename = name
             info.external_attr = mode << 16
             archive.writestr(info, content)
+            info.external_attr = mode << 16  # which the module makes 0600 where there is none
     return buffer.getvalue()
 
 
@@ -57,7 +58,11 @@ def refused(tmp_path: Path, content: bytes, quotas: Quotas = SMALL) -> AwsError:
     return error.value
 
 
-def test_files_folders_links_and_modes(tmp_path: Path) -> None:
+@pytest.mark.parametrize("euid", [0, 1000])
+def test_files_folders_links_and_modes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, euid: int
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: euid)
     target = unpacked(
         tmp_path,
         zipped(
@@ -80,9 +85,13 @@ def test_files_folders_links_and_modes(tmp_path: Path) -> None:
         for path in target.rglob("*")
         if not path.is_symlink()
     }
-    assert modes["run"] == modes["setuid"] == 0o755
-    assert modes["secret"] == modes["plain"] == modes["app.py"] == 0o644
-    assert modes["folder"] == modes["deep"] == 0o755
+    if euid == 0:
+        assert (modes["run"], modes["setuid"], modes["secret"]) == (0o700, 0o755, 0o600)
+        assert modes["plain"] == modes["app.py"] == 0o644
+    else:  # who runs the function owns its files, and may what others may
+        assert (modes["run"], modes["setuid"], modes["secret"]) == (0, 0o555, 0)
+        assert modes["plain"] == modes["app.py"] == 0o444
+    assert (modes["folder"], modes["deep"]) == (0o700, 0o755)
     assert (target / "dot" / "name.txt").exists()
     assert (target / "mïté" / "文件.txt").read_bytes() == b"unicode"
     assert (target / "deep" / "up").read_bytes() == b"code"
@@ -144,17 +153,28 @@ def test_devices_are_refused(tmp_path: Path, kind: int) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
+@pytest.mark.parametrize("again", ["a", "./a"])
+def test_of_a_name_that_is_there_twice_the_last_wins(tmp_path: Path, again: str) -> None:
+    first = ("a", b"the first, and longer", stat.S_IFREG | 0o600)
+    last = (again, b"the last", stat.S_IFREG | 0o755)
+    source = tmp_path / "code.zip"
+    source.write_bytes(zipped(first, file("between"), last))
+    (tmp_path / "task").mkdir()
+    assert unpack(source, tmp_path / "task", SMALL) == len(b"the last") + len(file("between")[1])
+    place = tmp_path / "task" / "a"
+    assert place.read_bytes() == b"the last"
+    assert stat.S_IMODE(place.stat().st_mode) & 0o005 == 0o005
+
+
 @pytest.mark.parametrize(
     "members",
     [
-        [file("a"), file("a")],
-        [file("a"), file("./a")],
         [file("a"), file("a/b")],
         [file("a/b"), file("a")],
         [file("a"), ("a/", b"", stat.S_IFDIR | 0o755)],
     ],
 )
-def test_a_name_that_is_there_twice_is_refused(
+def test_a_file_that_is_a_folder_too_is_refused(
     tmp_path: Path, members: list[tuple[str, bytes, int]]
 ) -> None:
     refused(tmp_path, zipped(*members))

@@ -71,7 +71,8 @@ def pack(folders: list[Path], target: IO[bytes], console: Console) -> None:
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, path in shown:
             entry = zipfile.ZipInfo(name)
-            entry.external_attr = (path.stat().st_mode & 0o777 | 0o644) << 16
+            # Whoever runs the function is somebody else.
+            entry.external_attr = (0o755 if path.stat().st_mode & 0o100 else 0o644) << 16
             entry.compress_type = zipfile.ZIP_DEFLATED
             entry.file_size = path.stat().st_size
             with path.open("rb") as source, archive.open(entry, "w") as written:

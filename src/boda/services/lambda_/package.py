@@ -15,7 +15,6 @@ import stat
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -49,7 +48,7 @@ def unpack(source: Path, target: Path, quotas: Quotas) -> int:
     try:
         _check_size(source, quotas)
         with zipfile.ZipFile(source) as archive:
-            found = list(entries(archive, quotas))
+            found = entries(archive, quotas)
             declared = sum(entry.info.file_size for entry in found)
             if declared > quotas.unzipped_bytes:
                 raise _too_big(quotas)
@@ -74,14 +73,15 @@ def unpack(source: Path, target: Path, quotas: Quotas) -> int:
         raise
 
 
-def entries(archive: zipfile.ZipFile, quotas: Quotas) -> Iterator[Entry]:
-    """The members, each checked alone and against the others. AwsError."""
+def entries(archive: zipfile.ZipFile, quotas: Quotas) -> list[Entry]:
+    """The members, each checked alone and against the others; of a name that stands twice the
+    last. AwsError."""
     infos = archive.infolist()
     if not infos:
         raise invalid("Uploaded file must be a non-empty zip")
     if len(infos) > quotas.entries:
         raise cannot_unzip(f"It has more than {quotas.entries} entries.")
-    kinds: dict[PurePosixPath, str] = {}
+    found: dict[PurePosixPath, Entry] = {}
     for info in infos:
         if info.flag_bits & 0x1:
             raise cannot_unzip(f"The entry {info.filename!r} is encrypted.")
@@ -91,15 +91,15 @@ def entries(archive: zipfile.ZipFile, quotas: Quotas) -> Iterator[Entry]:
             if kind != "folder":
                 raise cannot_unzip(f"The entry {info.filename!r} has no name.")
             continue
-        before = kinds.get(path)
-        if before is not None and not (before == kind == "folder"):
-            raise cannot_unzip(f"The entry {info.filename!r} is there twice.")
-        kinds[path] = kind
-        yield Entry(path, kind, mode, info)
-    for path in kinds:
+        before = found.get(path)
+        if before is not None and (before.kind == "folder") != (kind == "folder"):
+            raise cannot_unzip(f"The entry {str(path)!r} is both a file and a folder.")
+        found[path] = Entry(path, kind, mode, info)
+    for path in found:
         for parent in path.parents:
-            if kinds.get(parent, "folder") != "folder":
+            if parent in found and found[parent].kind != "folder":
                 raise cannot_unzip(f"The entry {str(parent)!r} is both a file and a folder.")
+    return list(found.values())
 
 
 def _path(info: zipfile.ZipInfo) -> PurePosixPath | None:
@@ -117,16 +117,30 @@ def _path(info: zipfile.ZipInfo) -> PurePosixPath | None:
 
 
 def _kind(info: zipfile.ZipInfo) -> tuple[str, int]:
-    """What an entry is, and its permission bits: readable by all, executable if it was so."""
+    """What an entry is, and its permission bits: those it was packed with, or what is usual where
+    none were noted."""
     mode = info.external_attr >> 16
-    form = stat.S_IFMT(mode)
+    form, bits = stat.S_IFMT(mode), mode & 0o777
     if form == stat.S_IFLNK:
         return "link", 0
     if form == stat.S_IFDIR or info.filename.endswith("/"):
-        return "folder", 0o755
+        return "folder", bits or 0o755
     if form not in (0, stat.S_IFREG):
         raise cannot_unzip(f"The entry {info.filename[:200]!r} is neither a file nor a folder.")
-    return "file", 0o755 if mode & 0o111 else 0o644
+    return "file", bits or 0o644
+
+
+def _on_disk(mode: int, *, folder: bool = False) -> int:
+    """The permission bits of a file or folder on this disk.
+
+    A function reads as somebody else than the owner. Where the platform is an ordinary user it
+    cannot give its files to another one, and functions run as itself: there the owner may do what
+    others may. Folders stay the platform's to remove.
+    """
+    if os.geteuid() != 0:
+        others = mode & 0o007
+        mode = others << 6 | others << 3 | others
+    return mode | 0o700 if folder else mode
 
 
 def _write(archive: zipfile.ZipFile, found: list[Entry], target: Path, quotas: Quotas) -> int:
@@ -144,6 +158,9 @@ def _write(archive: zipfile.ZipFile, found: list[Entry], target: Path, quotas: Q
             content = archive.read(entry.info)
             total += len(content)
             links.append((place, content.decode()))
+    for entry in found:
+        if entry.kind == "folder":
+            (target / entry.path).chmod(_on_disk(entry.mode, folder=True))
     for place, goal in links:
         if not goal or "\0" in goal:
             raise cannot_unzip(f"The link {place.name!r} is empty.")
@@ -159,14 +176,14 @@ def _write_file(
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
     with (
         archive.open(entry.info) as content,
-        os.fdopen(os.open(place, flags, entry.mode), "wb") as file,
+        os.fdopen(os.open(place, flags, 0o600), "wb") as file,
     ):
         while chunk := content.read(_CHUNK):
             total += len(chunk)
             if total > quotas.unzipped_bytes:
                 raise _too_big(quotas)
             file.write(chunk)
-        os.fchmod(file.fileno(), entry.mode)  # whatever the umask
+        os.fchmod(file.fileno(), _on_disk(entry.mode))  # whatever the umask
     return total
 
 
