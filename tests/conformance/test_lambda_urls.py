@@ -236,6 +236,19 @@ async def test_what_the_function_gets(browser: Browser) -> None:
     assert context["domainName"] == browser.host
 
 
+@pytest.mark.parametrize("path", ["/pa2%Fth/1", "/%", "/a%2", "/%zz/%41", "/%ff%fe", "/a%2Fb"])
+async def test_a_path_reaches_the_function_as_it_was_sent(browser: Browser, path: str) -> None:
+    await browser.make()
+    browser.answers({"ok": True})
+    for _ in range(3):  # by the general way, and by the short one
+        got = await browser.get(f"{path}?q=%F")
+        assert got.status == 200
+        event = browser.event
+        assert event["rawPath"] == path == event["requestContext"]["http"]["path"]
+        assert event["rawQueryString"] == "q=%F"
+        assert event["queryStringParameters"] == {"q": "%F"}
+
+
 @pytest.mark.parametrize(
     ("content_type", "text"),
     [

@@ -290,6 +290,7 @@ async def world(
     options: lambda_.Options | None = None,
     runnable: Callable[[str], bool] = lambda runtime: True,
     snapshotter: Snapshotter | None = None,
+    functions: Functions | None = None,
     **others: Any,
 ) -> AsyncIterator[World]:
     """others: further arguments of ``lambda_.build``."""
@@ -300,7 +301,7 @@ async def world(
         iam_service, identity = iam.build(database, clock, ids, ACCOUNT)
         await identity.load()
         credential = await identity.ensure_root()
-        functions, concurrency = Functions(), Concurrency()
+        functions, concurrency = functions or Functions(), Concurrency()
         roles, invoker, queue, objects = Roles(), Invoker(), Queue(), Objects()
         snapshotter = snapshotter or Snapshotter()
         answered: list[Answered] = []

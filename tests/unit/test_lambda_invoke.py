@@ -132,10 +132,10 @@ async def test_a_client_context_that_is_too_long(here: World) -> None:
 @pytest.mark.parametrize(
     ("params", "message"),
     [
-        ({"FunctionName": "none"}, "none"),
+        ({"FunctionName": "none"}, "none:$LATEST"),
         ({"FunctionName": "f", "Qualifier": "7"}, "f:7"),
         ({"FunctionName": "f:prod"}, "f:prod"),
-        ({"FunctionName": "none", "InvocationType": "Event"}, "none"),
+        ({"FunctionName": "none", "InvocationType": "Event"}, "none:$LATEST"),
     ],
 )
 async def test_what_is_not_there(here: World, params: dict[str, Any], message: str) -> None:

@@ -153,11 +153,11 @@ async def test_a_name_given_again_is_not_confused_with_the_one_before(here: Worl
     await here.call("DeleteFunction", FunctionName="f")
     await here.create("f", SnapStart=WANTED, Publish=True)
     await here.settle()
-    assert await standing(here) == PENDING
+    assert await standing(here, "2") == PENDING
     here.snapshotter.gate.set()
     await here.settle()
-    assert await standing(here) == ACTIVE
-    assert here.functions.resolve(ARN, "1") == here.snapshotter.taken[1]
+    assert await standing(here, "2") == ACTIVE
+    assert here.functions.resolve(ARN, "2") == here.snapshotter.taken[1]
 
 
 async def test_a_restart_amid_pending_resumes_it(tmp_path: Path) -> None:

@@ -132,6 +132,15 @@ class Functions:
                 return entry.get(version) or self._made(arn, version)
         return found
 
+    def choose(self, arn: str, qualifier: str = LATEST) -> str:
+        """The version to which a qualifier leads one call, whether or not it is there: the one an
+        alias leads to or, by chance, another that its weights name; else the qualifier itself.
+
+        arn: without qualifier.
+        """
+        route = self._aliases.get(arn, {}).get(qualifier)
+        return qualifier if route is None else self._choose(route)
+
     def _made(self, arn: str, qualifier: str) -> FunctionVersion | None:
         make = self._makers.get(arn, {}).pop(qualifier, None)
         if make is None:

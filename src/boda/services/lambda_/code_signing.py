@@ -193,8 +193,8 @@ class CodeSigningOperations:
         self, ctx: Context, *, function_name: str, code_signing_config_arn: str
     ) -> dict[str, Any]:
         identifier = self.core.identify(ctx, function_name)
+        self._signing.attachable(code_signing_config_arn)  # recorded: told before the function's
         self.core.function(identifier)
-        self._signing.attachable(code_signing_config_arn)
         await self.core.whole(self._attach(identifier, code_signing_config_arn))
         return {"CodeSigningConfigArn": code_signing_config_arn, "FunctionName": identifier.name}
 
@@ -221,13 +221,14 @@ class CodeSigningOperations:
 
     async def _attach(self, identifier: Identifier, arn: str) -> None:
         async with self.core.lock(identifier.key):
-            function = self.core.function(identifier)
             if not arn:
+                function = self.core.function(identifier)
                 if attached_arn(function):
                     await self.core.attach(function, KIND, LATEST, None)
                 return
             async with self._shelf.lock(_place(arn)[0]):  # it must not be deleted meanwhile
                 self._signing.attachable(arn)
+                function = self.core.function(identifier)
                 await self.core.attach(function, KIND, LATEST, {"Arn": arn})
 
     def _functions(self, place: Place, arn: str) -> list[str]:

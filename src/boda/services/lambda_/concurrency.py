@@ -8,7 +8,7 @@ from boda.gateway.service import Answer, Context, operation
 from boda.invoke.catalogue import LATEST
 from boda.services.lambda_.access import on_account, on_function
 from boda.services.lambda_.core import Core
-from boda.services.lambda_.errors import invalid, not_found
+from boda.services.lambda_.errors import invalid, invalid_untyped, not_found
 from boda.services.lambda_.identifiers import Identifier
 from boda.services.lambda_.provisioned import refuse_below_provisioned, total, unreserved
 from boda.services.lambda_.records import Function
@@ -61,7 +61,7 @@ class ConcurrencyOperations:
         held = total(function) if function.reserved is None else function.reserved
         left = unreserved(self.core, function.account, function.region) + held - wanted
         if left < quotas.unreserved_minimum:
-            raise invalid(
+            raise invalid_untyped(
                 "Specified ReservedConcurrentExecutions for function decreases account's "
                 "UnreservedConcurrentExecution below its minimum value of "
                 f"[{quotas.unreserved_minimum}]."
@@ -81,11 +81,7 @@ class ConcurrencyOperations:
                 "UnreservedConcurrentExecutions": unreserved(self.core, ctx.account, ctx.region),
             },
             "AccountUsage": {
-                "TotalCodeSize": sum(
-                    version.code_bytes
-                    for function in functions
-                    for version in function.versions.values()
-                ),
+                "TotalCodeSize": self.core.package_bytes(ctx.account, ctx.region),
                 "FunctionCount": len(functions),
             },
         }

@@ -64,6 +64,16 @@ class Signing(Protocol):
         """Raises AwsError where a package may not become the code of a function with this."""
 
 
+class Sized(Protocol):
+    """What was made of a package: a version of a function or of a layer."""
+
+    @property
+    def code_bytes(self) -> int: ...
+
+    @property
+    def unzipped_bytes(self) -> int: ...
+
+
 class Core:
     """The functions of one platform."""
 
@@ -90,8 +100,8 @@ class Core:
         """Told of functions of which an alias leads elsewhere from now on."""
         self.answered: Callable[[Answered], None] = lambda answer: None
         """Told of every request to a function URL that is there."""
-        self.layer_bytes: Callable[[str, str], int] = lambda account, region: 0
-        """How much an account's layers in a region hold, unpacked."""
+        self.layer_packages: Callable[[str, str], Iterable[Sized]] = lambda account, region: ()
+        """The packages of an account's layers in a region."""
         self._functions: dict[tuple[str, str], dict[str, Function]] = {}
         self._names: dict[tuple[str, str], list[str]] = {}
         self._references: Counter[str] = Counter()
@@ -174,6 +184,10 @@ class Core:
             raise
         except Exception as error:
             raise storage_failure(error) from error
+
+    async def last_number(self, key: Key) -> int:
+        """The highest version number that a function of this name ever had; 0 for none."""
+        return await self.database.read(lambda connection: rows.last_number(connection, key))
 
     async def add(self, function: Function) -> None:
         """Keep a new function. Call under its lock."""
@@ -302,7 +316,7 @@ class Core:
 
     async def drop(self, function: Function) -> None:
         """Forget a function altogether. Call under its lock."""
-        await self.write(lambda connection: rows.delete_function(connection, function.key))
+        await self.write(lambda connection: rows.delete_function(connection, function))
         self._functions.get(function.key[:2], {}).pop(function.name, None)
         self._names.pop(function.key[:2], None)
         self.hot.remove(function.arn)
@@ -332,13 +346,16 @@ class Core:
 
     def stored_bytes(self, account: str, region: str) -> int:
         """Code of functions' versions and of layers, unpacked."""
-        held = self._functions.get((account, region), {})
-        functions = sum(
-            version.unzipped_bytes
-            for function in held.values()
-            for version in function.versions.values()
-        )
-        return functions + self.layer_bytes(account, region)
+        return sum(package.unzipped_bytes for package in self._packages(account, region))
+
+    def package_bytes(self, account: str, region: str) -> int:
+        """The same as it was uploaded. Equal packages count for each version that has them."""
+        return sum(package.code_bytes for package in self._packages(account, region))
+
+    def _packages(self, account: str, region: str) -> Iterator[Sized]:
+        for function in self._functions.get((account, region), {}).values():
+            yield from function.versions.values()
+        yield from self.layer_packages(account, region)
 
     def remember(self, function: Function) -> None:
         """Put a function whose rows exist into memory, but not yet on the invoke path."""

@@ -11,6 +11,12 @@ def invalid(message: str) -> AwsError:
     return AwsError("InvalidParameterValueException", message, 400, Type="User")
 
 
+def invalid_untyped(message: str) -> AwsError:
+    """The same from the part of Lambda that keeps account's concurrency; recorded without
+    ``Type``."""
+    return AwsError("InvalidParameterValueException", message, 400, Type=None)
+
+
 def constraint(value: object, path: str, rule: str) -> AwsError:
     """The front end's ValidationException; it carries no ``Type``."""
     return AwsError(

@@ -141,7 +141,12 @@ class FunctionOperations:
                 modified_at=core.clock.now(),
                 state=PENDING,
             )
-            function = Function(*identifier.key, versions={LATEST: version}, tags=tags)
+            function = Function(
+                *identifier.key,
+                versions={LATEST: version},
+                tags=tags,
+                last_version=await core.last_number(identifier.key),
+            )
             if signing:
                 function.attached[code_signing.KIND] = {LATEST: {"Arn": signing}}
             published = next_version(self._transitions, function, version) if publish else None
@@ -151,9 +156,8 @@ class FunctionOperations:
             await core.add(function)
             for begun in function.versions.values():
                 self._transitions.begin(begun, new=True)
-            if published is not None:
-                return answers.configuration(published, qualifier=published.version)
-            return answers.configuration(version)
+            # Recorded: the ARN of what was published here is the function's, without the number.
+            return answers.configuration(published or version)
 
     def _new_name(self, ctx: Context, text: str) -> Identifier:
         identifier = self.core.identify(ctx, text)

@@ -25,6 +25,7 @@ from boda.services.lambda_.core import Core
 from boda.services.lambda_.errors import (
     bad_content,
     cannot_run,
+    not_found,
     recursive,
     snapshot_not_ready,
     too_large,
@@ -243,12 +244,17 @@ class InvocationOperations:
 
     def _version(self, identifier: Identifier, tenant: str) -> FunctionVersion:
         """What is named, ready to be called for that tenant. AwsError."""
-        version = self.core.hot.resolve(identifier.arn, identifier.meant)
+        hot = self.core.hot
+        number = hot.choose(identifier.arn, identifier.meant)
+        version = hot.resolve(identifier.arn, number)
         if version is not None:
             if version.tenant_isolation != bool(tenant):
                 raise wrong_tenancy(version.tenant_isolation)
             return version
-        there = self.core.version(identifier)
+        function = self.core.find(identifier.key)
+        there = function.versions.get(number) if function is not None else None
+        if there is None:  # recorded: named with the qualifier, whether or not the caller gave one
+            raise not_found(f"{identifier.arn}:{identifier.meant}")
         if there.settings.snap_start != "None" and there.state.state == "Pending":
             raise snapshot_not_ready()
         raise wrong_state(there.state.state)

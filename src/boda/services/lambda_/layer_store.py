@@ -33,7 +33,7 @@ class Layers:
     def __init__(self, core: Core) -> None:
         self._core = core
         self._layers: dict[Key, Layer] = {}
-        core.layer_bytes = self._bytes
+        core.layer_packages = self._of_account
         self._locks: Locks[Key] = Locks()
 
     async def load(self) -> None:
@@ -124,9 +124,9 @@ class Layers:
             seen[base] = arn
         return tuple(found)
 
-    def _bytes(self, account: str, region: str) -> int:
-        return sum(
-            version.unzipped_bytes
+    def _of_account(self, account: str, region: str) -> Iterable[LayerVersion]:
+        return (
+            version
             for version in self.all()
             if (version.account, version.region) == (account, region)
         )

@@ -17,7 +17,7 @@ from boda.gateway.service import Answer, Context, operation
 from boda.invoke.catalogue import LATEST
 from boda.services.lambda_.access import on_function
 from boda.services.lambda_.core import Core
-from boda.services.lambda_.errors import conflict, invalid, wrong_state
+from boda.services.lambda_.errors import conflict, invalid, invalid_untyped, wrong_state
 from boda.services.lambda_.identifiers import Identifier, no_such_qualifier
 from boda.services.lambda_.paging import page
 from boda.services.lambda_.provisioning import KIND, Provisioning, leaving, version_of
@@ -193,12 +193,12 @@ class ProvisionedOperations:
             return
         left = unreserved(self.core, function.account, function.region) + present
         if wanted > left:
-            raise _plainly(
+            raise invalid_untyped(
                 "Specified ConcurrentExecutions for function is greater than account's unreserved "
                 f"concurrency [{left}]."
             )
         if left - wanted < quotas.unreserved_minimum:
-            raise _plainly(
+            raise invalid_untyped(
                 "Specified ConcurrentExecutions for function decreases account's "
                 "UnreservedConcurrentExecution below its minimum value of "
                 f"[{quotas.unreserved_minimum}]."
@@ -258,12 +258,7 @@ def refuse_below_provisioned(function: Function, reserved: int) -> None:
     """Raises AwsError when a reservation is less than what is provisioned already."""
     provisioned = total(function)
     if reserved < provisioned:
-        raise _plainly(
+        raise invalid_untyped(
             f" ReservedConcurrentExecutions  {reserved} should not be lower than function's total "
             f"provisioned concurrency [{provisioned}]."
         )
-
-
-def _plainly(message: str) -> AwsError:
-    """Recorded without ``Type``."""
-    return AwsError("InvalidParameterValueException", message, 400, Type=None)

@@ -93,6 +93,16 @@ attached = sa.Table(
     sa.Column("content", sa.LargeBinary, nullable=False),
 )
 
+last_numbers = sa.Table(
+    "lambda_last_numbers",
+    metadata,
+    sa.Column("account", sa.Text, primary_key=True),
+    sa.Column("region", sa.Text, primary_key=True),
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("last_version", sa.Integer, nullable=False),
+)
+"""Of deleted functions, so that the number of a version never comes again under its name."""
+
 _VERSION_COLUMNS = [
     versions.c[name]
     for name in (
@@ -264,10 +274,26 @@ def put_attached(
     )
 
 
-def delete_function(connection: Connection, key: Key) -> None:
-    """Remove the function and everything that hangs on it."""
+def delete_function(connection: Connection, function: Function) -> None:
+    """Remove the function and everything that hangs on it, but for its last number."""
+    key = function.key
     for table in (functions, versions, aliases, policies, attached):
         connection.execute(sa.delete(table).where(_is(table, key)))
+    if function.last_version:
+        _replace(
+            connection,
+            last_numbers,
+            account=key[0],
+            region=key[1],
+            name=key[2],
+            last_version=function.last_version,
+        )
+
+
+def last_number(connection: Connection, key: Key) -> int:
+    """The highest version number of a deleted function of this name; 0 for none."""
+    asked = sa.select(last_numbers.c.last_version).where(_is(last_numbers, key))
+    return connection.execute(asked).scalar() or 0
 
 
 def delete_version(connection: Connection, key: Key, version: str) -> None:

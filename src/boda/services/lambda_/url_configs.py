@@ -131,13 +131,13 @@ class UrlConfigOperations:
         identifier = self.core.identify(ctx, function_name, qualifier)
         given = _given(auth_type, cors, invoke_mode)
         config = await self.core.whole(self._update(identifier, given))
-        return _with_mode(_answer(ctx, identifier, config), invoke_mode)
+        return _with_mode(_answer(ctx, identifier, config), config.get("InvokeMode"))
 
     async def _update(self, identifier: Identifier, given: dict[str, Any]) -> dict[str, Any]:
         core, named = self.core, identifier.meant
         async with core.lock(identifier.key):
             function = core.find(identifier.key)
-            if function is None:
+            if function is None or not function.names(named):
                 raise resource_not_found("Function does not exist")
             present = _config(function, identifier)
             if present | given == present:
@@ -216,7 +216,7 @@ def _mode(config: Mapping[str, Any]) -> str:
 
 
 def _with_mode(answer: dict[str, Any], mode: str | None) -> dict[str, Any]:
-    """Recorded: a create and an update answer the mode only where the request has one."""
+    """Recorded: a create and an update answer the mode only where one was ever given."""
     return answer if mode is None else {**answer, "InvokeMode": mode}
 
 
