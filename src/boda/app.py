@@ -11,6 +11,7 @@ import contextlib
 import dataclasses
 import gc
 import logging
+import math
 import os
 import resource
 import signal
@@ -91,6 +92,7 @@ class Settings:
     grace_s: float = GRACE_S
     quotas: lambda_.Quotas = lambda_.Quotas()  # noqa: RUF009 (frozen)
     reserve_mb: int | None = None
+    overcommit: float = math.inf
     account: str = DEFAULT_ACCOUNT
 
     def fleet(self) -> FleetSettings:
@@ -98,6 +100,7 @@ class Settings:
         chosen = FleetSettings(
             scale_rate=self.quotas.scale_rate,
             tenant_environments=self.quotas.concurrent_executions * 5 // 2,
+            overcommit=self.overcommit,
         )
         if self.reserve_mb is None:
             return chosen
@@ -246,6 +249,7 @@ class Platform:
                 listening, environment
             ),
             settings=settings.fleet(),
+            on_shortage=self._memory_is_short,
         )
         self._later("fleet", lambda: fleet.close(settings.grace_s))
         invoker = self.invoker = Invoker(fleet, concurrency, functions, recorder)
@@ -420,6 +424,14 @@ class Platform:
                 await asyncio.to_thread(library.lay_out)
 
         self._keep(asyncio.get_running_loop().create_task(work()))
+
+    def _memory_is_short(self) -> None:
+        self.health.report(
+            "memory",
+            "the kernel ended an execution environment that was below its own limit; until that "
+            "is some time ago new ones count with their whole MemorySize",
+            self._settings.fleet().caution_s,
+        )
 
     async def _release_folder(self) -> None:
         self._folder.release()

@@ -20,6 +20,7 @@ from boda.sandbox.cgroups import (
     Hierarchy2,
     Limit,
     NoHierarchy,
+    _Group1,
     _must_write,
     open_hierarchy,
     sweep,
@@ -233,3 +234,92 @@ def test_without_cgroups_nothing_is_promised() -> None:
     group.thaw()
     assert nothing.can == frozenset() and group.entries == {} and group.freezer is None
     assert group.usage().memory_bytes == 0 and group.remove()
+
+
+def _fill(group: Group, mib: int) -> int:
+    """How a process of the group ends that takes so much memory."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            for fd in group.entries.values():
+                os.write(fd, b"0")
+            held = bytearray(mib << 20)
+            for at in range(0, len(held), 4096):
+                held[at] = 1
+        finally:
+            os._exit(0)
+    return os.waitpid(pid, 0)[1]
+
+
+def _limit_above(hierarchy: Hierarchy, mib: int) -> None:
+    """Let all groups together have so much."""
+    for path in map(Path, hierarchy.paths):
+        for name in ("memory.max", "memory.limit_in_bytes"):
+            if (path / name).exists():
+                (path / name).write_text(str(mib << 20))
+
+
+def test_whose_memory_was_used_up_can_be_told(hierarchy: Hierarchy) -> None:
+    if "memory" not in hierarchy.can:
+        pytest.skip("memory is not limited here")
+    own = hierarchy.make("own", Limit(24 << 20, 1.0, 20))
+    assert os.WTERMSIG(_fill(own, 64)) == signal.SIGKILL
+    assert own.oom_kills() > 0 and own.ran_full()
+    _limit_above(hierarchy, 32)
+    others = hierarchy.make("others", Limit(512 << 20, 1.0, 20))
+    assert os.WTERMSIG(_fill(others, 128)) == signal.SIGKILL
+    assert others.oom_kills() > 0 and not others.ran_full()
+    for group in (own, others):
+        assert group.remove()
+
+
+def test_what_all_groups_use_is_one_figure(hierarchy: Hierarchy) -> None:
+    if "memory" not in hierarchy.can:
+        pytest.skip("memory is not limited here")
+    group = hierarchy.make("using", LIMIT)
+    ready, tells = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        for fd in group.entries.values():
+            os.write(fd, b"0")
+        held = bytearray(b"x" * (16 << 20))
+        os.write(tells, held[:1])
+        time.sleep(1000)
+    os.read(ready, 1)
+    assert hierarchy.memory_bytes() >= 16 << 20
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    os.close(ready)
+    os.close(tells)
+    for _ in range(100):
+        if group.remove():
+            break
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("counted", [True, False])
+def test_version_1_tells_its_own_limit_from_others(tmp_path: Path, counted: bool) -> None:
+    """On files as they are: a kernel may count how often a limit was met, or not."""
+    group = object.__new__(_Group1)
+    group._paths, group._fulls, group._limit_bytes = {"memory": tmp_path}, 0, 64 << 20
+    group._peak = os.open(tmp_path / "memory.max_usage_in_bytes", os.O_RDWR | os.O_CREAT, 0o600)
+    group.freezer = None
+    failures = tmp_path / "memory.memsw.failcnt"
+
+    def peak(mib: int) -> None:
+        os.pwrite(group._peak, str(mib << 20).encode().ljust(64), 0)  # type: ignore[arg-type]
+
+    try:
+        peak(40)
+        failures.write_text("0")
+        assert not group.ran_full()
+        peak(64)
+        failures.write_text("7" if counted else "0")
+        assert group.ran_full()
+        assert group.ran_full() != counted, "what was counted before is over"
+        if counted:
+            failures.write_text("9")
+            group.freeze()
+            assert not group.ran_full(), "cache that was given up before it rested"
+    finally:
+        os.close(group._peak)

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from boda.sandbox.contract import Sandbox, SandboxSpec
+from boda.sandbox.contract import Exit, Sandbox, SandboxSpec
 from boda.sandbox.linux import LinuxSandboxes
 from support.sandbox_snippets import (
     Died,
@@ -215,6 +215,30 @@ async def test_a_memory_bomb_kills_only_itself(prison: Prison, shared: Sandbox) 
     assert not died.value.how.oom  # an end like it, but not for memory
     await sandbox.destroy()
     assert await run(shared, "answer = 2") == 2
+
+
+async def test_whom_the_kernel_kills_for_others_is_not_blamed(prison: Prison) -> None:
+    """What all sandboxes may have together is less here than what this one may."""
+    paths = [Path(each) for each in prison.sandboxes.hierarchy.paths]
+    names = ("memory.max", "memory.limit_in_bytes")
+    limits = [path / name for path in paths for name in names if (path / name).exists()]
+    if not limits:
+        pytest.skip("memory is not limited here")
+    sandbox = await prison.start(memory_mb=512)
+    had = prison.sandboxes.hierarchy.memory_bytes()
+    before = [limit.read_text() for limit in limits]
+    for limit in limits:
+        limit.write_text(str(had + (96 << 20)))
+    try:
+        with pytest.raises(Died) as died:
+            await run(sandbox, "x = bytearray(256 << 20); x[::4096] = b'1' * len(x[::4096])")
+    finally:
+        for limit, text in zip(limits, before, strict=True):
+            limit.write_text(text)
+    assert died.value.how == Exit(None, signal.SIGKILL, oom=False, machine=True)
+    await sandbox.restart({})
+    assert await run(sandbox, "answer = 1") == 1
+    await sandbox.destroy()
 
 
 @pytest.mark.parametrize(

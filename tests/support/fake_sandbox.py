@@ -148,7 +148,13 @@ class Guest:
         data = text.encode()
         os.write(self._log, struct.pack(">IIQ", 0xA55A0003, len(data), micros) + data)
 
-    def exit(self, status: int | None = 0, signal: int | None = None, oom: bool = False) -> None:
+    def exit(
+        self,
+        status: int | None = 0,
+        signal: int | None = None,
+        oom: bool = False,
+        machine: bool = False,
+    ) -> None:
         if not self.alive:
             return
         self.alive = False
@@ -157,7 +163,7 @@ class Guest:
         self._channel.close()
         os.close(self._console)
         os.close(self._log)
-        self.sandbox.ended(self, Exit(status, signal, oom))
+        self.sandbox.ended(self, Exit(status, signal, oom, machine))
 
 
 class FakeSandbox:
@@ -297,6 +303,10 @@ class FakeSandboxes:
         self.fail_restarts = False
         self.fail_stops = False
         self.start_gate: asyncio.Event | None = None
+        self.used_mb = 0
+
+    def memory_mb(self) -> int:
+        return self.used_mb
 
     @property
     def alive(self) -> list[FakeSandbox]:

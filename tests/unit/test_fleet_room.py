@@ -29,26 +29,26 @@ def room(figures: Figures) -> Room:
 
 def test_what_starts_counts_until_it_shows(room: Room, figures: Figures) -> None:
     started = []
-    while room.fits(len(started) + 1, 100, 0.0):
+    while room.fits(len(started) + 1, 100, 800, 0.0):
         started.append(object())
-        room.promise(started[-1], 100)
+        room.promise(started[-1], 100, 800, 0.0)
     assert len(started) == 5
     room.began(started[0], 0.0)
     figures.available_mb = 900  # it shows
-    assert not room.fits(5, 100, 0.9)
-    assert not room.fits(5, 100, 1.1)  # as much as before: in the figures instead of promised
+    assert not room.fits(5, 100, 100, 0.9)
+    assert not room.fits(5, 100, 100, 1.1)  # as much as before: in the figures instead of promised
     room.left(started[1])
-    assert room.fits(4, 50, 1.2)
+    assert room.fits(4, 50, 50, 1.2)
     for each in started:
         room.left(each)
-    assert room.fits(1, 499, 1.3) and not room.fits(1, 500, 1.3)
+    assert room.fits(1, 499, 499, 1.3) and not room.fits(1, 500, 500, 1.3)
 
 
 def test_the_first_one_always_fits_and_the_number_is_bounded(room: Room, figures: Figures) -> None:
     figures.available_mb = 1
-    assert room.fits(0, 10_000, 0.0)
+    assert room.fits(0, 10_000, 10_000, 0.0)
     figures.available_mb = 100_000
-    assert room.fits(49, 1, 0.0) and not room.fits(50, 1, 0.0)
+    assert room.fits(49, 1, 1, 0.0) and not room.fits(50, 1, 1, 0.0)
 
 
 def test_below_the_low_mark_it_asks_for_memory_up_to_the_high_mark(
@@ -60,10 +60,10 @@ def test_below_the_low_mark_it_asks_for_memory_up_to_the_high_mark(
     assert room.missing_mb() == 51
     figures.available_mb = 430
     assert room.missing_mb() == 20
-    assert not room.fits(1, 1, 0.0)  # nothing starts meanwhile
+    assert not room.fits(1, 1, 1, 0.0)  # nothing starts meanwhile
     figures.available_mb = 450
     assert room.missing_mb() == 0
-    assert room.fits(1, 1, 0.0)
+    assert room.fits(1, 1, 1, 0.0)
 
 
 def test_a_machine_that_stalls_near_the_mark_has_too_little(room: Room, figures: Figures) -> None:
@@ -142,3 +142,26 @@ def test_stalls_are_read_as_the_kernel_writes_them(tmp_path: Path) -> None:
     assert stalled_percent(file) == 0.0
     file.write_text("some avg10=12.34 avg60=0.00 avg300=0.00 total=9\nfull avg10=1.00\n")
     assert stalled_percent(file) == 12.34
+
+
+def test_a_kill_has_each_count_with_its_size_for_a_while(figures: Figures) -> None:
+    used_mb = 200
+    settings = FleetSettings(max_environments=50, reserve_mb=400, caution_s=60)
+    room = Room(settings, lambda: figures.available_mb, lambda: 0.0, lambda: used_mb)
+    for _ in range(3):
+        room.promise(object(), 10, 200, 0.0)
+    assert room.fits(3, 10, 300, 0.0), "it is expected to need little"
+    room.killed(0.0)
+    # 1,000 MB are free and 200 in use, of which 400 stay: 800, of which 600 are committed.
+    assert room.fits(3, 10, 200, 1.0) and not room.fits(3, 10, 201, 1.0)
+    assert not room.fits(3, 10, 201, 59.0) and room.fits(3, 10, 201, 61.0)
+
+
+def test_an_overcommit_that_is_set_holds_always(figures: Figures) -> None:
+    settings = FleetSettings(max_environments=50, reserve_mb=400, overcommit=2.0)
+    room = Room(settings, lambda: figures.available_mb, lambda: 0.0, lambda: 0)
+    first = object()
+    room.promise(first, 10, 1000, 0.0)
+    assert room.fits(1, 10, 200, 0.0) and not room.fits(1, 10, 201, 0.0)
+    room.left(first)
+    assert room.fits(1, 10, 1200, 0.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from enum import StrEnum
 from typing import Annotated
@@ -64,6 +65,15 @@ def up(
             help="Memory of the machine that functions leave free; a tenth, at most 512.",
         ),
     ] = None,
+    overcommit: Annotated[
+        float | None,
+        typer.Option(
+            envvar="BODA_OVERCOMMIT",
+            min=0.1,
+            metavar="FACTOR",
+            help="How many times the memory there is environments may be promised; no bound.",
+        ),
+    ] = None,
     quota: Annotated[
         list[str] | None,
         typer.Option(
@@ -92,5 +102,6 @@ def up(
         grace_s=grace,
         quotas=quotas,
         reserve_mb=reserve_memory,
+        overcommit=math.inf if overcommit is None else overcommit,
     )
     sys.exit(run(settings))

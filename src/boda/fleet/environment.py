@@ -22,6 +22,7 @@ from boda.core.errors import AwsError
 from boda.fleet.alarm import Alarm
 from boda.fleet.exits import (
     EXIT_ERROR,
+    SANDBOX_FAILURE,
     TIMED_OUT,
     describe_exit,
     error_body,
@@ -30,6 +31,7 @@ from boda.fleet.exits import (
 )
 from boda.fleet.lifecycle import AVAILABLE, State, move
 from boda.fleet.output import Output
+from boda.fleet.refusals import ended_by_machine
 from boda.fleet.reports import Figures, Phase, Reports, Restored, Status, stream_name
 from boda.fleet.surroundings import Closable, Snapshot, Surroundings, mib, spec_of
 from boda.fleet.templates import Templates, restore_failed, restore_timed_out
@@ -56,6 +58,8 @@ class Owner(Protocol):
     def environment_stopping(self, environment: Environment) -> None: ...
 
     def environment_dead(self, environment: Environment, error: Exception | None) -> None: ...
+
+    def killed_by_machine(self) -> None: ...
 
 
 class Gone(Exception):
@@ -288,8 +292,32 @@ class Environment:
         session.drain()  # an answer that was given before the end counts
         if self._session is not session:
             return
-        error_type, words = describe_exit(end)
-        self._runtime_ended(error_type, words)
+        if end.machine:
+            self._killed_by_machine()
+        else:
+            self._runtime_ended(*describe_exit(end))
+
+    def _killed_by_machine(self) -> None:
+        """The kernel took the memory for others. That is no outcome of an invocation, and what an
+        init inside an invocation has not reached can be run by another environment."""
+        _log.warning("the machine ended an environment of %s", self.version.qualified_arn)
+        self._owner.killed_by_machine()
+        now = self._clock.now()
+        if self.state in ("init", "resetting"):
+            phase: Phase = "init" if self.state == "init" else "invoke"
+            took_ms = (self._clock.monotonic() - self._init_begun_s) * 1000
+            self._output.drain()
+            lines = self._reports.init_done(now, took_ms, phase, "failure", SANDBOX_FAILURE)
+            self._output.write(lines, now)
+        tell = _nothing
+        if self._call is not None and self.state == "resetting":
+            ended = self._let_go()
+            if ended is not None:
+                tell = partial(ended, None, Gone())
+        else:
+            tell = self._conclude("failure", b"", SANDBOX_FAILURE, True, ended_by_machine())
+        self._die(None)
+        tell()
 
     def _runtime_ended(self, error_type: str, words: str) -> None:
         if self.state == "idle" and self._templates is not None:
@@ -613,12 +641,17 @@ class Environment:
             self._available()
 
     def _conclude(
-        self, status: Status, payload: bytes, error_type: str, fault: bool
+        self,
+        status: Status,
+        payload: bytes,
+        error_type: str,
+        fault: bool,
+        error: AwsError | None = None,
     ) -> Callable[[], None]:
         """Log the end of the invocation.
 
-        Returns what gives its caller the outcome: to be called when this environment is ready
-        for the next invocation, which the caller may begin at once.
+        Returns what gives its caller the outcome, or ``error`` instead: to be called when this
+        environment is ready for the next invocation, which the caller may begin at once.
         """
         call, ended = self._call, self._let_go()
         if call is None or ended is None:
@@ -640,6 +673,8 @@ class Environment:
             duration_ms, billed_ms, memory_mb, init_ms, status, error_type, fault, restored
         )
         output.write(self._reports.end(now, call.request_id, figures), now)
+        if error is not None:
+            return partial(ended, None, error)
         outcome = Outcome(
             payload,
             self.version.version,

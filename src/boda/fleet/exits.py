@@ -28,6 +28,7 @@ _SIGNALS: Final = {
 TIMED_OUT = "Sandbox.Timedout"
 EXIT_ERROR = "Runtime.ExitError"
 OUT_OF_MEMORY = "Runtime.OutOfMemory"
+SANDBOX_FAILURE = "Sandbox.Failure"
 INVALID_ENTRYPOINT = "Runtime.InvalidEntrypoint"
 
 

@@ -58,6 +58,7 @@ class Fleet:
 
     credentials: short-lived keys of a function's role. serve_endpoint: begins to serve AWS
     requests on a listening socket inside a sandbox. available_mb: the machine's free memory.
+    on_shortage: called when the kernel killed an environment for the machine's memory.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class Fleet:
         serve_endpoint: Callable[[Any, str], Closable],
         settings: FleetSettings | None = None,
         available_mb: Callable[[], int] | None = None,
+        on_shortage: Callable[[], None] = lambda: None,
     ) -> None:
         self._settings = settings or FleetSettings()
         self._around = Surroundings(
@@ -79,7 +81,9 @@ class Fleet:
         self._clock = clock
         # What the machine has is given by whoever says what of it is free.
         stalled = stalled_percent if available_mb is None else _never
-        self._room = Room(self._settings, available_mb or available_memory(), stalled)
+        available = available_mb or available_memory()
+        self._room = Room(self._settings, available, stalled, sandboxes.memory_mb)
+        self._on_shortage = on_shortage
         self._pools: dict[PoolKey, Pool] = {}
         self._live: dict[str, Environment] = {}
         self._pool_of: dict[Environment, Pool] = {}
@@ -226,12 +230,15 @@ class Fleet:
 
     def _has_room_for_template(self, version: FunctionVersion) -> bool:
         there = len(self._live) + self._templates.count
-        return self._room.fits(there, self._expected_mb(version), self._clock.monotonic())
+        now_s = self._clock.monotonic()
+        return self._room.fits(there, self._expected_mb(version), _size_mb(version), now_s)
 
     # Owner of templates
 
     def template_begins(self, template: Template) -> None:
-        self._room.promise(template, self._expected_mb(template.version))
+        # Once it is made it is one process's image, and never grows to its size.
+        needs_mb = self._expected_mb(template.version)
+        self._room.promise(template, needs_mb, needs_mb, self._clock.monotonic())
 
     def template_ready(self, template: Template) -> None:
         self._room.began(template, self._clock.monotonic())
@@ -244,6 +251,10 @@ class Fleet:
         self._leaving -= 1
         if self._hungry.size:
             self._feed()
+
+    def killed_by_machine(self) -> None:
+        self._room.killed(self._clock.monotonic())
+        self._on_shortage()
 
     # For the operator
 
@@ -488,7 +499,8 @@ class Fleet:
             self._provisioning.add(environment)
         if pool.tenant:
             self._tenants[pool.key[0][:3]] += 1
-        self._room.promise(environment, self._needs_mb(pool))
+        now_s = self._clock.monotonic()
+        self._room.promise(environment, self._needs_mb(pool), _size_mb(pool.version), now_s)
         self._begin_sweeping()
         self._spawn(environment.start())
 
@@ -501,10 +513,11 @@ class Fleet:
         return max(self._settings.start_mb, min(likely, _HALF_OF_MACHINE_MB))
 
     def _has_room(self, pool: Pool) -> bool:
-        needs_mb = self._needs_mb(pool)
+        needs_mb, size_mb = self._needs_mb(pool), _size_mb(pool.version)
         if self._lacks_template(pool):
-            needs_mb += self._expected_mb(pool.version)
-        return self._room.fits(self._beside(pool), needs_mb, self._clock.monotonic())
+            template_mb = self._expected_mb(pool.version)
+            needs_mb, size_mb = needs_mb + template_mb, size_mb + template_mb
+        return self._room.fits(self._beside(pool), needs_mb, size_mb, self._clock.monotonic())
 
     def _lacks_template(self, pool: Pool) -> bool:
         return self._templates.offers(pool.version) and not self._templates.has(pool.version.key)
@@ -633,6 +646,12 @@ class Fleet:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _size_mb(version: FunctionVersion) -> int:
+    """What an environment may come to use; half of the machine at most, so that one that would
+    take more is not kept out for ever."""
+    return min(version.memory_mb, _HALF_OF_MACHINE_MB)
 
 
 def _never() -> float:

@@ -38,5 +38,16 @@ def could_not_start() -> AwsError:
     return AwsError("ServiceException", "The execution environment could not be started.", 500)
 
 
+def ended_by_machine() -> AwsError:
+    """The kernel took an environment's memory for others: nobody can tell how far the invocation
+    came, so it is for the caller, or the queue of events, to try again."""
+    return AwsError(
+        "ServiceException",
+        "The machine ran short of memory and ended the execution environment; try again.",
+        500,
+        Type="Service",
+    )
+
+
 def shutting_down() -> AwsError:
     return AwsError("ServiceException", "The platform is shutting down.", 500)

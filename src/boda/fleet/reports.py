@@ -190,7 +190,7 @@ class Reports:
         if figures.status == "timeout":
             line += "Status: timeout"
         elif figures.fault:
-            line += f"Status: error\tError Type: {figures.error_type}"
+            line += f"Status: {figures.status}\tError Type: {figures.error_type}"
         return line + "\n"
 
     def _record(self, now_s: float, level: str, kind: str, record: dict[str, Any]) -> list[str]:

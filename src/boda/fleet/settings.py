@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 from boda.fleet.memory import machine_memory_mb
@@ -23,8 +24,10 @@ class FleetSettings:
         closely do not pay for freezing and thawing.
     max_environments: of all functions together. reserve_mb: memory of the machine that new
         environments leave alone; below it, idle ones go, the longest idle first. start_mb: what
-        an environment is expected to need at least. settle_s: when what it needs shows in the
-        machine's figures, after its init.
+        an environment is expected to need at least. overcommit: how many times the memory that
+        there is for functions the MemorySize of all environments together may come to.
+        caution_s: for how long after the kernel killed one for the machine's memory that is 1 at
+        most. settle_s: when what it needs shows in the machine's figures, after its init.
     start_limit_s: how long a call waits for an environment. room_limit_s: how long where the
         machine has no room for one. turn_s: how long a function without any environment waits
         until another one gives one up for it, though calls wait for that one too.
@@ -48,6 +51,8 @@ class FleetSettings:
     max_environments: int = field(default_factory=lambda: max(16, machine_memory_mb() // 32))
     reserve_mb: int = field(default_factory=lambda: min(512, machine_memory_mb() // 10))
     start_mb: int = 32
+    overcommit: float = math.inf
+    caution_s: float = 600.0
     settle_s: float = 1.0
     start_limit_s: float = 60.0
     room_limit_s: float = 20.0

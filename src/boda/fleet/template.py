@@ -16,7 +16,13 @@ from typing import Any, Literal, Protocol
 
 from boda.core.errors import AwsError
 from boda.fleet.alarm import Alarm
-from boda.fleet.exits import INVALID_ENTRYPOINT, OUT_OF_MEMORY, describe_exit, refused_entry
+from boda.fleet.exits import (
+    INVALID_ENTRYPOINT,
+    OUT_OF_MEMORY,
+    SANDBOX_FAILURE,
+    describe_exit,
+    refused_entry,
+)
 from boda.fleet.metering import record_init
 from boda.fleet.output import Output
 from boda.fleet.reports import Reports, Status, stream_name
@@ -58,6 +64,8 @@ class Owner(Protocol):
     def template_dead(self, template: Template) -> None: ...
 
     def template_buried(self, template: Template) -> None: ...
+
+    def killed_by_machine(self) -> None: ...
 
 
 class Template:
@@ -205,7 +213,11 @@ class Template:
     async def _watch(self, sandbox: Sandbox, session: Session) -> None:
         end = await sandbox.wait_runtime()
         session.drain()  # whether it ended with an image
-        if self.state == "init":
+        if self.state == "init" and end.machine:
+            self._report("failure", SANDBOX_FAILURE)
+            self._owner.killed_by_machine()
+            self.destroy(SnapshotFailed("platform", SANDBOX_FAILURE, "the machine ended it"))
+        elif self.state == "init":
             error_type, words = describe_exit(end)
             self._failed("error", error_type, words)
         else:

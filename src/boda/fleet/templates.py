@@ -29,6 +29,8 @@ class Owner(Protocol):
     def template_buried(self) -> None:
         """One is gone altogether, and its memory with it."""
 
+    def killed_by_machine(self) -> None: ...
+
 
 class Templates:
     """Environments ``join`` and ``leave`` the template of their version; one that has none, and
@@ -171,6 +173,9 @@ class Templates:
     def template_buried(self, template: Template) -> None:
         self._dying.discard(template)
         self._owner.template_buried()
+
+    def killed_by_machine(self) -> None:
+        self._owner.killed_by_machine()
 
 
 def not_regenerated(error: SnapshotFailed) -> AwsError:

@@ -22,6 +22,8 @@ from typing import Literal, Protocol
 from boda.sandbox.contract import SandboxError, Usage
 
 PERIOD_US = 100_000
+_NEARLY = 1 << 20
+"""A peak so near to the limit is one at the limit: the kernel charges in batches."""
 PLATFORM = "boda-platform"
 CONTROLLERS = ("memory", "cpu", "pids", "freezer", "cpuacct")
 
@@ -51,7 +53,13 @@ class Group(Protocol):
     def usage(self) -> Usage: ...
     def peak_bytes(self) -> int: ...
     def reset_peak(self) -> None: ...
-    def oom_kills(self) -> int: ...
+    def oom_kills(self) -> int:
+        """How many of its processes the kernel killed for memory, whoever had none left."""
+
+    def ran_full(self) -> bool:
+        """Whether the group came to its own limit of memory since this was last asked. If not,
+        a kill for memory was somebody else's doing."""
+
     def kill(self) -> None: ...
     def remove(self) -> bool:
         """False when processes are still leaving it; ask again."""
@@ -65,6 +73,9 @@ class Hierarchy(Protocol):
     paths: tuple[str, ...]
 
     def make(self, name: str, limit: Limit) -> Group: ...
+    def memory_bytes(self) -> int:
+        """What all groups use together, without cache that has not been used lately."""
+
     def close(self) -> bool:
         """Remove every group, whoever is in it. False when that was not possible. Blocking."""
 
@@ -138,6 +149,18 @@ def _number_at(fd: int | None) -> int:
     return 0
 
 
+def _memory2(path: Path) -> int:
+    """Bytes that a group and those below it use; cache not used lately is left out."""
+    now = _number(path, "memory.current")
+    return max(0, now - _fields(_read(path, "memory.stat")).get("inactive_file", 0))
+
+
+def _memory1(path: Path) -> int:
+    """The same in version 1."""
+    now = _number(path, "memory.usage_in_bytes")
+    return max(0, now - _fields(_read(path, "memory.stat")).get("total_inactive_file", 0))
+
+
 class _Entries:
     """Descriptors that belong to a group, closed with it."""
 
@@ -145,6 +168,7 @@ class _Entries:
         self.entries: dict[str, int] = {}
         self.freezer: int | None = None
         self._peak: int | None = None
+        self._fulls = 0
 
     def peak_bytes(self) -> int:
         """Of the time since it was last reset; 0 where nothing counts it."""
@@ -208,8 +232,7 @@ class _Group2(_Entries):
         self._freezer_write(b"0")
 
     def usage(self) -> Usage:
-        now = _number(self._path, "memory.current")
-        now = max(0, now - _fields(_read(self._path, "memory.stat")).get("inactive_file", 0))
+        now = _memory2(self._path)
         cpu = _fields(_read(self._path, "cpu.stat")).get("usage_usec", 0) / 1e6
         return Usage(now, max(self.peak_bytes(), now), cpu)
 
@@ -220,6 +243,12 @@ class _Group2(_Entries):
 
     def oom_kills(self) -> int:
         return _fields(_read(self._path, "memory.events")).get("oom_kill", 0)
+
+    def ran_full(self) -> bool:
+        # Of this group alone: what happens further up is not counted down here.
+        found = _fields(_read(self._path, "memory.events")).get("oom", 0)
+        seen, self._fulls = self._fulls, found
+        return found > seen
 
     def kill(self) -> None:
         _write(self._path, "cgroup.kill", 1)
@@ -235,6 +264,7 @@ class _Group1(_Entries):
     def __init__(self, paths: dict[str, Path], limit: Limit) -> None:
         super().__init__()
         self._paths = paths
+        self._limit_bytes = limit.memory_bytes
         try:
             for path in set(paths.values()):
                 path.mkdir()
@@ -266,14 +296,13 @@ class _Group1(_Entries):
 
     def freeze(self) -> None:
         self._freezer_write(b"FROZEN")
+        self._fulls = self._failures()
 
     def thaw(self) -> None:
         self._freezer_write(b"THAWED")
 
     def usage(self) -> Usage:
-        memory = self._at("memory")
-        now = _number(memory, "memory.usage_in_bytes")
-        now = max(0, now - _fields(_read(memory, "memory.stat")).get("inactive_file", 0))
+        now = _memory1(self._at("memory"))
         cpu_s = _number(self._at("cpuacct"), "cpuacct.usage") / 1e9
         return Usage(now, max(self.peak_bytes(), now), cpu_s)
 
@@ -284,6 +313,19 @@ class _Group1(_Entries):
 
     def oom_kills(self) -> int:
         return _fields(_read(self._at("memory"), "memory.oom_control")).get("oom_kill", 0)
+
+    def ran_full(self) -> bool:
+        """True also where giving up cache was enough, hence asked at each freezing."""
+        found = self._failures()
+        seen, self._fulls = self._fulls, found
+        if found:
+            return found > seen
+        return self.peak_bytes() > self._limit_bytes - _NEARLY  # a kernel that does not count
+
+    def _failures(self) -> int:
+        # Memory and swap together have the same limit, and are asked first.
+        names = ("memory.failcnt", "memory.memsw.failcnt")
+        return sum(_number(self._at("memory"), name) for name in names)
 
     def kill(self) -> None:
         """Version 1 cannot; the init's end does it."""
@@ -318,6 +360,9 @@ class _NoGroup:
     def oom_kills(self) -> int:
         return 0
 
+    def ran_full(self) -> bool:
+        return False
+
     def remove(self) -> bool:
         return True
 
@@ -329,6 +374,9 @@ class NoHierarchy:
 
     def make(self, name: str, limit: Limit) -> Group:
         return _NoGroup()
+
+    def memory_bytes(self) -> int:
+        return 0
 
     def close(self) -> bool:
         return True
@@ -444,6 +492,9 @@ class Hierarchy2:
         except OSError as error:
             raise SandboxError(f"cgroup {name}: {error.strerror}") from error
 
+    def memory_bytes(self) -> int:
+        return _memory2(self._base)
+
     def close(self) -> bool:
         return sweep(self.paths)
 
@@ -473,6 +524,10 @@ class Hierarchy1:
             return _Group1({key: base / name for key, base in self._bases.items()}, limit)
         except OSError as error:
             raise SandboxError(f"cgroup {name}: {error.strerror}") from error
+
+    def memory_bytes(self) -> int:
+        base = self._bases.get("memory")
+        return 0 if base is None else _memory1(base)
 
     def close(self) -> bool:
         return sweep(self.paths)

@@ -87,12 +87,15 @@ class SandboxSpec:
 class Exit:
     """How the runtime process ended. One of the two is set.
 
-    status: exit status 0–255. signal: the signal's number. oom: killed for memory.
+    status: exit status 0–255. signal: the signal's number. oom: killed because the sandbox was at
+    its own limit of memory. machine: killed by the kernel below that limit, since somebody else
+    had none left, or with its init; the function is not at fault.
     """
 
     status: int | None
     signal: int | None
     oom: bool = False
+    machine: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +198,9 @@ class Sandboxes(Protocol):
         SandboxError when ``template`` has no snapshot yet, has been destroyed, or templates are
         not possible here.
         """
+
+    def memory_mb(self) -> int:
+        """What all sandboxes use together; 0 where nothing counts it."""
 
     async def close(self) -> None:
         """Destroy every sandbox and zygote; leave no process, mount, namespace or cgroup."""

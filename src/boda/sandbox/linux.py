@@ -564,6 +564,9 @@ class LinuxSandboxes:
             if not self._mode.isolated:
                 shutil.rmtree(self._state / "tmp" / sandbox.spec.sandbox_id, ignore_errors=True)
 
+    def memory_mb(self) -> int:
+        return self.hierarchy.memory_bytes() >> 20
+
     async def close(self) -> None:
         if self._closed:
             return

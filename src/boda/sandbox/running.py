@@ -106,7 +106,7 @@ class LinuxSandbox:
         self._generation = 0
         self._running: asyncio.Future[None] = self._loop.create_future()
         self._exit: asyncio.Future[Exit] = self._loop.create_future()
-        self._oom_seen = 0
+        self._kills_seen = 0
         self._boost: asyncio.Task[None] | None = None
         self._ending: asyncio.Task[None] | None = None
         self._stopped = False
@@ -141,6 +141,7 @@ class LinuxSandbox:
             raise SandboxError("templates and what is forked of them start once")
         self.thaw()
         self._retire_exit()
+        self._group.ran_full()
         self._generation += 1
         self._running = self._loop.create_future()
         self._exit = self._loop.create_future()
@@ -166,8 +167,11 @@ class LinuxSandbox:
 
     def _retire_exit(self) -> None:
         """Whoever still waits for the previous process learns that it was killed."""
+        self._end_with(Exit(None, signal.SIGKILL))
+
+    def _end_with(self, end: Exit) -> None:
         if not self._exit.done():
-            self._exit.set_result(Exit(None, signal.SIGKILL))
+            self._exit.set_result(end)
 
     # What the init says
 
@@ -191,14 +195,14 @@ class LinuxSandbox:
         if not self._running.done():
             self._running.set_exception(SandboxError(reason))
             self._running.exception()  # whoever started it may have given up waiting
-        self._retire_exit()
+        self._end_with(Exit(None, signal.SIGKILL, machine=self._ending is None))
 
     def _how(self, said: dict[str, Any]) -> Exit:
-        oom = False
-        if said["signal"] == signal.SIGKILL:
-            kills = self._group.oom_kills()
-            oom, self._oom_seen = kills > self._oom_seen, kills
-        return Exit(said["status"], said["signal"], oom)
+        if said["signal"] != signal.SIGKILL:
+            return Exit(said["status"], said["signal"])
+        kills, own = self._group.oom_kills(), self._group.ran_full()
+        killed, self._kills_seen = kills > self._kills_seen, kills
+        return Exit(said["status"], said["signal"], killed and own, killed and not own)
 
     def _tell(self, command: dict[str, Any]) -> None:
         with contextlib.suppress(SandboxError):
