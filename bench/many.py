@@ -33,6 +33,7 @@ from boda.services.lambda_.records import (
     fingerprint,
 )
 from boda.storage.database import Database
+from boda.storage.lost import LostAndFound
 
 FUNCTIONS = 5000
 VERSIONS = 10
@@ -101,7 +102,14 @@ def _name(at: int) -> str:
 async def fill(data: Path) -> None:
     """Write the functions into the folder of a platform that is not running."""
     clock, ids = SystemClock(), Ids()
-    store = CodeStore(data / "code", Quotas(), clock, ids, lambda sha256: True)
+    store = CodeStore(
+        data / "code",
+        Quotas(),
+        clock,
+        ids,
+        lambda sha256: True,
+        LostAndFound.beside(data / "code", clock),
+    )
     store.open()
     memory = io.BytesIO()
     with zipfile.ZipFile(memory, "w") as archive:

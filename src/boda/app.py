@@ -65,6 +65,7 @@ from boda.services.lambda_.download import CodeDownloads
 from boda.storage.blobs import BlobStore
 from boda.storage.database import Database
 from boda.storage.folder import Folder, RootKeys
+from boda.storage.generation import Generation
 from boda.telemetry.contract import NAMESPACE
 from boda.telemetry.monitor import Monitor
 
@@ -201,7 +202,16 @@ class Platform:
             s3.metadata,
         ]
         database = Database(
-            self._folder.database, tables, schema_version=SCHEMA_VERSION, health=self.health
+            self._folder.database,
+            tables,
+            schema_version=SCHEMA_VERSION,
+            generation=Generation(
+                self._folder.marker,
+                self._folder.database,
+                [self._folder.blobs, self._folder.code],
+                ids,
+            ),
+            health=self.health,
         )
         self._later("database", lambda: asyncio.to_thread(database.close))
         recorder = telemetry.build(database, clock)

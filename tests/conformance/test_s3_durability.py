@@ -11,6 +11,9 @@ from typing import Any
 
 import pytest
 
+from boda.core.clock import SystemClock
+from boda.core.errors import AwsError, PlatformError
+from boda.services.s3 import rows
 from support.s3_world import World, failure, run, s3_world
 
 
@@ -243,3 +246,84 @@ async def test_bad_lists_are_told_so(world: World) -> None:
     found = await failure(client.list_object_versions, Bucket="a-bucket", KeyMarker="k",
                           VersionIdMarker="nonsense")  # fmt: skip
     assert found["Code"] == "InvalidArgument"
+
+
+class StandingClock(SystemClock):
+    """A wall clock that stands still, some seconds behind."""
+
+    def __init__(self, behind_s: float = 0.0) -> None:
+        super().__init__()
+        self._now = super().now() - behind_s
+
+    def now(self) -> float:
+        return self._now
+
+
+async def test_overwrites_after_a_clock_set_back_take_numbers_of_their_own(tmp_path: Path) -> None:
+    """A write above its key's last number would meet those of the keys written right after it."""
+    keys = [f"k{number}" for number in range(6)]
+    async with s3_world(tmp_path, clock=StandingClock()) as world:
+        client = world.client()
+        await run(client.create_bucket, Bucket="a-bucket")
+        for key in keys:
+            await run(client.put_object, Bucket="a-bucket", Key=key, Body=b"before")
+    async with s3_world(tmp_path, clock=StandingClock(behind_s=300)) as world:
+        client = world.client()
+        for round_ in range(3):
+            for key in keys:
+                body = f"{key} {round_}".encode()
+                await run(client.put_object, Bucket="a-bucket", Key=key, Body=body)
+        for key in keys:
+            found = await run(client.get_object, Bucket="a-bucket", Key=key)
+            assert found["Body"] == f"{key} 2".encode()
+
+
+async def test_a_number_that_is_taken_all_the_same_is_not_used(world: World) -> None:
+    client = world.client()
+    await run(client.put_object, Bucket="a-bucket", Key="k", Body=b"before")
+    (number,) = [version.seq for version in versions_of(world)]
+    await world.database.write(lambda c: rows.insert_body(c, number + 1, b"a stranger's"))
+    world.s3._core.numbers._last = number
+    world.s3._core.numbers._clock = StandingClock(behind_s=300)
+    for body in (b"one", b"two"):
+        await run(client.put_object, Bucket="a-bucket", Key="k", Body=body)
+        assert (await run(client.get_object, Bucket="a-bucket", Key="k"))["Body"] == body
+    assert await world.database.read(lambda c: rows.body(c, str(number + 1))) == b"a stranger's"
+
+
+def versions_of(world: World) -> list[rows.Version]:
+    return world.database.read_now(lambda c: list(rows.versions_from(c, "a-bucket", b"", 100)))
+
+
+async def test_objects_whose_folder_is_taken_away_refuse_the_start(tmp_path: Path) -> None:
+    """A disk that is not mounted must not be written beside, and none of its objects forgotten."""
+    async with s3_world(tmp_path) as world:
+        client = world.client()
+        await run(client.create_bucket, Bucket="a-bucket")
+        await run(client.put_object, Bucket="a-bucket", Key="k", Body=b"x" * 100_000)
+    (tmp_path / "blobs").rename(tmp_path / "away")
+    for _ in range(2):
+        with pytest.raises(PlatformError, match="blobs is missing or empty"):
+            async with s3_world(tmp_path):
+                pass
+    (tmp_path / "blobs" / "incoming").rmdir()
+    (tmp_path / "blobs").rmdir()
+    (tmp_path / "away").rename(tmp_path / "blobs")
+    async with s3_world(tmp_path) as world:
+        found = await run(world.client().get_object, Bucket="a-bucket", Key="k")
+        assert found["Body"] == b"x" * 100_000
+
+
+async def test_a_blob_whose_commit_failed_on_the_disk_is_kept(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such a commit may stand after a restart, and would name the blob."""
+    client = world.client()
+
+    def fail(*_: object, **__: object) -> None:
+        raise AwsError("ServiceUnavailable", "The platform cannot write.", 503)
+
+    monkeypatch.setattr(rows, "insert_version", fail)
+    where = {"Bucket": "a-bucket", "Key": "k"}
+    assert (await failure(client.put_object, **where, Body=b"x" * 100_000))["status"] == 503
+    assert len(blob_files(tmp_path)) == 1

@@ -11,10 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from boda.core.clock import ManualClock
 from boda.core.errors import AwsError
 from boda.core.ids import Ids
 from boda.storage import blobs as blobs_module
 from boda.storage.blobs import READ_PIECE, WRITE_PIECE, BlobMissing, BlobStore
+from boda.storage.lost import KEPT_DAYS, LostAndFound
 
 
 @pytest.fixture
@@ -160,14 +162,16 @@ async def test_a_short_file_is_noticed(store: BlobStore, tmp_path: Path) -> None
         await whole(store, blob.id, 0, 1000)
 
 
-async def test_a_restart_drops_what_no_row_names(tmp_path: Path) -> None:
-    first = BlobStore(tmp_path)
+async def test_a_restart_sets_aside_what_no_row_names(tmp_path: Path) -> None:
+    lost = LostAndFound.beside(tmp_path / "blobs", ManualClock())
+    first = BlobStore(tmp_path / "blobs")
     kept = await first.put(chunks(b"named"))
-    await first.put(chunks(b"orphan"))
+    orphan = await first.put(chunks(b"orphan"))
     first.close()
-    (tmp_path / "incoming" / "half").write_bytes(b"x")
+    (tmp_path / "blobs" / "incoming" / "half").write_bytes(b"x")
+    (tmp_path / "blobs" / orphan.id[-2:] / "a stranger's").write_bytes(b"y")
 
-    second = BlobStore(tmp_path)
+    second = BlobStore(tmp_path / "blobs")
     fresh = await second.put(chunks(b"being written now"))
     asked: list[str] = []
 
@@ -175,12 +179,29 @@ async def test_a_restart_drops_what_no_row_names(tmp_path: Path) -> None:
         asked.extend(batch)
         return {kept.id}
 
-    assert await second.sweep(known) == 1
+    assert await second.sweep(known, lost) == 1
     assert fresh.id not in asked
     assert await whole(second, kept.id) == b"named"
     assert await whole(second, fresh.id) == b"being written now"
-    assert len(files(tmp_path)) == 2
+    assert len(files(tmp_path / "blobs")) == 3
+    (kept_aside,) = files(tmp_path / "lost+found")
+    assert (kept_aside.name, kept_aside.read_bytes()) == (orphan.id, b"orphan")
     second.close()
+
+
+async def test_lost_and_found_keeps_for_days(tmp_path: Path) -> None:
+    clock = ManualClock()
+    lost = LostAndFound(tmp_path / "lost+found", clock)
+    for _ in range(2):  # the same name twice on one day
+        (tmp_path / "a").write_bytes(b"a")
+        assert lost.keep(tmp_path / "a", "blobs")
+    assert not lost.keep(tmp_path / "gone", "blobs")
+    (tmp_path / "lost+found" / "note").write_bytes(b"somebody's own")
+    await clock.advance(KEPT_DAYS * 86_400)
+    assert lost.sweep() == 0 and len(files(tmp_path / "lost+found")) == 3
+    await clock.advance(86_400)
+    assert lost.sweep() == 1
+    assert [path.name for path in files(tmp_path / "lost+found")] == ["note"]
 
 
 async def test_many_at_once(store: BlobStore) -> None:

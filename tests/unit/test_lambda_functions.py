@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import ctypes
+import errno
 import hashlib
 import json
 import shutil
@@ -18,10 +20,11 @@ import pytest
 
 from boda.core.arn import DEFAULT_ACCOUNT
 from boda.core.clock import ManualClock
-from boda.core.errors import AwsError
+from boda.core.errors import AwsError, PlatformError
 from boda.services import lambda_
 from boda.services.lambda_ import rows
 from boda.services.lambda_.quotas import Quotas
+from boda.storage import durable
 from support.lambda_world import ROLE, World, package, world
 
 ARN = f"arn:aws:lambda:us-east-1:{DEFAULT_ACCOUNT}:function:f"
@@ -266,6 +269,72 @@ async def test_unpacked_code_that_is_gone_is_made_again(tmp_path: Path) -> None:
         assert (answer["State"], answer["StateReasonCode"]) == ("Failed", "InvalidZipFileException")
         error = await again.error("Invoke", FunctionName="lost")
         assert error.code == "ResourceConflictException"
+
+
+async def test_code_that_is_put_back_is_taken_up_again(tmp_path: Path) -> None:
+    async with world(tmp_path) as here:
+        await here.create("f")
+        seen = here.functions.find(DEFAULT_ACCOUNT, "us-east-1", "f")
+    assert seen is not None
+    seen.code_dir.parent.rename(tmp_path / "away")
+    async with world(tmp_path) as again:
+        answer = await again.call("GetFunctionConfiguration", FunctionName="f")
+        assert answer["State"] == "Failed"
+    (tmp_path / "away").rename(seen.code_dir.parent)
+    async with world(tmp_path) as again:
+        answer = await again.call("GetFunctionConfiguration", FunctionName="f")
+        assert answer["State"] == "Active"
+        assert again.functions.find(DEFAULT_ACCOUNT, "us-east-1", "f") is not None
+
+
+async def test_code_whose_folder_is_taken_away_refuses_the_start(tmp_path: Path) -> None:
+    async with world(tmp_path) as here:
+        await here.create("f")
+    (tmp_path / "code").rename(tmp_path / "away")
+    for _ in range(2):
+        with pytest.raises(PlatformError, match="code is missing or empty"):
+            async with world(tmp_path):
+                pass
+    (tmp_path / "away").rename(tmp_path / "code")
+    async with world(tmp_path) as again:
+        answer = await again.call("GetFunctionConfiguration", FunctionName="f")
+        assert answer["State"] == "Active"
+
+
+async def test_code_that_no_function_names_is_set_aside_at_a_start(tmp_path: Path) -> None:
+    async with world(tmp_path) as here:
+        await here.create("f")
+    stray = tmp_path / "code" / ("0" * 64)
+    stray.mkdir()
+    (stray / "code.zip").write_bytes(b"kept")
+    async with world(tmp_path):
+        assert not stray.exists()
+    (found,) = (tmp_path / "lost+found").rglob("code.zip")
+    assert found.read_bytes() == b"kept"
+
+
+async def test_a_flush_that_fails_refuses_the_package(
+    here: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file system's own flush tells its errors by its result alone."""
+
+    class Failing:
+        @staticmethod
+        def syncfs(descriptor: int) -> int:
+            ctypes.set_errno(errno.EIO)
+            return -1
+
+    monkeypatch.setattr(durable, "_libc", Failing)
+    error = await here.error(
+        "CreateFunction",
+        FunctionName="f",
+        Role=ROLE,
+        Runtime="python3.12",
+        Handler="a.b",
+        Code={"ZipFile": package()},
+    )
+    assert error.status in (500, 503)
+    assert [path.name for path in (here.folder / "code").iterdir()] == [".key"]
 
 
 # Changes

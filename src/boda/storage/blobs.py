@@ -2,7 +2,7 @@
 
 Law of this file: ``put`` returns only when the bytes and the file's name are on disk. Nothing
 here knows what a blob means; a blob exists for its readers once a committed row names it, and a
-blob that no row names (the process died between the two) is dropped by ``sweep``.
+blob that no row names (the process died between the two) is set aside by ``sweep``.
 
 Memory is bounded: a writer holds at most two pieces, a reader two. Files are touched in worker
 threads only, so that a slow disk never holds up the event loop.
@@ -23,6 +23,8 @@ from boda.core.errors import BodaError
 from boda.core.health import Health
 from boda.core.ids import Ids
 from boda.storage import disk
+from boda.storage.durable import sync_folder
+from boda.storage.lost import LostAndFound
 
 WRITE_PIECE = 1024 * 1024
 """Bytes gathered before they are handed to a thread: big enough that the hand-over is free."""
@@ -32,6 +34,7 @@ READ_PIECE = 512 * 1024
 
 _NAME_DIGITS = 32
 _RUN_DIGITS = 8
+_INCOMING = "incoming"
 _SWEEP_BATCH = 500
 
 
@@ -64,11 +67,11 @@ class BlobStore:
         threads: int = 8,
         health: Health | None = None,
     ) -> None:
-        self._root = root
+        self.root = root
         self._ids = ids or Ids()
         self._health = health or Health(time.monotonic, lambda _: None)
         self._run = self._ids.hex(_RUN_DIGITS)
-        self._incoming = root / "incoming"
+        self._incoming = root / _INCOMING
         self._incoming.mkdir(parents=True, exist_ok=True)
         for leftover in self._incoming.iterdir():
             leftover.unlink(missing_ok=True)
@@ -133,22 +136,32 @@ class BlobStore:
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(self._threads, _unlink_all, paths)
 
-    async def sweep(self, known: Callable[[list[str]], Awaitable[Collection[str]]]) -> int:
-        """Delete the blobs of earlier runs that ``known`` does not give back; how many.
+    async def sweep(
+        self,
+        known: Callable[[list[str]], Awaitable[Collection[str]]],
+        lost: LostAndFound,
+    ) -> int:
+        """Move the blobs of earlier runs that ``known`` does not give back to ``lost``; how many.
 
         known: of a batch of ids, those that a row names.
         """
         loop = asyncio.get_running_loop()
-        dropped = 0
-        for folder in sorted(self._folders - {"incoming"}):
-            names = await loop.run_in_executor(self._threads, os.listdir, self._root / folder)
-            old = [name for name in names if not name.startswith(self._run)]
+        moved = 0
+        for folder in sorted(self._folders - {_INCOMING}):
+            names = await loop.run_in_executor(self._threads, os.listdir, self.root / folder)
+            old = [name for name in names if _is_id(name) and not name.startswith(self._run)]
             for index in range(0, len(old), _SWEEP_BATCH):
                 batch = old[index : index + _SWEEP_BATCH]
                 orphans = set(batch) - set(await known(batch))
-                await self.delete(orphans)
-                dropped += len(orphans)
-        return dropped
+                for name in orphans:
+                    moved += await loop.run_in_executor(
+                        self._threads, lost.keep, self._path(name), "blobs"
+                    )
+        return moved
+
+    def holds_nothing(self) -> bool:
+        """Whether not even a folder of blobs is there: a new store, or one that was taken away."""
+        return not self._folders - {_INCOMING}
 
     def close(self) -> None:
         """Let what runs end; safe to call twice."""
@@ -156,14 +169,14 @@ class BlobStore:
 
     def _path(self, blob_id: str) -> Path:
         # Ids come from rows of ours; the check keeps any other text from becoming a path.
-        if len(blob_id) != _NAME_DIGITS or not blob_id.isalnum():
+        if not _is_id(blob_id):
             raise ValueError(f"not a blob id: {blob_id!r}")
-        return self._root / blob_id[-2:] / blob_id
+        return self.root / blob_id[-2:] / blob_id
 
     def _prepare(self, folder: Path) -> None:
         if folder.name not in self._folders:
             folder.mkdir(exist_ok=True)
-            _sync_folder(self._root)
+            sync_folder(self.root)
             self._folders.add(folder.name)
 
 
@@ -284,7 +297,7 @@ class _Writer:
             self._descriptor = -1
             self._prepare(self._final.parent)
             os.rename(self._temporary, self._final)
-            _sync_folder(self._final.parent)
+            sync_folder(self._final.parent)
             return self._size
 
     def abandon(self) -> None:
@@ -309,17 +322,13 @@ class _Writer:
         self._size += len(piece)
 
 
+def _is_id(name: str) -> bool:
+    return len(name) == _NAME_DIGITS and name.isalnum()
+
+
 def _unlink_all(paths: list[Path]) -> None:
     for path in paths:
         path.unlink(missing_ok=True)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _heard(future: asyncio.Future[bytes] | asyncio.Future[None]) -> None:

@@ -28,6 +28,7 @@ from sqlalchemy.engine import Connection
 from boda.core.errors import PlatformError, Unwritable
 from boda.core.health import Health
 from boda.storage import disk
+from boda.storage.generation import Generation
 
 T = TypeVar("T")
 
@@ -43,6 +44,7 @@ class Database:
     metadata: the tables of every room, created when absent.
     schema_version: refuses a folder written by a newer version (PlatformError).
     health: where refused writes are reported.
+    generation: refuses a database that lost commits (PlatformError); told of each commit.
     """
 
     def __init__(
@@ -52,12 +54,19 @@ class Database:
         *,
         schema_version: int = 1,
         readers: int = 4,
+        generation: Generation | None = None,
         health: Health | None = None,
     ) -> None:
         self._path = path
         self._schema_version = schema_version
         self._health = health or Health(time.monotonic, lambda _: None)
         self._failing = False
+        self._generation = generation
+        if generation is not None:
+            try:
+                generation.check()
+            except sqlite3.DatabaseError as error:
+                raise self._unusable(error, error) from None
         _make_private(path)
         self._file = _identity(path)
         self._engine = _engine(path)
@@ -68,13 +77,16 @@ class Database:
             self._prepare(metadata, schema_version)
         except sa.exc.DatabaseError as error:
             self._engine.dispose()
-            remedy = "free some space" if disk.refused(error) else "restore it from a backup"
-            raise PlatformError(
-                f"The database {path} cannot be used ({error.orig}); {remedy} or choose another "
-                "--data-dir."
-            ) from None
+            raise self._unusable(error, error.orig) from None
         self._writer = threading.Thread(target=self._run_writer, name="boda-write", daemon=True)
         self._writer.start()
+
+    def _unusable(self, error: Exception, cause: BaseException | None) -> PlatformError:
+        remedy = "free some space" if disk.refused(error) else "restore it from a backup"
+        return PlatformError(
+            f"The database {self._path} cannot be used ({cause}); {remedy} or choose another "
+            "--data-dir."
+        )
 
     def _prepare(self, metadata: list[sa.MetaData], schema_version: int) -> None:
         with self._engine.connect() as connection:
@@ -90,7 +102,11 @@ class Database:
                 self._check_columns(connection, tables)
             self._check_pages(connection)
             connection.exec_driver_sql(f"PRAGMA user_version={schema_version}")
+            if self._generation is not None:
+                self._generation.prepare(driver(connection))
             connection.commit()
+            if self._generation is not None:
+                self._generation.committed()
 
     def _check_columns(self, connection: Connection, metadata: sa.MetaData) -> None:
         """Refuse tables of another shape now, rather than fail on their rows later."""
@@ -167,6 +183,8 @@ class Database:
         self._writer.join()
         self._readers.shutdown()
         self._engine.dispose()
+        if self._generation is not None:
+            self._generation.close()
 
     def _run_writer(self) -> None:
         with self._engine.connect() as connection:
@@ -190,17 +208,20 @@ class Database:
                     return
 
     def _commit(self, connection: Connection, group: list[_Write]) -> None:
+        generation = self._generation
         try:
             if _identity(self._path) != self._file:
                 # SQLite would go on in files that nobody can find any more.
                 raise Unwritable(f"{self._path} was removed while boda was running")
             with connection.begin():
+                raw = driver(connection)
                 if len(group) == 1:  # alone, it is rolled back with the transaction
                     group[0].value = group[0].work(connection)
                 else:
-                    raw = driver(connection)
                     for write in group:
                         _run_apart(connection, raw, write)
+                if generation is not None:
+                    generation.advance(raw)
         except Exception as error:
             # The transaction itself failed (disk full, for example): nothing of the group holds.
             # After a COMMIT that failed SQLAlchemy takes it for over; SQLite may not, and what was
@@ -216,6 +237,8 @@ class Database:
             for write in group:
                 write.error = failure
         else:
+            if generation is not None:
+                generation.committed()
             if self._failing:
                 self._failing = False
                 self._health.clear("database")

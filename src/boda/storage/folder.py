@@ -1,8 +1,10 @@
 """The data folder: what lies where, its lock, and what other processes may read of it.
 
 boda.db       rows (SQLite, WAL)
+folder.json   the folder's id and the generation of its database
 blobs/        objects' bytes
 code/         functions' code, unpacked, by digest
+lost+found/   blobs and code that no row names, by the day they were found
 library/      what functions find under /var/runtime
 sandbox/      state of running environments
 root.json     the root user's key pair, mode 0600
@@ -26,6 +28,7 @@ from typing import IO
 
 from boda.core.errors import PlatformError
 from boda.storage import disk
+from boda.storage.durable import replace_durably
 
 _START_BYTES = 1 << 20
 """What must fit on the disk for a start: less than a start writes."""
@@ -44,7 +47,9 @@ class Folder:
         self.path = path
         self.database = path / "boda.db"
         self.blobs = path / "blobs"
+        self.marker = path / "folder.json"
         self.code = path / "code"
+        self.lost = path / "lost+found"
         self.library = path / "library"
         self.sandbox = path / "sandbox"
         self._root = path / "root.json"
@@ -140,8 +145,11 @@ class Folder:
                 f"There is no boda in {self.path} yet; start one with `boda up`, "
                 "or name its folder with --data-dir."
             ) from None
-        except (OSError, ValueError, KeyError) as error:
-            raise PlatformError(f"The keys in {self._root} cannot be read ({error}).") from None
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise PlatformError(
+                f"The key file {self._root} is damaged ({error}); delete it and start boda, which "
+                "writes it anew from its database."
+            ) from None
 
     def has_root_keys(self) -> bool:
         return self._root.exists()
@@ -178,15 +186,4 @@ def _holder(name: str) -> str:
 
 def _write_private(path: Path, data: dict[str, object]) -> None:
     """Replace the file at once, readable by its owner only, and on disk when this returns."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="ascii") as file:
-        json.dump(data, file)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    replace_durably(path, json.dumps(data).encode())

@@ -67,6 +67,7 @@ from boda.services.lambda_.tags import TagOperations
 from boda.services.lambda_.url_configs import UrlConfigOperations, UrlIds
 from boda.services.lambda_.versions import VersionOperations
 from boda.storage.database import Database
+from boda.storage.lost import LostAndFound
 from boda.telemetry.contract import Answered
 
 __all__ = [
@@ -88,6 +89,7 @@ metadata = rows.metadata
 
 _log = logging.getLogger(__name__)
 _SWEEP_S = 60.0
+_LOST = Standing("Failed", "The code package is missing.", "InvalidZipFileException")
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +182,7 @@ class Lambda:
         found = await core.database.read(rows.load)
         for function in found:
             core.remember(function)
-        await asyncio.to_thread(core.code.open)
+        await asyncio.to_thread(core.code.open, needed=core.refers_to_any())
         whole = await asyncio.to_thread(self._whole_packages)
         moved: list[Version] = []
         for function in found:
@@ -248,8 +250,9 @@ class Lambda:
                 whole.add(sha256)
             except (OSError, AwsError) as error:
                 _log.error("The code of %s is lost: %s", version.arn, error)
-                lost = Standing("Failed", "The code package is missing.", "InvalidZipFileException")
-                return dataclasses.replace(version, state=lost)
+                return dataclasses.replace(version, state=_LOST)
+        if version.state == _LOST:  # and has been put back
+            return self._transitions.finished(version)
         snapshot = self._transitions.snapshots.marked(version)
         if snapshot != version.snapshot:
             version = dataclasses.replace(version, snapshot=snapshot)
@@ -309,7 +312,8 @@ def build(
     core = Core(database, functions, reservations, clock, ids, chosen.quotas)
     if answered is not None:
         core.answered = answered
-    core.code = CodeStore(code_dir, chosen.quotas, clock, ids, core.refers)
+    lost = LostAndFound.beside(code_dir, clock)
+    core.code = CodeStore(code_dir, chosen.quotas, clock, ids, core.refers, lost)
     snapshots = Snapshots(core, snapshotter, runnable)
     transitions = Transitions(core, snapshots, chosen.update_settle_s)
     sources = Sources(core.code, objects)

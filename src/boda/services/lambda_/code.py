@@ -7,13 +7,13 @@
 
 A folder with a digest for a name is complete: it is made under another name, flushed to the disk
 and then renamed. It is removed only a while after the last function stopped referring to it,
-because environments of an older revision may still be running from it.
+because environments of an older revision may still be running from it. One that no function
+refers to at a start goes to lost+found.
 """
 
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import hashlib
 import hmac
 import os
@@ -29,6 +29,8 @@ from boda.core.ids import Ids
 from boda.services.lambda_.errors import entity_too_large, invalid
 from boda.services.lambda_.package import unpack
 from boda.services.lambda_.quotas import Quotas
+from boda.storage.durable import replace_durably, sync_below, sync_folder
+from boda.storage.lost import LostAndFound, missing_contents
 
 _GRACE_S = 1200.0
 """Longer than any invocation of an older revision may still run."""
@@ -56,28 +58,37 @@ class CodeStore:
         clock: Clock,
         ids: Ids,
         referenced: Callable[[str], bool],
+        lost: LostAndFound,
     ) -> None:
         self._root = root
         self._quotas = quotas
         self._clock = clock
         self._ids = ids
         self._referenced = referenced
+        self._lost = lost
         self._slots = asyncio.Semaphore(_UNPACKERS)
         self._pins: Counter[str] = Counter()
         self._doubtful: dict[str, float] = {}
         self._key = b""
 
-    def open(self) -> None:
-        """Make the folder and its key, remove what an interruption or a deletion left. Blocking."""
+    def open(self, *, needed: bool = False) -> None:
+        """Make the folder and its key, remove what an interruption left, set aside what nobody
+        refers to. Blocking.
+
+        needed: functions refer to packages; PlatformError where the folder has been taken away.
+        """
+        if needed and not (self._root.is_dir() and any(os.scandir(self._root))):
+            raise missing_contents(self._root, "functions' code")
         self._root.mkdir(parents=True, exist_ok=True, mode=0o711)
         self._key = _private_key(self._root / ".key", self._ids)
-        for entry in os.scandir(self._root):
-            digest = len(entry.name) == 64
-            if entry.name.startswith(".new-") or (digest and not self._referenced(entry.name)):
+        for entry in list(os.scandir(self._root)):
+            if entry.name.startswith(".new-"):
                 if entry.is_dir(follow_symlinks=False):
                     shutil.rmtree(entry.path, ignore_errors=True)
                 else:
                     os.unlink(entry.path)
+            elif len(entry.name) == 64 and not self._referenced(entry.name):
+                self._lost.keep(Path(entry.path), "code")
 
     def task(self, sha256: str) -> Path:
         """Where the unpacked code of a package is."""
@@ -116,13 +127,14 @@ class CodeStore:
                 yield package
 
     async def restore(self, sha256: str) -> None:
-        """Unpack the kept package again where the code is gone. AwsError, OSError."""
+        """Unpack the kept package again where the code is gone or damaged. AwsError, OSError.
+
+        What was there goes to lost+found. The package itself stays where it is all the time, so
+        that an interruption leaves it to the next start.
+        """
         with self._folder() as new:
-            await asyncio.to_thread(shutil.copyfile, self.archive(sha256), new / "code.zip")
-            await asyncio.to_thread(shutil.rmtree, self._root / sha256)
-            async with self._admitted(new) as package:
-                if package.sha256 != sha256:
-                    raise OSError(f"the package kept for {sha256} is another one")
+            async with self._slots:
+                await asyncio.to_thread(self._unpack_again, sha256, new)
 
     def retire(self, sha256: str) -> None:
         """Say that a function no longer refers to the package."""
@@ -189,6 +201,20 @@ class CodeStore:
             del self._pins[sha256]
         self.retire(sha256)  # in case the request came to nothing
 
+    def _unpack_again(self, sha256: str, new: Path) -> None:
+        """Blocking."""
+        archive, task = self.archive(sha256), new / "task"
+        if _digest(archive) != sha256:
+            raise OSError(f"the package kept for {sha256} is damaged")
+        task.mkdir(mode=0o755)
+        unpack(archive, task, self._quotas)
+        sync_below(new)
+        old = self.task(sha256)
+        if old.exists() and not self._lost.keep(old, f"code/{sha256}"):
+            raise OSError(f"the damaged code of {sha256} cannot be set aside")
+        task.rename(old)
+        sync_folder(old.parent)
+
     def _settle(self, new: Path, sha256: str) -> Package:
         """Check, unpack, flush and name the package in ``new``. Blocking."""
         archive, task = new / "code.zip", new / "task"
@@ -198,13 +224,13 @@ class CodeStore:
         task.mkdir(mode=0o755)
         package = Package(sha256, size, unpack(archive, task, self._quotas))
         if not self.has(sha256):
-            _flush(new)
+            sync_below(new)
             try:
                 new.rename(self._root / sha256)
             except OSError:
                 if not self.has(sha256):  # else somebody brought the same package meanwhile
                     raise
-            _flush_folder(self._root)
+            sync_folder(self._root)
         return package
 
 
@@ -221,39 +247,11 @@ def _digest(archive: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _flush(folder: Path) -> None:
-    """Everything of the file system the folder is on reaches the disk.
-
-    One call for a package of thousands of files, where a flush per file would take seconds.
-    """
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        flush = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
-        if flush is None or flush(descriptor) != 0:
-            os.sync()
-    finally:
-        os.close(descriptor)
-
-
-def _flush_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def _private_key(path: Path, ids: Ids) -> bytes:
     with suppress(FileNotFoundError):
         key = path.read_bytes()
         if len(key) == 32:
             return key
     key = ids.bytes(32)
-    temporary = path.with_name(f".new-{ids.hex(16)}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(key)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    replace_durably(path, key)
     return key

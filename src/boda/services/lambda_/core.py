@@ -156,6 +156,10 @@ class Core:
         """Whether any function or layer needs this package."""
         return self._references[sha256] > 0
 
+    def refers_to_any(self) -> bool:
+        """Whether any package is needed."""
+        return bool(self._references)
+
     # Changing
 
     def lock(self, key: Key) -> asyncio.Lock:

@@ -111,6 +111,15 @@ class Contents:
         if taken.blob:
             await self._blobs.delete([taken.blob])
 
+    async def discard_refused(self, taken: Taken, error: Exception) -> None:
+        """Drop what was taken if ``error`` says that no row can name it.
+
+        A commit that failed on the disk, or whose caller went away, may stand after a restart:
+        what it took is left to the sweep at the next start.
+        """
+        if isinstance(error, AwsError) and error.status < 500:
+            await self.discard(taken)
+
     async def give(self, version: Version, start: int, length: int) -> AsyncIterator[bytes]:
         """``length`` bytes from ``start``, to be closed with ``aclose``.
 

@@ -26,6 +26,7 @@ from boda.services.s3.sequence import Sequence
 from boda.services.s3.trash import Trash
 from boda.storage.blobs import BlobStore
 from boda.storage.database import Database
+from boda.storage.lost import LostAndFound, missing_contents
 
 T = TypeVar("T")
 
@@ -45,7 +46,11 @@ class Core:
         self.numbers = Sequence(clock)
         self.contents = Contents(database, blobs)
         self.outbox = Outbox(database, post, clock, ids, self.numbers)
-        self.trash = Trash(database, blobs, self.contents, clock)
+        self.trash = Trash(
+            database, blobs, self.contents, clock, LostAndFound.beside(blobs.root, clock)
+        )
+        if blobs.holds_nothing() and database.read_now(rows.names_blobs):
+            raise missing_contents(blobs.root, "objects")
         database.read_now(self.buckets.load)
         self.numbers.raise_to(database.read_now(rows.last_number))
 

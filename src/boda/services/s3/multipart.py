@@ -429,8 +429,8 @@ class MultipartOperations:
 
         try:
             replaced = await self.core.write(work)
-        except Exception:
-            await self.core.contents.discard(taken)
+        except Exception as error:
+            await self.core.contents.discard_refused(taken, error)
             raise
         if replaced:
             self.core.trash.filled()

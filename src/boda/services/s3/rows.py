@@ -312,6 +312,7 @@ def holds_versions(connection: Connection, bucket: str) -> bool:
 
 
 def insert_body(connection: Connection, seq: int, data: bytes) -> None:
+    """Raises sqlite3.IntegrityError if the number is taken."""
     _INSERT_BODY.run(connection, {"id": seq, "data": data})
 
 
@@ -487,6 +488,17 @@ def known_blobs(connection: Connection, contents: Sequence[str]) -> set[str]:
     return found
 
 
+def names_blobs(connection: Connection) -> bool:
+    """Whether an object or a part names a blob."""
+    in_versions = sa.select(versions.c.content).where(
+        versions.c.place == sa.literal_column(f"'{IN_BLOB}'")
+    )
+    return any(
+        connection.execute(query.limit(1)).first() is not None
+        for query in (in_versions, sa.select(parts.c.content))
+    )
+
+
 # Buckets
 
 
@@ -582,9 +594,12 @@ def drop_letters(connection: Connection, ids: Sequence[int]) -> None:
 
 
 def last_number(connection: Connection) -> int:
-    """The highest sequence number that a restart must stay above."""
-    query = sa.select(counters.c.value).where(counters.c.name == "sequence")
-    return connection.execute(query).scalar() or 0
+    """The highest sequence number that a restart must stay above: the kept one, which outlives
+    deletions, and those that rows hold as their identity."""
+    kept = sa.select(counters.c.value).where(counters.c.name == "sequence")
+    held = (bodies.c.id, outbox.c.id, uploads.c.seq)
+    numbers = [connection.execute(sa.select(sa.func.max(column))).scalar() for column in held]
+    return max(connection.execute(kept).scalar() or 0, *(number or 0 for number in numbers))
 
 
 def set_last_number(connection: Connection, value: int) -> None:

@@ -1,4 +1,7 @@
-"""Deletes the blobs that no object names any more, behind everybody's back."""
+"""Deletes the blobs that no object names any more, in the background.
+
+What a row says was replaced is deleted; what no row names at all goes to lost+found.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from boda.services.s3 import rows
 from boda.services.s3.contents import Contents
 from boda.storage.blobs import BlobStore
 from boda.storage.database import Database
+from boda.storage.lost import LostAndFound
 
 _log = logging.getLogger(__name__)
 
@@ -27,12 +31,18 @@ class Trash:
     """
 
     def __init__(
-        self, database: Database, blobs: BlobStore, contents: Contents, clock: Clock
+        self,
+        database: Database,
+        blobs: BlobStore,
+        contents: Contents,
+        clock: Clock,
+        lost: LostAndFound,
     ) -> None:
         self._database = database
         self._blobs = blobs
         self._contents = contents
         self._clock = clock
+        self._lost = lost
         self._full = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -53,9 +63,9 @@ class Trash:
 
     async def _run(self) -> None:
         try:
-            dropped = await self._blobs.sweep(self._known)
-            if dropped:
-                _log.info("%d blobs of unfinished uploads were dropped", dropped)
+            moved = await self._blobs.sweep(self._known, self._lost)
+            if moved:
+                _log.info("%d blobs that no object names were moved to lost+found", moved)
         except Exception:
             _log.exception("blobs of an earlier run could not be swept")
         while True:

@@ -7,6 +7,7 @@ Suspended         a write or a marker takes the place of the "null" version only
 
 from __future__ import annotations
 
+import sqlite3
 from dataclasses import dataclass
 
 from sqlalchemy.engine import Connection
@@ -71,7 +72,7 @@ class Versions:
         freed = self._make_room(connection, bucket, new, current)
         if data is not None:
             if data:
-                rows.insert_body(connection, new.seq, data)
+                self._insert_body(connection, new, data)
                 new.place, new.content = rows.IN_ROW, str(new.seq)
             else:
                 new.place, new.content = rows.NOWHERE, ""
@@ -79,6 +80,15 @@ class Versions:
         if bucket.open_uploads:
             rows.disturb_uploads(connection, bucket.name, new.key)
         return Written(new, freed)
+
+    def _insert_body(self, connection: Connection, new: Version, data: bytes) -> None:
+        """Under the version's number; under a fresh one where that is taken."""
+        try:
+            rows.insert_body(connection, new.seq, data)
+        except sqlite3.IntegrityError:
+            self._numbers.raise_to(rows.last_number(connection))
+            new.seq = self._numbers.next(new.seq)
+            rows.insert_body(connection, new.seq, data)
 
     def delete(
         self,

@@ -400,10 +400,8 @@ class WritingOperations:
 
         try:
             written = await self.core.commit(ctx, bucket, work)
-        except Exception:
-            # Refused or rolled back: no row names the blob. A cancelled call is another matter:
-            # its commit may stand, so the blob is left to the sweep at the next start.
-            await self.core.contents.discard(taken)
+        except Exception as error:
+            await self.core.contents.discard_refused(taken, error)
             raise
         if written.blobs_freed:
             self.core.trash.filled()

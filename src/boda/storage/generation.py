@@ -1,0 +1,268 @@
+"""Whether a database is the one that a data folder was left with.
+
+Law of this file: nothing here changes the database, its log or anything beside them until they
+are known to belong together. A killed process and a power failure always leave them so.
+
+The database holds a label: the folder's id and a generation, which grows with each commit and in
+the same transaction. The marker file beside it holds the same, written after the commit, in place
+and without a flush: after a kill it names the last commit or the one before, after a power
+failure an earlier one. A database whose generation is below the marker's has therefore lost
+commits: it was replaced by an older copy, or its log was lost, cut or damaged.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import re
+import sqlite3
+import struct
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from boda.core.errors import PlatformError
+from boda.core.ids import Ids
+from boda.storage.durable import replace_durably
+
+_log = logging.getLogger(__name__)
+
+TABLE = "boda_folder"
+_LABEL = re.compile(rb"boda-folder ([0-9a-f]{32}) (\d{20})")
+_WAL_HEAD = 32
+_FRAME_HEAD = 24
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """folder: 32 hexadecimal digits. generation: commits so far."""
+
+    folder: str
+    generation: int
+
+    def __str__(self) -> str:
+        return f"boda-folder {self.folder} {self.generation:020d}"
+
+    @classmethod
+    def parse(cls, text: bytes) -> Label | None:
+        found = _LABEL.search(text)
+        return None if found is None else cls(found[1].decode(), int(found[2]))
+
+
+class Generation:
+    """The label of a folder's database, and the marker beside it.
+
+    marker: the file beside the database. contents: folders that hold something only while the
+    database names it.
+    """
+
+    def __init__(self, marker: Path, database: Path, contents: Sequence[Path], ids: Ids) -> None:
+        self._marker = marker
+        self._database = database
+        self._contents = contents
+        self._ids = ids
+        self._label = Label("", 0)
+        self._descriptor = -1
+        self._refused = False
+
+    def check(self) -> None:
+        """Raises PlatformError when the database is not the one the folder was left with, and
+        sqlite3.DatabaseError when it cannot be read. Makes the marker of a new folder."""
+        marked = self.marked()
+        stored = self.stored()
+        if stored is None:
+            self._check_empty(marked)
+        else:
+            self._check_stored(marked, stored)
+        if marked is None:
+            marked = Label(self._ids.hex(32), 0)
+            self._write(marked)
+        self._label = stored if stored is not None and stored.folder else marked
+        self._descriptor = os.open(self._marker, os.O_WRONLY | os.O_CLOEXEC)
+
+    def accept(self) -> None:
+        """Make the marker agree with the database, whatever it said before.
+
+        Raises PlatformError where there is no database to agree with.
+        """
+        stored = self.stored()
+        if stored is None:
+            raise PlatformError(f"There is no database in {self._database.parent} to go on with.")
+        with contextlib.suppress(FileNotFoundError):
+            self._marker.unlink()
+        if stored.folder:
+            self._write(stored)
+
+    def marked(self) -> Label | None:
+        """What the marker says; None where there is none. Raises PlatformError if damaged."""
+        try:
+            content = self._marker.read_bytes()
+        except FileNotFoundError:
+            return None
+        with contextlib.suppress(ValueError, KeyError, TypeError):
+            data = json.loads(content)
+            label = Label(data["folder"], data["generation"])
+            if content == _encoded(label):
+                return label
+        raise PlatformError(
+            f"The marker {self._marker} is damaged, so whether {self._database.name} is the "
+            f"newest cannot be known; {self._remedy('put the marker back')}"
+        )
+
+    def stored(self) -> Label | None:
+        """What the database says; None where there is none or it has no tables. ``folder`` is ""
+        for a database from before labels."""
+        # Of an empty file SQLite would drop the log, thinking it a stranger's.
+        if not self._database.exists() or not self._database.stat().st_size:
+            return None
+        with _reading(self._database, "mode=ro") as connection:
+            tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master")}
+            if not tables:
+                return None
+            if TABLE not in tables:
+                return Label("", 0)
+            row = connection.execute(f"SELECT label FROM {TABLE}").fetchone()  # noqa: S608
+        label = Label.parse(str(row[0]).encode()) if row else None
+        if label is None:
+            raise PlatformError(
+                f"The row of table {TABLE} in the database {self._database} is damaged; restore "
+                "it from a backup or choose another --data-dir."
+            )
+        return label
+
+    def prepare(self, raw: sqlite3.Connection) -> None:
+        """Within the first transaction of a run: make the label's row where there is none."""
+        raw.execute(
+            f"CREATE TABLE IF NOT EXISTS {TABLE} (one INTEGER PRIMARY KEY, label TEXT NOT NULL)"
+        )
+        raw.execute(f"INSERT OR IGNORE INTO {TABLE} VALUES (1, ?)", (str(self._label),))  # noqa: S608
+        self.advance(raw)
+
+    def advance(self, raw: sqlite3.Connection) -> None:
+        """Within a transaction: give the database the next generation."""
+        following = Label(self._label.folder, self._label.generation + 1)
+        raw.execute(f"UPDATE {TABLE} SET label = ?", (str(following),))  # noqa: S608
+
+    def committed(self) -> None:
+        """After the commit: let the marker say so. Never raises: a marker that stays behind
+        hides a loss, and refuses nothing that is right."""
+        self._label = Label(self._label.folder, self._label.generation + 1)
+        try:
+            os.pwrite(self._descriptor, _encoded(self._label), 0)
+        except OSError as error:
+            if not self._refused:
+                self._refused = True
+                _log.warning("the marker %s cannot be written: %s", self._marker, error)
+
+    def close(self) -> None:
+        """Flush the marker. Safe to call twice."""
+        if self._descriptor >= 0:
+            try:
+                os.fsync(self._descriptor)
+            except OSError as error:
+                _log.warning("the marker %s cannot be flushed: %s", self._marker, error)
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def _check_empty(self, marked: Label | None) -> None:
+        held = next((folder for folder in self._contents if _holds_anything(folder)), None)
+        if held is None and (marked is None or not marked.generation):
+            return
+        state = "empty" if self._database.exists() else "missing"
+        what = f"{held.name}/ is not" if held is not None else "the marker knows of commits"
+        raise PlatformError(
+            f"The database {self._database} is {state}, but {what}: nothing was touched; restore "
+            f"{self._database.name} (with its -wal file) from a backup or choose another "
+            "--data-dir."
+        )
+
+    def _check_stored(self, marked: Label | None, stored: Label) -> None:
+        if marked is None:
+            if stored.folder:
+                raise PlatformError(
+                    f"The marker {self._marker} is missing, so whether {self._database.name} is "
+                    f"the newest cannot be known; {self._remedy('put the marker back')}"
+                )
+            return
+        if stored.folder and stored.folder != marked.folder:
+            raise PlatformError(
+                f"The database {self._database} belongs to another data folder than the marker "
+                f"{self._marker.name}; {self._remedy('put the right one back')}"
+            )
+        missing = marked.generation - stored.generation
+        if missing <= 0:
+            missing = self._gap(stored.folder)
+        if missing > 0:
+            raise PlatformError(
+                f"The database {self._database} is older than its folder, its last {missing} "
+                "commits are missing (it was replaced by an older copy, or its -wal file was lost, "
+                f"cut or damaged): nothing was touched; {self._remedy('restore the newest')}"
+            )
+
+    def _gap(self, folder: str) -> int:
+        """Commits missing between the database file alone and the start of its log.
+
+        The log continues the file; where the file is an older copy, what was moved from logs
+        before this one into the newer file is missing.
+        """
+        first = self._first_in_log(folder)
+        if first is None:
+            return 0
+        try:
+            with _reading(self._database, "immutable=1") as connection:
+                row = connection.execute(f"SELECT label FROM {TABLE}").fetchone()  # noqa: S608
+            alone = Label.parse(str(row[0]).encode()) if row else None
+        except sqlite3.DatabaseError:
+            # Torn by a kill while the log was moved into it, or not begun: the log has it all.
+            return 0
+        return 0 if alone is None else first - 1 - alone.generation
+
+    def _first_in_log(self, folder: str) -> int | None:
+        with contextlib.suppress(OSError, struct.error), self._log_path.open("rb") as log:
+            (page,) = struct.unpack(">8xI20x", log.read(_WAL_HEAD))
+            while frame := log.read(_FRAME_HEAD + page):
+                label = Label.parse(frame)
+                if label is not None and label.folder == folder:
+                    return label.generation
+        return None
+
+    @property
+    def _log_path(self) -> Path:
+        return self._database.with_name(self._database.name + "-wal")
+
+    def _remedy(self, first: str) -> str:
+        return (
+            f"{first}, or go on with what the database holds by `boda check --accept --data-dir "
+            f"{self._database.parent}`."
+        )
+
+    def _write(self, label: Label) -> None:
+        replace_durably(self._marker, _encoded(label))
+
+
+def _encoded(label: Label) -> bytes:
+    """Of one length, so that writing it in place never leaves a part of another one."""
+    text = f'{{"folder": "{label.folder}", "generation": {label.generation:<20d}'
+    return f'{text}, "check": "{zlib.crc32(text.encode()):08x}"}}\n'.encode()
+
+
+def _holds_anything(folder: Path) -> bool:
+    """Whether a blob or a package is there; what is on its way does not count."""
+    with contextlib.suppress(OSError):
+        for entry in os.scandir(folder):
+            if len(entry.name) == 64 or (len(entry.name) == 2 and any(os.scandir(entry.path))):
+                return True
+    return False
+
+
+@contextlib.contextmanager
+def _reading(path: Path, how: str) -> Iterator[sqlite3.Connection]:
+    """A connection that leaves the database and its log as they are, when it is closed as well."""
+    connection = sqlite3.connect(f"{path.absolute().as_uri()}?{how}", uri=True)
+    try:
+        yield connection
+    finally:
+        connection.close()
