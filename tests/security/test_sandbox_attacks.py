@@ -674,6 +674,29 @@ async def test_neighbours_are_out_of_reach(prison: Prison) -> None:
     await asyncio.gather(one.destroy(), two.destroy())
 
 
+async def test_the_table_of_neighbours_is_not_filled(prison: Prison) -> None:
+    """Whoever is asked for on a link is noted in a table of the whole machine."""
+    sandbox = await networked(prison)
+    assert prison.sandboxes._network is not None
+    subnet = prison.sandboxes._network.subnet
+    assert subnet is not None
+    there = [str(subnet[number]) for number in range(2, 402)]
+    ask = (
+        "s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
+        f"for address in {there!r}:\n"
+        " try: s.sendto(b'x', (address, 9))\n except OSError: pass\n"
+        "answer = open('/proc/net/arp').read().splitlines()[1:]"
+    )
+    assert len(await run(sandbox, ask)) <= 1
+    with pytest.raises(Refused):
+        await run(
+            sandbox,
+            "s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)\n"
+            "s.sendto(b'x', ('fe80::1', 9, 0, socket.if_nametoindex('eth0')))",
+        )
+    await sandbox.destroy()
+
+
 async def test_each_has_a_runtime_api_of_its_own(prison: Prison) -> None:
     one, two = await prison.start(), await prison.start()
     fetch = "import socket; answer = socket.create_connection(('127.0.0.1', 9001)).recv(9).decode()"

@@ -16,7 +16,7 @@ import pytest
 
 from boda.sandbox.contract import SandboxSpec
 from boda.sandbox.linux import LinuxSandboxes
-from boda.sandbox.network import free_subnet, routes
+from boda.sandbox.network import Tracking, free_subnet, routes
 from support.sandbox_snippets import Refused, SnippetLibrary, ThisPython, run, why_not_root
 
 pytestmark = pytest.mark.skipif(
@@ -121,5 +121,52 @@ async def test_the_world_is_reached_under_this_machines_address(
         without = await sandboxes.start(SandboxSpec("no", "python", code, network=False))
         with pytest.raises(Refused):
             await run(without, fetch.format(world.far))
+    finally:
+        await sandboxes.close()
+
+
+FLOWS = """
+import socket
+one = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+refused = 0
+for port in range(20000, 20000 + {}):
+    try:
+        one.sendto(b"x", ({!r}, port))
+    except OSError:
+        refused += 1
+answer = refused
+"""
+TRACKED = Path("/proc/net/nf_conntrack")
+
+
+@pytest.mark.skipif(not TRACKED.exists(), reason="the kernel does not list what it tracks")
+async def test_connections_that_the_kernel_tracks_are_bounded(tmp_path: Path, world: World) -> None:
+    """Each port of another machine is a connection more, for half a minute, in a table that the
+    whole machine shares."""
+    code = tmp_path / "code"
+    code.mkdir()
+    python = ThisPython()
+    sandboxes = LinuxSandboxes(
+        tmp_path / "state",
+        {python.name: python},
+        SnippetLibrary(tmp_path / "library"),
+        instance=f"flows-{tmp_path}",
+    )
+    try:
+        evil = await sandboxes.start(SandboxSpec("evil", "python", code, ephemeral_mb=16))
+        other = await sandboxes.start(SandboxSpec("other", "python", code, ephemeral_mb=16))
+        if sandboxes.network_missing or sandboxes.untracked:
+            pytest.skip(sandboxes.network_missing or sandboxes.untracked)
+        most = Tracking.of(int(Path("/proc/sys/net/netfilter/nf_conntrack_max").read_text())).flows
+        await run(evil, FLOWS.format(4 * most, world.far))
+        subnet = sandboxes._network.subnet if sandboxes._network else None
+        assert subnet is not None
+        tracked = [line for line in TRACKED.read_text().splitlines() if f"dst={world.far} " in line]
+        assert most // 2 < len(tracked) <= most
+        fetch = (
+            "import socket; s = socket.create_connection(({!r}, 8000), 3); "
+            "answer = s.recv(100).decode()"
+        )
+        assert await run(other, fetch.format(world.far)) == world.near
     finally:
         await sandboxes.close()

@@ -7,7 +7,14 @@ import ipaddress
 import pytest
 
 from boda.sandbox.lease import tag_of
-from boda.sandbox.network import RULES, Names, NetworkUnavailable, free_subnet, hardware_of
+from boda.sandbox.network import (
+    Names,
+    NetworkUnavailable,
+    Tracking,
+    free_subnet,
+    hardware_of,
+    rules,
+)
 
 N = ipaddress.IPv4Network
 
@@ -42,10 +49,23 @@ def test_hardware_addresses_follow_addresses() -> None:
     assert one != hardware_of(ipaddress.IPv4Address("10.192.0.8"))
 
 
-def test_rules_refuse_before_they_allow() -> None:
-    text = RULES.format(table="t", bridge="br", subnet="10.192.0.0/20")
+@pytest.mark.parametrize("tracking", [None, Tracking(256, 1024)])
+def test_rules_refuse_before_they_allow(tracking: Tracking | None) -> None:
+    names = Names("t")
+    text = rules(names, N("10.192.0.0/20"), tracking)
     forward = text[text.index("chain forward") : text.index("chain postrouting")]
-    assert forward.index("169.254.0.0/16") < forward.index('iifname "br" accept')
-    assert forward.index('oifname "br" reject') < forward.index('iifname "br" accept')
-    assert forward.rstrip(" }\n").endswith('oifname "br" drop')
-    assert 'iifname "br" reject' in text[: text.index("chain forward")]
+    allowed = forward.index('iifname "bodat" accept')
+    assert forward.index("169.254.0.0/16") < allowed
+    assert forward.index('oifname "bodat" reject') < allowed
+    assert forward.rstrip(" }\n").endswith('oifname "bodat" drop')
+    assert 'iifname "bodat" reject' in text[: text.index("chain forward")]
+    for limit in ("ct count over 256 ", "ct count over 1024 "):
+        assert (limit in forward[:allowed]) == (tracking is not None)
+
+
+@pytest.mark.parametrize("most", [4_096, 65_536, 262_144, 4_000_000])
+def test_sandboxes_together_leave_half_of_the_tracked_connections(most: int) -> None:
+    tracking = Tracking.of(most)
+    assert 256 <= tracking.flows <= tracking.share
+    if most >= 32_768:  # below that, so many that functions can work
+        assert 64 * tracking.share <= most // 2

@@ -452,6 +452,16 @@ class _Examination:
             "run boda as root with nftables installed, and sysctl net.ipv4.ip_forward=1",
             required=False,
         )
+        if self._mode.isolated and not missing:
+            self._add(
+                "connection tracking",
+                not self._sandboxes.untracked,
+                "each sandbox fills a small part of the machine's table of connections at most",
+                "functions may fill the machine's table of connections: "
+                + self._sandboxes.untracked,
+                "a kernel with nft_connlimit (CONFIG_NFT_CONNLIMIT)",
+                required=False,
+            )
         self._add(
             "SnapStart",
             self._sandboxes.can_fork,

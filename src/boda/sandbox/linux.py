@@ -71,7 +71,8 @@ class LinuxSandboxes:
     state_dir: for what lives no longer than the platform, on a disk with room for /tmp volumes.
     catalogue: runtimes by name. instance: the platform's name on this machine; no two platforms
     that run at once share one. network: outbound internet where possible; why it is not stands
-    in ``network_missing``. plain: processes without namespaces, for trusted code where they cannot
+    in ``network_missing``, and in ``untracked`` why the connections of a sandbox are not counted.
+    plain: processes without namespaces, for trusted code where they cannot
     be had; everything that does not need them holds all the same.
     """
 
@@ -95,6 +96,7 @@ class LinuxSandboxes:
         self._clock = clock or SystemClock()
         self._want_network = network and not plain
         self.network_missing = "" if network else "switched off"
+        self.untracked = ""
         self._host = Host.of_this_machine()
         self._opened: asyncio.Task[None] | None = None
         self._closed = False
@@ -165,6 +167,7 @@ class LinuxSandboxes:
             self.network_missing = str(error)
             return
         self._network = network
+        self.untracked = network.untracked
         if network.forward_was is not None:
             self._lease.record_forwarding(network.forward_was)
 

@@ -121,10 +121,17 @@ class Netlink:
         body += _attributes([(2, raw), (1, raw)])  # IFA_LOCAL, IFA_ADDRESS
         self._ask(_NEWADDR, body, _CREATE | _EXCLUSIVE)
 
-    def add_default_route(self, gateway: str) -> None:
-        body = struct.pack("=BBBBBBBBI", socket.AF_INET, 0, 0, 0, 254, 3, 0, 1, 0)
-        body += _attributes([(5, socket.inet_aton(gateway))])  # RTA_GATEWAY
-        self._ask(_NEWROUTE, body, _CREATE | _EXCLUSIVE)
+    def add_default_route(self, name: str, gateway: str) -> None:
+        """By way of a gateway that lies in no network of the link's."""
+        address = socket.inet_aton(gateway)
+        link = struct.pack("=I", socket.if_nametoindex(name))
+        # RTA_DST and RTA_OIF with the scope of a link, then RTA_GATEWAY.
+        for length, scope, attributes in (
+            (32, 253, [(1, address), (4, link)]),
+            (0, 0, [(5, address)]),
+        ):
+            body = struct.pack("=BBBBBBBBI", socket.AF_INET, length, 0, 0, 254, 3, scope, 1, 0)
+            self._ask(_NEWROUTE, body + _attributes(attributes), _CREATE | _EXCLUSIVE)
 
     def delete(self, name: str) -> None:
         """OSError when there is none of this name."""

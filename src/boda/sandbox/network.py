@@ -6,6 +6,10 @@ What a sandbox may reach is the world beyond this machine. It may not reach the 
 (any address of it, boda's ports included), another sandbox, link-local addresses (the metadata
 service of clouds), multicast or broadcast. A namespace is used once and never again. It has no
 name: only descriptors hold it, so that it goes when its sandbox or the platform goes.
+
+The kernel keeps two tables for all namespaces together, which nobody may fill for the others:
+connections that it tracks are counted by sandbox, and of neighbours a sandbox knows its gateway
+alone, since its address is no part of a network and it has no IPv6.
 """
 
 from __future__ import annotations
@@ -32,12 +36,15 @@ from boda.sandbox.netlink import (
 )
 
 FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
+_TRACKED = Path("/proc/sys/net/netfilter/nf_conntrack_max")
+_IPV6 = Path("/proc/sys/net/ipv6/conf/eth0/disable_ipv6")
 _PREFIX = 20  # 4,093 sandboxes
 
 RULES = """
 table inet {table}
 delete table inet {table}
 table inet {table} {{
+  {sets}
   chain input {{
     type filter hook input priority -150; policy accept;
     iifname "{bridge}" reject with icmpx admin-prohibited
@@ -48,6 +55,7 @@ table inet {table} {{
     iifname "{bridge}" ip daddr {{ 0.0.0.0/8, 127.0.0.0/8, 169.254.0.0/16, 224.0.0.0/3 }} reject
     iifname "{bridge}" ip saddr != {subnet} drop
     iifname "{bridge}" meta nfproto ipv6 drop
+    {counts}
     iifname "{bridge}" accept
     oifname "{bridge}" ct state established,related accept
     oifname "{bridge}" drop
@@ -58,6 +66,51 @@ table inet {table} {{
   }}
 }}
 """
+
+
+_SHARES = 64
+_SETS = f"""
+  ct timeout names {{ protocol udp; l3proto ip; policy = {{ unreplied : 5, replied : 5 }}; }}
+  set flows {{ type ipv4_addr; flags dynamic; size 4096; }}
+  set shares {{ type ipv4_addr; flags dynamic; size {_SHARES}; }}
+"""
+_COUNTS = """
+    iifname "{bridge}" meta nfproto ipv4 udp dport 53 ct timeout set "names"
+    iifname "{bridge}" ct state new add @flows {{ ip saddr ct count over {flows} }} reject
+    iifname "{bridge}" ct state new add @shares {{ ip saddr & {mask} ct count over {share} }} reject
+"""
+"""What is asked of a name server is forgotten soon: each question is a connection of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tracking:
+    """How many connections the kernel tracks for sandboxes. flows: for one. share: for all of one
+    of 64 shares, which together have half of the machine's table."""
+
+    flows: int
+    share: int
+
+    @classmethod
+    def of(cls, most: int) -> Tracking:
+        """most: the size of the machine's table."""
+        flows = max(256, most // 512)
+        return cls(flows, max(flows, most // 2 // _SHARES))
+
+
+def rules(names: Names, subnet: ipaddress.IPv4Network, tracking: Tracking | None) -> str:
+    """For ``nft``. tracking: None where the kernel cannot count connections."""
+    sets = counts = ""
+    if tracking is not None:
+        sets = _SETS
+        counts = _COUNTS.format(
+            bridge=names.bridge,
+            flows=tracking.flows,
+            share=tracking.share,
+            mask=f"0.0.0.{_SHARES - 1}",
+        )
+    return RULES.format(
+        table=names.table, bridge=names.bridge, subnet=subnet, sets=sets, counts=counts
+    )
 
 
 class NetworkUnavailable(Exception):
@@ -149,6 +202,8 @@ class Network:
         self._lock = threading.Lock()
         self._count = 0
         self.subnet: ipaddress.IPv4Network | None = None
+        self.untracked = ""
+        """Why connections are not counted by sandbox, or ""."""
         self.forward_was: str | None = None
         """What ip_forward was, if it had to be changed; putting it back is the lease's affair,
         since other instances may count on it by then."""
@@ -168,9 +223,7 @@ class Network:
                 link.up(self._names.bridge)
             finally:
                 link.close()
-            nft(
-                RULES.format(table=self._names.table, bridge=self._names.bridge, subnet=self.subnet)
-            )
+            self._rule(self.subnet)
             self._allow_forwarding()
         except (OSError, NetworkUnavailable) as error:
             self._undo()
@@ -179,6 +232,14 @@ class Network:
         self._thread.start()
         for _ in range(self._ready):
             self._orders.put(True)
+
+    def _rule(self, subnet: ipaddress.IPv4Network) -> None:
+        try:
+            nft(rules(self._names, subnet, Tracking.of(int(_TRACKED.read_text()))))
+        except (NetworkUnavailable, OSError, ValueError) as error:
+            # An older kernel does not count. If that was not the reason, this fails as well.
+            nft(rules(self._names, subnet, None))
+            self.untracked = str(error)
 
     def _allow_forwarding(self) -> None:
         self.forward_was = None
@@ -265,10 +326,12 @@ class Network:
             link.enslave(veth, self._names.bridge)
             enter_network(namespace)
             try:
+                with contextlib.suppress(FileNotFoundError):  # a kernel without IPv6
+                    _IPV6.write_text("1")
                 for name in ("lo", "eth0"):
                     inside.up(name)
-                inside.add_address("eth0", str(self.subnet[number]), _PREFIX)
-                inside.add_default_route(str(self.subnet[1]))
+                inside.add_address("eth0", str(self.subnet[number]), 32)
+                inside.add_default_route("eth0", str(self.subnet[1]))
                 _until_running("eth0")
             finally:
                 enter_network(self._home)
