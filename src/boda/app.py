@@ -32,6 +32,8 @@ from boda.core.heap import give_back_large
 from boda.core.ids import Ids
 from boda.core.policy import Policy
 from boda.core.principal import Principal
+from boda.core.regions import Regions
+from boda.core.urls import in_url
 from boda.delivery.contract import Source
 from boda.delivery.post import Letter
 from boda.fleet.fleet import Fleet
@@ -95,6 +97,8 @@ class Settings:
     reserve_mb: int | None = None
     overcommit: float = math.inf
     account: str = DEFAULT_ACCOUNT
+    regions: tuple[str, ...] = ()
+    """Names of regions beside AWS's."""
 
     def fleet(self) -> FleetSettings:
         """What of the fleet follows from these."""
@@ -341,6 +345,7 @@ class Platform:
                 ),
             ],
             limits=Limits(connections=min(Limits().connections, _descriptors() // 2)),
+            regions=Regions(settings.regions),
         )
         server = HttpServer(gateway, settings.host, settings.port)
         await functions_service.load()
@@ -372,8 +377,8 @@ class Platform:
         )
         monitor.start()
         self._later("monitor", monitor.stop)
-        self.endpoint = f"http://{_in_url(settings.host)}:{server.port}"
-        self._folder.write_address(self.endpoint)
+        self.endpoint = f"http://{in_url(settings.host)}:{server.port}"
+        self._folder.write_address(self.endpoint, settings.regions)
         self._warm(sandboxes, catalogue, sorted(functions_service.runtimes))
         self._lay_out(library)
         self._warn(findings)
@@ -557,12 +562,3 @@ class _BucketDestinations:
         }
         await self._call("s3", "PutObject", params, letter.source.principal)
         return letter.name
-
-
-def _in_url(host: str) -> str:
-    """The host as others reach it and as a URL spells it."""
-    if host in ("0.0.0.0", ""):  # noqa: S104
-        return "127.0.0.1"
-    if host == "::":
-        return "[::1]"
-    return f"[{host}]" if ":" in host else host

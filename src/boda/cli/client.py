@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import SplitResult, urlsplit
 
 import botocore.config
 import botocore.session
 
 from boda.core.arn import DEFAULT_REGION
+from boda.core.errors import PlatformError
 from boda.storage.folder import Folder
+
+MODELS = Path(__file__).resolve().parent.parent / "services" / "platform" / "model"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +28,10 @@ class Connection:
     secret: str
     session_token: str | None
     region: str
+    session: Any = field(default_factory=lambda: _session(), repr=False)
 
     def client(self, service: str, *, read_timeout: float = 960) -> Any:
-        session = botocore.session.Session()
-        session.get_component("data_loader").search_paths.append(str(MODELS))
-        return session.create_client(
+        return self.session.create_client(
             service,
             region_name=self.region,
             endpoint_url=self.endpoint,
@@ -39,27 +43,86 @@ class Connection:
                 connect_timeout=5,
                 retries={"total_max_attempts": 1},
                 s3={"addressing_style": "path"},
+                # A proxy that the environment names cannot reach this machine's own addresses.
+                proxies={} if _is_local(self.endpoint) else None,
             ),
         )
 
 
-MODELS = Path(__file__).resolve().parent.parent / "services" / "platform" / "model"
-
-
-def connect(data_dir: Path) -> Connection:
+def connect(data_dir: Path, region: str | None = None) -> Connection:
     """The environment's endpoint and keys where all are set, else those of the data folder.
 
     Keys of the environment are used only together with an endpoint of the environment, so that
     nobody's AWS keys are sent to boda, nor boda's calls to AWS. Raises PlatformError.
     """
     environment = os.environ
-    region = (
-        environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION") or DEFAULT_REGION
-    )
+    region = chosen_region(region)
     endpoint = environment.get("AWS_ENDPOINT_URL")
     key, secret = environment.get("AWS_ACCESS_KEY_ID"), environment.get("AWS_SECRET_ACCESS_KEY")
     if endpoint and key and secret:
+        check_endpoint(endpoint, "AWS_ENDPOINT_URL")
         return Connection(endpoint, key, secret, environment.get("AWS_SESSION_TOKEN"), region)
     folder = Folder(data_dir)
     root = folder.root_keys()
-    return Connection(folder.endpoint(), root.access_key_id, root.secret, None, region)
+    endpoint = folder.endpoint()
+    check_endpoint(endpoint, "The address from BODA_HOST and BODA_PORT")
+    return Connection(endpoint, root.access_key_id, root.secret, None, region)
+
+
+def chosen_region(region: str | None) -> str:
+    """The one given, else the environment's, else the default."""
+    environment = os.environ
+    return (
+        region
+        or environment.get("AWS_REGION")
+        or environment.get("AWS_DEFAULT_REGION")
+        or DEFAULT_REGION
+    )
+
+
+def check_endpoint(endpoint: str, source: str) -> None:
+    """Raises PlatformError unless it is an HTTP URL with a host and at most a port."""
+    parts = _split(endpoint)
+    if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
+        bare = _split(f"http://{endpoint}") if "://" not in endpoint else None
+        meant = f"; write http://{endpoint}" if bare is not None and bare.hostname else ""
+        raise PlatformError(
+            f"{source} is {endpoint!r}, which is not a URL like http://127.0.0.1:4566{meant}."
+        )
+
+
+def _split(url: str) -> SplitResult | None:
+    """None where it cannot be read, or its port is none."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        return None
+    return parts
+
+
+def _is_local(endpoint: str) -> bool:
+    parts = _split(endpoint)
+    host = (parts.hostname if parts is not None else None) or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
+def _session() -> Any:
+    """A botocore session that reads neither the environment nor ~/.aws.
+
+    What is set there is meant for AWS; a profile that is not there or a file that cannot be
+    parsed must not keep anybody from boda. Certificates of one's own are the exception.
+    """
+    known = botocore.session.Session.SESSION_VARIABLES
+    variables = {
+        name: (None, None, default, convert) for name, (_, _, default, convert) in known.items()
+    }
+    variables["ca_bundle"] = known["ca_bundle"]
+    for name in ("config_file", "credentials_file"):
+        variables[name] = (None, None, os.devnull, None)
+    session = botocore.session.Session(variables)
+    session.get_component("data_loader").search_paths.append(str(MODELS))
+    return session

@@ -2,25 +2,41 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
 import typer
 
-from boda.cli.client import connect
-from boda.cli.options import DataDir, Json, data_dir
-from boda.cli.output import print_json, print_table
+from boda.cli.options import DataDir, Json, Region, data_dir
+
+EXAMPLES = (
+    "boda cost                  this month",
+    "boda cost --month 2026-10",
+    "boda cost --json           for programs",
+)
+_MONTH = re.compile(r"[0-9]{4}-(0[1-9]|1[0-2])")
 
 
 def cost(
     month: Annotated[
-        str | None, typer.Option(help="As YYYY-MM; this month by default.", show_default=False)
+        str | None,
+        typer.Option(
+            metavar="YYYY-MM", help="Such as 2026-11; this month by default.", show_default=False
+        ),
     ] = None,
+    region: Region = None,
     folder: DataDir = None,
     as_json: Json = False,
 ) -> None:
-    """Show requests, milliseconds, GB-seconds and AWS's list price of a month."""
+    """Show what ran in a month and what AWS charges for it."""
+    from boda.cli.client import connect
+    from boda.cli.output import print_json, print_table
+    from boda.core.errors import PlatformError
+
+    if month is not None and _MONTH.fullmatch(month) is None:
+        raise PlatformError(f"--month takes a month like 2026-11, not {month!r}.")
     parameters = {"Month": month} if month else {}
-    answer = connect(data_dir(folder)).client("boda").get_cost(**parameters)
+    answer = connect(data_dir(folder), region).client("boda").get_cost(**parameters)
     answer.pop("ResponseMetadata", None)
     if as_json:
         print_json(answer)

@@ -14,12 +14,13 @@ import typer
 from rich.console import Console
 
 from boda.cli.client import Connection, connect
-from boda.cli.options import DataDir, Json, data_dir
+from boda.cli.options import DataDir, Json, Region, data_dir
 from boda.cli.output import print_json
 from boda.cli.packing import install, pack
 from boda.core.arn import DEFAULT_REGION
 from boda.core.errors import PlatformError
 
+EXAMPLES = ("boda deploy hello",)
 _ROLE = "boda-deploy"
 _TRUST = {
     "Version": "2012-10-17",
@@ -68,10 +69,11 @@ def deploy(
     variable: Annotated[
         list[str] | None, typer.Option("--env", help="NAME=VALUE; may be given again.")
     ] = None,
+    region: Region = None,
     folder: DataDir = None,
     as_json: Json = False,
 ) -> None:
-    """Zip a folder with its requirements and create or update the function.
+    """Create or update a function from a folder.
 
     What an update does not name stays as it is.
     """
@@ -85,7 +87,7 @@ def deploy(
             "Choose one with --name."
         )
     console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
-    connection = connect(data_dir(folder))
+    connection = connect(data_dir(folder), region)
     client = connection.client("lambda")
     present = _present(client, name)
     offered = connection.client("boda").list_runtimes()["Runtimes"]

@@ -13,11 +13,16 @@ from pathlib import Path
 import typer
 
 from boda.cli.options import DataDir, Json, data_dir
-from boda.cli.output import print_json, print_table
+
+EXAMPLES = (
+    "boda doctor          exit code 0 if isolation is as promised",
+    "boda doctor --json   the same for programs",
+)
 
 
 def doctor(folder: DataDir = None, as_json: Json = False) -> None:
     """Say what is enforced here, what is not, and how to get it."""
+    from boda.cli.output import print_json, print_table
     from boda.sandbox.doctor import examine
     from boda.sandbox.findings import SANDBOX, Finding, strong_enough
 

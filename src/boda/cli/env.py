@@ -2,26 +2,50 @@
 
 from __future__ import annotations
 
-import json
+import os
 import shlex
 
-from boda.cli.options import DataDir, Json, data_dir
-from boda.core.arn import DEFAULT_REGION
-from boda.storage.folder import Folder
+from boda.cli.options import DataDir, Json, Region, data_dir
+
+EXAMPLES = (
+    'eval "$(boda env)"                      this shell\'s AWS clients talk to boda',
+    'eval "$(boda env --region eu-west-1)"   in another region',
+    "boda env --json                         the same for programs",
+)
 
 
-def env(folder: DataDir = None, as_json: Json = False) -> None:
-    """Print shell exports for the root user. Use it as: eval "$(boda env)"."""
+def env(region: Region = None, folder: DataDir = None, as_json: Json = False) -> None:
+    """Print shell exports for the root user.
+
+    They set the endpoint, the keys and the region that the AWS CLI and every SDK read.
+    """
+    from boda.cli.client import check_endpoint, chosen_region
+    from boda.cli.output import print_json
+    from boda.core.errors import PlatformError
+    from boda.core.regions import Regions
+    from boda.storage.folder import Folder
+
     place = Folder(data_dir(folder))
     keys = place.root_keys()
+    address = place.address()
+    regions = Regions(address.regions if address is not None else ())
+    chosen = chosen_region(region)
+    if chosen not in regions:
+        raise PlatformError(regions.refusal(chosen))
+    endpoint = place.endpoint()
+    check_endpoint(endpoint, "The address from BODA_HOST and BODA_PORT")
     values = {
-        "AWS_ENDPOINT_URL": place.endpoint(),
+        "AWS_ENDPOINT_URL": endpoint,
         "AWS_ACCESS_KEY_ID": keys.access_key_id,
         "AWS_SECRET_ACCESS_KEY": keys.secret,
-        "AWS_DEFAULT_REGION": DEFAULT_REGION,
+        # The AWS CLI reads the one, most SDKs the other.
+        "AWS_DEFAULT_REGION": chosen,
+        "AWS_REGION": chosen,
     }
     if as_json:
-        print(json.dumps(values, indent=2))
+        print_json(values)
         return
     for name, value in values.items():
         print(f"export {name}={shlex.quote(value)}")
+    if "AWS_SESSION_TOKEN" in os.environ:  # of other keys: with these it would be refused
+        print("unset AWS_SESSION_TOKEN")

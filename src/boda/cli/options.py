@@ -8,11 +8,21 @@ from typing import Annotated
 
 import typer
 
+from boda.core.errors import PlatformError
+
 
 def default_data_dir() -> Path:
     """``$XDG_DATA_HOME/boda``, by the XDG base directory specification."""
-    base = os.environ.get("XDG_DATA_HOME")
-    return (Path(base) if base else Path.home() / ".local" / "share") / "boda"
+    return _base("XDG_DATA_HOME", ".local/share") / "boda"
+
+
+def default_cache_dir() -> Path:
+    """``$XDG_CACHE_HOME/boda``, by the same."""
+    return absolute(_base("XDG_CACHE_HOME", ".cache") / "boda")
+
+
+def _base(variable: str, otherwise: str) -> Path:
+    return Path(os.environ.get(variable) or Path("~", otherwise))
 
 
 DataDir = Annotated[
@@ -25,7 +35,28 @@ DataDir = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+Region = Annotated[
+    str | None,
+    typer.Option(
+        "--region",
+        metavar="NAME",
+        help="AWS_REGION or AWS_DEFAULT_REGION by default, else us-east-1.",
+        show_default=False,
+    ),
+]
 
 
 def data_dir(chosen: Path | None) -> Path:
-    return (chosen or default_data_dir()).expanduser().absolute()
+    return absolute(chosen or default_data_dir())
+
+
+def absolute(path: Path) -> Path:
+    """With ``~`` and the current folder filled in. Raises PlatformError where one is unknown."""
+    try:
+        return path.expanduser().absolute()
+    except RuntimeError:
+        raise PlatformError(
+            f"{path} is in a home folder that is not known; set HOME, or name another folder."
+        ) from None
+    except FileNotFoundError:
+        raise PlatformError("The current folder is no longer there; go to another one.") from None

@@ -1,20 +1,20 @@
-"""Tables and JSON on the terminal, readable without colour."""
+"""Tables, JSON and log lines on the terminal, readable without colour."""
 
 from __future__ import annotations
 
 import json
+import os
+import re
 from collections.abc import Iterable, Sequence
-from typing import Any, Literal
-
-from rich import box
-from rich.cells import cell_len
-from rich.console import Console
-from rich.table import Table
+from typing import Any, Literal, TextIO
 
 Kind = Literal["text", "number", "prose"]
 _PROSE_WIDTH = 30
 """Columns that prose gets at least."""
 _BETWEEN = 3
+_COLOURS = {"dim": "2", "red": "31", "yellow": "33", "bold": "1"}
+# Control characters but tab and newline; what sets colours ("SGR") is matched whole, to be kept.
+_CONTROL = re.compile(r"\x1b\[[0-9;]*m|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 def print_json(value: Any) -> None:
@@ -29,6 +29,11 @@ def print_table(
     Only prose is broken into lines. Where the terminal is too narrow for the rest, the table is
     wider than the terminal, which shows it badly but whole: a number cut short is a wrong one.
     """
+    from rich import box  # late: most commands print no table
+    from rich.cells import cell_len
+    from rich.console import Console
+    from rich.table import Table
+
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=title or None, title_justify="left")
     for heading, kind in columns:
         table.add_column(
@@ -46,6 +51,30 @@ def print_table(
         table.add_row(*line)
     wide = max(Console().width, width)
     Console(width=wide, highlight=False, markup=False).print(table)
+
+
+def has_colours(stream: TextIO) -> bool:
+    """Whether colours are shown and wanted there (https://no-color.org)."""
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def coloured(text: str, colour: str) -> str:
+    """colour: one of ``dim``, ``red``, ``yellow``, ``bold``."""
+    return f"\x1b[{_COLOURS[colour]}m{text}\x1b[0m"
+
+
+def shown(text: str, *, colours: bool) -> str:
+    """Text of a function's for a terminal: its lines, its colours if colours are shown, and no
+    other control characters, which could move the cursor or type for the reader."""
+
+    def replace(match: re.Match[str]) -> str:
+        found = match[0]
+        if len(found) > 1:
+            return found if colours else ""
+        return f"\\x{ord(found):02x}"
+
+    lines = text.replace("\r\n", "\n").replace("\r", "\n")
+    return _CONTROL.sub(replace, lines)
 
 
 def span(seconds: float) -> str:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from boda.cli.client import connect
-from boda.cli.options import DataDir, Json, data_dir
-from boda.cli.output import print_json, print_table, span
+from boda.cli.options import DataDir, Json, Region, data_dir
+
+EXAMPLES = (
+    "boda ps          every execution environment",
+    "boda ps --json   the same for programs",
+)
 
 
-def ps(folder: DataDir = None, as_json: Json = False) -> None:
+def ps(region: Region = None, folder: DataDir = None, as_json: Json = False) -> None:
     """List execution environments: state, memory, age, invocations."""
-    found = connect(data_dir(folder)).client("boda").list_environments()["Environments"]
+    from boda.cli.client import connect
+    from boda.cli.output import print_json, print_table, span
+
+    found = connect(data_dir(folder), region).client("boda").list_environments()["Environments"]
     if as_json:
         print_json(found)
         return

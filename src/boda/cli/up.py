@@ -11,6 +11,13 @@ import typer
 
 from boda.cli.options import DataDir, data_dir
 
+EXAMPLES = (
+    "boda up",
+    "boda up --port 8000 --host 0.0.0.0",
+    "boda up --allow-region moon-1",
+    "boda up --quota concurrent_executions=50 --quota scale_rate=0",
+)
+
 
 class Auth(StrEnum):
     sigv4 = "sigv4"
@@ -82,16 +89,29 @@ def up(
             help="Another quota than AWS's; may be given several times.",
         ),
     ] = None,
+    allow_region: Annotated[
+        list[str] | None,
+        typer.Option(
+            envvar="BODA_ALLOW_REGIONS",
+            metavar="NAME",
+            help="Take this region, too, which AWS lacks; may be given several times.",
+        ),
+    ] = None,
 ) -> None:
     """Run boda until interrupted."""
     # The platform's imports are heavy; no other command should pay for them.
     from boda.app import Settings, run
+    from boda.core.regions import Regions
     from boda.services.lambda_ import adjusted
 
     try:
         quotas = adjusted(quota or [])
     except ValueError as error:
         raise typer.BadParameter(f"{error}.", param_hint="--quota") from None
+    try:
+        regions = Regions(allow_region or ()).allowed
+    except ValueError as error:
+        raise typer.BadParameter(f"{error}.", param_hint="--allow-region") from None
     settings = Settings(
         data_dir=data_dir(folder),
         host=host,
@@ -103,5 +123,6 @@ def up(
         quotas=quotas,
         reserve_mb=reserve_memory,
         overcommit=math.inf if overcommit is None else overcommit,
+        regions=regions,
     )
     sys.exit(run(settings))

@@ -140,6 +140,19 @@ REFUSALS: Mapping[str, Mapping[Style, tuple[str, int, str]]] = {
         "query": ("SignatureDoesNotMatch", 403, "{0}"),
         "json": ("InvalidSignatureException", 403, "{0}"),
     },
+    "region": {
+        "s3": ("AuthorizationHeaderMalformed", 400, "The authorization header is malformed; {0}"),
+        "query": (
+            "SignatureDoesNotMatch",
+            403,
+            "Credential should be scoped to a valid region. {0}",
+        ),
+        "json": (
+            "InvalidSignatureException",
+            403,
+            "Credential should be scoped to a valid region. {0}",
+        ),
+    },
     "skew": {
         "s3": (
             "RequestTimeTooSkewed",

@@ -24,6 +24,7 @@ from boda.core.clock import Clock
 from boda.core.errors import AwsError, not_implemented, printable
 from boda.core.ids import Ids
 from boda.core.principal import ANONYMOUS, Principal, root_of
+from boda.core.regions import Regions
 from boda.gateway import sigv2
 from boda.gateway.absent import AbsentServices
 from boda.gateway.authentication import (
@@ -82,6 +83,7 @@ class Gateway:
     auth: ``sigv4`` checks every signature; ``open`` takes any caller for root.
     health: further members of ``GET /_boda/health``, or another ``status`` than ``ok``.
     sites: asked in order for requests to host names of their own.
+    regions: those that requests may be signed for; AWS's by default.
     """
 
     def __init__(
@@ -97,8 +99,10 @@ class Gateway:
         health: Callable[[], dict[str, Any]],
         sites: Sequence[Site] = (),
         limits: Limits | None = None,
+        regions: Regions | None = None,
     ) -> None:
         self.limits = limits or Limits()
+        self._regions = regions or Regions()
         self._installed = {one.name: Installed(one, models, self.limits) for one in services}
         self._router = Router(operations_of(services, models))
         self._absent = AbsentServices()
@@ -204,6 +208,9 @@ class Gateway:
         x.request_id = self._ids.hex(16).upper() if x.style == "s3" else self._ids.uuid()
         if self._traffic.draining and not request.environment_id:
             raise self._refusals.stopping(x)
+        if x.region not in self._regions and (x.problem is None or self._open):
+            detail = self._regions.refusal(printable(x.region))
+            raise refusal("region", x.style, detail)
 
     async def _preflight(self, x: Exchange) -> WireResponse | None:
         if x.request.method != "OPTIONS" or x.installed is None:

@@ -9,7 +9,8 @@ library/      what functions find under /var/runtime
 sandbox/      state of running environments
 root.json     the root user's key pair, mode 0600
 address.json  where a running boda answers
-lock          held by the running boda
+boda.log      what a detached boda says, and boda.log.1, what it said before that
+lock          held by the running boda, whose process id it holds
 """
 
 from __future__ import annotations
@@ -22,22 +23,36 @@ import json
 import os
 import socket
 import struct
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from boda.core.errors import PlatformError
+from boda.core.urls import in_url
 from boda.storage import disk
 from boda.storage.durable import replace_durably
 
 _START_BYTES = 1 << 20
 """What must fit on the disk for a start: less than a start writes."""
+_LOCK_ATTEMPTS = 10
+_LOCK_PAUSE_S = 0.03
 
 
 @dataclass(frozen=True, slots=True)
 class RootKeys:
     access_key_id: str
     secret: str
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a running boda answers. regions: names that it takes beside AWS's."""
+
+    endpoint: str
+    pid: int
+    regions: tuple[str, ...]
 
 
 class Folder:
@@ -52,6 +67,7 @@ class Folder:
         self.lost = path / "lost+found"
         self.library = path / "library"
         self.sandbox = path / "sandbox"
+        self.log = path / "boda.log"
         self._root = path / "root.json"
         self._address = path / "address.json"
         self._lock: IO[str] | None = None
@@ -67,17 +83,15 @@ class Folder:
                 f"The data folder {self.path} cannot be used ({error.strerror}); "
                 "choose another with --data-dir."
             ) from None
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        if not _lock(lock):
             lock.seek(0)
             holder = lock.read().strip()
             lock.close()
             by = f" by process {holder}" if holder else ""
             raise PlatformError(
                 f"The data folder {self.path} is in use{by}: another boda runs on it. "
-                "Stop that one or choose another --data-dir."
-            ) from None
+                "Stop that one (`boda down`) or choose another --data-dir."
+            )
         try:
             self._hold_name()
         except PlatformError:
@@ -118,6 +132,25 @@ class Folder:
             ) from None
         self._name = name
 
+    def holder(self) -> int | None:
+        """The process id of the boda that holds the lock: 0 before it is written, None if no
+        process holds it. Raises PlatformError if the lock cannot be read."""
+        try:
+            lock = (self.path / "lock").open(encoding="ascii", errors="replace")
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise PlatformError(
+                f"The data folder {self.path} cannot be read ({error.strerror})."
+            ) from None
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except OSError:
+                text = lock.read().strip()
+                return int(text) if text.isdecimal() else 0
+        return None
+
     def release(self) -> None:
         """Give the folder back. Idempotent."""
         if self._lock is None:
@@ -145,7 +178,11 @@ class Folder:
                 f"There is no boda in {self.path} yet; start one with `boda up`, "
                 "or name its folder with --data-dir."
             ) from None
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except OSError as error:
+            raise PlatformError(
+                f"The keys in {self._root} cannot be read ({error.strerror})."
+            ) from None
+        except (ValueError, KeyError, TypeError) as error:
             raise PlatformError(
                 f"The key file {self._root} is damaged ({error}); delete it and start boda, which "
                 "writes it anew from its database."
@@ -154,21 +191,30 @@ class Folder:
     def has_root_keys(self) -> bool:
         return self._root.exists()
 
-    def write_address(self, endpoint: str) -> None:
-        _write_private(self._address, {"endpoint": endpoint, "pid": os.getpid()})
+    def write_address(self, endpoint: str, regions: Sequence[str] = ()) -> None:
+        """regions: what this boda takes beside AWS's."""
+        _write_private(
+            self._address, {"endpoint": endpoint, "pid": os.getpid(), "regions": list(regions)}
+        )
+
+    def address(self) -> Address | None:
+        """What the running boda wrote; None if there is none, or it is not ready yet."""
+        try:
+            data = json.loads(self._address.read_text())
+            return Address(str(data["endpoint"]), data["pid"], tuple(data.get("regions", ())))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return None
 
     def endpoint(self) -> str:
         """Where the boda of this folder answers, or would by default."""
-        host = os.environ.get("BODA_HOST", "127.0.0.1")
-        default = f"http://{host}:{os.environ.get('BODA_PORT', '4566')}"
+        host = in_url(os.environ.get("BODA_HOST", "127.0.0.1"))
+        default = f"http://{host}:{os.environ.get('BODA_PORT') or 4566}"
         return self.written_endpoint() or default
 
     def written_endpoint(self) -> str | None:
         """Where the last boda of this folder said that it answers; None after a clean stop."""
-        try:
-            return str(json.loads(self._address.read_text())["endpoint"])
-        except (OSError, ValueError, KeyError):
-            return None
+        address = self.address()
+        return None if address is None else address.endpoint
 
 
 def _holder(name: str) -> str:
@@ -182,6 +228,20 @@ def _holder(name: str) -> str:
             return ""
     pid = struct.unpack("3i", found)[0]
     return f" (process {pid})" if pid else ""
+
+
+def _lock(lock: IO[str], sleep: Callable[[float], None] = time.sleep) -> bool:
+    """Take the lock exclusively. Tries for a moment: ``holder`` takes it, too, to see whether
+    it is free."""
+    for attempt in range(_LOCK_ATTEMPTS):
+        if attempt:
+            sleep(_LOCK_PAUSE_S)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            continue
+        return True
+    return False
 
 
 def _write_private(path: Path, data: dict[str, object]) -> None:
