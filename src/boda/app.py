@@ -182,11 +182,11 @@ class Platform:
         try:
             await self._start()
         except OSError as error:
-            where = error.filename or self._folder.path
-            raise PlatformError(
-                f"boda cannot start ({error.strerror or error}: {os.fsdecode(where)}); put that "
-                "right or choose another folder with --data-dir."
-            ) from None
+            where = Path(os.fsdecode(error.filename or self._folder.path))
+            reason = f"boda cannot start ({error.strerror or error}: {where})"
+            if where.is_relative_to(self._folder.path):
+                reason += "; put that right or choose another folder with --data-dir"
+            raise PlatformError(f"{reason}.") from None
         except AwsError as error:  # what is written at every start met a full disk
             raise PlatformError(f"boda cannot start. {error.message}") from None
 

@@ -81,7 +81,12 @@ def test_env_prints_exports_that_a_shell_understands(boda: Boda) -> None:
     words = dict(shlex.split(line)[1].split("=", 1) for line in done.stdout.splitlines() if line)
     assert words["AWS_ENDPOINT_URL"] == boda.url
     assert (words["AWS_ACCESS_KEY_ID"], words["AWS_SECRET_ACCESS_KEY"]) == boda.keys
-    assert words["AWS_DEFAULT_REGION"] == "us-east-1"
+    assert words["AWS_DEFAULT_REGION"] == words["AWS_REGION"] == "us-east-1"
+    done = run_cli(boda.folder, "env", "--json", "--region", "eu-west-1", AWS_REGION="eu-west-2")
+    words = json.loads(done.stdout)
+    assert words["AWS_DEFAULT_REGION"] == words["AWS_REGION"] == "eu-west-1"
+    # A token of other keys would be sent with these.
+    assert "unset AWS_SESSION_TOKEN" in run_cli(boda.folder, "env", AWS_SESSION_TOKEN="t").stdout
 
 
 def test_the_root_keys_are_private(boda: Boda) -> None:
@@ -103,6 +108,33 @@ def test_runtimes_name_their_interpreters(boda: Boda) -> None:
         assert re.fullmatch(r"python3\.\d+|provided\.al20?2?3?", row["Name"])
         if row["Name"].startswith("python"):
             assert os.access(row["Interpreter"], os.X_OK)
+
+
+def test_runtimes_are_those_of_the_running_boda_or_of_this_machine(
+    boda: Boda, tmp_path: Path
+) -> None:
+    asked = run_cli(boda.folder, "runtimes", "--json")
+    assert asked.stderr == ""
+    alone = run_cli(tmp_path, "runtimes", "--json")
+    assert "No boda is running" in alone.stderr
+    assert json.loads(alone.stdout) == json.loads(asked.stdout)
+    assert "To add one" in run_cli(boda.folder, "runtimes").stdout
+
+
+def test_an_allowed_region_works_like_any_other(tmp_path: Path, name: str) -> None:
+    with Boda(tmp_path / "data", "--allow-region", "moon-1") as boda:
+        words = json.loads(run_cli(boda.folder, "env", "--json", "--region", "moon-1").stdout)
+        assert words["AWS_REGION"] == "moon-1"
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "app.py").write_text(
+            "import os\ndef handler(event, context): return os.environ['AWS_REGION']\n"
+        )
+        done = run_cli(boda.folder, "deploy", str(folder), "--region", "moon-1")
+        assert done.returncode == 0, done.stderr
+        done = run_cli(boda.folder, "invoke", name, "--region", "moon-1")
+        assert json.loads(done.stdout) == "moon-1", done.stderr
+        assert run_cli(boda.folder, "invoke", name).returncode == 1
 
 
 def test_doctor_examines_each_promise(boda: Boda) -> None:

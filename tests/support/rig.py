@@ -18,6 +18,7 @@ from boda.core.errors import AwsError
 from boda.core.ids import Ids
 from boda.core.policy import Policy
 from boda.core.principal import Principal, root_of
+from boda.core.regions import Regions
 from boda.gateway.authorization import Authorizer
 from boda.gateway.gateway import Gateway
 from boda.gateway.identity import Credential, Permissions
@@ -217,11 +218,12 @@ class Rig:
         return f"http://127.0.0.1:{self.server.port}"
 
     def client(self, service: str, key: str = KEY, secret: str = SECRET, token: str = "",
-               *, host: str = "127.0.0.1", **config: Any) -> Any:  # fmt: skip
+               *, host: str = "127.0.0.1", region: str = "eu-west-1",
+               **config: Any) -> Any:  # fmt: skip
         client = boto3.client(
             service,
             endpoint_url=f"http://{host}:{self.server.port}",
-            region_name="eu-west-1",
+            region_name=region,
             aws_access_key_id=key,
             aws_secret_access_key=secret,
             aws_session_token=token or None,
@@ -247,8 +249,8 @@ async def run(call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
 
 @asynccontextmanager
 async def rig(*, auth: Any = "sigv4", limits: Limits | None = None, clock: Clock | None = None,
-              sites: Any = (), preflight: Any = None, decorate: Any = None
-              ) -> AsyncIterator[Rig]:  # fmt: skip
+              sites: Any = (), preflight: Any = None, decorate: Any = None,
+              regions: Regions | None = None) -> AsyncIterator[Rig]:  # fmt: skip
     clock = clock or SystemClock()
     keys, functions, objects = Keys(), Functions(), Objects()
     services = [
@@ -268,6 +270,7 @@ async def rig(*, auth: Any = "sigv4", limits: Limits | None = None, clock: Clock
         health=lambda: {"version": "0"},
         sites=sites,
         limits=limits,
+        regions=regions,
     )
     server = HttpServer(gateway, "127.0.0.1", 0)
     await server.start()

@@ -161,10 +161,18 @@ async def test_a_tenant_is_asked_for_where_functions_isolate_them_and_only_there
 
 async def test_a_runtime_this_machine_has_not(tmp_path: Path) -> None:
     async with world(tmp_path, runnable=lambda runtime: runtime != "java21") as here:
-        await here.create("f", Runtime="java21")
+        made = await here.create("f", Runtime="java21")
         error = await here.error("Invoke", FunctionName="f")
         assert (error.code, error.status) == ("InvalidRuntimeException", 502)
         assert "java21" in error.message and "boda runtimes" in error.message
+        warning = {"ErrorCode": error.code, "Message": error.message}
+        assert made["RuntimeVersionConfig"]["Error"] == warning
+        found = await here.call("GetFunctionConfiguration", FunctionName="f")
+        assert found["RuntimeVersionConfig"]["Error"] == warning
+        changed = await here.call(
+            "UpdateFunctionConfiguration", FunctionName="f", Runtime="python3.12"
+        )
+        assert "Error" not in changed["RuntimeVersionConfig"]
 
 
 async def test_the_seventeenth_call_of_a_chain_is_refused(here: World) -> None:

@@ -140,3 +140,14 @@ def test_a_catalogue_is_asked_by_name() -> None:
     assert catalogue.get("python2.7") is None
     assert catalogue.runtimes()[0].minor == "3.12"
     assert os.fspath(catalogue["python3.12"].interpreter).endswith("bin/python3.12")
+
+
+def test_folders_in_path_that_cannot_be_looked_into_offer_nothing(tmp_path: Path) -> None:
+    # Longer than a name may be: to look there fails for root, too.
+    nowhere = tmp_path / ("x" * 300)
+    loop = tmp_path / "loop"
+    loop.mkdir()
+    (loop / "python3").symlink_to("python3")
+    environ = {"PATH": f"{nowhere}/shims:{nowhere}:{loop}:{tmp_path}/gone", "HOME": str(tmp_path)}
+    usual = list(candidate_interpreters({"PATH": "", "HOME": str(tmp_path)}))
+    assert list(candidate_interpreters(environ)) == usual

@@ -92,13 +92,13 @@ def check_endpoint(endpoint: str, source: str) -> None:
 
 
 def _split(url: str) -> SplitResult | None:
-    """None where it cannot be read, or its port is none."""
+    """None where it cannot be read, its port is none, or a blank is in it."""
     try:
         parts = urlsplit(url)
         _ = parts.port
     except ValueError:
         return None
-    return parts
+    return None if any(letter.isspace() for letter in url) else parts
 
 
 def _is_local(endpoint: str) -> bool:

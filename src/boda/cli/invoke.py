@@ -45,12 +45,13 @@ def invoke(
     if tail:
         log = base64.b64decode(answer.get("LogResult", "")).decode("utf-8", "replace")
         print(_for_reader(log.rstrip("\n"), sys.stderr), file=sys.stderr)
-    text = answer["Payload"].read().decode("utf-8", "replace")
+    result: bytes = answer["Payload"].read()
     failed = bool(answer.get("FunctionError"))
-    if failed and sys.stdout.isatty():
-        print(_for_reader(error_lines(text), sys.stdout))
-    else:
-        print(text)
+    if sys.stdout.isatty():
+        text = result.decode("utf-8", "replace")
+        print(_for_reader(error_lines(text) if failed else text, sys.stdout))
+    else:  # byte for byte, whatever this standard output's encoding
+        sys.stdout.buffer.write(result + b"\n")
     if failed:
         raise typer.Exit(1)
 

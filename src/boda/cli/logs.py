@@ -125,7 +125,8 @@ def _colour(text: str) -> str:
 
 
 def _json_line(event: dict[str, Any]) -> str:
-    return json.dumps(event, default=str, ensure_ascii=False)
+    readable = (sys.stdout.encoding or "").lower() == "utf-8"
+    return json.dumps(event, default=str, ensure_ascii=not readable)
 
 
 def _group(client: Any, name: str) -> str:

@@ -29,8 +29,8 @@ class Regions:
 
     def refusal(self, name: str) -> str:
         """Why a name that is not in the set is refused, and what to do about it."""
-        near = difflib.get_close_matches(name, self._names, 1)
-        meant = f"; did you mean {near[0]}?" if near else "."
+        near = difflib.get_close_matches(name, sorted(self._names), 2)
+        meant = f"; did you mean {' or '.join(near)}?" if near else "."
         return (
             f"AWS has no region {name!r}{meant} `boda up --allow-region NAME` takes other names "
             "than AWS's."

@@ -121,7 +121,10 @@ def satisfies(version: tuple[int, ...], specifier: str) -> bool:
 
 
 def candidate_interpreters(environ: Mapping[str, str]) -> Iterator[Path]:
-    """Every path worth running, each once, in the order of preference."""
+    """Every path worth running, each once, in the order of preference.
+
+    A folder that cannot be read offers nothing: Path.is_file and Path.is_dir would raise there.
+    """
     home = Path(environ.get("HOME") or "/nonexistent")
     pyenv = Path(environ.get("PYENV_ROOT") or home / ".pyenv") / "versions"
     data = Path(environ.get("XDG_DATA_HOME") or home / ".local" / "share")
@@ -130,7 +133,7 @@ def candidate_interpreters(environ: Mapping[str, str]) -> Iterator[Path]:
     roots = [pyenv, uv]
     for folder in (Path(part) for part in environ.get("PATH", "").split(os.pathsep) if part):
         versions = folder.parent / "versions"
-        if folder.name == "shims" and versions.is_dir():
+        if folder.name == "shims" and os.path.isdir(versions):
             # pyenv's scripts take long to run and lead to what stands beside them.
             roots.insert(0, versions)
         else:
@@ -145,7 +148,7 @@ def candidate_interpreters(environ: Mapping[str, str]) -> Iterator[Path]:
                 continue
             # Links to one interpreter count once; a virtual environment's python is such a link.
             real = Path(os.path.realpath(entry))
-            if real not in seen and entry.is_file():
+            if real not in seen and os.path.isfile(entry):
                 seen.add(real)
                 yield entry
 

@@ -310,11 +310,12 @@ def build(
     """
     chosen = options or Options()
     core = Core(database, functions, reservations, clock, ids, chosen.quotas)
+    core.runnable = runnable
     if answered is not None:
         core.answered = answered
     lost = LostAndFound.beside(code_dir, clock)
     core.code = CodeStore(code_dir, chosen.quotas, clock, ids, core.refers, lost)
-    snapshots = Snapshots(core, snapshotter, runnable)
+    snapshots = Snapshots(core, snapshotter)
     transitions = Transitions(core, snapshots, chosen.update_settle_s)
     sources = Sources(core.code, objects)
     layers = Layers(core)
@@ -338,7 +339,7 @@ def build(
             AliasOperations(core, provisioning),
             LayerOperations(core, layers, sources, location),
             LayerPermissionOperations(core, layers),
-            InvocationOperations(core, invoker, queue, runnable),
+            InvocationOperations(core, invoker, queue),
             PermissionOperations(core),
             ResourcePolicyOperations(core),
             TagOperations(core, [mappings.shelf, signing.shelf]),

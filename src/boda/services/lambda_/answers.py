@@ -7,15 +7,20 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
 from boda.runtime.function import runtime_arn
+from boda.services.lambda_ import runtimes
 from boda.services.lambda_.records import Settings, Standing, Version
 
 
-def configuration(version: Version, *, qualifier: str | None = None) -> dict[str, Any]:
-    """A FunctionConfiguration. qualifier: appended to the ARN where the caller gave one."""
+def configuration(
+    version: Version, runnable: Callable[[str], bool], *, qualifier: str | None = None
+) -> dict[str, Any]:
+    """A FunctionConfiguration. runnable: whether this machine has a runtime, without which the
+    answer says what to do. qualifier: appended to the ARN where the caller gave one."""
     answer = summary(version, qualifier=qualifier)
     answer |= _standing(version.state, "State", "StateReason", "StateReasonCode")
     answer |= _standing(
@@ -25,6 +30,12 @@ def configuration(version: Version, *, qualifier: str | None = None) -> dict[str
     if settings.runtime:
         arn = runtime_arn(version.region, settings.runtime, settings.architecture)
         answer["RuntimeVersionConfig"] = {"RuntimeVersionArn": arn}
+        if not runnable(settings.runtime):
+            absent = runtimes.absent_here(settings.runtime)
+            answer["RuntimeVersionConfig"]["Error"] = {
+                "ErrorCode": absent.code,
+                "Message": absent.message,
+            }
     return answer
 
 

@@ -102,7 +102,7 @@ class ConfigurationOperations:
                 "unzipped_bytes": package.unzipped_bytes,
             }
             if dry_run:  # everything is checked by now, and nothing is kept
-                return answers.configuration(dataclasses.replace(before, **changes))
+                return answers.configuration(dataclasses.replace(before, **changes), core.runnable)
             return await self._begin(function, publish, **changes)
 
     @operation(
@@ -203,8 +203,8 @@ class ConfigurationOperations:
             self._transitions.begin(version)
         if publish:
             answered = published or function.versions[str(function.last_version)]
-            return answers.configuration(answered, qualifier=answered.version)
-        return answers.configuration(latest)
+            return answers.configuration(answered, core.runnable, qualifier=answered.version)
+        return answers.configuration(latest, core.runnable)
 
     def _changeable(self, identifier: Identifier, revision_id: str | None) -> Function:
         function = self.core.function(identifier)

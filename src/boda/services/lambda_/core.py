@@ -100,6 +100,8 @@ class Core:
         """Told of functions of which an alias leads elsewhere from now on."""
         self.answered: Callable[[Answered], None] = lambda answer: None
         """Told of every request to a function URL that is there."""
+        self.runnable: Callable[[str], bool] = lambda runtime: True
+        """Whether this machine has a runtime."""
         self.layer_packages: Callable[[str, str], Iterable[Sized]] = lambda account, region: ()
         """The packages of an account's layers in a region."""
         self._functions: dict[tuple[str, str], dict[str, Function]] = {}

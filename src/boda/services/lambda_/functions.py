@@ -157,7 +157,7 @@ class FunctionOperations:
             for begun in function.versions.values():
                 self._transitions.begin(begun, new=True)
             # Recorded: the ARN of what was published here is the function's, without the number.
-            return answers.configuration(published or version)
+            return answers.configuration(published or version, core.runnable)
 
     def _new_name(self, ctx: Context, text: str) -> Identifier:
         identifier = self.core.identify(ctx, text)
@@ -183,7 +183,9 @@ class FunctionOperations:
         version = self.core.version(identifier)
         function = self.core.function(identifier)
         answer: dict[str, Any] = {
-            "Configuration": answers.configuration(version, qualifier=identifier.qualifier),
+            "Configuration": answers.configuration(
+                version, self.core.runnable, qualifier=identifier.qualifier
+            ),
             "Code": answers.code(version, self._location(ctx, version.code_sha256)),
         }
         if function.tags:
@@ -198,7 +200,7 @@ class FunctionOperations:
     ) -> dict[str, Any]:
         identifier = self.core.identify(ctx, function_name, qualifier)
         version = self.core.version(identifier)
-        return answers.configuration(version, qualifier=identifier.qualifier)
+        return answers.configuration(version, self.core.runnable, qualifier=identifier.qualifier)
 
     @operation("ListFunctions", authorize=on_account("lambda:ListFunctions"))
     async def list_functions(

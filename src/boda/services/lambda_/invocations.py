@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
 import orjson
@@ -66,15 +66,10 @@ class Events(Accepts, Protocol):
 
 
 class InvocationOperations:
-    """runnable: whether this machine has a runtime."""
-
-    def __init__(
-        self, core: Core, invoker: Invokes, queue: Events, runnable: Callable[[str], bool]
-    ) -> None:
+    def __init__(self, core: Core, invoker: Invokes, queue: Events) -> None:
         self.core = core
         self._invoker = invoker
         self._queue = queue
-        self._runnable = runnable
         self._names: dict[tuple[str, str | None, str, str], Identifier] = {}
 
     def _needs(self, ctx: Context, params: Mapping[str, Any]) -> Iterable[Need]:
@@ -130,7 +125,7 @@ class InvocationOperations:
         identifier = self._named(function_name, qualifier, account, region)
         if invocation_type == "Event":
             return WarmEvent(self.core, self._queue, identifier)
-        return WarmInvoke(self.core, self._invoker, self._runnable, identifier)
+        return WarmInvoke(self.core, self._invoker, self.core.runnable, identifier)
 
     @operation("InvokeWithResponseStream", authorize=_needs)
     async def invoke_with_response_stream(
@@ -175,7 +170,7 @@ class InvocationOperations:
         tail: bool,
     ) -> Call:
         """A synchronous call. AwsError where it cannot run, or goes in circles."""
-        if not self._runnable(version.runtime):
+        if not self.core.runnable(version.runtime):
             raise absent_here(version.runtime)
         run_under, hops = trace.next_hop(
             ctx.headers.get(trace.HEADER, ""),

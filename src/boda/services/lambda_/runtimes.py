@@ -1,7 +1,7 @@
 """The runtimes AWS knows, as data, and what it says about the others.
 
-Creating a function only asks whether AWS offers the runtime; whether this machine can run it is
-asked when it is invoked.
+Creating a function only asks whether AWS offers the runtime. Where this machine cannot run it, the
+function's configuration says so (``RuntimeVersionConfig.Error``), and invoking it is refused.
 """
 
 from __future__ import annotations
@@ -95,11 +95,22 @@ def check(runtime: str) -> None:
 
 
 def absent_here(runtime: str) -> AwsError:
-    """The answer to invoking a function whose runtime this machine does not have."""
+    """The answer to invoking a function whose runtime this machine does not have, and what its
+    configuration warns of before."""
+    if runtime.startswith("python"):
+        version = runtime.removeprefix("python")
+        remedy = (
+            f"Install Python {version} (`uv python install {version}`, pyenv, a package of the "
+            "system) and start boda again, or choose one that `boda runtimes` lists."
+        )
+    else:
+        remedy = (
+            "Choose one that `boda runtimes` lists; a program in any language runs as the "
+            "bootstrap of provided.al2023."
+        )
     return AwsError(
         "InvalidRuntimeException",
-        f"The runtime {runtime} is not found on this machine; `boda runtimes` lists those that "
-        "are and says how to add more.",
+        f"The runtime {runtime} is not found on this machine. {remedy}",
         502,
         Type="Service",
     )

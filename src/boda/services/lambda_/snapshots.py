@@ -9,7 +9,6 @@ again by the first call that finds none.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import Protocol
 
 from boda.fleet.template import SnapshotFailed
@@ -53,14 +52,11 @@ class Snapshotter(Protocol):
 
 
 class Snapshots:
-    """What is being snapshotted. runnable: whether this machine has a runtime."""
+    """What is being snapshotted."""
 
-    def __init__(
-        self, core: Core, snapshotter: Snapshotter, runnable: Callable[[str], bool]
-    ) -> None:
+    def __init__(self, core: Core, snapshotter: Snapshotter) -> None:
         self._core = core
         self._snapshotter = snapshotter
-        self._runnable = runnable
         self._turn = asyncio.Semaphore(_AT_ONCE)
         self._pending: dict[Key, dict[str, FunctionVersion]] = {}
         core.on_dropped.append(self._dropped)
@@ -75,7 +71,7 @@ class Snapshots:
             settings.snap_start != "None"
             and self._snapshotter.offers_snapshots()
             and settings.runtime.startswith("python")
-            and self._runnable(settings.runtime)
+            and self._core.runnable(settings.runtime)
         )
 
     def marked(self, version: Version) -> bool:

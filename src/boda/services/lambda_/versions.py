@@ -130,7 +130,7 @@ class VersionOperations:
                     core.expose(function, made)
                 else:
                     self._transitions.begin(made)
-            return answers.configuration(made, qualifier=made.version)
+            return answers.configuration(made, self.core.runnable, qualifier=made.version)
 
     @operation("ListVersionsByFunction", authorize=on_function("lambda:ListVersionsByFunction"))
     async def list_versions_by_function(
