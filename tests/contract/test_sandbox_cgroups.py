@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -109,6 +110,94 @@ def test_freezing_stops_and_thawing_lets_go(hierarchy: Hierarchy) -> None:
     assert group.remove()  # gone, and safe to ask again
 
 
+def filled(kind: str) -> int:
+    """Bytes that were kept unread in sockets, after all of them were filled."""
+    ends = []
+    for _ in range(200):
+        if kind == "datagrams":
+            one = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            one.bind(("127.0.0.1", 0))
+            one.connect(one.getsockname())
+            ends.append((one, one))
+        else:
+            with socket.create_server(("127.0.0.1", 0)) as server:
+                one = socket.create_connection(server.getsockname())
+                ends.append((one, server.accept()[0]))
+        for each in ends[-1]:
+            each.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+            each.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+            each.setblocking(False)
+    for sending, _ in ends:
+        for _ in range(30):
+            with contextlib.suppress(OSError):
+                sending.send(bytes(60_000))
+    kept = 0
+    for sending, receiving in ends:
+        sending.close() if sending is not receiving else None
+        with contextlib.suppress(OSError):
+            while data := receiving.recv(1 << 16):
+                kept += len(data)
+        receiving.close()
+    return kept
+
+
+@pytest.mark.parametrize("kind", ["datagrams", "streams"])
+def test_what_lies_unread_in_sockets_is_limited(hierarchy: Hierarchy, kind: str) -> None:
+    if "sockets" not in hierarchy.can:
+        pytest.skip("this machine does not count the memory of sockets")
+    group = hierarchy.make("sockets", LIMIT)
+    told, tells = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        for fd in group.entries.values():
+            os.write(fd, b"0")
+        os.write(tells, str(filled(kind)).encode())
+        os._exit(0)
+    os.close(tells)
+    with open(told) as file:  # empty where it was killed for it
+        kept = int(file.read() or 0)
+    os.waitpid(pid, 0)
+    assert kept <= LIMIT.memory_bytes
+    if hierarchy.version == 1:
+        assert 0 < kept <= 2 * LIMIT.socket_bytes  # a little is granted to each connection
+    while not group.remove():
+        time.sleep(0.01)
+
+
+def test_all_together_have_less_processes_than_the_machine(hierarchy: Hierarchy) -> None:
+    if "pids" not in hierarchy.can:
+        pytest.skip("this machine does not count processes")
+    kernel = Path("/proc/sys/kernel")
+    most = min(int((kernel / name).read_text()) for name in ("pid_max", "threads-max"))
+    assert 0 < hierarchy.processes <= most * 3 // 4
+    bounds = [Path(path, "pids.max") for path in hierarchy.paths if Path(path, "pids.max").exists()]
+    assert [int(bound.read_text()) for bound in bounds] == [hierarchy.processes]
+    # It holds for whoever is in the groups, whatever each of them may have by itself.
+    bounds[0].write_text("3")
+    one, two = hierarchy.make("one", LIMIT), hierarchy.make("two", LIMIT)
+    with spinning(one), spinning(two):
+        started = []
+        try:
+            for group in (one, two):
+                pid = os.fork()
+                if pid == 0:
+                    for fd in group.entries.values():
+                        os.write(fd, b"0")
+                    code = 0
+                    try:
+                        for _ in range(2):
+                            if os.fork() == 0:
+                                time.sleep(2)
+                                os._exit(0)
+                    except OSError:
+                        code = 1
+                    os._exit(code)
+                started.append(pid)
+        finally:
+            codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in started]
+    assert 1 in codes
+
+
 def test_two_of_a_name_are_refused(hierarchy: Hierarchy) -> None:
     group = hierarchy.make("same", LIMIT)
     with pytest.raises(SandboxError, match="same: File exists"):
@@ -161,7 +250,7 @@ def test_version_2_reads_its_files(tmp_path: Path) -> None:
     for name, text in files.items():
         (base / name).write_text(text)
     hierarchy = Hierarchy2(tmp_path, "boda-x")
-    assert hierarchy.can == {"memory", "cpu", "pids", "freezer"}
+    assert hierarchy.can - {"sockets", "kernel"} == {"memory", "cpu", "pids", "freezer"}
     with pytest.raises(SandboxError):  # no kernel makes the files of a new folder here
         hierarchy.make("env", LIMIT)
     assert not (base / "env").exists()

@@ -263,6 +263,36 @@ async def test_memory_counts_wherever_it_hides(prison: Prison, hoard: str) -> No
     await sandbox.destroy()
 
 
+async def test_memory_counts_in_sockets_that_nobody_reads(prison: Prison) -> None:
+    """Beside the memory in cgroups of version 1, where it is a quarter of it; else as its part."""
+    sandbox = await prison.start(memory_mb=128)
+    fill = """
+import socket
+sockets, kept = [], 0
+for _ in range(500):
+    one = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    one.bind(("127.0.0.1", 0))
+    one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+    one.setblocking(False)
+    sockets.append(one)
+    for _ in range(16):
+        try:
+            one.sendto(bytes(60_000), one.getsockname())
+        except OSError:
+            pass
+for one in sockets:
+    try:
+        while True:
+            kept += len(one.recv(1 << 16))
+    except OSError:
+        pass
+answer = kept
+"""
+    with contextlib.suppress(Died):
+        assert await run(sandbox, fill, 30) <= (128 + 16) << 20
+    await sandbox.destroy()
+
+
 async def test_a_fork_bomb_ends_at_its_number_of_processes(prison: Prison, shared: Sandbox) -> None:
     sandbox = await prison.start(memory_mb=1024, processes=200)
     bomb = "import os, time; end = time.monotonic() + 1.5\nwhile time.monotonic() < end:\n"

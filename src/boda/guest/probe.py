@@ -1,11 +1,12 @@
 """A bootstrap that tells what holds where it runs; ``boda doctor`` starts it in a sandbox.
 
 It answers each line on the channel with one line of JSON: ``facts`` with what it sees,
-``memory N`` after touching so many MiB, ``processes N`` with how many of N children could be
-started, ``spin S`` after so many seconds of computing, ``connect HOST PORT`` with what came of it,
-``resolve NAME`` likewise.
+``memory N`` after touching so many MiB, ``datagrams N`` with how many of N MiB were kept unread,
+``processes N`` with how many of N children could be started, ``spin S`` after so many seconds of
+computing, ``connect HOST PORT`` with what came of it, ``resolve NAME`` likewise.
 """
 
+import contextlib
 import ctypes
 import errno
 import json
@@ -82,6 +83,26 @@ def _memory(mib):
     return {"touched_mib": len(blocks)}
 
 
+def _datagrams(mib):
+    """Sockets are left full, then read: what was dropped was not kept."""
+    sockets, data = [], bytes(60_000)
+    for _ in range(2 * int(mib)):
+        one = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        one.bind(("127.0.0.1", 0))
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+        one.setblocking(False)
+        sockets.append(one)
+        for _ in range(16):
+            with contextlib.suppress(OSError):
+                one.sendto(data, one.getsockname())
+    kept = 0
+    for one in sockets:
+        with contextlib.suppress(OSError):
+            while True:
+                kept += len(one.recv(1 << 16))
+    return {"kept_mib": kept >> 20}
+
+
 def _processes(count):
     children = []
     try:
@@ -121,6 +142,7 @@ def main(channel_fd, log_fd, environ):
     answers = {
         "facts": facts,
         "memory": _memory,
+        "datagrams": _datagrams,
         "processes": _processes,
         "spin": _spin,
         "connect": _connect,

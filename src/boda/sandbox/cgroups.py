@@ -19,12 +19,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
+from boda.sandbox.bounds import processes_together, uncounted
 from boda.sandbox.contract import SandboxError, Usage
 
 PERIOD_US = 100_000
 _NEARLY = 1 << 20
 """A peak so near to the limit is one at the limit: the kernel charges in batches."""
 PLATFORM = "boda-platform"
+_SOCKETS = "memory.kmem.tcp.limit_in_bytes"
+"""Of version 1. It bounds what lies in UDP sockets as well, despite its name."""
 CONTROLLERS = ("memory", "cpu", "pids", "freezer", "cpuacct")
 
 
@@ -35,6 +38,12 @@ class Limit:
     memory_bytes: int
     cpu: float
     processes: int
+
+    @property
+    def socket_bytes(self) -> int:
+        """What sockets hold, where that is counted beside the memory instead of as a part of it:
+        room for a few connections at full speed, and no second memory."""
+        return self.memory_bytes // 4
 
 
 class Group(Protocol):
@@ -70,7 +79,11 @@ class Hierarchy(Protocol):
 
     version: Literal[0, 1, 2]
     can: frozenset[str]
+    """Controllers; ``sockets`` and ``kernel`` where the memory of sockets and what else the kernel
+    holds for a group are limited as well."""
     paths: tuple[str, ...]
+    processes: int
+    """How many all groups may have together; 0 where that is not limited."""
 
     def make(self, name: str, limit: Limit) -> Group: ...
     def memory_bytes(self) -> int:
@@ -124,6 +137,19 @@ def _must_write(path: Path, name: str, value: object) -> None:
 def _fields(text: str) -> dict[str, int]:
     pairs = (line.split() for line in text.splitlines())
     return {pair[0]: int(pair[1]) for pair in pairs if len(pair) == 2 and pair[1].isdigit()}
+
+
+def _counted() -> frozenset[str]:
+    """What the kernel counts as a group's memory besides its pages."""
+    missing = uncounted()
+    names = (("socket", "sockets"), ("kmem", "kernel"))
+    return frozenset(name for word, name in names if word not in missing)
+
+
+def _bound_processes(base: Path) -> int:
+    """Limit what all groups below have together; the limit, or 0 where that was not possible."""
+    most = processes_together(base)
+    return most if _write(base, "pids.max", most) else 0
 
 
 def _quota(cpu: float) -> int:
@@ -272,6 +298,7 @@ class _Group1(_Entries):
                 _write(memory, "memory.swappiness", 0)
                 _must_write(memory, "memory.limit_in_bytes", limit.memory_bytes)
                 _write(memory, "memory.memsw.limit_in_bytes", limit.memory_bytes)
+                _must_write(memory, _SOCKETS, limit.socket_bytes)
                 self._open_peak(memory / "memory.max_usage_in_bytes")
             if (pids := paths.get("pids")) is not None:
                 _must_write(pids, "pids.max", limit.processes)
@@ -371,6 +398,7 @@ class NoHierarchy:
     version: Literal[0, 1, 2] = 0
     can: frozenset[str] = frozenset()
     paths: tuple[str, ...] = ()
+    processes = 0
 
     def make(self, name: str, limit: Limit) -> Group:
         return _NoGroup()
@@ -453,8 +481,10 @@ class Hierarchy2:
         enabled = set(_read(self._base, "cgroup.subtree_control").split())
         if not os.access(self._base / "cgroup.procs", os.W_OK):
             raise SandboxError(f"cgroup {self._base} does not take processes")
-        self.can: frozenset[str] = frozenset(enabled & wanted) | {"freezer"}
+        counted = _counted() if "memory" in enabled else frozenset()
+        self.can: frozenset[str] = frozenset(enabled & wanted) | {"freezer"} | counted
         self.paths: tuple[str, ...] = (str(self._base),)
+        self.processes = _bound_processes(self._base)
 
     def _enable(self, path: Path, wanted: set[str]) -> None:
         missing = wanted - set(_read(path, "cgroup.subtree_control").split())
@@ -517,7 +547,12 @@ class Hierarchy1:
         if not self._bases:
             raise SandboxError("no cgroup hierarchy of version 1 is writable")
         self.can = frozenset(self._bases) - {"cpuacct"}
+        if (memory := self._bases.get("memory")) is not None:
+            self.can |= _counted() - {"sockets"}
+            if _write(memory, _SOCKETS, -1):
+                self.can |= {"sockets"}
         self.paths = tuple(sorted({str(base) for base in self._bases.values()}))
+        self.processes = _bound_processes(self._bases.get("pids", Path("/nonexistent")))
 
     def make(self, name: str, limit: Limit) -> Group:
         try:

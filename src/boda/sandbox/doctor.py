@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from boda.sandbox import plan
 from boda.sandbox.cgroups import Hierarchy
 from boda.sandbox.contract import Interpreter, Sandbox, SandboxError, SandboxSpec
 from boda.sandbox.findings import (
@@ -377,12 +378,36 @@ class _Examination:
             else "each process alone is limited, by an rlimit; the sandbox as a whole is not",
             remedy,
         )
+        sockets = "sockets" in can
+        self._add(
+            "socket memory",
+            sockets and (not self._thorough or await self._sockets_hold()),
+            how,
+            "the limit does not hold"
+            if sockets
+            else "what lies unread in a function's sockets is not limited",
+            f"boot without cgroup.memory=nosocket; {remedy}",
+        )
+        self._add(
+            "kernel memory",
+            "kernel" in can,
+            how,
+            "pipes, sockets and page tables of a function are not limited",
+            f"boot without cgroup.memory=nokmem; {remedy}",
+        )
         counted = "pids" in can or self._mode.isolated
         self._add(
             "processes",
             counted and (not self._thorough or await self._processes_hold()),
             how if "pids" in can else "by an rlimit",
             "the limit does not hold" if counted else "a function may start as many as boda may",
+            remedy,
+        )
+        self._add(
+            "processes together",
+            hierarchy.processes > 0,
+            f"{how}: {hierarchy.processes:,} of all functions",
+            "functions together may use up this machine's processes",
             remedy,
         )
         cpu = "cpu" in can
@@ -407,6 +432,13 @@ class _Examination:
         ended = await sandbox.wait_runtime() if not answer else None
         await sandbox.destroy()
         return ended is not None and ended.oom
+
+    async def _sockets_hold(self) -> bool:
+        sandbox = await self._start(64)
+        answer = await _ask(sandbox, "datagrams 128")
+        await sandbox.destroy()
+        # It may have been killed for it instead.
+        return int(answer.get("kept_mib", 0)) <= 64 + plan.BOOTSTRAP_MB
 
     async def _processes_hold(self) -> bool:
         sandbox = await self._start(256, processes=20)
