@@ -36,6 +36,7 @@ PARTS = (
     "idle",
     "memory",
     "s3",
+    "listing",
     "async",
     "backlog",
     "many",
