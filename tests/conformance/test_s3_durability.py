@@ -292,7 +292,7 @@ async def test_a_number_that_is_taken_all_the_same_is_not_used(world: World) -> 
 
 
 def versions_of(world: World) -> list[rows.Version]:
-    return world.database.read_now(lambda c: list(rows.versions_from(c, "a-bucket", b"", 100)))
+    return world.database.read_now(lambda c: list(rows.versions_from(c, "a-bucket", b"")))
 
 
 async def test_objects_whose_folder_is_taken_away_refuse_the_start(tmp_path: Path) -> None:

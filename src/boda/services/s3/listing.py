@@ -1,7 +1,9 @@
 """Walking a bucket in order: pages of keys, versions and uploads.
 
-A walk reads the primary key from a seek on; a common prefix is passed by seeking behind it, so a
-page costs what it shows, however much the bucket holds.
+A walk reads the primary key from a seek on; a common prefix is passed by seeking behind it, and
+so are older versions where only current ones show. So a page costs what it shows, however much the
+bucket holds. Keys whose current version is a delete marker do not show and must be passed one by
+one: after so many of them a page ends early, which S3 allows itself too.
 """
 
 from __future__ import annotations
@@ -17,8 +19,8 @@ from boda.services.s3.rows import Upload, Version
 
 T = TypeVar("T")
 
-_CHUNK = 1000
-_CHUNK_WITH_DELIMITER = 100
+HIDDEN = 5_000
+"""Keys of deleted objects that one page passes, where it may end early."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,22 +48,20 @@ class Scope:
                 return _behind(rolled_up)
         return marker + b"\0"
 
-    @property
-    def chunk(self) -> int:
-        return _CHUNK_WITH_DELIMITER if self.delimiter else _CHUNK
-
 
 @dataclass(slots=True)
 class Page(Generic[T]):
     """One page: items and common prefixes, each in order.
 
-    last: what stands last of both. truncated: there is more behind it.
+    last: what stands last of both. truncated: there is more behind it. ended_at: the key that was
+    looked at last, shown or not, where the page ended early.
     """
 
     items: list[T] = field(default_factory=list)
     prefixes: list[bytes] = field(default_factory=list)
     last: T | bytes | None = None
     truncated: bool = False
+    ended_at: bytes | None = None
 
     def __len__(self) -> int:
         return len(self.items) + len(self.prefixes)
@@ -75,9 +75,29 @@ class Shown:
     latest: bool
 
 
-def keys(connection: Connection, scope: Scope, marker: bytes, limit: int) -> Page[Version]:
-    """The current objects behind ``marker``; delete markers do not show."""
-    return _page(_walk_keys(connection, scope, marker), limit)
+@dataclass(frozen=True, slots=True)
+class _Early:
+    """A walk that has passed enough hidden keys. key: the last of them."""
+
+    key: bytes
+
+
+def keys(
+    connection: Connection,
+    scope: Scope,
+    marker: bytes,
+    limit: int,
+    *,
+    exact: bool = False,
+    hidden: int | None = None,
+) -> Page[Version]:
+    """The current objects behind ``marker``; delete markers do not show.
+
+    exact: begin right behind the marker, also below the common prefix that it stands in. hidden:
+    end early after passing so many keys that do not show.
+    """
+    start = marker + b"\0" if exact else scope.first(marker)
+    return _page(_walk_keys(connection, scope, start, hidden), limit)
 
 
 def versions(
@@ -95,11 +115,14 @@ def uploads(
     return _page(_walk_uploads(connection, scope, marker, above), limit)
 
 
-def _page(walk: Iterator[T | bytes], limit: int) -> Page[T]:
+def _page(walk: Iterator[T | bytes | _Early], limit: int) -> Page[T]:
     page: Page[T] = Page()
     if limit <= 0:
         return page
     for entry in walk:
+        if isinstance(entry, _Early):
+            page.truncated, page.ended_at = True, entry.key
+            break
         if len(page) == limit:
             page.truncated = True
             break
@@ -111,94 +134,70 @@ def _page(walk: Iterator[T | bytes], limit: int) -> Page[T]:
     return page
 
 
-def _walk_keys(connection: Connection, scope: Scope, marker: bytes) -> Iterator[Version | bytes]:
-    cursor = scope.first(marker)
-    while True:
-        seen = 0
-        key: bytes | None = None
-        for version in rows.versions_from(connection, scope.bucket, cursor, scope.chunk):
+def _walk_keys(
+    connection: Connection, scope: Scope, start: bytes, hidden: int | None
+) -> Iterator[Version | bytes | _Early]:
+    passed = 0
+    cursor: bytes | None = start
+    while cursor is not None:
+        found, cursor = rows.current_from(connection, scope.bucket, cursor), None
+        for version in found:
             if not version.key.startswith(scope.prefix):
                 return
-            seen += 1
-            if version.key == key:
-                continue
-            key = version.key
             if version.marker:
+                passed += 1
+                if passed == hidden:
+                    yield _Early(version.key)
                 continue
-            rolled_up = scope.common_prefix(key)
-            if rolled_up is not None:
-                yield rolled_up
-                cursor = _behind(rolled_up)
-                break
-            yield version
-        else:
-            if seen < scope.chunk or key is None:
-                return
-            # Older versions of the last key that the chunk cut off are passed with it.
-            cursor = key + b"\0"
-
-
-def _walk_versions(
-    connection: Connection, scope: Scope, marker: bytes, below: int | None
-) -> Iterator[Shown | bytes]:
-    cursor = scope.first(marker)
-    if below is not None:
-        yield from _rest_of_key(connection, scope, marker, below)
-        cursor = max(scope.prefix, marker + b"\0")
-    while True:
-        seen = 0
-        last: Version | None = None
-        for version in rows.versions_from(connection, scope.bucket, cursor, scope.chunk):
-            if not version.key.startswith(scope.prefix):
-                return
-            seen += 1  # noqa: SIM113 - read after the loop
             rolled_up = scope.common_prefix(version.key)
             if rolled_up is not None:
                 yield rolled_up
                 cursor = _behind(rolled_up)
                 break
-            yield Shown(version, last is None or last.key != version.key)
-            last = version
-        else:
-            if seen < scope.chunk or last is None:
+            yield version
+
+
+def _walk_versions(
+    connection: Connection, scope: Scope, marker: bytes, below: int | None
+) -> Iterator[Shown | bytes]:
+    cursor: bytes | None = scope.first(marker)
+    if below is not None:
+        if marker.startswith(scope.prefix) and scope.common_prefix(marker) is None:
+            for version in rows.older_versions(connection, scope.bucket, marker, below):
+                yield Shown(version, False)
+        cursor = max(scope.prefix, marker + b"\0")
+    while cursor is not None:
+        found, cursor = rows.versions_from(connection, scope.bucket, cursor), None
+        key: bytes | None = None
+        for version in found:
+            if not version.key.startswith(scope.prefix):
                 return
-            yield from _rest_of_key(connection, scope, last.key, last.seq)
-            cursor = last.key + b"\0"
-
-
-def _rest_of_key(connection: Connection, scope: Scope, key: bytes, below: int) -> Iterator[Shown]:
-    if not key.startswith(scope.prefix) or scope.common_prefix(key) is not None:
-        return
-    while True:
-        chunk = list(rows.older_versions(connection, scope.bucket, key, below, scope.chunk))
-        for version in chunk:
-            yield Shown(version, False)
-        if len(chunk) < scope.chunk:
-            return
-        below = chunk[-1].seq
+            rolled_up = scope.common_prefix(version.key)
+            if rolled_up is not None:
+                yield rolled_up
+                cursor = _behind(rolled_up)
+                break
+            yield Shown(version, version.key != key)
+            key = version.key
 
 
 def _walk_uploads(
     connection: Connection, scope: Scope, marker: bytes, above: int | None
 ) -> Iterator[Upload | bytes]:
-    cursor, seq = scope.first(marker), -1
+    cursor: tuple[bytes, int] | None = (scope.first(marker), -1)
     if above is not None:
-        cursor, seq = marker, above
-    while True:
-        chunk = rows.uploads_after(connection, scope.bucket, cursor, seq, scope.chunk)
-        for upload in chunk:
+        cursor = (marker, above)
+    while cursor is not None:
+        found, cursor = rows.uploads_after(connection, scope.bucket, *cursor), None
+        for upload in found:
             if not upload.key.startswith(scope.prefix):
                 return
-            cursor, seq = upload.key, upload.seq
             rolled_up = scope.common_prefix(upload.key)
             if rolled_up is not None:
                 yield rolled_up
-                cursor, seq = _behind(rolled_up), -1
+                cursor = (_behind(rolled_up), -1)
                 break
             yield upload
-        else:
-            if len(chunk) < scope.chunk:
-                return
 
 
 def _behind(prefix: bytes) -> bytes:

@@ -96,8 +96,12 @@ class ListingOperations:
         encode = _encoder(encoding_type)
         limit = _limit("max-keys", "maxKeys", max_keys)
         scope = _scope(found, prefix, delimiter)
-        after = _raw(start_after) if continuation_token is None else _from_token(continuation_token)
-        page = await self.core.read(lambda c: listing.keys(c, scope, after, limit))
+        exact, after = False, _raw(start_after)
+        if continuation_token is not None:
+            exact, after = _from_token(continuation_token)
+        page = await self.core.read(
+            lambda c: listing.keys(c, scope, after, limit, exact=exact, hidden=listing.HIDDEN)
+        )
         output: dict[str, Any] = {
             "Name": found.name,
             "Prefix": encode(prefix or ""),
@@ -110,7 +114,9 @@ class ListingOperations:
             output["ContinuationToken"] = continuation_token
         if start_after:
             output["StartAfter"] = encode(start_after)
-        if page.truncated and page.last is not None:
+        if page.ended_at is not None:
+            output["NextContinuationToken"] = _to_token(page.ended_at, exact=True)
+        elif page.truncated and page.last is not None:
             output["NextContinuationToken"] = _to_token(_key_of(page.last))
         if page.items:
             owner = {"Owner": {"ID": names.canonical_id(found.account)}} if fetch_owner else {}
@@ -276,21 +282,23 @@ def _limit(argument: str, spoken: str, given: int | None) -> int:
     return min(given, _LIMIT)
 
 
-def _to_token(key: bytes) -> str:
-    return base64.urlsafe_b64encode(b"1" + key).decode()
+def _to_token(key: bytes, *, exact: bool = False) -> str:
+    """exact: the next page begins right behind the key, also below its common prefix."""
+    return base64.urlsafe_b64encode((b"2" if exact else b"1") + key).decode()
 
 
-def _from_token(token: str) -> bytes:
+def _from_token(token: str) -> tuple[bool, bytes]:
+    """Whether the key is exact, and the key. AwsError."""
     try:
         raw = base64.b64decode(token.encode(), altchars=b"-_", validate=True)
         raw.decode()
     except (binascii.Error, ValueError):
         raw = b""
-    if raw[:1] != b"1":
+    if raw[:1] not in (b"1", b"2"):
         raise errors.invalid_argument(
             "continuation-token", token, "The continuation token provided is incorrect"
         )
-    return raw[1:]
+    return raw[:1] == b"2", raw[1:]
 
 
 def _key_of(entry: Version | Upload | bytes) -> bytes:

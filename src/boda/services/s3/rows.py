@@ -15,6 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from boda.storage.database import driver
 from boda.storage.prepared import Prepared
 
 metadata = sa.MetaData()
@@ -186,18 +187,34 @@ _BY_KEY = (versions.c.bucket == sa.bindparam("b"), versions.c.key == sa.bindpara
 _LATEST = Prepared(sa.select(versions).where(*_BY_KEY).order_by(versions.c.rank).limit(1))
 _NAMED = Prepared(sa.select(versions).where(*_BY_KEY, versions.c.version_id == sa.bindparam("v")))
 _DROP = Prepared(sa.delete(versions).where(*_BY_KEY, versions.c.rank == sa.bindparam("r")))
-_AT_OR_AFTER = (
-    sa.select(versions)
-    .where(versions.c.bucket == sa.bindparam("b"), versions.c.key >= sa.bindparam("k"))
-    .order_by(versions.c.key, versions.c.rank)
-    .limit(sa.bindparam("n"))
-)
-_REST_OF_KEY = (
-    sa.select(versions)
-    .where(*_BY_KEY, versions.c.rank > sa.bindparam("r"))
-    .order_by(versions.c.rank)
-    .limit(sa.bindparam("n"))
-)
+# What a listing shows of a version; rows come one by one, as many as are asked for.
+_LISTED = """v.key, v.rank, v.version_id, v.marker, v.modified, v.size, v.etag, v.algorithm,
+    v.checksum_type, v.storage_class"""
+_AT_OR_AFTER = f"""
+    SELECT {_LISTED} FROM s3_versions v WHERE bucket = ?1 AND key >= ?2 ORDER BY key, rank
+    """  # noqa: S608 (the columns are ours)
+_REST_OF_KEY = f"""
+    SELECT {_LISTED} FROM s3_versions v WHERE bucket = ?1 AND key = ?2 AND rank > ?3
+    ORDER BY rank
+    """  # noqa: S608
+# From key to key, whatever number of versions stands between them.
+_CURRENT = f"""
+    WITH RECURSIVE walk (key) AS (
+        SELECT (SELECT key FROM s3_versions WHERE bucket = ?1 AND key >= ?2 ORDER BY key LIMIT 1)
+        UNION ALL
+        SELECT (SELECT key FROM s3_versions WHERE bucket = ?1 AND key > walk.key
+            ORDER BY key LIMIT 1)
+        FROM walk WHERE walk.key IS NOT NULL
+    )
+    SELECT {_LISTED} FROM walk CROSS JOIN s3_versions v
+    WHERE v.bucket = ?1 AND v.key = walk.key AND v.rank =
+        (SELECT min(rank) FROM s3_versions WHERE bucket = ?1 AND key = walk.key)
+    """  # noqa: S608
+_UPLOADS_AFTER = """
+    SELECT id, bucket, key, seq, initiated, initiator, algorithm, checksum_type, storage_class,
+        details, disturbed
+    FROM s3_uploads WHERE bucket = ?1 AND (key, seq) > (?2, ?3) ORDER BY key, seq
+    """
 _BODY = Prepared(sa.select(bodies.c.data).where(bodies.c.id == sa.bindparam("i")))
 _DROP_BODY = Prepared(sa.delete(bodies).where(bodies.c.id == sa.bindparam("i")))
 _INSERT_VERSION = Prepared(sa.insert(versions))
@@ -292,18 +309,38 @@ def set_details(connection: Connection, version: Version) -> None:
     )
 
 
-def versions_from(connection: Connection, bucket: str, key: bytes, limit: int) -> Iterator[Version]:
-    """Versions from this key on, in order; at most ``limit``."""
-    for row in connection.execute(_AT_OR_AFTER, {"b": bucket, "k": key, "n": limit}):
-        yield _version(row)
-
-
-def older_versions(
-    connection: Connection, bucket: str, key: bytes, seq: int, limit: int
+def _listed(
+    connection: Connection, bucket: str, statement: str, *values: object
 ) -> Iterator[Version]:
-    """Versions of one key older than ``seq``, newest first."""
-    for row in connection.execute(_REST_OF_KEY, {"b": bucket, "k": key, "r": -seq, "n": limit}):
-        yield _version(row)
+    for row in driver(connection).execute(statement, (bucket, *values)):
+        yield Version(
+            bucket,
+            row[0],
+            -row[1],
+            row[2],
+            bool(row[3]),
+            row[4],
+            row[5],
+            row[6],
+            algorithm=row[7],
+            checksum_type=row[8],
+            storage_class=row[9],
+        )
+
+
+def current_from(connection: Connection, bucket: str, key: bytes) -> Iterator[Version]:
+    """The newest version of each key from this one on, in order, as far as a list shows it."""
+    return _listed(connection, bucket, _CURRENT, key)
+
+
+def versions_from(connection: Connection, bucket: str, key: bytes) -> Iterator[Version]:
+    """All versions from this key on, in order, as far as a list shows them."""
+    return _listed(connection, bucket, _AT_OR_AFTER, key)
+
+
+def older_versions(connection: Connection, bucket: str, key: bytes, seq: int) -> Iterator[Version]:
+    """Versions of one key older than ``seq``, newest first, as far as a list shows them."""
+    return _listed(connection, bucket, _REST_OF_KEY, key, -seq)
 
 
 def holds_versions(connection: Connection, bucket: str) -> bool:
@@ -345,17 +382,17 @@ def insert_upload(connection: Connection, upload: Upload) -> None:
 
 def _upload(row: Any) -> Upload:
     return Upload(
-        row.id,
-        row.bucket,
-        row.key,
-        row.seq,
-        row.initiated,
-        json.loads(row.initiator),
-        row.algorithm,
-        row.checksum_type,
-        row.storage_class,
-        json.loads(row.details),
-        bool(row.disturbed),
+        row[0],
+        row[1],
+        row[2],
+        row[3],
+        row[4],
+        json.loads(row[5]),
+        row[6],
+        row[7],
+        row[8],
+        json.loads(row[9]),
+        bool(row[10]),
     )
 
 
@@ -368,21 +405,10 @@ def upload(connection: Connection, bucket: str, key: bytes, upload_id: str) -> U
     return None if row is None else _upload(row)
 
 
-def uploads_after(
-    connection: Connection, bucket: str, key: bytes, seq: int, limit: int
-) -> list[Upload]:
+def uploads_after(connection: Connection, bucket: str, key: bytes, seq: int) -> Iterator[Upload]:
     """Uploads of a bucket behind (key, seq) in the order of keys, then of their beginning."""
-    rows = connection.execute(
-        sa.select(uploads)
-        .where(
-            uploads.c.bucket == bucket,
-            uploads.c.key >= key,
-            sa.or_(uploads.c.key > key, sa.and_(uploads.c.key == key, uploads.c.seq > seq)),
-        )
-        .order_by(uploads.c.key, uploads.c.seq)
-        .limit(limit)
-    )
-    return [_upload(row) for row in rows]
+    for row in driver(connection).execute(_UPLOADS_AFTER, (bucket, key, seq)):
+        yield _upload(row)
 
 
 def buckets_with_uploads(connection: Connection) -> dict[str, int]:
