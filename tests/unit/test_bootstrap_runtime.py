@@ -489,3 +489,119 @@ def test_large_payloads_go_both_ways(python, start):
     guest.channel.settimeout(20)
     text = "y" * 6_000_000
     assert guest.result(text) == text
+
+
+# Monitoring tools
+
+
+WRAPPED = """
+import sys
+
+def tool():
+    # As tools find it: by the main module where it is not the bootstrap itself.
+    bootstrap = sys.modules["__main__"].awslambdaricmain.bootstrap
+    client, inner = bootstrap.LambdaRuntimeClient, bootstrap.handle_event_request
+    seen = []
+
+    def watched(method):
+        def inner(*args, **kwargs):
+            seen.append(method.__name__)
+            return method(*args, **kwargs)
+        return inner
+
+    def handle_event_request(lambda_runtime_client, request_handler, *args, **kwargs):
+        def handler(event, context, *more):
+            seen.append(context.aws_request_id)
+            answer = request_handler(event, context, *more)
+            seen.append("answered")
+            return answer
+        seen.append((args[1].decode(), args[2]))
+        return inner(lambda_runtime_client, handler, *args, **kwargs)
+
+    bootstrap.handle_event_request = handle_event_request
+    client.post_invocation_result = watched(client.post_invocation_result)
+    client.post_invocation_error = watched(client.post_invocation_error)
+    return seen
+
+seen = tool()
+
+def handler(event, context):
+    if event == "fail":
+        raise ValueError("as told")
+    found, seen[:] = list(seen), []
+    return found
+"""
+
+
+def test_tools_that_wrap_the_runtime_client_see_each_invocation(python, start):
+    guest = start(python, WRAPPED)
+    assert guest.event() == frames.Ready()
+    kind = "application/json"
+    assert guest.result("a", request_id="r-1") == [['"a"', kind], "r-1"]
+    assert guest.failure("fail", request_id="r-2")["errorMessage"] == "as told"
+    assert guest.result("b", request_id="r-3") == [
+        *("answered", "post_invocation_result"),
+        *(['"fail"', kind], "r-2", "post_invocation_error"),
+        *(['"b"', kind], "r-3"),
+    ]
+
+
+def test_tools_that_wrap_the_runtime_client_see_a_failed_init(python, start):
+    guest = start(
+        python,
+        """
+        import awslambdaric.bootstrap
+        client = awslambdaric.bootstrap.LambdaRuntimeClient
+        inner = client.post_init_error
+        def post_init_error(*args, **kwargs):
+            print("seen:", args[1]["errorType"], flush=True)
+            return inner(*args, **kwargs)
+        client.post_init_error = post_init_error
+        raise KeyError("nothing")
+        """,
+    )
+    assert guest.init_failure()["errorType"] == "KeyError"
+    assert "seen: KeyError\n" in guest.logged()
+
+
+def test_functions_get_the_runtimes_own_client_whatever_they_bring(python, start, tmp_path):
+    (tmp_path / "awslambdaric").mkdir()
+    (tmp_path / "awslambdaric" / "__init__.py").write_text("raise ImportError('another one')\n")
+    guest = start(
+        python,
+        """
+        import awslambdaric.bootstrap
+        from awslambdaric.lambda_context import LambdaContext
+        def handler(event, context):
+            other = LambdaContext("id", None, None, 0)
+            return [type(context) is type(other), other.function_name]
+        """,
+    )
+    assert guest.event() == frames.Ready()
+    assert guest.result(None) == [True, "f"]
+
+
+def test_there_are_no_semaphores_but_processes_and_pipes(python, start):
+    guest = start(
+        python,
+        """
+        import multiprocessing
+        def child(end):
+            end.send("from the child")
+        def handler(event, context):
+            words = []
+            for make in (multiprocessing.Lock, multiprocessing.Queue, multiprocessing.Pool):
+                try:
+                    make()
+                except OSError as error:
+                    words.append(str(error))
+            ours, theirs = multiprocessing.Pipe()
+            process = multiprocessing.get_context("fork").Process(target=child, args=(theirs,))
+            process.start()
+            words.append(ours.recv())
+            process.join()
+            return words
+        """,
+    )
+    assert guest.event() == frames.Ready()
+    assert guest.result(None) == [*["[Errno 38] Function not implemented"] * 3, "from the child"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -26,7 +27,11 @@ def ends() -> Iterator[tuple[socket.socket, socket.socket]]:
 def _started(command: tuple[str, ...], control: socket.socket) -> subprocess.Popen[str]:
     given = control.fileno()
     return subprocess.Popen(
-        [*command, str(given)], pass_fds=[given], stderr=subprocess.PIPE, text=True
+        [*command, str(given)],
+        pass_fds=[given],
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(LAUNCHER.parent)},
     )
 
 

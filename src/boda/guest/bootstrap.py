@@ -14,7 +14,6 @@ one send per invocation that does not stream.
 """
 
 import atexit
-import decimal
 import json
 import os
 import select
@@ -23,36 +22,44 @@ import struct
 import sys
 import time
 import traceback
-import uuid
+
+import awslambdaric.__main__ as awslambdaricmain
+from awslambdaric import bootstrap as client_bootstrap
+from awslambdaric import (
+    lambda_context,
+    lambda_runtime_client,
+    lambda_runtime_exception,
+    lambda_runtime_marshaller,
+)
 
 if __package__:
-    from . import bootstrap_context, bootstrap_errors, bootstrap_logs, bootstrap_stream
+    from . import bootstrap_logs, bootstrap_modules, bootstrap_stream
 else:
-    import bootstrap_context  # type: ignore[import-not-found,no-redef]
-    import bootstrap_errors  # type: ignore[import-not-found,no-redef]
     import bootstrap_logs  # type: ignore[import-not-found,no-redef]
+    import bootstrap_modules  # type: ignore[import-not-found,no-redef]
     import bootstrap_stream  # type: ignore[import-not-found,no-redef]
 
-_READY, _RESPONSE, _ERROR, _INIT_ERROR, _SNAPSHOTTED = 2, 3, 4, 5, 9
+_READY, _SNAPSHOTTED = 2, 9
 _HEAD = struct.Struct(">IB")
 _INVOCATION = struct.Struct(">8sI")
-_ANSWER = struct.Struct(">IB8s")
-_SHORT = struct.Struct(">H")
 _LENGTH = struct.Struct(">I")
 _CHUNK = 65536
-_BRACE = ord("{")
+_JSON = "application/json"
 _scan = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
 _OWN_FILES = frozenset(
-    (
-        __file__,
-        bootstrap_errors.__file__,
-        bootstrap_context.__file__,
-        bootstrap_logs.__file__,
-        bootstrap_stream.__file__,
+    module.__file__
+    for module in (
+        sys.modules[__name__],
+        bootstrap_logs,
+        bootstrap_stream,
+        client_bootstrap,
+        lambda_context,
+        lambda_runtime_client,
+        lambda_runtime_marshaller,
     )
 )
 
-Fault = bootstrap_errors.Fault
+Fault = lambda_runtime_exception.FaultException
 
 
 def main(channel_fd, log_fd, environ, image_fd=None, given=None):
@@ -119,21 +126,27 @@ class Runtime:
         self._arrival = select.poll()
         self._arrival.register(channel_fd, select.POLLIN)
         self._current = bootstrap_logs.Current()
-        self._sink = bootstrap_logs.Sink(log_fd)
-        self._json_logs = environ.get("AWS_LAMBDA_LOG_FORMAT", "").upper() == "JSON"
-        self._marshal = Marshaller().encode
-        self._fixed = bootstrap_context.fixed_attributes()
+        as_json = environ.get("AWS_LAMBDA_LOG_FORMAT", "").upper() == "JSON"
+        self._sink = bootstrap_logs.Sink(log_fd, as_json)
         self._out, self._err = bootstrap_logs.redirect(self._sink)
         self._handler = _no_handler
         self._runner = bootstrap_stream.Runner()
         self._pid = os.getpid()
+        self._client = lambda_runtime_client.LambdaRuntimeClient(
+            self._channel, self, lambda_context.fixed_attributes()
+        )
+        # Where monitoring tools look for what they wrap.
+        sys.modules["__main__"].awslambdaricmain = awslambdaricmain  # type: ignore[attr-defined]
+
+    streamed = bootstrap_stream.KINDS
+    own_files = _OWN_FILES
 
     def run(self, image_fd, given):
         """Init, then invocations for as long as the platform has any. Returns an exit status."""
         snapshot = None if image_fd is None else _snapshots(image_fd)
         try:
             self._prepare()
-            self._handler = bootstrap_errors.find_handler(os.environ.get("_HANDLER", ""))
+            self._handler = client_bootstrap._get_handler(os.environ.get("_HANDLER", ""))
         except Exception as error:
             return self._init_failed(error)
         self._finish_output()
@@ -149,13 +162,10 @@ class Runtime:
             self._invoke(frame)
 
     def _init_failed(self, error, error_type=None, own_files=_OWN_FILES):
-        result = bootstrap_errors.describe(error, "", own_files)
+        result = client_bootstrap.build_fault_result(error, "", own_files)
         self._finish_output()
-        bootstrap_logs.log_error(self._sink, result, self._json_logs)
-        name = (error_type or result["errorType"]).encode()[:512]
-        body = _to_json(result)
-        head = _HEAD.pack(3 + len(name) + len(body), _INIT_ERROR)
-        self._channel.sendall(b"".join((head, _SHORT.pack(len(name)), name, body)))
+        client_bootstrap.log_error(result, self._sink)
+        self._client.post_init_error(result, error_type)
         return 1
 
     def _snapshot(self, snapshot, image_fd, given):
@@ -166,25 +176,25 @@ class Runtime:
         try:
             snapshot.run_before()
         except BaseException as error:  # sys.exit too, as AWS's runtime does
-            return self._init_failed(error, "Runtime.BeforeSnapshotError", own)
+            return self._init_failed(error, Fault.BEFORE_SNAPSHOT_ERROR, own)
         self._finish_output()
         try:
             environ = snapshot.Point(image_fd, self._sink.log, given).take()
         except Exception as error:
-            fault = Fault("Runtime.SnapshotError", "No snapshot could be taken: {}".format(error))
+            fault = Fault(Fault.SNAPSHOT_ERROR, "No snapshot could be taken: {}".format(error))
             return self._init_failed(fault)
         if environ is None:
             self._finish_output()
             self._channel.sendall(_HEAD.pack(1, _SNAPSHOTTED))
             os._exit(0)  # nothing of the function's may run here any more
         self._sink.take_over()
-        self._marshal = Marshaller().encode
-        self._fixed = bootstrap_context.fixed_attributes()
+        self._client.marshaller = lambda_runtime_marshaller.LambdaMarshaller()
+        self._client.fixed = lambda_context.fixed_attributes()
         self._pid = os.getpid()
         try:
             snapshot.run_after()
         except BaseException as error:
-            return self._init_failed(error, "Runtime.AfterRestoreError", own)
+            return self._init_failed(error, Fault.AFTER_RESTORE_ERROR, own)
         self._finish_output()
         return 0
 
@@ -201,7 +211,7 @@ class Runtime:
         runtime = os.environ.get("LAMBDA_RUNTIME_DIR", "/var/runtime")
         sys.argv = [os.path.join(runtime, "bootstrap")]
         if runtime in sys.path:
-            bootstrap_errors.make_way(sys.path[: sys.path.index(runtime)])
+            bootstrap_modules.make_way(sys.path[: sys.path.index(runtime)])
 
     def _receive(self):
         """The next INVOKE frame's body, or None at the end of the channel."""
@@ -245,128 +255,42 @@ class Runtime:
             os.environ["_X_AMZN_TRACE_ID"] = trace
         else:
             os.environ.pop("_X_AMZN_TRACE_ID", None)
-        try:
-            context = bootstrap_context.LambdaContext(
-                self._fixed,
-                request_id,
-                header["deadline"],
-                header["arn"],
-                bootstrap_context.parse_json_object(header.get("client"), "Client Context", Fault),
-                bootstrap_context.parse_json_object(
-                    header.get("cognito"), "Cognito Identity", Fault
-                ),
-                header.get("tenant"),
-            )
-            try:
-                event = _load(frame[split:])
-            except Exception as error:
-                raise Fault(
-                    "Runtime.UnmarshalError", "Unable to unmarshal input: {}".format(error)
-                ) from None
-            del frame
-            result = self._handler(event, context)
-            if type(result) in bootstrap_stream.KINDS:
-                answer = self._stream_to(invocation)
-                self._runner.run(result, answer)
-                result = None
-                failure = None
-            else:
-                result = self._marshal(result)
-        except Exception as error:
-            result = None
-            failure = bootstrap_errors.describe(error, request_id, _OWN_FILES)
+        client = self._client
+        client.invocation = invocation
+        body = bytes(frame[split:])
+        del frame
+        # By its name: a monitoring tool may have put something else there.
+        client_bootstrap.handle_event_request(
+            client,
+            self._handler,
+            request_id,
+            body,
+            _JSON,
+            header.get("client"),
+            header.get("cognito"),
+            header["arn"],
+            header["deadline"],
+            header.get("tenant"),
+            self._sink,
+        )
+
+    def settle(self):
+        """The handler has returned, or has failed."""
         if os.getpid() != self._pid:
             os._exit(0)  # a child that the handler forked and that came back from it
         if self._out._parts or self._err._parts:
             self._finish_output()
-        if result is not None:
-            self._send(_ANSWER.pack(9 + len(result), _RESPONSE, invocation), result)
-            return
-        if failure is None:
-            answer.end()
-            return
-        bootstrap_logs.log_error(self._sink, failure, self._json_logs)
-        name = failure["errorType"].encode("utf-8", "replace")[:512]
-        body = _to_json(failure)
-        head = _ANSWER.pack(11 + len(name) + len(body), _ERROR, invocation)
-        self._send(head + _SHORT.pack(len(name)) + name, body)
 
-    def _stream_to(self, invocation):
-        return bootstrap_stream.Answer(self._channel, invocation, self._pid, Fault)
-
-    def _send(self, head, body):
-        if len(body) <= _CHUNK:
-            self._channel.sendall(head + body)
-        else:
-            self._channel.sendall(head)
-            self._channel.sendall(body)
+    def stream(self, pieces):
+        """Send what a generator yields; raises what it raises. Returns the answer, to be ended."""
+        answer = bootstrap_stream.Answer(self._channel, self._client.invocation, self._pid, Fault)
+        self._runner.run(pieces, answer)
+        return answer
 
     def _finish_output(self):
         self._out.finish()
         self._err.finish()
 
 
-class Marshaller:
-    """A handler's result to bytes, with AWS's treatment of decimals and of text.
-
-    ``Decimal`` becomes a number with all its digits. From Python 3.12 text stays as it is, before
-    it is escaped to ASCII.
-    """
-
-    def __init__(self):
-        self._decimals = []
-        self._mark = "decimal-" + uuid.uuid4().hex
-        self._json = json.JSONEncoder(
-            ensure_ascii=sys.version_info < (3, 12), default=self._default
-        )
-
-    def encode(self, result):
-        """Raises Fault where the result is not JSON serializable."""
-        if isinstance(result, bytes):
-            return result
-        try:
-            text = self._json.encode(result)
-            if self._decimals:
-                text = self._fill_in(text)
-            return text.encode()
-        except Exception as error:
-            raise Fault(
-                "Runtime.MarshalError", "Unable to marshal response: {}".format(error)
-            ) from None
-        finally:
-            if self._decimals:
-                self._decimals = []
-
-    def _default(self, value):
-        if isinstance(value, decimal.Decimal):
-            self._decimals.append("NaN" if value.is_nan() else str(value))
-            return self._mark
-        raise TypeError("Object of type {} is not JSON serializable".format(type(value).__name__))
-
-    def _fill_in(self, text):
-        parts = text.split('"' + self._mark + '"')
-        filled = [parts[0]]
-        for digits, part in zip(self._decimals, parts[1:], strict=True):
-            filled += (digits, part)
-        return "".join(filled)
-
-
-def _load(view):
-    """What ``json.loads`` makes of the bytes; an object in UTF-8 without its detours."""
-    if len(view) > 1 and view[0] == _BRACE and view[1]:
-        try:
-            text = str(view, "utf-8", "surrogatepass")
-            value, end = _scan(text, 0)
-            if end == len(text):
-                return value
-        except (StopIteration, ValueError):
-            pass  # it is said below what is wrong
-    return json.loads(bytes(view))
-
-
 def _no_handler(event, context):
     raise Fault("Runtime.HandlerNotFound", "The handler is not initialised")
-
-
-def _to_json(error):
-    return json.dumps(error, default=str).encode()

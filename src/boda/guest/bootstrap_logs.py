@@ -52,8 +52,9 @@ class Current:
 class Sink:
     """Writes log events. Safe for threads; in a forked child it writes to descriptor 1."""
 
-    def __init__(self, fd):
+    def __init__(self, fd, as_json=False):
         self._fd = fd
+        self._json = as_json
         self._framed = True
         self._lock = threading.Lock()
         os.register_at_fork(after_in_child=self._in_child)
@@ -83,6 +84,16 @@ class Sink:
                 for start in range(0, len(data), _LONGEST):
                     part = data[start : start + _LONGEST]
                     _write(self._fd, _HEAD.pack(kind, len(part), now) + part)
+
+    def log_error(self, error):
+        """An error as ``make_error`` gives it."""
+        if self._json:
+            stamp = time.strftime(_DATE_FORMAT + "Z", time.gmtime())
+            record = {"timestamp": stamp, "level": "ERROR"}
+            record.update(error)
+            self.log(json.dumps(record, ensure_ascii=False, default=str) + "\n", _JSON_KINDS[40])
+        else:
+            self.log(_error_text(error), _TEXT_KINDS[40])
 
     def log_many(self, messages):
         """So many events in one write, where they are short."""
@@ -334,14 +345,8 @@ def set_up_logging(sink, current, log_format, log_level):
     root.addHandler(handler)
 
 
-def log_error(sink, error, as_json):
-    """Log an error as AWS does: the function's author reads this one first."""
-    if as_json:
-        stamp = time.strftime(_DATE_FORMAT + "Z", time.gmtime())
-        record = {"timestamp": stamp, "level": "ERROR"}
-        record.update(error)
-        sink.log(json.dumps(record, ensure_ascii=False, default=str) + "\n", _JSON_KINDS[40])
-        return
+def _error_text(error):
+    """As AWS prints it: the function's author reads this first."""
     first = "[ERROR]"
     if error["errorType"]:
         first += " " + error["errorType"]
@@ -352,7 +357,7 @@ def log_error(sink, error, as_json):
         for line in part.splitlines() or [""]:
             text = line.lstrip(" ")
             lines.append(_NBSP * (len(line) - len(text)) + text)
-    sink.log("\n".join(lines) + "\n", _TEXT_KINDS[40])
+    return "\n".join(lines) + "\n"
 
 
 def redirect(sink):

@@ -31,8 +31,8 @@ DISTRIBUTIONS = (
 GUEST = "_boda"
 """The package the guest is inside; a name no function takes by accident."""
 
-HOOKS = "snapshot_restore_py.py"
-"""A module of the guest's that functions import, as they do on AWS, and stands beside boto3."""
+BESIDE = ("snapshot_restore_py.py", "_multiprocessing.py", "awslambdaric")
+"""Modules of the guest's that functions import, as they do on AWS, and stand beside boto3."""
 
 
 class _Interpreter(Protocol):
@@ -64,19 +64,20 @@ class Library:
         """The folder, complete, with the guest compiled for this interpreter. Blocking.
         PlatformError."""
         place = self.lay_out()
-        self._compile(runtime, place / GUEST, place / f".compiled-guest-{runtime.version}")
+        marker = place / f".compiled-guest-{runtime.version}"
+        self._compile(runtime, [place / GUEST, *(place / name for name in BESIDE)], marker)
         return place
 
     def finish(self, runtime: _Interpreter) -> None:
         """Have the rest compiled as well, which takes the longest. Blocking. PlatformError."""
         place = self.lay_out()
-        self._compile(runtime, place, place / f".compiled-{runtime.version}")
+        self._compile(runtime, [place], place / f".compiled-{runtime.version}")
 
-    def _compile(self, runtime: _Interpreter, folder: Path, marker: Path) -> None:
+    def _compile(self, runtime: _Interpreter, places: list[Path], marker: Path) -> None:
         if marker.exists():
             return
         done = subprocess.run(
-            [runtime.interpreter, "-I", "-m", "compileall", "-q", folder],
+            [runtime.interpreter, "-I", "-m", "compileall", "-q", *places],
             capture_output=True,
             text=True,
             check=False,
@@ -91,7 +92,8 @@ class Library:
 
     def _sources(self) -> dict[str, Path]:
         """The guest's files by their names in the package."""
-        files = {path.name: path for path in sorted(self._guest.glob("*.py"))}
+        found = [*self._guest.glob("*.py"), *self._guest.glob("*/*.py")]
+        files = {path.relative_to(self._guest).as_posix(): path for path in sorted(found)}
         if self._bootstrap is not None:
             files["bootstrap.py"] = self._bootstrap
         return files
@@ -111,7 +113,10 @@ class Library:
             package = unfinished / GUEST
             package.mkdir()
             for name, path in self._sources().items():
-                _copy(path, package / name if name != HOOKS else unfinished / name)
+                beside = name.partition("/")[0] in BESIDE
+                target = (unfinished if beside else package) / name
+                target.parent.mkdir(exist_ok=True)
+                _copy(path, target)
             for name in DISTRIBUTIONS:
                 _copy_distribution(name, unfinished)
             for folder, _, _ in os.walk(unfinished):

@@ -16,7 +16,6 @@ from boda.sandbox.host import Host
 
 SAFE = ("ro", "nosuid", "nodev")
 TMP = "/tmp"  # noqa: S108  the sandbox's own, never this machine's
-SHARED = "/dev/shm"  # noqa: S108  likewise
 MIB = 1 << 20
 
 RUNTIME_API_PORT = 9001
@@ -255,7 +254,6 @@ def _devices() -> list[Step]:
         ]
     links = (("fd", ""), ("stdin", "/0"), ("stdout", "/1"), ("stderr", "/2"))
     steps += [Symlink(f"/dev/{name}", f"/proc/self/fd{tail}") for name, tail in links]
-    steps.append(Directory(SHARED))
     return steps
 
 
@@ -306,7 +304,6 @@ def prepared(host: Host) -> list[Step]:
         Proc(),
         *(Cover(f"/proc/{name}") for name in _HIDDEN_IN_PROC if name in host.proc),
         *(Readonly(f"/proc/{name}") for name in _READONLY_IN_PROC if name in host.proc),
-        Tmpfs(SHARED, 64 * MIB, 0o1777, ("nosuid", "nodev", "noexec"), 4096),
     ]
 
 

@@ -1,6 +1,5 @@
 """The context object a handler gets, with AWS's attributes and methods."""
 
-import json
 import logging
 import os
 import sys
@@ -51,14 +50,25 @@ class ClientContext:
 class LambdaContext:
     """One per invocation. ``memory_limit_in_mb`` is text, as on AWS."""
 
-    def __init__(self, fixed, request_id, deadline_ms, invoked_arn, client, cognito, tenant):
-        self.aws_request_id = request_id
-        self.__dict__.update(fixed)
-        self.invoked_function_arn = invoked_arn
-        self.tenant_id = tenant
-        self.client_context = None if client is None else ClientContext(client)
-        self.identity = CognitoIdentity(cognito or {})
-        self._epoch_deadline_time_in_ms = deadline_ms
+    def __init__(
+        self,
+        invoke_id,
+        client_context,
+        cognito_identity,
+        epoch_deadline_time_in_ms,
+        invoked_function_arn=None,
+        tenant_id=None,
+        fixed=None,
+    ):
+        """client_context, cognito_identity: decoded, or None. fixed: ``fixed_attributes()``, where
+        they are known already."""
+        self.aws_request_id = invoke_id
+        self.__dict__.update(fixed_attributes() if fixed is None else fixed)
+        self.invoked_function_arn = invoked_function_arn
+        self.tenant_id = tenant_id
+        self.client_context = None if client_context is None else ClientContext(client_context)
+        self.identity = CognitoIdentity(cognito_identity or {})
+        self._epoch_deadline_time_in_ms = epoch_deadline_time_in_ms
 
     @property
     def epoch_deadline_time_in_ms(self):
@@ -102,20 +112,6 @@ def fixed_attributes():
         "memory_limit_in_mb": get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE"),
         "function_version": get("AWS_LAMBDA_FUNCTION_VERSION"),
     }
-
-
-def parse_json_object(text, name, fault):
-    """The object in a header, or None for "". Raises what ``fault`` makes of a type and words."""
-    if not text:
-        return None
-    try:
-        value = json.loads(text)
-    except Exception as error:
-        raise fault(
-            "Runtime.LambdaContextUnmarshalError",
-            "Unable to parse {} JSON: {}".format(name, error),
-        ) from None
-    return value if isinstance(value, dict) else {}
 
 
 def _show(thing):
