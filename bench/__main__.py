@@ -42,6 +42,7 @@ PARTS = (
     "many",
     "crash",
     "attacks",
+    "health",
 )
 
 MODULES = {"async": "delivery"}

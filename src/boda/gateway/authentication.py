@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from string import ascii_letters, digits
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 from urllib.parse import parse_qsl, unquote
 
 from boda.core.arn import DEFAULT_REGION
@@ -197,13 +197,15 @@ def refusal(why: str, style: Style, detail: str = "", **fields: Any) -> AwsError
     )
 
 
-class Malformed(Exception):
-    """A claim that cannot be read; ``error`` words it once the service is known."""
+class Flaw(NamedTuple):
+    """Why a claim cannot be read; ``error`` words it once the service is known.
 
-    def __init__(self, why: str, detail: str = "") -> None:
-        super().__init__(detail or why)
-        self.why = why
-        self.detail = detail
+    Requests keep this, not the exception: an exception's traceback leads back to the frame that
+    holds the request, and so would keep its body until the next collection of garbage.
+    """
+
+    why: str
+    detail: str
 
     def error(self, style: Style) -> AwsError:
         if self.why == "sigv4a":
@@ -211,6 +213,17 @@ class Malformed(Exception):
                 "signing", sigv4.ALGORITHM_V4A, f"SigV4A; sign with {sigv4.ALGORITHM}"
             )
         return refusal(self.why, style, self.detail)
+
+
+class Malformed(Exception):
+    """A claim that cannot be read."""
+
+    def __init__(self, why: str, detail: str = "") -> None:
+        super().__init__(detail or why)
+        self.flaw = Flaw(why, detail)
+
+    def error(self, style: Style) -> AwsError:
+        return self.flaw.error(style)
 
 
 @dataclass(slots=True)

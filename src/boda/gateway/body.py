@@ -8,7 +8,8 @@ hangs and never ends as if it were whole.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from boda.core.errors import AwsError
@@ -17,6 +18,7 @@ from boda.gateway.chunked import AwsChunks
 from boda.gateway.intake import Intake
 
 Receive = Callable[[], Awaitable[Any]]
+_LARGE = 1024 * 1024
 
 
 def incomplete_body() -> AwsError:
@@ -44,6 +46,13 @@ def given_up_body() -> AwsError:
         503,
         headers={"Connection": "close"},
     )
+
+
+async def joined(pieces: Sequence[bytes]) -> bytes:
+    """Many bytes in one; more than ``_LARGE`` are copied in a thread, where that holds no lock."""
+    if sum(map(len, pieces)) > _LARGE:
+        return await asyncio.to_thread(b"".join, pieces)
+    return b"".join(pieces)
 
 
 class Inbound:
@@ -126,6 +135,20 @@ class Inbound:
     def release(self) -> None:
         self._intake.release(self)
 
+    @contextmanager
+    def keeping(self, size: int) -> Iterator[None]:
+        """It has come whole, and is kept while it waits for its turn: ``check_kept`` then."""
+        self.hold(size)
+        try:
+            yield
+        finally:
+            self.release()
+
+    def check_kept(self) -> None:
+        """AwsError when it was given up for others meanwhile."""
+        if self._given_up:
+            raise given_up_body()
+
     def give_up(self) -> None:
         """intake.Held"""
         self._given_up = True
@@ -155,7 +178,7 @@ class Inbound:
                 pieces.append(data)
         finally:
             self.release()
-        return b"".join(pieces)
+        return await joined(pieces)
 
 
 class StreamedBody:
@@ -220,7 +243,7 @@ class StreamedBody:
                     inbound.hold(len(piece))
         finally:
             inbound.release()
-        return b"".join(pieces)
+        return await joined(pieces)
 
     def checksums(self) -> Mapping[str, str]:
         return self._trailers

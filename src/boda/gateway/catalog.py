@@ -10,9 +10,9 @@ from botocore.model import OperationModel, OperationNotFoundError, ServiceModel
 
 from boda.core.errors import AwsError, not_implemented, printable
 from boda.gateway.checksums import DIGEST_REQUIRED, PREFIX
-from boda.gateway.limits import BodyRule, Limits, body_rule
+from boda.gateway.limits import LONGEST_LISTS, BodyRule, Limits, body_rule
 from boda.gateway.models import Models
-from boda.gateway.protocols import Protocol
+from boda.gateway.protocols import Protocol, bounds
 from boda.gateway.service import Need, Operation, Service, Short, snake
 
 # IAM's name of a service where it is not the one that requests are signed for.
@@ -38,18 +38,23 @@ class Offered:
     digest_required: it is refused without one.
     unsigned_payload: clients leave the body out of the signature. anybody: needs no signature.
     briefly: its short way, if it has one.
+    in_body: the members that are not in the head. parsed: they are more than one blob as it is.
+    bounds: of a body that is parsed.
     """
 
     __slots__ = (
         "anybody",
+        "bounds",
         "briefly",
         "checks",
         "digest_required",
+        "in_body",
         "model",
         "name",
         "names",
         "need",
         "operation",
+        "parsed",
         "rule",
         "service",
         "settled",
@@ -80,6 +85,11 @@ class Offered:
             self.names = {one: snake(one) for one in shape.members if snake(one) in accepts}
             self.settled = frozenset(self._settled(shape.members))
         self.briefly = self._brief(service)
+        self.in_body = _in_body(model)
+        self.parsed = bool(self.in_body) and not _is_blob(model)
+        longest = LONGEST_LISTS.get(service.name, {})
+        told = longest.get(model.name) or longest.get("")
+        self.bounds = bounds.of_list(told) if told else bounds.of_operation(model)
 
     def _brief(self, service: Service) -> Brief | None:
         """None too where the gateway does more for the operation than the short way can."""
@@ -191,6 +201,26 @@ def operations_of(
 ) -> list[tuple[ServiceModel, list[str]]]:
     """For the router: each model with the names of the operations that are here."""
     return [(models.service(one.name), list(one.operations)) for one in services]
+
+
+def _in_body(model: OperationModel) -> frozenset[str]:
+    """The members of an operation's input that only its body tells."""
+    shape = model.input_shape
+    if shape is None:
+        return frozenset()
+    rest = model.service_model.resolved_protocol in ("rest-json", "rest-xml")
+    return frozenset(
+        name
+        for name, member in shape.members.items()
+        if not (rest and member.serialization.get("location"))
+    )
+
+
+def _is_blob(model: OperationModel) -> bool:
+    """Whether the input's body is one blob, which nobody parses."""
+    shape = model.input_shape
+    payload = shape.serialization.get("payload") if shape is not None else None
+    return bool(payload and shape.members[payload].type_name == "blob")
 
 
 def _is_streamed(model: OperationModel) -> bool:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 
 from boda.core.arn import DEFAULT_REGION
 from boda.core.principal import ANONYMOUS
-from boda.gateway.authentication import Claim, Malformed, Style
+from boda.gateway.authentication import Claim, Flaw, Style
 from boda.gateway.body import Inbound
 from boda.gateway.catalog import Installed, Offered
 from boda.gateway.identity import Credential
 from boda.gateway.routing import Route
 from boda.gateway.wire import WireRequest
+
+Arriving = Callable[[], Awaitable[bytes]]
 
 
 class Exchange:
@@ -21,9 +23,11 @@ class Exchange:
     claim, problem: who the caller says it is, or why that cannot be read.
     credential: the key that the claim was found signed with.
     installed, offered: the service and its operation, where boda has them.
+    arriving: reads the body of an operation that takes it whole; None once it has been read.
     """
 
     __slots__ = (
+        "arriving",
         "claim",
         "credential",
         "inbound",
@@ -46,13 +50,14 @@ class Exchange:
         self.route = Route("", "rest-json")
         self.style: Style = "json"
         self.claim: Claim | None = None
-        self.problem: Malformed | None = None
+        self.problem: Flaw | None = None
         self.credential: Credential | None = None
         self.installed: Installed | None = None
         self.offered: Offered | None = None
         self.principal = ANONYMOUS
         self.region = DEFAULT_REGION
         self.request_id = ""
+        self.arriving: Arriving | None = None
 
 
 class RequestKeys(Mapping[str, str]):

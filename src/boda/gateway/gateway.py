@@ -1,17 +1,16 @@
 """HTTP to an AWS operation call and back.
 
-The way of a request is the list in ``Gateway.answer``: route, authenticate, parse, validate,
-authorise, run, serialise. (short.py has a shorter one for what this one has let pass before.) An
+The way of a request is the list in ``Gateway.answer``: route, authenticate, authorise what its
+head names, read its body, parse, validate, authorise the rest, run, serialise. (short.py has a
+shorter one for what this one has let pass before.) An
 AwsError at any step goes on the wire in the protocol the caller speaks; anything else is the
 platform's fault, is logged once with the request's id, and tells the caller nothing.
 """
 
 from __future__ import annotations
 
-import asyncio
-import hashlib
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, Literal, Protocol
@@ -44,7 +43,8 @@ from boda.gateway.identity import Directory
 from boda.gateway.intake import Intake
 from boda.gateway.limits import BodyRule, Limits
 from boda.gateway.models import Models
-from boda.gateway.payload import Payloads, declared, received
+from boda.gateway.parameters import HeadParameters, NotInHead, Parsing, parse_head
+from boda.gateway.payload import Payloads, declared, received, sha256_of
 from boda.gateway.refusals import Refusals
 from boda.gateway.routing import Route, Router
 from boda.gateway.service import Answer, Context, Need, Service
@@ -58,7 +58,6 @@ HEALTH = "/_boda/health"
 # Services that are known by another name than the one requests are signed for.
 _SERVICE_NAMES = {"monitoring": "cloudwatch", "states": "stepfunctions"}
 _FORM = "multipart/form-data"
-_HASHED_IN_A_THREAD = 1024 * 1024
 _UNSIGNED_BODY = BodyRule(256 * 1024, "RequestEntityTooLarge", "The request body is too large.")
 
 
@@ -116,6 +115,7 @@ class Gateway:
         self._refusals = Refusals(ids)
         self._traffic = Traffic()
         self._intake = Intake(self.limits)
+        self._parsing = Parsing(self.limits)
         self.short = ShortWay(
             self._authenticator,
             authorizer,
@@ -158,18 +158,21 @@ class Gateway:
                 return preflight
             await self._authenticate(x)
             offered = await self._resolve(x)
-            params = self._parse(x)
-            self._validate(x, params)
             ctx = self._context(x)
-            self._authorise(offered, ctx, params)
+            head = parse_head(x)
+            settled = self._authorise_head(x, offered, ctx, head)
+            await self._payloads.receive(x)
+            params = await self._parsing.parse(x, head)
+            if not settled:
+                self._authorise(offered, ctx, params)
             if offered.briefly is not None:
                 self.short.learn(x, params)
             output = await self._run(offered, ctx, params)
             response = self._serialise(x, offered, output)
         except AwsError as error:
             response = self._refusals.answer(x, error)
-        except Exception:
-            response = self._refusals.answer(x, self._refusals.unexpected(x))
+        except Exception as error:
+            response = self._refusals.answer(x, self._refusals.unexpected(x, error))
         installed = x.installed
         if installed is not None and installed.service.decorate is not None:
             await self._decorate(x, installed, response)
@@ -190,7 +193,7 @@ class Gateway:
         try:
             claim = x.claim = read_claim(request)
         except Malformed as problem:
-            x.problem = problem
+            x.problem = problem.flaw
             hint = hinted_scope(request)
             if hint is not None:
                 x.region, scope = hint
@@ -223,7 +226,7 @@ class Gateway:
     async def _authenticate(self, x: Exchange) -> None:
         if self._open:
             x.principal = root_of(access_key_id=x.claim.access_key_id if x.claim else "")
-            await self._payloads.take(x, None)
+            self._payloads.take(x, None)
             return
         if x.problem is not None:
             raise x.problem.error(x.style)
@@ -237,27 +240,24 @@ class Gateway:
             bucket = self._router.bucket_of_host(x.request.host)
             resource = f"/{quote(bucket)}{x.request.path}" if bucket else x.request.path
             authenticator.verify_old(claim, credential, x.request, resource)
-            await self._payloads.take(x, None)
+            self._payloads.take(x, None)
             x.principal = credential.principal
             return
         payload = declared(x, claim)
         if payload is not None:
             chain = authenticator.verify(claim, credential, x.signed, payload, x.style)
-            await self._payloads.take(x, chain)
+            self._payloads.take(x, chain)
         else:
-            await self._payloads.take(x, None)
-            data = received(x)
-            if len(data) > _HASHED_IN_A_THREAD:
-                payload = await asyncio.to_thread(_sha256, data)
-            else:
-                payload = _sha256(data)
+            self._payloads.take(x, None)
+            await self._payloads.receive(x)
+            payload = await sha256_of(received(x))
             authenticator.verify(claim, credential, x.signed, payload, x.style)
         x.credential, x.principal = credential, credential.principal
 
     async def _admit_anonymous(self, x: Exchange) -> None:
         """Unsigned: S3 leaves it to the bucket's policy; a few operations ask for no signature."""
         if x.style == "s3":
-            await self._payloads.take(x, None)
+            self._payloads.take(x, None)
             return
         in_body = x.route.action_in_body
         if in_body:
@@ -268,12 +268,13 @@ class Gateway:
         if x.offered is None or not x.offered.anybody:
             raise refusal("missing", x.style)
         if not in_body:
-            await self._payloads.take(x, None)
+            self._payloads.take(x, None)
 
     async def _resolve(self, x: Exchange) -> Offered:
         """The operation, now that a query's body is here; AwsError when boda has it not."""
         route = x.route
         if route.action_in_body:
+            await self._payloads.receive(x)
             self._name_action(x)
         if x.offered is not None:
             if x.offered.operation is None:
@@ -311,16 +312,6 @@ class Gateway:
             x.route.service = service
             x.offered = installed.offered(action) if action else None
 
-    def _parse(self, x: Exchange) -> dict[str, Any]:
-        assert x.installed is not None and x.offered is not None
-        protocol = x.installed.protocol(x.route.wire)
-        return protocol.parse(x.request, x.offered.model, x.route.labels)
-
-    @staticmethod
-    def _validate(x: Exchange, params: Mapping[str, Any]) -> None:
-        assert x.installed is not None and x.offered is not None
-        x.installed.validator.check(x.offered.model, params)
-
     def _context(self, x: Exchange) -> Context:
         assert x.offered is not None
         request, principal = x.request, x.principal
@@ -345,15 +336,42 @@ class Gateway:
         """What checks a need of one call."""
         return partial(self._authorizer.check, principal, keys=keys, service=service)
 
+    def _authorise_head(
+        self, x: Exchange, offered: Offered, ctx: Context, head: Mapping[str, Any]
+    ) -> bool:
+        """Refuse what may not be by the head alone; whether nothing is left to be asked.
+
+        A head that is invalid, or names what there is not, is told together with what is wrong
+        in the body, as AWS does, but only if the body is small.
+        """
+        if not offered.in_body or x.inbound.empty or (x.arriving is None and not offered.parsed):
+            return False  # there is nothing to be spared
+        assert x.installed is not None
+        params = HeadParameters(head, offered.in_body)
+        needs: list[Need] = []
+        wrong: AwsError | None = None
+        settled = False
+        try:
+            x.installed.validator.check_head(offered.model, head)
+            needs.extend(_needs(offered, ctx, params))
+            settled = True
+        except NotInHead:
+            pass
+        except AwsError as error:
+            wrong = error
+        try:
+            for need in needs:
+                ctx.authorize(need)
+            if wrong is not None and not self._parsing.is_small(x):
+                raise wrong
+        finally:
+            wrong = None  # its traceback leads to this frame
+        return settled
+
     @staticmethod
     def _authorise(offered: Offered, ctx: Context, params: Mapping[str, Any]) -> None:
-        assert offered.operation is not None
-        needs = offered.operation.needs
-        if needs is not None:
-            for need in needs(ctx, params):
-                ctx.authorize(need)
-        elif not offered.anybody:
-            ctx.authorize(offered.need)
+        for need in _needs(offered, ctx, params):
+            ctx.authorize(need)
 
     @staticmethod
     async def _run(offered: Offered, ctx: Context, params: Mapping[str, Any]) -> Any:
@@ -438,8 +456,12 @@ class Gateway:
         return await self._traffic.drain(grace_s)
 
 
-def _sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
+def _needs(offered: Offered, ctx: Context, params: Mapping[str, Any]) -> Iterable[Need]:
+    assert offered.operation is not None
+    needs = offered.operation.needs
+    if needs is not None:
+        return needs(ctx, params)
+    return () if offered.anybody else (offered.need,)
 
 
 def _style(route: Route) -> Style:

@@ -1,15 +1,18 @@
 """What stands for a request's payload in its signature, and how the payload is taken in.
 
 An operation with a streamed input of S3 gets its body while it arrives; every other operation
-gets it whole, bounded by the operation's rule. ``aws-chunked`` is undone here, and everything
-that the client said about the content is checked, so that no operation needs to know.
+gets it whole, bounded by the operation's rule, once somebody asks for it (``receive``).
+``aws-chunked`` is undone here, and everything that the client said about the content is checked,
+so that no operation needs to know.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 from boda.core.errors import AwsError, not_implemented
 from boda.gateway import sigv4
@@ -31,6 +34,7 @@ from boda.gateway.limits import BodyRule, Limits, body_rule, too_large_upload
 _SIGNED = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD"
 _SIGNED_TRAILER = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER"
 _UNSIGNED_TRAILER = "STREAMING-UNSIGNED-PAYLOAD-TRAILER"
+_HASHED_IN_A_THREAD = 1024 * 1024
 _CHUNKED = (_SIGNED, _SIGNED_TRAILER, _UNSIGNED_TRAILER)
 
 
@@ -77,32 +81,37 @@ class Payloads:
         self._limits = limits
         self._checked = checked
 
-    async def take(self, x: Exchange, chain: sigv4.ChunkSignatures | None) -> None:
-        """Put the body where the operation expects it: bytes, or a Body still on its way.
+    def take(self, x: Exchange, chain: sigv4.ChunkSignatures | None) -> None:
+        """Make the body ready, without reading it: a Body still on its way for an operation that
+        streams it, else ``x.arriving`` for ``receive``.
 
         chain: continues the request's signature over its chunks; None where none is known.
         """
-        request = x.request
-        content = request.headers.get("x-amz-content-sha256", "")
+        content = x.request.headers.get("x-amz-content-sha256", "")
         if content and (content in _CHUNKED or content.startswith("STREAMING-")):
-            await self._take_chunked(x, content, chain)
+            self._take_chunked(x, content, chain)
         elif x.style == "s3":
-            await self._take_s3(x, content)
+            self._take_s3(x, content)
+        elif content and self._checked and is_sha256(content):
+            x.arriving = partial(_checked, x.inbound, self._rule(x), content)
         else:
-            rule = self._rule(x)
-            data = await x.inbound.read(rule.limit, lambda _size: rule.error())
-            if content and self._checked and is_sha256(content):
-                computed = hashlib.sha256(data).hexdigest()
-                if computed != content:
-                    raise content_sha256_mismatch(content, computed)
-            streams = x.offered is not None and x.offered.streams
-            request.body = BytesBody(data) if streams else data
+            x.arriving = partial(_whole, x.inbound, self._rule(x))
+
+    async def receive(self, x: Exchange) -> None:
+        """Read the body of an operation that takes it whole, unless it has been read."""
+        arriving = x.arriving
+        if arriving is None:
+            return
+        x.arriving = None
+        data = await arriving()
+        streams = x.offered is not None and x.offered.streams
+        x.request.body = BytesBody(data) if streams else data
 
     def whole(self, inbound: Inbound) -> StreamedBody:
         """A body as it comes, for whoever reads HTTP itself."""
         return self._upload(inbound, inbound.announced if not inbound.empty else 0, None, ())
 
-    async def _take_s3(self, x: Exchange, content: str) -> None:
+    def _take_s3(self, x: Exchange, content: str) -> None:
         if x.offered is None:
             # It will be refused; nobody needs to send it.
             return
@@ -111,16 +120,13 @@ class Payloads:
             announced = _upload_length(x.request.headers, x.inbound)
             x.request.body = self._upload(x.inbound, announced, None, checks)
             return
-        rule = x.offered.rule
         if not checks:
-            x.request.body = await x.inbound.read(rule.limit, lambda _size: rule.error())
+            x.arriving = partial(_whole, x.inbound, x.offered.rule)
             return
         length = 0 if x.inbound.empty else x.inbound.announced
-        x.request.body = await self._bounded(x, length, None, checks).read()
+        x.arriving = self._bounded(x, length, None, checks).read
 
-    async def _take_chunked(
-        self, x: Exchange, content: str, chain: sigv4.ChunkSignatures | None
-    ) -> None:
+    def _take_chunked(self, x: Exchange, content: str, chain: sigv4.ChunkSignatures | None) -> None:
         if content not in _CHUNKED:
             if "ECDSA" in content:
                 raise not_implemented("signing", content, "SigV4A")
@@ -150,9 +156,7 @@ class Payloads:
         if x.offered is not None and x.offered.streams and x.style == "s3":
             x.request.body = self._upload(x.inbound, length, chunks, checks)
             return
-        data = await self._bounded(x, length, chunks, checks).read()
-        streams = x.offered is not None and x.offered.streams
-        x.request.body = BytesBody(data) if streams else data
+        x.arriving = self._bounded(x, length, chunks, checks).read
 
     def _upload(
         self,
@@ -207,6 +211,29 @@ class Payloads:
                 raise missing_digest()
             checks += found
         return checks
+
+
+async def sha256_of(data: bytes) -> str:
+    """The digest in hex; of much data, computed off the event loop."""
+    if len(data) > _HASHED_IN_A_THREAD:
+        return await asyncio.to_thread(_sha256, data)
+    return _sha256(data)
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+async def _whole(inbound: Inbound, rule: BodyRule) -> bytes:
+    return await inbound.read(rule.limit, lambda _size: rule.error())
+
+
+async def _checked(inbound: Inbound, rule: BodyRule, content: str) -> bytes:
+    data = await _whole(inbound, rule)
+    computed = await sha256_of(data)
+    if computed != content:
+        raise content_sha256_mismatch(content, computed)
+    return data
 
 
 def _upload_length(headers: Mapping[str, str], inbound: Inbound) -> int:

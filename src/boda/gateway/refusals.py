@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 from typing import Any
 
 from botocore.model import ServiceModel
@@ -63,14 +62,13 @@ class Refusals:
         )
         return response
 
-    def unexpected(self, x: Exchange) -> AwsError:
-        """In an exception handler: logs what happened, once, and tells the caller nothing but that
+    def unexpected(self, x: Exchange, error: BaseException) -> AwsError:
+        """Log what happened, once; the error that is returned tells the caller nothing but that
         the disk refuses writes, if it does."""
-        error = sys.exc_info()[1]
-        if error is not None and disk.refused(error):
+        if disk.refused(error):
             return disk.unwritable(error)
         name = f"{x.offered.service}:{x.offered.name}" if x.offered is not None else "it"
-        log.exception("request %s: %s failed", self._request_id(x), name)
+        log.error("request %s: %s failed", self._request_id(x), name, exc_info=error)
         service = x.installed.name if x.installed is not None else ""
         code, message = _INTERNAL.get(service, _INTERNAL_ELSE)
         fields: dict[str, Any] = {"Type": "Service"} if service == "lambda" else {}

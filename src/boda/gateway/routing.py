@@ -7,9 +7,10 @@ S3, to which everything else belongs, by path or by host.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from urllib.parse import parse_qsl, quote, unquote
+from urllib.parse import quote, unquote, unquote_plus
 
 from botocore.model import ServiceModel
 
@@ -21,7 +22,9 @@ _S3_CONTROL_PATH = "/v20180820/"
 RPC_CBOR = "smithy-rpc-v2-cbor"
 _REST = ("rest-json", "rest-xml")
 _QUERY = ("query", "ec2")
-_MAX_FIELDS = 20_000
+# Only these two fields are looked for: the others are parsed later, where it may take long.
+_ACTION = re.compile(rb"(?:\A|[&\r\n])Action=([^&\r\n]{0,256})")
+_VERSION = re.compile(rb"(?:\A|[&\r\n])Version=([^&\r\n]{0,64})")
 # S3 apart, the REST services that speak XML: a request alone does not tell its protocol.
 _IN_XML = frozenset({"cloudfront", "route53", _S3_CONTROL})
 
@@ -104,14 +107,8 @@ class Router:
 
         service: as routed; "" searches the installed services for action and version.
         """
-        action = version = ""
-        for text in (query, body.decode("utf-8", "replace")):
-            if "Action=" in text and text.count("&") <= _MAX_FIELDS:
-                for name, value in parse_qsl(text, keep_blank_values=True):
-                    if name == "Action" and not action:
-                        action = value
-                    elif name == "Version" and not version:
-                        version = value
+        form = query.encode("utf-8", "replace") + b"&" + body
+        action, version = _field(_ACTION, form), _field(_VERSION, form)
         if service or not action:
             return service, action
         for known in self._all:
@@ -261,6 +258,11 @@ def _absent(request: WireRequest, scope: str) -> Route:
     ):
         return Route("", "ec2" if scope == "ec2" else "query", absent=scope)
     return Route("", "rest-xml" if scope in _IN_XML else "rest-json", absent=scope)
+
+
+def _field(pattern: re.Pattern[bytes], form: bytes) -> str:
+    found = pattern.search(form)
+    return unquote_plus(found[1].decode("utf-8", "replace")) if found else ""
 
 
 def _rpc_operation(path: str) -> str:

@@ -358,14 +358,10 @@ class _Reply:
         if self._over:
             log.error("request %s: failed after its answer", self.request_id, exc_info=error)
             return
+        # Not raised here: its traceback would lead to this frame, and so back to itself.
         x, refusals = self._exchange(self.request_id), self._way.refusals
-        try:
-            raise error
-        except AwsError as refusal:
-            response = refusals.answer(x, refusal)
-        except BaseException:
-            response = refusals.answer(x, refusals.unexpected(x))
-        self.respond(response)
+        refusal = error if isinstance(error, AwsError) else refusals.unexpected(x, error)
+        self.respond(refusals.answer(x, refusal))
 
     def _exchange(self, request_id: str) -> Exchange:
         if self._x is None:

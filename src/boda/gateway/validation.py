@@ -19,7 +19,7 @@ is refused is gone through again for the words.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from botocore.model import OperationModel, ServiceModel, Shape
@@ -56,6 +56,10 @@ _OPEN_ENUMS = frozenset((("lambda", "Runtime"),))
 # Lengths of the same kind: the service has one sentence for both (recorded).
 _OPEN_LENGTHS = frozenset((("logs", "LogGroupName"), ("logs", "LogStreamName")))
 
+_MOST_SHOWN = 4096
+"""Characters of a value in a message."""
+_MOST_SENTENCES = 100
+
 Ok = Callable[[Any], bool]
 Explain = Callable[[Any, str, list[str]], None]
 
@@ -87,13 +91,29 @@ class Validator:
         self._compiler = _Compiler(self._service)
         self._queries = service.is_query_compatible or service.resolved_protocol == "query"
         self._rules: dict[str, _Rule | None] = {}
+        self._head_rules: dict[str, _Rule | None] = {}
 
     def check(self, op: OperationModel, params: Mapping[str, Any]) -> None:
         """Return if the parameters are what the model asks for, else raise AwsError (400)."""
+        self._check(self.prepare(op), op, params)
+
+    def check_head(self, op: OperationModel, params: Mapping[str, Any]) -> None:
+        """The same of the parameters that are in path, query string and headers."""
         try:
-            rule = self._rules[op.name]
+            rule = self._head_rules[op.name]
+        except KeyError:
+            rule = self._head_rules[op.name] = self._rule(op, head_only=True)
+        self._check(rule, op, params)
+
+    def prepare(self, op: OperationModel) -> _Rule | None:
+        """Compile what the operation's parameters are checked by, once."""
+        try:
+            return self._rules[op.name]
         except KeyError:
             rule = self._rules[op.name] = self._rule(op)
+            return rule
+
+    def _check(self, rule: _Rule | None, op: OperationModel, params: Mapping[str, Any]) -> None:
         if rule is None:
             return
         try:
@@ -109,11 +129,15 @@ class Validator:
         if sentences:
             _refuse(sentences, self._code(op))
 
-    def _rule(self, op: OperationModel) -> _Rule | None:
+    def _rule(self, op: OperationModel, *, head_only: bool = False) -> _Rule | None:
         shape = op.input_shape
         if shape is None:
             return None
-        members = list(shape.members.items())
+        members = [
+            (name, member)
+            for name, member in shape.members.items()
+            if not head_only or member.serialization.get("location")
+        ]
         # Recorded: what is wrong in the body is named before the query string, that before
         # the path.
         members.sort(key=lambda pair: _AFTER_BODY.get(pair[1].serialization.get("location"), 0))
@@ -253,6 +277,8 @@ class _Compiler:
         def explain(value: Any, path: str, out: list[str]) -> None:
             self._say(shape, value, path, own, out)
             for number, item in enumerate(value, 1):
+                if len(out) >= _MOST_SENTENCES:
+                    return
                 here = f"{path}.{number}.member"
                 if item is None:
                     out.append(f"Value null at '{here}' failed to satisfy constraint: {_NULL}")
@@ -296,7 +322,9 @@ class _Compiler:
         def explain(value: Any, path: str, out: list[str]) -> None:
             self._say(shape, value, path, own, out)
             for key, item in value.items():
-                here = f"{path}.{key}.member"
+                if len(out) >= _MOST_SENTENCES:
+                    return
+                here = f"{path}.{_cut(key)}.member"
                 if item is None:
                     out.append(f"Value null at '{here}' failed to satisfy constraint: {_NULL}")
                 elif values is not None:
@@ -418,26 +446,53 @@ class _Compiler:
 
 
 def show(value: Any, shape: Shape | None = None) -> str:
-    """A value as a Java service prints it."""
+    """A value as a Java service prints it, cut behind ``_MOST_SHOWN`` characters.
+
+    What is cut off is never built: a list of a million members costs what its first few do.
+    """
+    shown = ""
+    for part in _parts(value, shape):
+        shown += part
+        if len(shown) > _MOST_SHOWN:
+            return f"{shown[:_MOST_SHOWN]}..."
+    return shown
+
+
+def _parts(value: Any, shape: Shape | None) -> Iterator[str]:
     if value is None:
-        return "null"
-    if value is True or value is False:
-        return "true" if value else "false"
-    if isinstance(value, bytes | bytearray):
-        return f"java.nio.HeapByteBuffer[pos=0 lim={len(value)} cap={len(value)}]"
-    if isinstance(value, list):
+        yield "null"
+    elif value is True or value is False:
+        yield "true" if value else "false"
+    elif isinstance(value, bytes | bytearray):
+        yield f"java.nio.HeapByteBuffer[pos=0 lim={len(value)} cap={len(value)}]"
+    elif isinstance(value, list):
         member = shape.member if shape is not None else None
-        return f"[{', '.join(show(item, member) for item in value)}]"
-    if isinstance(value, dict):
+        yield from _joined("[", (("", item, member) for item in value), "]")
+    elif isinstance(value, dict):
         if shape is not None and shape.type_name == "structure":
-            items = (
-                f"{_lower(name)}={show(value.get(name), part)}"
-                for name, part in shape.members.items()
-            )
-            return f"{shape.name}({', '.join(items)})"
-        member = shape.value if shape is not None else None
-        return "{" + ", ".join(f"{key}={show(item, member)}" for key, item in value.items()) + "}"
-    return str(value)
+            members = shape.members.items()
+            items = ((f"{_lower(name)}=", value.get(name), part) for name, part in members)
+            yield from _joined(f"{shape.name}(", items, ")")
+        else:
+            member = shape.value if shape is not None else None
+            pairs = ((f"{_cut(key)}=", item, member) for key, item in value.items())
+            yield from _joined("{", pairs, "}")
+    else:
+        yield _cut(value)
+
+
+def _joined(
+    opening: str, items: Iterable[tuple[str, Any, Shape | None]], closing: str
+) -> Iterator[str]:
+    yield opening
+    for number, (name, item, shape) in enumerate(items):
+        yield f", {name}" if number else name
+        yield from _parts(item, shape)
+    yield closing
+
+
+def _cut(value: Any) -> str:
+    return (value if isinstance(value, str) else str(value))[: _MOST_SHOWN + 1]
 
 
 def _lower(name: str) -> str:

@@ -8,10 +8,12 @@ from typing import Any
 import cbor2
 from botocore.model import Shape
 
+from boda.gateway.protocols.bounds import DEFAULT, Bounds
 from boda.gateway.protocols.scalars import Malformed, as_moment, moment_to_number
 from boda.gateway.protocols.tree import Convert, TreeReader, TreeWriter, unexpected
 
 _MAX_DEPTH = 128
+_LARGE = 64 * 1024
 # Tags whose decoding costs more than their bytes (fractions, regular expressions, shared and
 # string references …) and which no AWS shape uses.
 _REFUSED_TAGS = (4, 5, 25, 28, 29, 30, 35, 36, 37, 100, 256, 258, 260, 261, 1004, 43000)
@@ -21,7 +23,9 @@ def _refuse(*_: Any) -> Any:
     raise ValueError("unexpected CBOR tag")
 
 
-def decode(body: bytes) -> Any:
+def decode(body: bytes, bounds: Bounds = DEFAULT) -> Any:
+    if len(body) > _LARGE:
+        _check_bounds(body, bounds)
     try:
         return cbor2.loads(
             body,
@@ -32,6 +36,31 @@ def decode(body: bytes) -> Any:
         )
     except Exception:  # the decoder runs converters of its own: whatever fails is the body's fault
         raise Malformed("The request body is not valid CBOR") from None
+
+
+def _check_bounds(body: bytes, bounds: Bounds) -> None:
+    """Raise Malformed for more values than the bounds allow.
+
+    The decoder holds the interpreter's lock from the first byte to the last, and believes what
+    a container says of its length: the heads of all values are looked at first, one by one.
+    """
+    at, left = 0, 2 * bounds.values  # keys of maps are counted here, too
+    while at < len(body):
+        kind, size = body[at] >> 5, body[at] & 31
+        at += 1
+        number = size
+        if 24 <= size <= 27:
+            width = 1 << (size - 24)
+            number = int.from_bytes(body[at : at + width], "big")
+            at += width
+        if size != 31:
+            if kind in (2, 3):
+                at += number
+            elif kind in (4, 5) and number > bounds.members:
+                raise bounds.exceeded()
+        left -= 1
+        if left < 0:
+            raise bounds.exceeded()
 
 
 def encode(tree: Any) -> bytes:

@@ -8,11 +8,11 @@ from urllib.parse import unquote_plus
 
 from botocore.model import Shape
 
+from boda.gateway.protocols.bounds import DEFAULT, Bounds
 from boda.gateway.protocols.scalars import Malformed
 from boda.gateway.protocols.xml_values import text_reader
 
 _MAX_DEPTH = 64
-_MAX_FIELDS = 100_000
 
 ReadForm = Callable[["Form"], Any]
 
@@ -32,28 +32,35 @@ class Form:
         return [child for _, child in sorted(numbers, key=lambda pair: pair[0])]
 
 
-def pairs(text: str) -> list[tuple[str, str]]:
+def pairs(text: str, bounds: Bounds = DEFAULT) -> list[tuple[str, str]]:
     """The fields of ``a=1&b=2``, percent-decoded. Raises Malformed."""
-    fields = text.split("&")
-    if len(fields) > _MAX_FIELDS:
-        raise Malformed("The request has too many parameters")
+    if text.count("&") >= bounds.values:
+        raise bounds.exceeded()
     decoded = []
-    for field in fields:
+    for field in text.split("&"):
         if field:
             name, _, value = field.partition("=")
             decoded.append((_decoded(name), _decoded(value)))
     return decoded
 
 
-def tree(fields: Iterable[tuple[str, str]]) -> Form:
+def tree(fields: Iterable[tuple[str, str]], bounds: Bounds = DEFAULT) -> Form:
+    """The tree that the fields' names span. Raises Malformed."""
     root = Form()
+    left = bounds.values
     for name, value in fields:
         node = root
         steps = name.split(".", _MAX_DEPTH + 1)
         if len(steps) > _MAX_DEPTH:
             raise Malformed("A parameter's name is nested too deeply", name[:64])
         for step in steps:
-            node = node.children.setdefault(step, Form())
+            child = node.children.get(step)
+            if child is None:
+                left -= 1
+                if left < 0 or len(node.children) >= bounds.members:
+                    raise bounds.exceeded()
+                child = node.children[step] = Form()
+            node = child
         node.value = value
     return root
 

@@ -12,6 +12,7 @@ from botocore.model import OperationModel, ServiceModel, Shape
 
 from boda.core.errors import AwsError
 from boda.gateway.protocols import event_stream, json_values
+from boda.gateway.protocols.bounds import Bounds
 from boda.gateway.protocols.events import EventCodec
 from boda.gateway.protocols.json_values import JsonReader, JsonWriter
 from boda.gateway.protocols.protocol import (
@@ -38,22 +39,26 @@ class JsonRpc(Protocol):
         self._outputs: dict[str, Callable[[Mapping[str, Any]], bytes] | None] = {}
         self.events = EventCodec("application/json", self._encode_event, self._decode_event)
 
-    def _parse(
-        self, request: WireRequest, op: OperationModel, path_params: Mapping[str, str] | None
-    ) -> dict[str, Any]:
+    def prepare(self, op: OperationModel) -> Callable[[Any], Any] | None:
         try:
-            convert = self._inputs[op.name]
+            return self._inputs[op.name]
         except KeyError:
             shape = op.input_shape
             convert = None if shape is None else self._reader.members(shape.members.items())
             self._inputs[op.name] = convert
+            return convert
+
+    def _parse_body(
+        self, request: WireRequest, op: OperationModel, bounds: Bounds
+    ) -> dict[str, Any]:
+        convert = self.prepare(op)
         stream = op.get_event_stream_input()
         if stream is not None:
             return {op.input_shape.event_stream_name: self.events.events(request.body, stream)}
         body = whole_body(request, op)
         if convert is None or not body:
             return {}
-        params: dict[str, Any] = json_values.read(body, convert)
+        params: dict[str, Any] = json_values.read(body, convert, bounds)
         return params
 
     def serialize(

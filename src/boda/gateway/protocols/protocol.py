@@ -10,10 +10,11 @@ from typing import Any, NamedTuple
 from botocore.model import OperationModel, ServiceModel, Shape
 
 from boda.core.errors import AwsError
+from boda.gateway.protocols.bounds import DEFAULT, Bounds
 from boda.gateway.protocols.scalars import Malformed
 from boda.gateway.wire import WireRequest, WireResponse
 
-_MAX_INFLATED = 128 * 1024 * 1024
+_MAX_INFLATED = 16 * 1024 * 1024
 
 Headers = list[tuple[str, str]]
 
@@ -65,27 +66,58 @@ class Protocol(ABC):
         op: OperationModel,
         path_params: Mapping[str, str] | None = None,
     ) -> dict[str, Any]:
-        """The request's parameters by the model's member names.
+        """The request's parameters by the model's member names: of its head and its body.
 
         Timestamps are aware datetimes in UTC, blobs bytes, a streaming blob the request's body
         as it is. Members the model does not know are ignored.
 
+        Raises AwsError in AWS's form when the request cannot be read.
+        """
+        return {**self.parse_head(request, op, path_params), **self.parse_body(request, op)}
+
+    def parse_head(
+        self,
+        request: WireRequest,
+        op: OperationModel,
+        path_params: Mapping[str, str] | None = None,
+    ) -> dict[str, Any]:
+        """The parameters in path, query string and headers. Raises AwsError.
+
         path_params: the labels of the operation's request URI as they stand in the path, that
             is still percent-encoded; they are decoded here, once. Without them the path itself
             is matched against the request URI.
-
-        Raises AwsError in AWS's form when the request cannot be read.
         """
         try:
-            return self._parse(request, op, path_params)
+            return self._parse_head(request, op, path_params)
+        except Malformed as error:
+            raise self.malformed(error) from None
+
+    def parse_body(
+        self, request: WireRequest, op: OperationModel, bounds: Bounds = DEFAULT
+    ) -> dict[str, Any]:
+        """The parameters in the body, which has been read unless it is streamed. Raises AwsError.
+
+        May be called in any thread.
+        """
+        try:
+            return self._parse_body(request, op, bounds)
         except Malformed as error:
             raise self.malformed(error) from None
         except RecursionError:
             raise self.malformed(Malformed("The request body is nested too deeply")) from None
 
     @abstractmethod
-    def _parse(
+    def prepare(self, op: OperationModel) -> object:
+        """Compile what ``parse_body`` uses, once, and not in two threads at once."""
+
+    def _parse_head(
         self, request: WireRequest, op: OperationModel, path_params: Mapping[str, str] | None
+    ) -> dict[str, Any]:
+        return {}
+
+    @abstractmethod
+    def _parse_body(
+        self, request: WireRequest, op: OperationModel, bounds: Bounds
     ) -> dict[str, Any]: ...
 
     @abstractmethod

@@ -12,6 +12,7 @@ from botocore.model import OperationModel, ServiceModel
 
 from boda.core.errors import AwsError
 from boda.gateway.protocols import form_values
+from boda.gateway.protocols.bounds import Bounds
 from boda.gateway.protocols.form_values import Ec2FormReader, Form, FormReader
 from boda.gateway.protocols.protocol import ErrorNames, Protocol, whole_body
 from boda.gateway.protocols.scalars import Malformed
@@ -39,21 +40,26 @@ class Query(Protocol):
         where = f" at '{error.place}'" if error.place else ""
         return AwsError("MalformedInput", error.reason + where)
 
-    def _parse(
-        self, request: WireRequest, op: OperationModel, path_params: Mapping[str, str] | None
-    ) -> dict[str, Any]:
-        shape = op.input_shape
-        if shape is None:
-            return {}
+    def prepare(self, op: OperationModel) -> Callable[[Form], Any]:
         convert = self._inputs.get(op.name)
         if convert is None:
-            convert = self._inputs[op.name] = self._reader.members(shape.members.items())
+            members = op.input_shape.members.items() if op.input_shape is not None else ()
+            convert = self._inputs[op.name] = self._reader.members(members)
+        return convert
+
+    def _parse_body(
+        self, request: WireRequest, op: OperationModel, bounds: Bounds
+    ) -> dict[str, Any]:
+        if op.input_shape is None:
+            return {}
+        convert = self.prepare(op)
         try:
             text = whole_body(request, op).decode()
         except UnicodeDecodeError:
             raise Malformed("The request's parameters are not UTF-8") from None
-        fields = form_values.pairs(request.query) + form_values.pairs(text.strip("\r\n"))
-        params: dict[str, Any] = convert(form_values.tree(fields))
+        fields = form_values.pairs(request.query, bounds)
+        fields += form_values.pairs(text.strip("\r\n"), bounds)
+        params: dict[str, Any] = convert(form_values.tree(fields, bounds))
         return params
 
     def serialize(

@@ -12,6 +12,7 @@ from urllib.parse import unquote, unquote_plus
 from botocore.model import OperationModel, ServiceModel, Shape
 
 from boda.gateway.protocols import event_stream
+from boda.gateway.protocols.bounds import Bounds
 from boda.gateway.protocols.events import EventCodec
 from boda.gateway.protocols.json_values import encode
 from boda.gateway.protocols.protocol import Headers, Protocol, whole_body
@@ -24,6 +25,7 @@ _BODILESS = (204, 304)
 _LABEL = re.compile(r"\{(\w+)(\+?)\}")
 
 WriteText = Callable[[Any], str]
+ReadBody = Callable[[bytes, Bounds], Any]
 
 
 @dataclass(slots=True)
@@ -39,7 +41,7 @@ class InputPlan:
     payload: str = ""
     payload_shape: Shape | None = None
     body: list[tuple[str, Shape]] = field(default_factory=list)
-    read_body: Callable[[Any], Any] | None = None
+    read_body: ReadBody | None = None
     path: re.Pattern[str] | None = None
 
 
@@ -72,7 +74,7 @@ class Rest(Protocol):
     # what the two differ in
 
     @abstractmethod
-    def body_reader(self, op: OperationModel, plan: InputPlan) -> Callable[[bytes], Any] | None:
+    def body_reader(self, op: OperationModel, plan: InputPlan) -> ReadBody | None:
         """Reads the body into the payload member's value, or into the members in it."""
 
     @abstractmethod
@@ -90,12 +92,16 @@ class Rest(Protocol):
 
     # requests
 
-    def _parse(
-        self, request: WireRequest, op: OperationModel, path_params: Mapping[str, str] | None
-    ) -> dict[str, Any]:
+    def prepare(self, op: OperationModel) -> InputPlan:
         plan = self._inputs.get(op.name)
         if plan is None:
             plan = self._inputs[op.name] = self._plan_input(op)
+        return plan
+
+    def _parse_head(
+        self, request: WireRequest, op: OperationModel, path_params: Mapping[str, str] | None
+    ) -> dict[str, Any]:
+        plan = self.prepare(op)
         params: dict[str, Any] = {}
         if plan.labels:
             self._read_labels(plan, request, op, path_params, params)
@@ -114,8 +120,15 @@ class Rest(Protocol):
             }
             if found or not prefix:
                 params[member] = found
+        return params
+
+    def _parse_body(
+        self, request: WireRequest, op: OperationModel, bounds: Bounds
+    ) -> dict[str, Any]:
+        plan = self.prepare(op)
+        params: dict[str, Any] = {}
         if plan.payload or plan.read_body is not None:
-            self._read_body(plan, request, op, params)
+            self._read_body(plan, request, op, params, bounds)
         return params
 
     def _read_labels(
@@ -176,7 +189,12 @@ class Rest(Protocol):
         params[member] = _placed(convert, text, name)
 
     def _read_body(
-        self, plan: InputPlan, request: WireRequest, op: OperationModel, params: dict[str, Any]
+        self,
+        plan: InputPlan,
+        request: WireRequest,
+        op: OperationModel,
+        params: dict[str, Any],
+        bounds: Bounds,
     ) -> None:
         shape = plan.payload_shape
         if shape is not None:
@@ -193,13 +211,13 @@ class Rest(Protocol):
             return
         if shape is None:
             if plan.read_body is not None:
-                params.update(plan.read_body(body))
+                params.update(plan.read_body(body, bounds))
         elif shape.type_name == "blob":
             params[plan.payload] = body
         elif shape.type_name == "string" and not getattr(shape, "is_document_type", False):
             params[plan.payload] = _utf8(body)
         elif plan.read_body is not None:
-            params[plan.payload] = plan.read_body(body)
+            params[plan.payload] = plan.read_body(body, bounds)
 
     def _plan_input(self, op: OperationModel) -> InputPlan:
         plan = InputPlan()

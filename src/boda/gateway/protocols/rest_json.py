@@ -17,6 +17,7 @@ from boda.gateway.protocols.protocol import message_member
 from boda.gateway.protocols.rest import (
     InputPlan,
     OutputPlan,
+    ReadBody,
     Rest,
     plan_members,
     write_headers,
@@ -42,14 +43,14 @@ class RestJson(Rest):
             return "application/json"
         return super().default_blob_type(op)
 
-    def body_reader(self, op: OperationModel, plan: InputPlan) -> Callable[[bytes], Any] | None:
+    def body_reader(self, op: OperationModel, plan: InputPlan) -> ReadBody | None:
         if plan.payload_shape is not None:
             convert = self._reader.reader(plan.payload_shape)
         elif plan.body:
             convert = self._reader.members(plan.body)
         else:
             return None
-        return lambda body: json_values.read(body, convert)
+        return lambda body, bounds: json_values.read(body, convert, bounds)
 
     def body_writer(self, op: OperationModel, plan: OutputPlan) -> Callable[[Any], bytes] | None:
         if plan.payload_shape is not None:

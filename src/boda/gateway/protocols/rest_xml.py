@@ -12,11 +12,13 @@ from botocore.model import OperationModel, ServiceModel, Shape
 
 from boda.core.errors import AwsError
 from boda.gateway.protocols import xml_values
+from boda.gateway.protocols.bounds import Bounds
 from boda.gateway.protocols.protocol import ErrorNames
 from boda.gateway.protocols.query import error_elements
 from boda.gateway.protocols.rest import (
     InputPlan,
     OutputPlan,
+    ReadBody,
     Rest,
     plan_members,
     write_headers,
@@ -56,7 +58,7 @@ class RestXml(Rest):
     def check_root(self, root: Node, op: OperationModel, plan: InputPlan) -> None:
         """Raise Malformed when the document is of another kind than the operation's."""
 
-    def body_reader(self, op: OperationModel, plan: InputPlan) -> Callable[[bytes], Any] | None:
+    def body_reader(self, op: OperationModel, plan: InputPlan) -> ReadBody | None:
         if plan.payload_shape is not None:
             convert = self._reader.reader(plan.payload_shape)
         elif plan.body:
@@ -64,8 +66,8 @@ class RestXml(Rest):
         else:
             return None
 
-        def read(body: bytes) -> Any:
-            root = xml_values.parse(body)
+        def read(body: bytes, bounds: Bounds) -> Any:
+            root = xml_values.parse(body, bounds)
             self.check_root(root, op, plan)
             return convert(root)
 

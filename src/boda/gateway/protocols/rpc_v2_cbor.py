@@ -12,6 +12,7 @@ from botocore.model import OperationModel, ServiceModel, Shape
 
 from boda.core.errors import AwsError
 from boda.gateway.protocols import cbor_values, event_stream
+from boda.gateway.protocols.bounds import Bounds
 from boda.gateway.protocols.cbor_values import CborReader, CborWriter
 from boda.gateway.protocols.events import EventCodec
 from boda.gateway.protocols.protocol import (
@@ -42,8 +43,15 @@ class RpcV2Cbor(Protocol):
     def request_id_headers(self, request_id: str) -> Headers:
         return [("x-amzn-RequestId", request_id), ("smithy-protocol", "rpc-v2-cbor")]
 
-    def _parse(
-        self, request: WireRequest, op: OperationModel, path_params: Mapping[str, str] | None
+    def prepare(self, op: OperationModel) -> Callable[[Any], Any]:
+        convert = self._inputs.get(op.name)
+        if convert is None:
+            members = op.input_shape.members.items() if op.input_shape is not None else ()
+            convert = self._inputs[op.name] = self._reader.members(members)
+        return convert
+
+    def _parse_body(
+        self, request: WireRequest, op: OperationModel, bounds: Bounds
     ) -> dict[str, Any]:
         shape = op.input_shape
         if shape is None:
@@ -54,10 +62,8 @@ class RpcV2Cbor(Protocol):
         body = whole_body(request, op)
         if not body:
             return {}
-        convert = self._inputs.get(op.name)
-        if convert is None:
-            convert = self._inputs[op.name] = self._reader.members(shape.members.items())
-        params: dict[str, Any] = convert(cbor_values.decode(body))
+        convert = self.prepare(op)
+        params: dict[str, Any] = convert(cbor_values.decode(body, bounds))
         return params
 
     def serialize(

@@ -9,6 +9,7 @@ import base64
 import binascii
 import math
 import re
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -98,6 +99,22 @@ def blob_from_text(text: str) -> bytes:
         return binascii.a2b_base64(text.strip(), strict_mode=True)
     except (binascii.Error, ValueError):
         raise Malformed("Invalid Base64 encoding: the value can not be decoded") from None
+
+
+def blob_from_pieces(pieces: Iterable[str]) -> bytes:
+    """The same of a text that is too long to be decoded at once. Raises Malformed."""
+    decoded = bytearray()
+    kept = ""
+    for piece in pieces:
+        kept += piece
+        # The last four characters alone may hold padding: they wait for what follows.
+        whole = max(0, len(kept) - len(kept) % 4 - 4)
+        if "=" in kept[:whole]:
+            break
+        decoded += blob_from_text(kept[:whole])
+        kept = kept[whole:]
+    decoded += blob_from_text(kept)
+    return bytes(decoded)
 
 
 def blob_to_text(value: Any) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 from botocore.model import Shape
 
+from boda.gateway.protocols.large_json import LongText
 from boda.gateway.protocols.scalars import Malformed, float_from_text, in_range
 
 Convert = Callable[[Any], Any]
@@ -29,7 +30,7 @@ def kind_of(value: Any) -> str:
         return "FALSE_VALUE"
     if isinstance(value, int | float):
         return "NUMBER_VALUE"
-    if isinstance(value, str):
+    if isinstance(value, str | LongText):
         return "STRING_VALUE"
     if isinstance(value, bytes):
         return "BINARY_VALUE"
@@ -104,7 +105,7 @@ class TreeReader:
             return self.timestamp(shape)
         if kind == "blob":
             return self.blob
-        return _text
+        return self.text
 
     def _list(self, shape: Shape) -> Convert:
         item = self.reader(shape.member)
@@ -122,9 +123,15 @@ class TreeReader:
         def read(value: Any) -> dict[str, Any]:
             if type(value) is not dict:
                 raise _not_a_structure(value)
-            return {_text(key): None if one is None else item(one) for key, one in value.items()}
+            key_text = self.text
+            return {key_text(key): None if one is None else item(one) for key, one in value.items()}
 
         return read
+
+    def text(self, value: Any) -> str:
+        if type(value) is str:
+            return value
+        raise unexpected(value, "String")
 
     def timestamp(self, shape: Shape) -> Convert:
         raise NotImplementedError
@@ -201,12 +208,6 @@ def _not_a_structure(value: Any) -> Malformed:
     if isinstance(value, dict | list):
         return unexpected(value, "")
     return Malformed("Unexpected field type")
-
-
-def _text(value: Any) -> str:
-    if type(value) is str:
-        return value
-    raise unexpected(value, "String")
 
 
 def _boolean(value: Any) -> bool:

@@ -14,6 +14,7 @@ from xml.parsers import expat
 
 from botocore.model import Shape
 
+from boda.gateway.protocols.bounds import DEFAULT, Bounds
 from boda.gateway.protocols.scalars import (
     Malformed,
     blob_from_text,
@@ -28,6 +29,7 @@ from boda.gateway.protocols.scalars import (
 )
 
 _MAX_DEPTH = 128
+_STEP = 64 * 1024
 _ESCAPED = re.compile('[&<>"\r\x00-\x08\x0b\x0c\x0e-\x1f]')
 _NAMED = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;"}
 
@@ -56,15 +58,25 @@ class Node:
         return next((child for child in self.children if child.name == name), None)
 
 
-def parse(document: bytes) -> Node:
-    """The document's root element. Raises Malformed."""
+def parse(document: bytes, bounds: Bounds = DEFAULT) -> Node:
+    """The document's root element. Raises Malformed.
+
+    The document is fed in steps, so that other threads run in between, and no further than its
+    bounds; a tag or comment that is longer than two steps is refused.
+    """
     stack: list[Node] = [Node("", {})]
+    left = bounds.values
 
     def start(name: str, attributes: dict[str, str]) -> None:
+        nonlocal left
         if len(stack) > _MAX_DEPTH:
             raise Malformed("The document is nested too deeply")
         node = Node(name.rpartition(":")[2], attributes)
-        stack[-1].children.append(node)
+        siblings = stack[-1].children
+        left -= 1
+        if left < 0 or len(siblings) >= bounds.members:
+            raise bounds.exceeded()
+        siblings.append(node)
         stack.append(node)
 
     def end(_: str) -> None:
@@ -84,7 +96,11 @@ def parse(document: bytes) -> Node:
     parser.StartDoctypeDeclHandler = refuse
     parser.EntityDeclHandler = refuse
     try:
-        parser.Parse(document, True)
+        for at in range(0, len(document), _STEP):
+            parser.Parse(document[at : at + _STEP], False)
+            if at - parser.CurrentByteIndex > _STEP:
+                raise Malformed("The document has a tag that is too long")
+        parser.Parse(b"", True)
     except (expat.ExpatError, LookupError, ValueError):
         raise Malformed("The document is not well-formed") from None
     return stack[0].children[0]
