@@ -6,15 +6,19 @@ reports it here, from any thread; reading touches memory only.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Literal, NamedTuple
 
-Reason = Literal["disk", "database", "queue", "drops", "memory"]
+Reason = Literal["disk", "database", "damage", "queue", "drops", "memory"]
+
+_log = logging.getLogger(__name__)
 
 _WORDS: Final[Mapping[Reason, str]] = {
     "disk": "the disk refuses writes ({}); free some space, reads go on meanwhile",
     "database": "the database refuses writes ({}); reads go on meanwhile",
+    "damage": "something stored is damaged ({}); `boda check` names all of it",
     "queue": "asynchronous events wait to be run ({})",
     "drops": "something was dropped ({})",
     "memory": "the machine is short of memory ({})",
@@ -26,6 +30,11 @@ DROPS_LAST_S = 300.0
 def sentence(reason: Reason, detail: str) -> str:
     """A reason for people; it begins with its name, for programs."""
     return f"{reason}: {_WORDS[reason].format(detail)}"
+
+
+def log_damage(sentence: str) -> None:
+    """Say in the log what is damaged; sentence: which thing, and what is wrong with it."""
+    _log.error("damaged: %s", sentence)
 
 
 class _Fault(NamedTuple):

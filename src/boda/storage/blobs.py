@@ -19,6 +19,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from awscrt.checksums import crc64nvme
+
 from boda.core.errors import BodaError
 from boda.core.health import Health
 from boda.core.ids import Ids
@@ -30,7 +32,13 @@ WRITE_PIECE = 1024 * 1024
 """Bytes gathered before they are handed to a thread: big enough that the hand-over is free."""
 
 READ_PIECE = 512 * 1024
-"""Bytes read at a time; one further piece is read ahead."""
+"""Bytes read at a time, whole blocks; one further piece is read ahead."""
+
+BLOCK = 64 * 1024
+"""Bytes with a checksum of their own, so that a range is verified without the rest. The checksum
+is CRC64NVME, eight bytes: enough against chance, not against whoever can write the file."""
+
+_CRC_BYTES = 8
 
 _NAME_DIGITS = 32
 _RUN_DIGITS = 8
@@ -44,10 +52,24 @@ class BlobMissing(BodaError):
 
 @dataclass(frozen=True, slots=True)
 class Blob:
-    """A stored blob. size: bytes."""
+    """A stored blob. size: bytes. crcs: of its blocks, for ``Check``."""
 
     id: str
     size: int
+    crcs: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """What a blob is held against while it is read.
+
+    size, crcs: as ``put`` answered them; no crcs for a blob from before they were kept, whose
+    size alone is checked. damaged: makes what is raised of what is wrong.
+    """
+
+    size: int
+    crcs: bytes
+    damaged: Callable[[str], Exception]
 
 
 class BlobStore:
@@ -115,20 +137,27 @@ class BlobStore:
                 self._health.report("disk", refusal.why)
                 raise refusal from error
             raise
-        return Blob(name, size)
+        return Blob(name, size, writer.blocks.crcs())
 
-    async def open(self, blob_id: str, start: int = 0, length: int | None = None) -> BlobReader:
+    async def open(
+        self, blob_id: str, start: int = 0, length: int | None = None, check: Check | None = None
+    ) -> BlobReader:
         """The bytes from ``start``, ``length`` of them or all; raises BlobMissing.
 
-        The reader survives the blob's deletion; close it with ``aclose``.
+        check: every block is verified before any of its bytes are given, and the first piece
+        before this returns; what ``check.damaged`` makes is raised. The reader survives the
+        blob's deletion; close it with ``aclose``.
         """
         loop = asyncio.get_running_loop()
         try:
-            opened = await loop.run_in_executor(self._threads, _File, self._path(blob_id))
+            opened = await loop.run_in_executor(self._threads, _File, self._path(blob_id), check)
         except (FileNotFoundError, ValueError):
             raise BlobMissing(f"There is no blob {blob_id}.") from None
         rest = max(0, opened.size - start)
-        return BlobReader(opened, start, rest if length is None else length, self._threads)
+        reader = BlobReader(opened, start, rest if length is None else length, self._threads)
+        if check is not None:
+            await reader.begin()
+        return reader
 
     async def delete(self, blob_ids: Iterable[str]) -> None:
         """Delete these blobs; those that are gone already are fine."""
@@ -206,6 +235,17 @@ class BlobReader:
         self._next = self._read() if self._left > 0 else None
         return piece
 
+    async def begin(self) -> None:
+        """Read the first piece; raises what reading it raises, and closes the file then."""
+        if self._left <= 0:
+            return
+        self._next = self._read()
+        try:
+            await asyncio.shield(self._next)
+        except BaseException:
+            await self.aclose()
+            raise
+
     async def aclose(self) -> None:
         """Close the file; safe to call twice."""
         self._left = 0
@@ -213,8 +253,9 @@ class BlobReader:
         self._file.close_soon(self._threads)
 
     def _read(self) -> asyncio.Future[bytes]:
-        count = min(READ_PIECE, self._left)
         offset = self._offset
+        # After the first one, pieces begin where blocks begin: none is read twice.
+        count = min(READ_PIECE - offset % BLOCK, self._left)
         self._offset += count
         self._left -= count
         loop = asyncio.get_running_loop()
@@ -226,12 +267,32 @@ class BlobReader:
 class _File:
     """An open file whose descriptor is never closed under a running read."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, check: Check | None = None) -> None:
         self._lock = threading.Lock()
+        self._check = check
         self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         self.size = os.fstat(self._descriptor).st_size
+        if check is not None and self.size != check.size:
+            self.close()
+            raise check.damaged(f"it has {self.size} bytes instead of {check.size}")
 
     def read(self, offset: int, count: int) -> bytes:
+        """So many bytes, none where the file is shorter or closed; raises what is damaged."""
+        check = self._check
+        if check is None or not check.crcs:
+            return self._read(offset, count)
+        first = offset // BLOCK
+        begin, end = first * BLOCK, min(-(-(offset + count) // BLOCK) * BLOCK, self.size)
+        blocks = self._read(begin, end - begin)
+        if blocks:
+            bad = wrong_block(blocks, check.crcs, first)
+            if bad is not None:
+                raise check.damaged(f"the checksum of its block {bad} is wrong")
+        if (begin, end) == (offset, offset + count):
+            return blocks
+        return blocks[offset - begin : offset - begin + count]
+
+    def _read(self, offset: int, count: int) -> bytes:
         with self._lock:
             if self._descriptor < 0:
                 return b""
@@ -263,6 +324,50 @@ class _File:
             os.close(self._descriptor)
 
 
+class Blocks:
+    """The checksums of a stream's blocks."""
+
+    def __init__(self) -> None:
+        self._done = bytearray()
+        self._crc = 0
+        self._filled = 0
+
+    def update(self, data: bytes) -> None:
+        view = memoryview(data)
+        at = 0
+        while at < len(view):
+            part = view[at : at + BLOCK - self._filled]
+            self._crc = crc64nvme(part, self._crc)
+            self._filled += len(part)
+            at += len(part)
+            if self._filled == BLOCK:
+                self._end()
+
+    def _end(self) -> None:
+        self._done += self._crc.to_bytes(_CRC_BYTES, "big")
+        self._crc, self._filled = 0, 0
+
+    def crcs(self) -> bytes:
+        """Of all blocks; the last one may be shorter than the others. After the end."""
+        if self._filled:
+            self._end()
+        return bytes(self._done)
+
+
+def wrong_block(data: bytes, crcs: bytes, first: int) -> int | None:
+    """The number of the first block of ``data`` that does not have its checksum, if any.
+
+    data: whole blocks, but the blob's last one; first: the number of the first of them.
+    """
+    view = memoryview(data)
+    for at in range(0, len(view), BLOCK):
+        number = first + at // BLOCK
+        kept = crcs[number * _CRC_BYTES : (number + 1) * _CRC_BYTES]
+        if crc64nvme(view[at : at + BLOCK], 0) != int.from_bytes(kept, "big"):
+            return number
+    return None
+
+
 class _Writer:
     """One blob on its way to the disk; each method runs in a worker thread."""
 
@@ -280,6 +385,7 @@ class _Writer:
         self._lock = threading.Lock()
         self._descriptor = -1
         self._size = 0
+        self.blocks = Blocks()
         self._given_up = False
 
     def write(self, chunks: list[bytes]) -> None:
@@ -316,6 +422,7 @@ class _Writer:
         piece = chunks[0] if len(chunks) == 1 else b"".join(chunks)
         if self._observe is not None:
             self._observe(piece)
+        self.blocks.update(piece)
         rest = memoryview(piece)
         while rest:
             rest = rest[os.write(self._descriptor, rest) :]

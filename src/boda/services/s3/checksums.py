@@ -63,6 +63,13 @@ def hasher(algorithm: str) -> Hash:
             return hashlib.sha256()
 
 
+def of(algorithm: str, data: bytes) -> bytes:
+    """The checksum of bytes at hand."""
+    found = hasher(algorithm)
+    found.update(data)
+    return found.digest()
+
+
 class Digest:
     """MD5 and the wanted checksums of a stream of bytes, in one pass."""
 

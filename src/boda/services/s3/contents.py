@@ -1,5 +1,8 @@
 """An object's bytes: taken from a request, kept in a row or a blob, given back as a stream.
 
+Law of this file: no byte is given that was not verified. A row's content is held against the
+object's checksum, a blob's blocks each against their own.
+
 Small objects stand in a row: a file costs two flushes of its own (itself and its folder), a row
 shares the one of its group's commit. Beyond INLINE_LIMIT writing twice (log, then table) would
 cost more than the flushes save.
@@ -8,15 +11,17 @@ cost more than the flushes save.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterable, AsyncIterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
 from boda.core.errors import AwsError
+from boda.gateway.service import BrokenOff
 from boda.services.s3 import errors, rows
-from boda.services.s3.checksums import Digest
+from boda.services.s3.checksums import Digest, encode, of
 from boda.services.s3.rows import Part, Version
-from boda.storage.blobs import BlobReader, BlobStore
+from boda.storage.blobs import BlobMissing, BlobReader, BlobStore, Check
 from boda.storage.database import Database
 
 INLINE_LIMIT = 16 * 1024
@@ -36,12 +41,16 @@ class Source(Protocol):
 
 @dataclass(slots=True)
 class Taken:
-    """What arrived, stored but named by no row yet: in memory (``data``) or as a blob."""
+    """What arrived, stored but named by no row yet: in memory (``data``) or as a blob.
+
+    crcs: of the blob's blocks.
+    """
 
     size: int
     digest: Digest
     data: bytes | None = None
     blob: str = ""
+    crcs: bytes = b""
 
 
 @dataclass(slots=True)
@@ -73,9 +82,10 @@ class Arriving:
 class Contents:
     """Takes and gives objects' bytes."""
 
-    def __init__(self, database: Database, blobs: BlobStore) -> None:
+    def __init__(self, database: Database, blobs: BlobStore, report: Callable[[str], None]) -> None:
         self._database = database
         self._blobs = blobs
+        self._report = report
         self.reading: Counter[str] = Counter()
         """Blobs of multipart objects that somebody reads now; the trash waits for them."""
 
@@ -104,7 +114,7 @@ class Contents:
             digest.update(data)
             return Taken(count, digest, data=data)
         blob = await self._blobs.put(_rejoined(start, arriving), digest.update)
-        return Taken(blob.size, digest, blob=blob.id)
+        return Taken(blob.size, digest, blob=blob.id, crcs=blob.crcs)
 
     async def discard(self, taken: Taken) -> None:
         """Drop what was taken and will not be named."""
@@ -123,21 +133,51 @@ class Contents:
     async def give(self, version: Version, start: int, length: int) -> AsyncIterator[bytes]:
         """``length`` bytes from ``start``, to be closed with ``aclose``.
 
-        Raises BlobMissing or Gone when the version was replaced meanwhile: look it up again.
+        Every byte is verified before it is given: raises Damaged, here or later, where what is
+        stored is not what was put. Raises BlobMissing or Gone when the version was replaced
+        meanwhile: look it up again.
         """
         if length == 0 or version.place == rows.NOWHERE:
             return _Pieces(b"")
+        damaged = partial(self.damaged, version)
         if version.place == rows.IN_BLOB:
-            return await self._blobs.open(version.content, start, length)
+            check = Check(version.size, version.crcs, damaged)
+            return await self._blobs.open(version.content, start, length, check)
         if version.place == rows.IN_PARTS:
-            parts = await self._database.read(lambda c: rows.parts_of(c, version.content))
-            reader = _PartsReader(self._blobs, self.reading, parts, start, length)
+            parts = await self._database.read(lambda c: rows.parts_to_read(c, version.content))
+            reader = _PartsReader(self._blobs, self.reading, parts, start, length, damaged)
             await reader.begin()
             return reader
         data = await self._database.read(lambda c: rows.body(c, version.content))
         if data is None:
             raise Gone
-        return _Pieces(data[start : start + length])
+        return _Pieces(self.verified(version, data)[start : start + length])
+
+    def verified(self, version: Version, data: bytes) -> bytes:
+        """An object's whole content, if it is what was put; raises Damaged."""
+        if not matches(version, data):
+            raise self.damaged(version, f"its {version.algorithm} is wrong")
+        return data
+
+    def damaged(self, version: Version, detail: str) -> Damaged:
+        """Report that an object cannot be read; what its reader is to be told."""
+        self._report(f"object {version.bucket}/{version.name}: {detail}")
+        return Damaged()
+
+
+def matches(version: Version, data: bytes) -> bool:
+    """Whether a whole content has the object's checksum; a damaged row may hold text instead."""
+    return isinstance(data, bytes) and encode(of(version.algorithm, data)) == version.checksum
+
+
+class Damaged(AwsError, BrokenOff):
+    """What is stored is not what was put: an error while nothing was answered yet, and the end
+    of the connection afterwards."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "InternalError", "We encountered an internal error. Please try again.", 500
+        )
 
 
 class Gone(AwsError):
@@ -159,10 +199,12 @@ class _PartsReader:
         parts: Sequence[Part],
         start: int,
         length: int,
+        damaged: Callable[[str], Exception],
     ) -> None:
         self._blobs = blobs
         self._reading = reading
-        self._spans: list[tuple[str, int, int]] = []
+        self._damaged = damaged
+        self._spans: list[tuple[str, int, int, Check]] = []
         self._open: BlobReader | None = None
         for part in parts:
             if start >= part.size:
@@ -171,7 +213,7 @@ class _PartsReader:
             if length <= 0:
                 break
             count = min(length, part.size - start)
-            self._spans.append((part.content, start, count))
+            self._spans.append((part.content, start, count, self._check(part)))
             length -= count
             start = 0
         if length > 0:
@@ -179,6 +221,12 @@ class _PartsReader:
         self._held = [span[0] for span in self._spans]
         self._reading.update(self._held)
         self._spans.reverse()
+
+    def _check(self, part: Part) -> Check:
+        def damaged(detail: str) -> Exception:
+            return self._damaged(f"part {part.number}: {detail}")
+
+        return Check(part.size, part.crcs, damaged)
 
     async def begin(self) -> None:
         """Open the first part; raises BlobMissing."""
@@ -198,7 +246,11 @@ class _PartsReader:
             except StopAsyncIteration:
                 self._open = None
                 if self._spans:
-                    self._open = await self._blobs.open(*self._spans.pop())
+                    try:
+                        self._open = await self._blobs.open(*self._spans.pop())
+                    except BlobMissing:
+                        # Those of a multipart object stay while somebody reads them.
+                        raise self._damaged("the blob of a part is missing") from None
         self._release()
         raise StopAsyncIteration
 

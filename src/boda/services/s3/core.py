@@ -35,7 +35,13 @@ class Core:
     """S3 without its operations."""
 
     def __init__(
-        self, database: Database, blobs: BlobStore, post: PostOffice, clock: Clock, ids: Ids
+        self,
+        database: Database,
+        blobs: BlobStore,
+        post: PostOffice,
+        clock: Clock,
+        ids: Ids,
+        damaged: Callable[[str], None],
     ) -> None:
         self.database = database
         self.blobs = blobs
@@ -44,7 +50,7 @@ class Core:
         self.ids = ids
         self.buckets = Buckets()
         self.numbers = Sequence(clock)
-        self.contents = Contents(database, blobs)
+        self.contents = Contents(database, blobs, damaged)
         self.outbox = Outbox(database, post, clock, ids, self.numbers)
         self.trash = Trash(
             database, blobs, self.contents, clock, LostAndFound.beside(blobs.root, clock)

@@ -419,6 +419,7 @@ class MultipartOperations:
             int(self.core.clock.now()),
             taken.digest.checksum(algorithm),
             taken.blob,
+            taken.crcs,
         )
 
         def work(connection: Connection) -> bool:

@@ -65,8 +65,10 @@ class ReadingOperations:
             "ContentType": response_content_type,
             "Expires": response_expires,
         }
+        missed = 0
         for _ in _attempts():
             version, data = await self._look_up(ctx, found, key, version_id, "GET")
+            self._refuse_missing(version, missed)
             answer, span = await self._describe(
                 ctx, found, version, conditions, range, part_number, checksum_mode, overrides
             )
@@ -82,11 +84,13 @@ class ReadingOperations:
             body: bytes | Stream
             if data is not None:
                 # It is here: as a stream it would cost a task and a write of its own.
+                data = self.core.contents.verified(version, data)
                 body = data[span.start : span.start + span.length]
             else:
                 try:
                     body = Stream(await self._chunks(version, data, span), span.length)
                 except (BlobMissing, Gone):
+                    missed = version.seq
                     continue
             output = {**answer.output, "Body": body}
             return Answer(output, answer.status, answer.headers)
@@ -248,17 +252,27 @@ class ReadingOperations:
         raw = names.check_key(key)
         if version_id is not None:
             names.check_version_id(version_id, versioned=found.versioned)
+        missed = 0
         for _ in _attempts():
-            version, data = await self.core.read(
+            looked_up, data = await self.core.read(
                 lambda connection: _find(connection, found, raw, version_id)
             )
-            version = _present(version, found, key, version_id, "GET")
+            version = _present(looked_up, found, key, version_id, "GET")
+            self._refuse_missing(version, missed)
             try:
                 span = Span(0, version.size, version.size)
                 return await self._chunks(version, data, span), version
             except (BlobMissing, Gone):
-                continue
+                missed = version.seq
         raise Gone
+
+    def _refuse_missing(self, version: Version, missed: int) -> None:
+        """Raises Damaged where the bytes of a version that is still there were not found.
+
+        missed: the number of the version whose bytes were not found just now.
+        """
+        if version.seq == missed:
+            raise self.core.contents.damaged(version, "what holds its bytes is missing")
 
     async def _look_up(
         self, ctx: Context, bucket: Bucket, key: str, version_id: str | None, method: str
@@ -366,6 +380,7 @@ class ReadingOperations:
         self, version: Version, data: bytes | None, span: Span
     ) -> AsyncIterator[bytes]:
         if data is not None:
+            data = self.core.contents.verified(version, data)
             return aiter(Held(data[span.start : span.start + span.length]))
         return await self.core.contents.give(version, span.start, span.length)
 
@@ -425,7 +440,7 @@ def _find(
         else rows.named(connection, bucket.name, key, version_id)
     )
     if version is None or version.place != rows.IN_ROW:
-        return version, None
+        return rows.with_crcs(connection, version), None
     return version, rows.body(connection, version.content)
 
 

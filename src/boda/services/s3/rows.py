@@ -89,6 +89,15 @@ parts = sa.Table(
     sqlite_with_rowid=False,
 )
 
+# Beside versions and parts: what each blob's blocks are held against when they are read.
+blob_crcs = sa.Table(
+    "s3_blob_crcs",
+    metadata,
+    sa.Column("content", sa.Text, primary_key=True),
+    sa.Column("crcs", sa.LargeBinary, nullable=False),
+    sqlite_with_rowid=False,
+)
+
 trash = sa.Table("s3_trash", metadata, sa.Column("content", sa.Text, primary_key=True))
 
 outbox = sa.Table(
@@ -122,6 +131,7 @@ class Version:
     seq: its write's sequence number. modified: whole seconds, as S3 keeps them.
     place, content: where the bytes are: a body row, a blob, or an upload's parts.
     details: ``headers``, ``metadata``, ``tags``, ``parts`` (their number), ``owner``.
+    crcs: of its blob's blocks, when it is written or looked up for reading.
     """
 
     bucket: str
@@ -139,6 +149,7 @@ class Version:
     checksum: str = ""
     storage_class: str = "STANDARD"
     details: dict[str, Any] = field(default_factory=dict)
+    crcs: bytes = b""
 
     @property
     def name(self) -> str:
@@ -173,7 +184,10 @@ class Upload:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A part of an upload. etag: hexadecimal. checksum: of the upload's algorithm, base64."""
+    """A part of an upload. etag: hexadecimal. checksum: of the upload's algorithm, base64.
+
+    crcs: of its blob's blocks, when it is written or looked up for reading.
+    """
 
     number: int
     size: int
@@ -181,6 +195,7 @@ class Part:
     modified: int
     checksum: str
     content: str
+    crcs: bytes = b""
 
 
 _BY_KEY = (versions.c.bucket == sa.bindparam("b"), versions.c.key == sa.bindparam("k"))
@@ -220,6 +235,8 @@ _DROP_BODY = Prepared(sa.delete(bodies).where(bodies.c.id == sa.bindparam("i")))
 _INSERT_VERSION = Prepared(sa.insert(versions))
 _INSERT_BODY = Prepared(sa.insert(bodies))
 _INSERT_LETTER = Prepared(sa.insert(outbox))
+_INSERT_CRCS = Prepared(sa.insert(blob_crcs))
+_CRCS = Prepared(sa.select(blob_crcs.c.crcs).where(blob_crcs.c.content == sa.bindparam("c")))
 _DISTURB = Prepared(
     sa.update(uploads)
     .where(uploads.c.bucket == sa.bindparam("b"), uploads.c.key == sa.bindparam("k"))
@@ -261,7 +278,22 @@ def named(connection: Connection, bucket: str, key: bytes, version_id: str) -> V
     return None if row is None else _version(row)
 
 
+def with_crcs(connection: Connection, version: Version | None) -> Version | None:
+    """The version with what its blob is verified by."""
+    if version is not None and version.place == IN_BLOB:
+        row = _CRCS.run(connection, {"c": version.content}).fetchone()
+        version.crcs = b"" if row is None else row[0]
+    return version
+
+
+def keep_crcs(connection: Connection, content: str, crcs: bytes) -> None:
+    """Store what a blob is verified by. Once for each blob."""
+    _INSERT_CRCS.run(connection, {"content": content, "crcs": crcs})
+
+
 def insert_version(connection: Connection, version: Version) -> None:
+    if version.place == IN_BLOB:
+        keep_crcs(connection, version.content, version.crcs)
     _INSERT_VERSION.run(
         connection,
         {
@@ -451,6 +483,7 @@ def put_part(connection: Connection, upload_id: str, part: Part) -> bool:
             "content": part.content,
         },
     )
+    keep_crcs(connection, part.content, part.crcs)
     return old is not None
 
 
@@ -472,6 +505,25 @@ def parts_of(
     )
     if limit is not None:
         query = query.limit(limit)
+    return [Part(*row) for row in connection.execute(query)]
+
+
+def parts_to_read(connection: Connection, upload_id: str) -> list[Part]:
+    """Parts by their numbers, with what their blobs are verified by."""
+    query = (
+        sa.select(
+            parts.c.number,
+            parts.c.size,
+            parts.c.etag,
+            parts.c.modified,
+            parts.c.checksum,
+            parts.c.content,
+            sa.func.coalesce(blob_crcs.c.crcs, b""),
+        )
+        .join(blob_crcs, blob_crcs.c.content == parts.c.content, isouter=True)
+        .where(parts.c.upload == upload_id)
+        .order_by(parts.c.number)
+    )
     return [Part(*row) for row in connection.execute(query)]
 
 
@@ -497,6 +549,7 @@ def some_trash(connection: Connection, limit: int) -> list[str]:
 
 def forget_trash(connection: Connection, contents: Sequence[str]) -> None:
     connection.execute(sa.delete(trash).where(trash.c.content.in_(contents)))
+    connection.execute(sa.delete(blob_crcs).where(blob_crcs.c.content.in_(contents)))
 
 
 def known_blobs(connection: Connection, contents: Sequence[str]) -> set[str]:

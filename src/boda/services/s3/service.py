@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import NamedTuple
 
 from boda.core.clock import Clock
+from boda.core.health import log_damage
 from boda.core.ids import Ids
 from boda.core.policy import Policy
 from boda.core.principal import Principal
@@ -100,6 +101,17 @@ class S3:
         return self._core.buckets.find(bucket) is not None
 
 
-def build(database: Database, blobs: BlobStore, post: PostOffice, clock: Clock, ids: Ids) -> S3:
-    """Make the service over its rows (``metadata`` of this package) and blobs."""
-    return S3(Core(database, blobs, post, clock, ids))
+def build(
+    database: Database,
+    blobs: BlobStore,
+    post: PostOffice,
+    clock: Clock,
+    ids: Ids,
+    *,
+    damaged: Callable[[str], None] = log_damage,
+) -> S3:
+    """Make the service over its rows (``metadata`` of this package) and blobs.
+
+    damaged: called with a sentence that names an object that is not what was put.
+    """
+    return S3(Core(database, blobs, post, clock, ids, damaged))

@@ -65,9 +65,11 @@ class CopySources:
         raw = names.check_key(key)
         if version_id is not None:
             names.check_version_id(version_id, versioned=bucket.versioned)
-            version = await self._core.read(lambda c: rows.named(c, name, raw, version_id))
+            version = await self._core.read(
+                lambda c: rows.with_crcs(c, rows.named(c, name, raw, version_id))
+            )
         else:
-            version = await self._core.read(lambda c: rows.latest(c, name, raw))
+            version = await self._core.read(lambda c: rows.with_crcs(c, rows.latest(c, name, raw)))
         if version is None or (version.marker and version_id is None):
             self._core.hide_missing(ctx, bucket)
             if version_id is not None and bucket.versioned:

@@ -209,6 +209,7 @@ def new_version(
     checksum: Checksum,
     storage_class: str,
     details: dict[str, object],
+    crcs: bytes = b"",
 ) -> Version:
     """A version before it has its place in the order."""
     return Version(
@@ -227,4 +228,5 @@ def new_version(
         checksum.value,
         storage_class,
         details,
+        crcs,
     )

@@ -122,6 +122,7 @@ class WritingOperations:
             checksum=checksum,
             storage_class=storage_class,
             details=details,
+            crcs=taken.crcs,
         )
         version = await self._store(ctx, found, version, taken, conditions, "Put")
         output = {
@@ -249,6 +250,7 @@ class WritingOperations:
             checksum=checksum,
             storage_class=wanted_class,
             details=details,
+            crcs=taken.crcs,
         )
         version = await self._store(ctx, found, version, taken, conditions, "Copy")
         output: dict[str, Any] = {
