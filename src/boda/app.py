@@ -24,10 +24,10 @@ from typing import Literal
 import uvloop
 
 from boda import __version__, delivery, telemetry
-from boda.core.arn import DEFAULT_ACCOUNT, Arn
+from boda.core.arn import DEFAULT_ACCOUNT, DEFAULT_REGION, Arn
 from boda.core.clock import SystemClock
 from boda.core.errors import AwsError, PlatformError
-from boda.core.health import Health
+from boda.core.health import Health, log_damage
 from boda.core.heap import give_back_large
 from boda.core.ids import Ids
 from boda.core.policy import Policy
@@ -285,7 +285,8 @@ class Platform:
         post_office.post.add("s3", _BucketDestinations(lambda *call: gateway.call(*call)))
 
         blobs = BlobStore(self._folder.blobs, health=self.health)
-        buckets = s3.build(database, blobs, post_office.post, clock, ids)
+        damaged = self._damaged(recorder)
+        buckets = s3.build(database, blobs, post_office.post, clock, ids, damaged=damaged)
         functions_service = lambda_.build(
             database,
             self._folder.code,
@@ -447,6 +448,20 @@ class Platform:
             "is some time ago new ones count with their whole MemorySize",
             self._settings.fleet().caution_s,
         )
+
+    def _damaged(self, recorder: telemetry.Recorder) -> Callable[[str], None]:
+        """Where it is said, from any thread, that something stored is not what it was."""
+        loop = asyncio.get_running_loop()
+
+        def report(sentence: str) -> None:
+            log_damage(sentence)
+            self.health.report("damage", sentence)
+            recorder.metric(self._settings.account, DEFAULT_REGION, "boda", "Damaged", 1.0)
+
+        def from_any_thread(sentence: str) -> None:
+            loop.call_soon_threadsafe(report, sentence)
+
+        return from_any_thread
 
     async def _release_folder(self) -> None:
         self._folder.release()

@@ -72,7 +72,8 @@ async def test_a_small_object_whose_row_changed_is_refused(
     client = world.client()
     await run(client.put_object, **WHERE, Body=b"hello", ChecksumAlgorithm=algorithm)
     assert (await run(client.get_object, **WHERE))["Body"] == b"hello"
-    await world.database.write(lambda c: c.exec_driver_sql("UPDATE s3_bodies SET data = X'68656c6c70'"))
+    other = "UPDATE s3_bodies SET data = X'68656c6c70'"
+    await world.database.write(lambda c: c.exec_driver_sql(other))
     for more in ({}, {"Range": "bytes=0-1"}):
         found = await failure(client.get_object, **WHERE, **more)
         assert (found["Code"], found["status"]) == ("InternalError", 500)
