@@ -13,7 +13,6 @@ import gc
 import logging
 import math
 import os
-import resource
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
@@ -24,8 +23,10 @@ from typing import Literal
 import uvloop
 
 from boda import __version__, delivery, telemetry
+from boda.core import descriptors
 from boda.core.arn import DEFAULT_ACCOUNT, DEFAULT_REGION, Arn
 from boda.core.clock import SystemClock
+from boda.core.descriptors import Descriptors
 from boda.core.errors import AwsError, PlatformError
 from boda.core.health import Health, log_damage
 from boda.core.heap import give_back_large
@@ -77,7 +78,6 @@ ROLE_CREDENTIALS_S = 12 * 3600.0
 """How long a function's credentials hold; its environments are replaced before they lapse."""
 
 SCHEMA_VERSION = 1
-_DESCRIPTORS = 65_536
 GRACE_S = 900.0
 """How long running invocations may take to finish after a signal to stop: none runs longer."""
 
@@ -192,6 +192,7 @@ class Platform:
 
     async def _start(self) -> None:
         settings, clock, ids = self._settings, self._clock, self._ids
+        shares = Descriptors.of(descriptors.take())
         self._folder.take()
         self._later("folder", self._release_folder)
         catalogue, findings = await asyncio.gather(
@@ -262,7 +263,7 @@ class Platform:
             serve_endpoint=lambda listening, environment: server.serve_socket(
                 listening, environment
             ),
-            settings=settings.fleet(),
+            settings=_within(settings.fleet(), shares),
             on_shortage=self._memory_is_short,
         )
         self._later("fleet", lambda: fleet.close(settings.grace_s))
@@ -345,7 +346,7 @@ class Platform:
                     identity.root_credential().principal,
                 ),
             ],
-            limits=Limits(connections=min(Limits().connections, _descriptors() // 2)),
+            limits=Limits(connections=shares.clients, endpoints_connections=shares.endpoints),
             regions=Regions(settings.regions),
         )
         server = HttpServer(gateway, settings.host, settings.port)
@@ -535,26 +536,21 @@ class _Objects:
             yield chunk
 
 
+def _within(settings: FleetSettings, shares: Descriptors) -> FleetSettings:
+    """No more environments and connections than there are descriptors for."""
+    return dataclasses.replace(
+        settings,
+        max_environments=min(settings.max_environments, shares.environments),
+        runtime_connections=shares.runtimes,
+    )
+
+
 def _boot() -> str:
     """A name of the machine's run, new with each; "" where the kernel tells none."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
         return ""
-
-
-def _descriptors() -> int:
-    """Take as many file descriptors as this machine gives without asking; how many.
-
-    Clients may hold half of them: whoever opens connections must not keep functions, objects
-    and rows from being opened.
-    """
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = _DESCRIPTORS if hard == resource.RLIM_INFINITY else min(_DESCRIPTORS, hard)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-        return wanted
-    return wanted if soft == resource.RLIM_INFINITY else soft
 
 
 class _BucketDestinations:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import re
 import socket
 import time
 from collections.abc import AsyncIterator
@@ -539,35 +540,110 @@ async def test_an_upgrade_is_declined(up: Rig) -> None:
 
 
 async def test_too_many_connections() -> None:
+    """A newcomer is served, in the place of whoever has kept the platform waiting longest."""
     async with rig(limits=Limits(connections=2)) as up:
         held = [await asyncio.open_connection("127.0.0.1", up.server.port) for _ in range(2)]
-        await first_bytes(held[1])
-        assert (await up.raw(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")).startswith(b"HTTP/1.1 503 ")
-        for _, writer in held:
+        await healthy(held[1])
+        newcomer = await asyncio.open_connection("127.0.0.1", up.server.port)
+        await healthy(newcomer)
+        assert await read_all(held[0]) == b""
+        await healthy(held[1])
+        for _, writer in (newcomer, *held):
             writer.close()
 
 
-async def test_an_environment_has_fewer_connections_than_all() -> None:
-    async with rig(limits=Limits(connections=4, endpoint_connections=2)) as up:
-        listening = socket.create_server(("127.0.0.1", 0))
-        address = listening.getsockname()
-        endpoint = up.server.serve_socket(listening, "env-1")
-        await endpoint.ready()
-        held = [await asyncio.open_connection(*address) for _ in range(2)]
-        for each in held:
-            await first_bytes(each)
-        reader, writer = await asyncio.open_connection(*address)
-        assert (await reader.read(100)).startswith(b"HTTP/1.1 503 ")
+async def test_nobody_who_is_being_served_makes_room() -> None:
+    async with rig(limits=Limits(connections=2)) as up:
+        up.functions.gate.clear()
+        path = "/2015-03-31/functions/f/invocations"
+        held = []
+        for _ in range(2):
+            up.functions.started.clear()
+            held.append(await asyncio.open_connection("127.0.0.1", up.server.port))
+            held[-1][1].write(head(up, "POST", path, service="lambda"))
+            await up.functions.started.wait()
+        assert (await up.raw(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")).startswith(b"HTTP/1.1 503 ")
+        up.functions.gate.set()
+        for reader, writer in held:
+            assert (await reader.read(100)).startswith(b"HTTP/1.1 200 ")
+            writer.close()
+
+
+@pytest.mark.parametrize(
+    "half",
+    [
+        b"",
+        b"GET / HTTP/1.1\r\nHost: x",
+        b"PUT /b/k HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nhalf",
+        b"GET /_boda/health HTTP/1.1\r\nHost: x\r\n\r\n",
+    ],
+    ids=["nothing", "half a head", "half a body", "idle"],
+)
+async def test_one_client_does_not_take_the_others_connections(half: bytes) -> None:
+    async with rig(limits=Limits(connections=64)) as up:
+        old = await asyncio.open_connection("127.0.0.1", up.server.port)
+        await healthy(old)
+        hoard = []
+        for number in range(300):
+            pair = await asyncio.open_connection(
+                "127.0.0.1", up.server.port, local_addr=("127.0.0.2", 0)
+            )
+            pair[1].write(half)
+            hoard.append(pair)
+            if number % 50 == 0:  # and nobody else has to open another one
+                await healthy(old)
+                fresh = await asyncio.open_connection("127.0.0.1", up.server.port)
+                await healthy(fresh)
+                hoard.append(fresh)
+        await healthy(old)
+        for _, writer in (old, *hoard):
+            writer.close()
+
+
+async def test_environments_have_so_many_connections_each_and_together() -> None:
+    limits = Limits(connections=4, endpoint_connections=20, endpoints_connections=32)
+    async with rig(limits=limits) as up:
+        endpoints, addresses = [], []
+        for number in range(3):
+            listening = socket.create_server(("127.0.0.1", 0))
+            addresses.append(listening.getsockname())
+            endpoints.append(up.server.serve_socket(listening, f"env-{number}"))
+            await endpoints[-1].ready()
+        modest = await asyncio.open_connection(*addresses[0])
+        await healthy(modest)
+        hoard = []
+        for _ in range(25):  # more than either may have, and than both may have together
+            for address in addresses[1:]:
+                hoard.append(await asyncio.open_connection(*address))
+                await healthy(hoard[-1])
+        for number, endpoint in enumerate(endpoints):
+            assert len(endpoint.state.connections) <= (1 if number == 0 else 20)
+        assert sum(len(endpoint.state.connections) for endpoint in endpoints) <= 32
+        await healthy(modest)
         outside = await asyncio.open_connection("127.0.0.1", up.server.port)
-        await first_bytes(outside)
-        for each in (writer, outside[1], *(one for _, one in held)):
-            each.close()
-        endpoint.close()
+        await healthy(outside)
+        for _, writer in (modest, outside, *hoard):
+            writer.close()
+        for endpoint in endpoints:
+            endpoint.close()
 
 
-async def first_bytes(pair: tuple[asyncio.StreamReader, asyncio.StreamWriter]) -> None:
+async def healthy(pair: tuple[asyncio.StreamReader, asyncio.StreamWriter]) -> None:
+    """One request and its whole answer on a connection that is kept."""
     pair[1].write(b"GET /_boda/health HTTP/1.1\r\nHost: x\r\n\r\n")
-    assert (await pair[0].read(100)).startswith(b"HTTP/1.1 200 ")
+    answer = await pair[0].readuntil(b"\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    length = re.search(rb"content-length: (\d+)", answer)
+    assert length is not None
+    await pair[0].readexactly(int(length[1]))
+
+
+async def read_all(pair: tuple[asyncio.StreamReader, asyncio.StreamWriter]) -> bytes:
+    """Until the other end is gone."""
+    try:
+        return await pair[0].read()
+    except ConnectionError:
+        return b""
 
 
 async def test_addresses_that_cannot_be_had(up: Rig) -> None:

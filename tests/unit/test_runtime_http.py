@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import json
 import random
 
@@ -13,7 +14,7 @@ from boda.runtime import api
 from boda.runtime.frames import MAX_PAYLOAD
 from boda.runtime.turns import BURST, PIECES, REQUESTS_PER_S
 from support.fake_sandbox import function
-from support.fleet_platform import Platform
+from support.fleet_platform import SETTINGS, Platform
 
 NEXT = "/2018-06-01/runtime/invocation/next"
 
@@ -444,3 +445,33 @@ async def test_a_body_in_tiny_pieces_is_slowed_down(platform):
     assert passed_s >= 0.8 * BURST / REQUESTS_PER_S
     assert (await client.outcome).payload == b"x" * pieces
     await client.close()
+
+
+async def test_environments_share_all_but_a_few_connections():
+    made = Platform(dataclasses.replace(SETTINGS, runtime_connections=3))
+    made.sandboxes.init = lambda guest: None
+    tasks = [made.begin(function(name)) for name in ("one", "two")]
+
+    async def open_ones(index, count):
+        """How many of so many stay open."""
+        clients = [await Client.open(made, index) for _ in range(count)]
+        reads = [asyncio.ensure_future(client._reader.read(1)) for client in clients]
+        for _ in range(300):
+            await asyncio.sleep(0)
+        return clients, sum(not read.done() for read in reads)
+
+    greedy, open_count = await open_ones(0, 20)
+    assert open_count == api.OWN_CONNECTIONS + 3
+    modest, open_count = await open_ones(1, api.OWN_CONNECTIONS)
+    assert open_count == api.OWN_CONNECTIONS
+    for client in greedy:
+        await client.close()
+    for _ in range(100):
+        await asyncio.sleep(0)
+    more, open_count = await open_ones(1, 5)
+    assert open_count == 3  # what the other one has given back
+    for client in (*modest, *more):
+        await client.close()
+    for task in tasks:
+        task.cancel()
+    await made.fleet.close()

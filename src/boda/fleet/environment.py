@@ -272,7 +272,9 @@ class Environment:
         self._session = session
         self._output.attach(sandbox.console, sandbox.log)
         if self._api is None:
-            self._api = RuntimeApi(sandbox.runtime_api, session, self._keys, self._clock)
+            self._api = RuntimeApi(
+                sandbox.runtime_api, session, self._keys, self._clock, self._around.connections
+            )
         else:
             self._api.renew(session)
         session.open()

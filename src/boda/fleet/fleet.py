@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from boda.core.clock import Clock, Timer
+from boda.core.descriptors import Spare
 from boda.core.errors import AwsError
 from boda.core.ids import Ids
 from boda.core.rate import Rate
@@ -76,7 +77,14 @@ class Fleet:
     ) -> None:
         self._settings = settings or FleetSettings()
         self._around = Surroundings(
-            sandboxes, telemetry, clock, ids, credentials, serve_endpoint, self._settings
+            sandboxes,
+            telemetry,
+            clock,
+            ids,
+            credentials,
+            serve_endpoint,
+            self._settings,
+            Spare(self._settings.runtime_connections),
         )
         self._clock = clock
         # What the machine has is given by whoever says what of it is free.

@@ -22,7 +22,8 @@ class FleetSettings:
         (14 days on AWS, whose snapshots lie on disk).
     freeze_after_s: how long it may keep its CPU after an invocation, so that calls that follow
         closely do not pay for freezing and thawing.
-    max_environments: of all functions together. reserve_mb: memory of the machine that new
+    max_environments: of all functions together. runtime_connections: to the Runtime APIs of all of
+        them together, beyond the first few of each. reserve_mb: memory of the machine that new
         environments leave alone; below it, idle ones go, the longest idle first. start_mb: what
         an environment is expected to need at least. overcommit: how many times the memory that
         there is for functions the MemorySize of all environments together may come to.
@@ -49,6 +50,7 @@ class FleetSettings:
     template_idle_s: float = 3600.0
     freeze_after_s: float = 0.01
     max_environments: int = field(default_factory=lambda: max(16, machine_memory_mb() // 32))
+    runtime_connections: int = 4096
     reserve_mb: int = field(default_factory=lambda: min(512, machine_memory_mb() // 10))
     start_mb: int = 32
     overcommit: float = math.inf

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from boda.core.clock import Clock
+from boda.core.descriptors import Spare
 from boda.core.ids import Ids
 from boda.fleet.settings import FleetSettings
 from boda.runtime.credentials import LONG_S, ContainerCredentials, RoleCredential
@@ -25,6 +26,7 @@ class Surroundings:
     """What every environment of a fleet needs.
 
     serve_endpoint: begins to serve AWS requests on a listening socket inside a sandbox.
+    connections: further ones to Runtime APIs.
     """
 
     sandboxes: Sandboxes
@@ -34,6 +36,7 @@ class Surroundings:
     credentials: Callable[[FunctionVersion], RoleCredential]
     serve_endpoint: Callable[[Any, str], Closable]
     settings: FleetSettings
+    connections: Spare
 
     def keys(self, version: FunctionVersion, longest_s: float = LONG_S) -> ContainerCredentials:
         """What a function with SnapStart fetches instead of finding keys in its variables.

@@ -206,7 +206,7 @@ class Template:
         self._deadline.set(self._begun_s + around.settings.snapshot_limit_s(version))
         self._session = session = Session(sandbox.channel, self)
         self._output.attach(sandbox.console, sandbox.log)
-        self._api = RuntimeApi(sandbox.runtime_api, session, keys, self._clock)
+        self._api = RuntimeApi(sandbox.runtime_api, session, keys, self._clock, around.connections)
         session.open()
         self._watcher = self._spawn(self._watch(sandbox, session))
 

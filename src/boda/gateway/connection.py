@@ -30,6 +30,7 @@ from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from boda.gateway.crowd import Crowd, owner_of
 from boda.gateway.cycle import COPIED, READY, Cycle, fields_of
 from boda.gateway.limits import Limits
 from boda.gateway.short import ShortWay
@@ -93,7 +94,8 @@ class Outbox:
 class Connection(HttpToolsProtocol):
     """limits: sizes and deadlines. state: the ASGI state of every request (its environment).
 
-    outbox: the server's.
+    outbox: the server's. crowd: the connections that it must find room among. owner: the
+    environment that it comes from; "" for the client's address.
     """
 
     def __init__(
@@ -104,12 +106,16 @@ class Connection(HttpToolsProtocol):
         limits: Limits,
         short: ShortWay,
         outbox: Outbox,
+        crowd: Crowd,
+        owner: str = "",
     ) -> None:
         super().__init__(config, server_state, state, asyncio.get_running_loop())
         self._limits = limits
         self._now = self.loop.time
         self._short = short
         self._outbox = outbox
+        self._crowd = crowd
+        self.owner = owner
         self._phase: Literal["new", "idle", "head", "busy", "drain", "brief"] = "new"
         self._held = b""
         self._part = b""
@@ -123,6 +129,7 @@ class Connection(HttpToolsProtocol):
         self._in_head = True
         self._refusal = (400, "Bad Request")
         self._stalled_since: float | None = None
+        self._heard = self._since  # the last piece of a body
 
     # The transport
 
@@ -133,10 +140,13 @@ class Connection(HttpToolsProtocol):
             # Its loopback is not the platform's, although both are called 127.0.0.1.
             self.client = (environment_address(environment_id), self.client[1])
         self._since = self._now()
-        if len(self.connections) > self._limits.connections:
+        if not self.owner and self.client is not None:
+            self.owner = owner_of(self.client[0])
+        if not self._crowd.enter(self):
             self._answer(503, "Too many connections.")
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._crowd.leave(self)
         self._held = b""
         self._take_part()
         super().connection_lost(exc)
@@ -331,6 +341,7 @@ class Connection(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         self._silent = 0
+        self._heard = self._now()
         cycle = self.cycle
         if cycle.response_complete:
             self._drained += len(body)
@@ -385,6 +396,17 @@ class Connection(HttpToolsProtocol):
                 self._refuse(408, "The request's headers took too long.")
         elif self._phase == "drain" and waited > limits.drain_s:
             self.transport.close()
+
+    def waits_since(self) -> float | None:
+        """crowd.Member"""
+        if self._stalled_since is not None:
+            return self._stalled_since
+        if self._phase == "brief":
+            return None
+        if self._phase == "busy":
+            comes = self.cycle.more_body and not self.flow.read_paused
+            return max(self._since, self._heard) if comes else None
+        return self._since
 
     def half_read(self) -> tuple[float, int]:
         """Since when the connection is in its phase, and how many bytes are held of requests that

@@ -28,8 +28,9 @@ class Limits:
         how much, a body that nobody wants any more is read so that the answer gets through.
     write_stall_s: how long a client may leave its answer unread. unread_bytes: of all answers
         together that wait for their clients; beyond that the longest waiting are given up.
-    connections: open at once. endpoint_connections: open at once from one execution environment,
-        whose processes may be as many as their descriptors.
+    connections: open at once from outside. endpoint_connections: open at once from one execution
+        environment, whose processes may be as many as their descriptors.
+        endpoints_connections: from all environments together.
     body_bytes: a body that is held in memory, where ``BODIES`` has no rule of its own.
     parsed_at_once_bytes: a body that is parsed on the event loop; larger ones are parsed in a
         thread. parsers: how many of those at a time.
@@ -50,6 +51,7 @@ class Limits:
     unread_bytes: int = 256 * MIB
     connections: int = 10_000
     endpoint_connections: int = 1_000
+    endpoints_connections: int = 5_000
     body_bytes: int = 4 * MIB
     parsed_at_once_bytes: int = 64 * 1024
     parsers: int = 2

@@ -6,7 +6,6 @@ Run the event loop with uvloop (``uvloop.run``); any loop works.
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import errno
 import socket
 from typing import Any
@@ -16,6 +15,7 @@ from uvicorn.server import ServerState
 
 from boda.core.errors import PlatformError
 from boda.gateway.connection import Connection, Outbox, Sweeper
+from boda.gateway.crowd import Crowd
 from boda.gateway.gateway import Gateway
 from boda.gateway.limits import Limits
 
@@ -82,6 +82,8 @@ class HttpServer:
         self._endpoints: set[Endpoint] = set()
         self._servers: list[asyncio.Server] = []
         self._outbox = Outbox()
+        self._outside = Crowd(self._limits.connections)
+        self._inside = Crowd(self._limits.endpoints_connections)
         self._sweeper = Sweeper(self._states, self._limits)
 
     @property
@@ -94,7 +96,7 @@ class HttpServer:
         self._port = sockets[0].getsockname()[1]
         self._sweeper.start()
         for one in sockets:
-            self._servers.append(await self._listen(one, self._state, {}, self._limits))
+            self._servers.append(await self._listen(one, self._state, {}, self._outside, ""))
 
     def serve_socket(self, listening: socket.socket, environment_id: str) -> Endpoint:
         """Serve the same gateway on a socket that was bound inside an environment's network.
@@ -133,17 +135,29 @@ class HttpServer:
         self, listening: socket.socket, state: ServerState, tags: dict[str, Any]
     ) -> asyncio.Server:
         """On an endpoint's socket."""
-        most = min(self._limits.connections, self._limits.endpoint_connections)
-        limits = dataclasses.replace(self._limits, connections=most)
-        return await self._listen(listening, state, tags, limits)
+        crowd = Crowd(self._limits.endpoint_connections, self._inside)
+        return await self._listen(listening, state, tags, crowd, tags["environment_id"])
 
     async def _listen(
-        self, listening: socket.socket, state: ServerState, tags: dict[str, Any], limits: Limits
+        self,
+        listening: socket.socket,
+        state: ServerState,
+        tags: dict[str, Any],
+        crowd: Crowd,
+        owner: str,
     ) -> asyncio.Server:
+        """owner: of every connection; "" for each client's address."""
         listening.setblocking(False)
         return await asyncio.get_running_loop().create_server(
             lambda: Connection(
-                self._config, state, tags, limits, self._gateway.short, self._outbox
+                self._config,
+                state,
+                tags,
+                self._limits,
+                self._gateway.short,
+                self._outbox,
+                crowd,
+                owner,
             ),
             sock=listening,
             backlog=_BACKLOG,

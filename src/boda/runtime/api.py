@@ -12,19 +12,23 @@ import socket
 from typing import Any
 
 from boda.core.clock import Clock
+from boda.core.descriptors import Spare
 from boda.runtime.api_connection import Bodies, Connection
 from boda.runtime.credentials import ContainerCredentials
 from boda.runtime.session import Session
 from boda.runtime.turns import Turns
 
 MAX_CONNECTIONS = 32
+OWN_CONNECTIONS = 4
+"""So many an environment may have, whatever others do; runtime clients open one or two."""
 
 
 class RuntimeApi:
     """Serves the runtime in one sandbox. ``session`` is replaced when the runtime is.
 
     keys: what the function may fetch instead of finding keys in its variables. clock: of the
-    budget of requests a second; the machine's by default.
+    budget of requests a second; the machine's by default. spare: connections that all
+    environments share; each has a few besides.
     """
 
     def __init__(
@@ -33,8 +37,10 @@ class RuntimeApi:
         session: Session,
         keys: ContainerCredentials | None = None,
         clock: Clock | None = None,
+        spare: Spare | None = None,
     ) -> None:
         self.keys = keys
+        self._spare = spare or Spare(MAX_CONNECTIONS)
         self._listener = listener
         self._fd = listener.fileno()
         self._session = session
@@ -43,6 +49,7 @@ class RuntimeApi:
         self._bodies = Bodies()
         self._turns = Turns(clock)
         self._accepting: set[asyncio.Task[Any]] = set()
+        self._borrowed = 0
         self._open = True
         self._listens = False
         self._listen()
@@ -84,6 +91,31 @@ class RuntimeApi:
         for connection in list(self._connections):
             connection.abort()
         self._connections.clear()
+        self._give_back()
+
+    def _lost(self, connection: Connection) -> None:
+        self._connections.discard(connection)
+        self._give_back()
+
+    def _accepted(self, task: asyncio.Task[Any]) -> None:
+        self._accepting.discard(task)
+        self._give_back()
+
+    def _borrow(self) -> bool:
+        """Whether there may be one connection more."""
+        count = len(self._connections) + len(self._accepting)
+        if count < OWN_CONNECTIONS:
+            return True
+        if count >= MAX_CONNECTIONS or not self._spare.take():
+            return False
+        self._borrowed += 1
+        return True
+
+    def _give_back(self) -> None:
+        count = len(self._connections) + len(self._accepting)
+        while self._borrowed > max(0, count - OWN_CONNECTIONS):
+            self._borrowed -= 1
+            self._spare.give_back()
 
     def _listen(self) -> None:
         if self._open:
@@ -106,13 +138,13 @@ class RuntimeApi:
             accepted, _ = self._listener.accept()
         except OSError:
             return
-        if len(self._connections) + len(self._accepting) >= MAX_CONNECTIONS:
+        if not self._borrow():
             accepted.close()
             return
         accepted.setblocking(False)
         task = self._loop.create_task(self._serve(accepted))
         self._accepting.add(task)
-        task.add_done_callback(self._accepting.discard)
+        task.add_done_callback(self._accepted)
 
     async def _serve(self, accepted: socket.socket) -> None:
         connection = Connection(self._session, self.keys, self._bodies, self._turns)
@@ -125,4 +157,4 @@ class RuntimeApi:
             connection.abort()
             return
         self._connections.add(connection)
-        connection.on_lost = self._connections.discard
+        connection.on_lost = self._lost
