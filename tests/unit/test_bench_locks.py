@@ -6,7 +6,7 @@ import json
 import re
 
 from bench import peers
-from bench.peers.install import NodeHome, PythonHome
+from bench.peers.install import NodeHome
 
 PACKAGE = peers.ROOT / "bench" / "peers" / "node" / "package.json"
 
@@ -45,6 +45,12 @@ def test_workerd_is_locked_for_every_platform_it_is_published_for() -> None:
 
 
 def test_the_python_lock_has_every_server() -> None:
-    named = re.findall(r"^[a-z-]+$", (PythonHome.lock.with_suffix(".in")).read_text(), re.MULTILINE)
+    named = re.findall(
+        r"^[a-z-]+$", (peers.PYTHON.lock.with_suffix(".in")).read_text(), re.MULTILINE
+    )
     assert {"fastapi", "flask", "functions-framework", "gunicorn", "uvicorn"} <= set(named)
     assert set(named) <= set(peers.PYTHON.versions())
+
+
+def test_the_emulators_lock_has_it() -> None:
+    assert "ministack" in peers.MINISTACK_HOME.versions()
