@@ -219,3 +219,25 @@ async def test_names_of_absent_operations(
     name: str, method: str, path: str, operation: str
 ) -> None:
     assert await AbsentServices().operation(name, method, path, "", {}) == operation
+
+
+@pytest.mark.parametrize(
+    ("host", "bucket"),
+    [
+        ("photos.s3.localhost:4566", "photos"),
+        ("photos.localhost", "photos"),
+        ("photos.s3.localhost.localstack.cloud:4566", "photos"),
+        ("photos.localhost.localstack.cloud", "photos"),
+        ("a.b.s3.eu-west-1.localhost.localstack.cloud", "a.b"),
+        ("photos.s3.boda.factory.example", "photos"),
+        ("a.b.s3.eu-west-1.boda.example:80", "a.b"),
+        ("localhost.localstack.cloud", ""),
+        ("s3.localhost.localstack.cloud", ""),
+        ("s3.boda.example", ""),
+        ("boda.example", ""),
+        ("127.0.0.1:4566", ""),
+        ("[::1]:4566", ""),
+    ],
+)
+def test_a_hosts_bucket_whatever_the_suffix(host: str, bucket: str) -> None:
+    assert Router([]).bucket_of_host(host) == bucket

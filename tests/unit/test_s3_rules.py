@@ -15,7 +15,7 @@ import pytest
 from boda.core.clock import ManualClock
 from boda.core.errors import AwsError
 from boda.core.ids import Ids
-from boda.services.s3 import checksums, cors, names, notifications, ranges, tags
+from boda.services.s3 import checksums, cors, names, notifications, ranges, tags, words
 from boda.services.s3.checksums import Claim, Digest, combined, composite
 from boda.services.s3.conditions import ReadConditions
 from boda.services.s3.notifications import Rule
@@ -40,12 +40,43 @@ def test_bad_bucket_names(name: str) -> None:
 
 
 def test_keys() -> None:
-    assert names.check_key("../..//ü ") == "../..//ü ".encode()
+    assert names.check_key("a/..//b/../ü ") == "a/..//b/../ü ".encode()
     assert len(names.check_key("ü" * 512)) == 1024
     with pytest.raises(AwsError, match="KeyTooLongError"):
         names.check_key("ü" * 512 + "x")
     with pytest.raises(AwsError, match="InvalidURI"):
         names.check_key("\udcff")
+
+
+@pytest.mark.parametrize(
+    "key", ["..", "../a", "a/../../b", "./..", "//..", "a/../..", "a/b/../../.."]
+)
+def test_a_key_climbs_no_further_than_it_went_down(key: str) -> None:
+    with pytest.raises(AwsError, match="InvalidURI"):
+        names.check_key(key)
+
+
+@pytest.mark.parametrize(
+    ("given", "kept", "shown"),
+    [
+        ("plain \t!~", "plain \t!~", "plain \t!~"),
+        ("=?UTF-8?B?YWJj?=", "abc", "abc"),
+        ("=?utf-8?q?a=5Fb_c?=", "a_b c", "a_b c"),
+        ("ÄMÄZÕÑ S3".encode().decode("latin-1"), "ÄMÄZÕÑ S3",
+         "=?UTF-8?Q?=C3=84M=C3=84Z=C3=95=C3=91_S3?="),
+        ("ÄMÄZÕÑ S3", "ÄMÄZÕÑ S3", "=?UTF-8?Q?=C3=84M=C3=84Z=C3=95=C3=91_S3?="),
+        ("test_—_file%E2%80%94_é_2?.pdf", "test_—_file%E2%80%94_é_2?.pdf",
+         "=?UTF-8?Q?test=5F=E2=80=94=5Ffile%E2%80%94=5F=C3=A9=5F2=3F.pdf?="),
+        ("=?UTF-8?B?AAECAw==?=", "\0\1\2\3", "=?UTF-8?B?AAECAw==?="),
+        ("=?UTF-8?B?/2H/?=", "\ufffda\ufffd", "=?UTF-8?B?77+9Ye+/vQ==?="),
+        ("=?UTF-8?B?YW?=", "a", "a"),
+        ("=?ISO-8859-1?Q?a?=", "=?ISO-8859-1?Q?a?=", "=?ISO-8859-1?Q?a?="),
+        ("", "", ""),
+    ],
+)  # fmt: skip
+def test_metadata_that_is_not_ascii(given: str, kept: str, shown: str) -> None:
+    assert words.decoded(given) == kept
+    assert words.encoded(kept) == shown
 
 
 @pytest.mark.parametrize(

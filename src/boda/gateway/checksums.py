@@ -72,7 +72,6 @@ class ContentMd5:
                 400,
                 **fields,
             )
-        self._header = header
         self._expected = digest
         self._hash = hashlib.md5(usedforsecurity=False)
 
@@ -85,7 +84,7 @@ class ContentMd5:
                 "BadDigest",
                 "The Content-MD5 you specified did not match what we received.",
                 400,
-                ExpectedDigest=self._header,
+                ExpectedDigest=self._expected.hex(),
                 CalculatedDigest=base64.b64encode(self._hash.digest()).decode(),
             )
 

@@ -24,7 +24,7 @@ from boda.core.errors import AwsError, not_implemented, printable
 from boda.core.ids import Ids
 from boda.core.principal import ANONYMOUS, Principal, root_of
 from boda.core.regions import Regions
-from boda.gateway import sigv2
+from boda.gateway import checksums, sigv2
 from boda.gateway.absent import AbsentServices
 from boda.gateway.authentication import (
     Authenticator,
@@ -483,7 +483,10 @@ def _hoisted(request: WireRequest, *, old: bool) -> WireRequest:
     found = {
         name: value
         for name, value in parse_qsl(request.query, keep_blank_values=True)
-        if name.startswith("x-amz-") and name not in request.headers
+        if name.startswith("x-amz-")
+        and name not in request.headers
+        # Signed with the rest and otherwise ignored: a link does not know what will be uploaded.
+        and not name.startswith((checksums.PREFIX, "x-amz-sdk-checksum"))
     }
     return replace(request, headers={**request.headers, **found}) if found else request
 

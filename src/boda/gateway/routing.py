@@ -73,7 +73,7 @@ class Router:
         self,
         services: Iterable[tuple[ServiceModel, Iterable[str]]],
         *,
-        domains: tuple[str, ...] = ("localhost", "amazonaws.com"),
+        domains: tuple[str, ...] = ("localhost.localstack.cloud", "localhost", "amazonaws.com"),
     ) -> None:
         self._by_signing: dict[str, list[_Known]] = {}
         self._by_target: dict[str, _Known] = {}
@@ -125,7 +125,9 @@ class Router:
     def bucket_of_host(self, host: str) -> str:
         """The bucket that a host name means, or "" for path style.
 
-        ``<bucket>.s3.localhost``, ``<bucket>.s3.<region>.localhost``, ``<bucket>.localhost``.
+        ``<bucket>.s3.localhost``, ``<bucket>.s3.<region>.localhost``, ``<bucket>.localhost``. A
+        label ``s3`` behind other labels marks a bucket under any suffix: its path holds a key,
+        which must never be taken for a bucket.
         """
         name = host.rpartition(":")[0] if ":" in host and not host.endswith("]") else host
         for domain in self._domains:
@@ -133,7 +135,7 @@ class Router:
                 name = name[: -len(domain)]
                 break
         else:
-            return ""
+            return name.partition(".s3.")[0] if ".s3." in name else ""
         if name == "s3" or name.startswith(("s3.", "s3-")):
             return ""
         if name.endswith(".s3"):

@@ -208,13 +208,15 @@ class Rest(Protocol):
                 return
         body = whole_body(request, op)
         if not body:
+            if _is_text(shape):
+                params[plan.payload] = ""
             return
         if shape is None:
             if plan.read_body is not None:
                 params.update(plan.read_body(body, bounds))
         elif shape.type_name == "blob":
             params[plan.payload] = body
-        elif shape.type_name == "string" and not getattr(shape, "is_document_type", False):
+        elif _is_text(shape):
             params[plan.payload] = _utf8(body)
         elif plan.read_body is not None:
             params[plan.payload] = plan.read_body(body, bounds)
@@ -300,7 +302,7 @@ class Rest(Protocol):
             return data, self.default_blob_type(op)
         if value is None and (shape.type_name != "structure" or shape.is_tagged_union):
             return b"", ""
-        if shape.type_name == "string" and not getattr(shape, "is_document_type", False):
+        if _is_text(shape):
             return str(value).encode(), "text/plain"
         if plan.write_body is None:
             return b"", ""
@@ -447,3 +449,12 @@ def _utf8(body: bytes) -> str:
         return body.decode()
     except UnicodeDecodeError:
         raise Malformed("The request body is not UTF-8") from None
+
+
+def _is_text(shape: Shape | None) -> bool:
+    """Whether a payload is the body itself as text."""
+    return (
+        shape is not None
+        and shape.type_name == "string"
+        and not getattr(shape, "is_document_type", False)
+    )

@@ -275,10 +275,12 @@ def _check_policy(text: str, bucket: str) -> None:
         document = json.loads(text)
     except (ValueError, RecursionError):
         document = None
-    if not isinstance(document, dict):
+    if not isinstance(document, dict) or not text.startswith("{"):
         raise malformed("Policies must be valid JSON and the first byte must be '{'")
+    if "Statement" not in document:
+        raise malformed("Missing required field Statement")
     try:
-        Policy.parse(text)
+        Policy.parse(text, "resource")
     except MalformedPolicy as error:
         raise malformed(str(error)) from None
     statements = document.get("Statement")
@@ -286,10 +288,6 @@ def _check_policy(text: str, bucket: str) -> None:
     for statement in statements if isinstance(statements, list) else [statements]:
         if not isinstance(statement, dict):
             raise malformed("Missing required field Statement")
-        if "Principal" not in statement and "NotPrincipal" not in statement:
-            raise malformed("Missing required field Principal")
-        if "Resource" not in statement and "NotResource" not in statement:
-            raise malformed("Missing required field Resource")
         for resource in _texts(statement.get("Resource")):
             if not any(fnmatchcase(each, resource) for each in (arn, arn + "/x")) and not (
                 resource.startswith(arn + "/")

@@ -12,6 +12,7 @@ from typing import Any
 
 from boda.core.errors import AwsError, not_implemented
 from boda.services.s3 import errors, names
+from boda.services.s3.buckets import Bucket
 
 OWNERSHIPS = ("BucketOwnerPreferred", "ObjectWriter", "BucketOwnerEnforced")
 ENFORCED = "BucketOwnerEnforced"
@@ -38,11 +39,22 @@ def check_ownership(value: str) -> str:
     return value
 
 
+def check_object(acl: str | None, operation: str, bucket: Bucket, account: str) -> None:
+    """Check the canned ACL of a new object; ``account`` is the caller's.
+
+    ``private`` says what holds anyway where the bucket's own account writes, whatever the
+    bucket's ownership setting; older clients send it with each object.
+    """
+    if acl == "private" and account == bucket.account:
+        return
+    check_canned(acl, operation, bucket.settings.get("ownership"))
+
+
 def check_canned(
     acl: str | None, operation: str, ownership: str | None, *, bucket_acl: bool = False
 ) -> None:
     """Let pass what changes nothing here; the rest is refused as S3 does, or by name."""
-    if acl is None:
+    if not acl:
         return
     if acl not in _CANNED:
         raise AwsError("InvalidArgument", "", ArgumentName="x-amz-acl", ArgumentValue=acl)
@@ -71,6 +83,7 @@ def check_put(
     grants: Mapping[str, str | None],
 ) -> None:
     """PutBucketAcl and PutObjectAcl. grants: by their header names."""
+    acl = acl or None
     given = {header: value for header, value in grants.items() if value is not None}
     if acl is not None and given:
         raise errors.invalid_request("Specifying both Canned ACLs and Header Grants is not allowed")

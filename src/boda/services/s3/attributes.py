@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from boda.core.errors import AwsError, not_implemented
-from boda.services.s3 import errors, names
+from boda.services.s3 import errors, names, words
 from boda.services.s3.rows import Version
 
 STORAGE_CLASSES = (
@@ -48,7 +48,7 @@ def details(
     if expires is not None:
         found["expires"] = expires.timestamp()
     if metadata:
-        found["metadata"] = {name.lower(): value for name, value in metadata.items()}
+        found["metadata"] = {name.lower(): words.decoded(value) for name, value in metadata.items()}
         size = sum(
             len(name.encode(errors="replace")) + len(value.encode(errors="replace"))
             for name, value in metadata.items()
@@ -104,7 +104,7 @@ def shown(version: Version, *, versioned: bool) -> dict[str, Any]:
         "ETag": names.quoted(version.etag),
         "ContentType": DEFAULT_TYPE,
         "ServerSideEncryption": "AES256",
-        "Metadata": found.get("metadata", {}),
+        "Metadata": {n: words.encoded(v) for n, v in found.get("metadata", {}).items()},
     }
     output.update(found.get("headers", {}))
     if "expires" in found:

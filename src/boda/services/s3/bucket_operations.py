@@ -17,6 +17,8 @@ from boda.services.s3.buckets import NEW_BUCKET, Bucket
 from boda.services.s3.core import Core, on_bucket, settled
 
 _MAX_BUCKETS = 10_000
+_EU = "EU"
+"""The old name of eu-west-1; a bucket made with it tells its location by it."""
 _DEFAULT_ENCRYPTION = {
     "Rules": [
         {
@@ -61,7 +63,9 @@ class BucketOperations:
             settings["ownership"] = acls.check_ownership(object_ownership)
         acls.check_canned(acl, "CreateBucket", settings["ownership"], bucket_acl=True)
         if configuration.get("Tags"):
-            settings["tags"] = tags.bucket_tags(configuration["Tags"])
+            settings["tags"] = tags.bucket_tags(configuration["Tags"], new=True)
+        if configuration.get("LocationConstraint") == _EU:
+            settings["location"] = _EU
         new = Bucket(bucket, ctx.account, region, self.core.clock.now(), settings)
         there = await settled(self._insert(new))
         if there is not None:
@@ -82,7 +86,7 @@ class BucketOperations:
 
     def _region(self, ctx: Context, constraint: str | None) -> str:
         if ctx.region == "us-east-1":
-            region = "eu-west-1" if constraint == "EU" else constraint or "us-east-1"
+            region = "eu-west-1" if constraint == _EU else constraint or "us-east-1"
             if constraint == "us-east-1" or region not in self._all_regions():
                 raise AwsError(
                     "InvalidLocationConstraint",
@@ -90,7 +94,7 @@ class BucketOperations:
                     LocationConstraint=constraint,
                 )
             return region
-        if constraint != ctx.region and not (constraint == "EU" and ctx.region == "eu-west-1"):
+        if constraint != ctx.region and not (constraint == _EU and ctx.region == "eu-west-1"):
             raise AwsError(
                 "IllegalLocationConstraintException",
                 f"The {constraint or 'unspecified'} location constraint is incompatible for the "
@@ -178,12 +182,14 @@ class BucketOperations:
         }
         return Answer(output, headers={"Content-Type": "application/xml"})
 
-    @operation("GetBucketLocation", authorize=on_bucket("s3:GetBucketLocation"))
+    @operation("GetBucketLocation", authorize=on_bucket("s3:GetBucketLocation", anywhere=True))
     async def get_bucket_location(
         self, ctx: Context, *, bucket: str, expected_bucket_owner: str | None = None
     ) -> dict[str, Any]:
         found = self.core.bucket(bucket, expected_bucket_owner)
-        return {} if found.region == "us-east-1" else {"LocationConstraint": found.region}
+        if found.region == "us-east-1":
+            return {}
+        return {"LocationConstraint": found.settings.get("location", found.region)}
 
     @operation("DeleteBucket", authorize=on_bucket("s3:DeleteBucket"))
     async def delete_bucket(

@@ -165,7 +165,7 @@ def check_md5(content_md5: str | None, digest: Digest) -> None:
         raise AwsError(
             "BadDigest",
             "The Content-MD5 you specified did not match what we received.",
-            ExpectedDigest=content_md5,
+            ExpectedDigest=said.hex(),
             CalculatedDigest=encode(digest.md5),
         )
 

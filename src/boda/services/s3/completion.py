@@ -65,6 +65,16 @@ class Completion:
         self._check_claim(upload, checksum)
         return Whole(parts, size, checksums.multipart_etag([p.etag for p in parts]), checksum)
 
+    def repeats(self, completed: Iterable[Part]) -> bool:
+        """Whether it lists the very parts of an upload that is complete already.
+
+        Source: S3 API Reference, CompleteMultipartUpload: the operation is idempotent.
+        """
+        listed = [
+            (entry.get("PartNumber"), entry.get("ETag", "").strip('"')) for entry in self.listed
+        ]
+        return listed == [(part.number, part.etag) for part in completed]
+
     def _check_order(self, listed: Sequence[Mapping[str, Any]]) -> None:
         last = 0
         for entry in listed:

@@ -90,9 +90,17 @@ class Core:
         bucket_name: str,
         key: str | None = None,
         context: Mapping[str, str] | None = None,
+        *,
+        anywhere: bool = False,
     ) -> Need:
-        """The permission for an action on a bucket, or on an object of it."""
+        """The permission for an action on a bucket, or on an object of it.
+
+        Raises AuthorizationHeaderMalformed if the call was signed for another region than the
+        bucket's, unless it may come from ``anywhere``.
+        """
         bucket = self.buckets.find(bucket_name)
+        if bucket is not None and not anywhere and bucket.region != ctx.region:
+            _check_region(ctx, bucket)
         resource = (
             names.bucket_arn(bucket_name) if key is None else names.object_arn(bucket_name, key)
         )
@@ -106,7 +114,7 @@ class Core:
 
     def hide_missing(self, ctx: Context, bucket: Bucket) -> None:
         """Raise AccessDenied to callers who may not list: they do not learn what is absent."""
-        ctx.authorize(self.need(ctx, "s3:ListBucket", bucket.name))
+        ctx.authorize(self.need(ctx, "s3:ListBucket", bucket.name, anywhere=True))
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         return await self.database.read(work)
@@ -153,17 +161,31 @@ class Core:
         await settled(both())
 
 
+def _check_region(ctx: Context, bucket: Bucket) -> None:
+    """SDKs read the region from the error, or from the header of a HEAD, and ask again there."""
+    if not ctx.endpoint or not ctx.principal.access_key_id:
+        return  # in process, or unsigned: no region was named
+    raise AwsError(
+        "AuthorizationHeaderMalformed",
+        f"The authorization header is malformed; the region '{ctx.region}' is wrong; expecting "
+        f"'{bucket.region}'",
+        400,
+        headers={"x-amz-bucket-region": bucket.region},
+        Region=bucket.region,
+    )
+
+
 async def settled(work: Coroutine[Any, Any, T]) -> T:
     """Let work that follows a commit reach its end though the caller goes away meanwhile."""
     return await asyncio.shield(asyncio.create_task(work))
 
 
-def on_bucket(action: str) -> Authorize:
-    """Authorise ``action`` on the bucket of the call."""
+def on_bucket(action: str, *, anywhere: bool = False) -> Authorize:
+    """Authorise ``action`` on the bucket of the call, signed for its region or ``anywhere``."""
 
     def needs(group: Any, ctx: Context, params: Mapping[str, Any]) -> Iterable[Need]:
         core: Core = group.core
-        return (core.need(ctx, action, params["Bucket"]),)
+        return (core.need(ctx, action, params["Bucket"], anywhere=anywhere),)
 
     return needs
 

@@ -69,7 +69,9 @@ class CorsOperations:
                 "BadRequest", "Insufficient information. Origin request header needed.", 400
             )
         bucket = self.core.buckets.find(labels.get("Bucket", ""))
-        rules = bucket.settings.get("cors") if bucket else None
+        if bucket is None:
+            raise _forbidden("Bucket not found", method or "OPTIONS", "BUCKET")
+        rules = bucket.settings.get("cors")
         kind = "OBJECT" if labels.get("Key") else "BUCKET"
         if not rules:
             raise _forbidden("CORS is not enabled for this bucket.", method or "OPTIONS", "BUCKET")

@@ -34,7 +34,7 @@ def no_such_upload(upload_id: str) -> AwsError:
 
 def delete_marker(method: str, headers: dict[str, str] | None = None) -> AwsError:
     message = "The specified method is not allowed against this resource."
-    allow = {"Allow": "DELETE", **(headers or {})}
+    allow = {"Allow": "DELETE", "x-amz-delete-marker": "true", **(headers or {})}
     return AwsError(
         "MethodNotAllowed", message, 405, headers=allow, Method=method, ResourceType="DeleteMarker"
     )

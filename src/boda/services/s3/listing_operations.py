@@ -112,7 +112,7 @@ class ListingOperations:
         _add_common(output, delimiter, encoding_type, encode, page.prefixes)
         if continuation_token is not None:
             output["ContinuationToken"] = continuation_token
-        if start_after:
+        if start_after and continuation_token is None:
             output["StartAfter"] = encode(start_after)
         if page.ended_at is not None:
             output["NextContinuationToken"] = _to_token(page.ended_at, exact=True)
@@ -214,7 +214,8 @@ class ListingOperations:
             "Bucket": found.name,
             "KeyMarker": encode(key_marker or ""),
             "UploadIdMarker": (upload_id_marker or "") if marker else "",
-            "NextKeyMarker": encode(_key_of(last).decode()) if last is not None else "",
+            # S3 marks the end of a page by an upload; a common prefix at its end marks nothing.
+            "NextKeyMarker": encode(last.name) if isinstance(last, Upload) else "",
             "NextUploadIdMarker": last.id if isinstance(last, Upload) else "",
             "MaxUploads": limit,
             "IsTruncated": page.truncated,

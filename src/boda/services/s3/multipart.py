@@ -68,7 +68,7 @@ class MultipartOperations:
     ) -> dict[str, Any]:
         found = self.core.bucket(bucket, expected_bucket_owner)
         raw = names.check_key(key)
-        acls.check_canned(acl, "CreateMultipartUpload", found.settings.get("ownership"))
+        acls.check_object(acl, "CreateMultipartUpload", found, ctx.account)
         attributes.check_encryption("CreateMultipartUpload", server_side_encryption)
         wanted_class = attributes.check_storage_class(storage_class)
         if checksum_algorithm is not None:
@@ -281,7 +281,10 @@ class MultipartOperations:
             found.check()
             upload = rows.upload(connection, found.name, raw, upload_id)
             if upload is None:
-                raise errors.no_such_upload(upload_id)
+                again = rows.version_of_upload(connection, found.name, raw, upload_id)
+                if again is None or not completion.repeats(rows.parts_of(connection, upload_id)):
+                    raise errors.no_such_upload(upload_id)
+                return Written(again, repeated=True), []
             parts = rows.parts_of(connection, upload_id)
             whole = completion.checked(upload, parts)
             chosen = {part.number for part in whole.parts}
@@ -297,7 +300,7 @@ class MultipartOperations:
                 blob="",
                 checksum=whole.checksum,
                 storage_class=upload.storage_class,
-                details={**upload.details, "parts": len(whole.parts)},
+                details=_completed_details(upload, len(whole.parts)),
             )
             version.place, version.content = rows.IN_PARTS, upload_id
             rows.drop_upload(connection, upload_id)
@@ -315,7 +318,8 @@ class MultipartOperations:
             return written, [happening]
 
         written = await self.core.commit(ctx, found, work)
-        found.open_uploads -= 1
+        if not written.repeated:
+            found.open_uploads -= 1
         if written.blobs_freed:
             self.core.trash.filled()
         version = written.version
@@ -436,6 +440,13 @@ class MultipartOperations:
         if replaced:
             self.core.trash.filled()
         return part
+
+
+def _completed_details(upload: Upload, count: int) -> dict[str, Any]:
+    details = {**upload.details, "parts": count}
+    if upload.algorithm:
+        details["part_checksums"] = True
+    return details
 
 
 def _check_number(number: int) -> None:

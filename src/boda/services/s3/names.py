@@ -48,7 +48,10 @@ def _is_address(name: str) -> bool:
 
 
 def check_key(key: str) -> bytes:
-    """The key's bytes as they are stored; raises KeyTooLongError and InvalidURI."""
+    """The key's bytes as they are stored; raises KeyTooLongError, InvalidURI and InvalidRequest.
+
+    A key may climb (``..``) only as far as its segments before have gone down.
+    """
     try:
         raw = key.encode()
     except UnicodeEncodeError:
@@ -62,7 +65,21 @@ def check_key(key: str) -> bytes:
         )
     if not raw:
         raise errors.invalid_request("An object key must not be empty.")
+    if ".." in key and _climbs_out(key):
+        raise AwsError("InvalidURI", "Couldn't parse the specified URI.", URI=key)
     return raw
+
+
+def _climbs_out(key: str) -> bool:
+    depth = 0
+    for segment in key.split("/"):
+        if segment == "..":
+            depth -= 1
+        elif segment not in ("", "."):
+            depth += 1
+        if depth < 0:
+            return True
+    return False
 
 
 def new_version_id(ids: Ids) -> str:
@@ -75,9 +92,13 @@ def new_upload_id(ids: Ids) -> str:
 
 
 def check_version_id(version_id: str, *, versioned: bool) -> None:
+    """Raise InvalidArgument for an id in a bucket that never had versions, and for an empty one.
+
+    In a bucket with versions an id that names none is looked up like any other: NoSuchVersion.
+    """
     if version_id == NULL_VERSION:
         return
-    if not versioned or not is_version_id(version_id):
+    if not versioned or not version_id:
         raise errors.invalid_argument("versionId", version_id, "Invalid version id specified")
 
 
@@ -138,9 +159,7 @@ def parse_copy_source(source: str) -> tuple[str, str, str | None]:
     if not slash or not bucket or not key:
         raise errors.invalid_argument(
             "x-amz-copy-source",
-            source,
-            "Invalid copy source object key"
-            if bucket and slash
-            else "Invalid copy source bucket name",
+            "x-amz-copy-source",
+            "Invalid copy source object key" if bucket else "Invalid copy source bucket name",
         )
     return bucket, key, query or None

@@ -406,7 +406,7 @@ class ReadingOperations:
                 else rows.named(connection, bucket.name, raw, version_id)
             )
             if found is not None and found.marker:
-                raise errors.delete_marker(method)
+                raise errors.delete_marker(method, {"x-amz-version-id": found.version_id})
             version = _present(found, bucket, key, version_id, method)
             version.details = {**version.details, "tags": new}
             if not new:
@@ -475,9 +475,13 @@ def _checksum(version: Version, part: Part | None, span: Span, mode: str | None)
     if mode != "ENABLED" or not version.checksum:
         return {}
     if part is not None:
-        if version.checksum_type != COMPOSITE:
+        # Parts have checksums of their own where their upload named an algorithm.
+        if version.checksum_type != COMPOSITE and not version.details.get("part_checksums"):
             return {}
-        return {f"Checksum{version.algorithm}": part.checksum, "ChecksumType": COMPOSITE}
+        return {
+            f"Checksum{version.algorithm}": part.checksum,
+            "ChecksumType": version.checksum_type,
+        }
     if not span.whole:
         return {}
     return {

@@ -291,6 +291,21 @@ def keep_crcs(connection: Connection, content: str, crcs: bytes) -> None:
     _INSERT_CRCS.run(connection, {"content": content, "crcs": crcs})
 
 
+def version_of_upload(
+    connection: Connection, bucket: str, key: bytes, upload_id: str
+) -> Version | None:
+    """The version that an upload became, if it is still there."""
+    found = connection.execute(
+        sa.select(versions.c.version_id).where(
+            versions.c.bucket == bucket,
+            versions.c.key == key,
+            versions.c.place == IN_PARTS,
+            versions.c.content == upload_id,
+        )
+    ).scalar()
+    return None if found is None else named(connection, bucket, key, found)
+
+
 def insert_version(connection: Connection, version: Version) -> None:
     if version.place == IN_BLOB:
         keep_crcs(connection, version.content, version.crcs)

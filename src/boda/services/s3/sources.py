@@ -51,7 +51,7 @@ class CopySources:
     def needs(self, ctx: Context, params: Mapping[str, Any]) -> Iterable[Need]:
         bucket, key, version_id = names.parse_copy_source(params["CopySource"])
         action = "s3:GetObjectVersion" if version_id else "s3:GetObject"
-        yield self._core.need(ctx, action, bucket, key)
+        yield self._core.need(ctx, action, bucket, key, anywhere=True)
 
     async def open(
         self,

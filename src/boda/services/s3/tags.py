@@ -27,12 +27,18 @@ def object_tags(tag_set: Iterable[Mapping[str, Any]] | None) -> dict[str, str]:
     )
 
 
-def bucket_tags(tag_set: Iterable[Mapping[str, Any]] | None) -> dict[str, str]:
+def bucket_tags(
+    tag_set: Iterable[Mapping[str, Any]] | None, *, new: bool = False
+) -> dict[str, str]:
+    """The same for a bucket's. new: of CreateBucket, which words one refusal in its own way."""
     return _checked(
         tag_set,
         _BUCKET_LIMIT,
         "Bucket tag count cannot be greater than 50",
-        "System tags cannot be added/updated by requester",
+        'User-defined tag keys can\'t start with "aws:". This prefix is reserved for system tags. '
+        'Remove "aws:" from your tag keys and try again.'
+        if new
+        else "System tags cannot be added/updated by requester",
     )
 
 

@@ -26,10 +26,14 @@ EMPTY_ETAG = "d41d8cd98f00b204e9800998ecf8427e"
 
 @dataclass(slots=True)
 class Written:
-    """A write's outcome. blobs_freed: the trash has something to do."""
+    """A write's outcome.
+
+    blobs_freed: the trash has something to do. repeated: it was done before, nothing changed.
+    """
 
     version: Version
     blobs_freed: bool = False
+    repeated: bool = False
 
 
 @dataclass(slots=True)

@@ -75,7 +75,7 @@ class WritingOperations:
     ) -> dict[str, Any]:
         found = self.core.bucket(bucket, expected_bucket_owner)
         raw = names.check_key(key)
-        acls.check_canned(acl, "PutObject", found.settings.get("ownership"))
+        acls.check_object(acl, "PutObject", found, ctx.account)
         attributes.check_encryption("PutObject", server_side_encryption)
         storage_class = attributes.check_storage_class(storage_class)
         conditions = WriteConditions(if_match, if_none_match)
@@ -172,7 +172,7 @@ class WritingOperations:
     ) -> dict[str, Any]:
         found = self.core.bucket(bucket, expected_bucket_owner)
         raw = names.check_key(key)
-        acls.check_canned(acl, "CopyObject", found.settings.get("ownership"))
+        acls.check_object(acl, "CopyObject", found, ctx.account)
         attributes.check_encryption("CopyObject", server_side_encryption)
         wanted_class = attributes.check_storage_class(storage_class)
         conditions = WriteConditions(if_match, if_none_match)
@@ -230,7 +230,9 @@ class WritingOperations:
             )
             if source.tags and tagging_directive != "REPLACE":
                 action = "s3:GetObjectTagging"
-                ctx.authorize(self.core.need(ctx, action, source.bucket, source.name))
+                ctx.authorize(
+                    self.core.need(ctx, action, source.bucket, source.name, anywhere=True)
+                )
                 ctx.authorize(self.core.need(ctx, "s3:PutObjectTagging", bucket, key))
             algorithm = checksum_algorithm or source.algorithm or checksums.DEFAULT
             chunks = await opened.chunks()
@@ -263,7 +265,7 @@ class WritingOperations:
         }
         if opened.bucket.versioned:
             output["CopySourceVersionId"] = source.version_id
-        if found.versioning == "Enabled" and version.version_id != names.NULL_VERSION:
+        if found.versioned:
             output["VersionId"] = version.version_id
         return output
 
