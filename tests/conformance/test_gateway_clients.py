@@ -340,7 +340,7 @@ async def test_health_and_unknown_operations(up: Rig) -> None:
     status, headers, body = await run(fetch, "GET", f"{up.url}/_boda/health")
     assert (status, headers["content-type"]) == (200, "application/json")
     assert json.loads(body) == {
-        "status": "ok", "version": "0", "services": ["lambda", "logs", "s3", "sts"],
+        "status": "ok", "reasons": [], "version": "0", "services": ["lambda", "logs", "s3", "sts"],
     }  # fmt: skip
     assert (await run(fetch, "POST", f"{up.url}/_boda/health"))[0] == 405
     assert "date" in headers and "server" not in headers
