@@ -19,7 +19,10 @@ def run_cli(
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "BODA_"))}
     return subprocess.run(
         [python, "-m", "boda", *words],
-        env=environment | {"BODA_DATA_DIR": str(folder), "COLUMNS": "160"} | variables,
+        env=environment
+        | {"BODA_DATA_DIR": str(folder), "COLUMNS": "160"}
+        | {"XDG_CACHE_HOME": str(folder.parent / "cache")}
+        | variables,
         capture_output=True,
         text=True,
         input=stdin,

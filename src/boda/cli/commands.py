@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from boda import __version__
-from boda.cli import INTERRUPTED, cost, deploy, doctor, env, invoke, logs, ps, runtimes, up
+from boda.cli import INTERRUPTED, cost, delete, deploy, doctor, env, invoke, logs, ps, runtimes, up
 from boda.cli.failures import sentence
 
 app = typer.Typer(
@@ -36,6 +36,7 @@ _COMMANDS: tuple[tuple[Callable[..., None], tuple[str, ...]], ...] = (
     (doctor.doctor, doctor.EXAMPLES),
     (runtimes.runtimes, runtimes.EXAMPLES),
     (deploy.deploy, deploy.EXAMPLES),
+    (delete.delete, delete.EXAMPLES),
     (invoke.invoke, invoke.EXAMPLES),
     (logs.logs, logs.EXAMPLES),
     (ps.ps, ps.EXAMPLES),

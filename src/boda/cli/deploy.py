@@ -2,44 +2,44 @@
 
 from __future__ import annotations
 
-import json
+import base64
+import hashlib
 import re
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
 from typing import IO, Annotated, Any
 
 import typer
-from rich.console import Console
 
-from boda.cli.client import Connection, connect
-from boda.cli.options import DataDir, Json, Region, data_dir
-from boda.cli.output import print_json
-from boda.cli.packing import install, pack
-from boda.core.arn import DEFAULT_REGION
+from boda.cli import interruptible
+from boda.cli.options import DataDir, Json, Region, absolute, data_dir, default_cache_dir
 from boda.core.errors import PlatformError
 
-EXAMPLES = ("boda deploy hello",)
-_ROLE = "boda-deploy"
-_TRUST = {
-    "Version": "2012-10-17",
-    "Statement": [
-        {
-            "Effect": "Allow",
-            "Principal": {"Service": "lambda.amazonaws.com"},
-            "Action": "sts:AssumeRole",
-        }
-    ],
-}
-_BASIC = "arn:aws:iam::aws:policy/service-role/AWSLambdaBasicExecutionRole"
+EXAMPLES = (
+    "boda deploy hello",
+    "boda deploy hello --memory 512 --timeout 30 --env STAGE=test",
+    "boda deploy hello --url --policy policy.json",
+    "boda deploy thumbnails --on s3://photos/incoming/",
+    "boda deploy tool --runtime provided.al2023 --layer shared:3",
+)
 _MAX_DIRECT_BYTES = 50 * 1024 * 1024
 """A larger zip goes by way of a bucket, as on AWS."""
 _NAME = re.compile(r"[a-zA-Z0-9-_]{1,64}")
 
 
+class Auth(StrEnum):
+    none = "none"
+    iam = "iam"
+
+
 def deploy(
-    directory: Annotated[Path, typer.Argument(help="Folder with the function's code.")],
+    directory: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="Folder with the function's code.")
+    ],
     name: Annotated[
         str | None, typer.Option(help="The folder's name by default.", show_default=False)
     ] = None,
@@ -50,13 +50,33 @@ def deploy(
     runtime: Annotated[
         str | None,
         typer.Option(
-            help="By default what the function has, or the newest Python here.",
+            help="By default what the function has, provided.al2023 for a folder with a "
+            "bootstrap, or else the newest Python that fits.",
             show_default=False,
         ),
     ] = None,
     role: Annotated[
         str | None,
-        typer.Option(help="ARN of the execution role; by default one that may write logs."),
+        typer.Option(
+            metavar="ARN",
+            help="The execution role; by default one of the function's own, which may write logs.",
+            show_default=False,
+        ),
+    ] = None,
+    policy: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FILE|ARN",
+            help="What that role may do besides; may be given again. All together replace those "
+            "of the last deployment that named any.",
+        ),
+    ] = None,
+    layer: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ARN|NAME[:VERSION]",
+            help="A layer; may be given again, in the order that they are laid over each other.",
+        ),
     ] = None,
     memory: Annotated[
         int | None,
@@ -67,17 +87,49 @@ def deploy(
         typer.Option(min=1, max=900, help="Seconds; 3 for a new function.", show_default=False),
     ] = None,
     variable: Annotated[
-        list[str] | None, typer.Option("--env", help="NAME=VALUE; may be given again.")
+        list[str] | None,
+        typer.Option(
+            "--env", metavar="NAME=VALUE", help="An environment variable; may be given again."
+        ),
     ] = None,
+    url: Annotated[bool, typer.Option("--url", help="Give it a URL.")] = False,
+    url_auth: Annotated[
+        Auth | None,
+        typer.Option(
+            help="Who may call the URL: everybody (none, by default) or signed requests (iam).",
+            show_default=False,
+        ),
+    ] = None,
+    on: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="s3://BUCKET/PREFIX",
+            help="Call it for each object that comes there; may be given again.",
+        ),
+    ] = None,
+    cache: Annotated[
+        bool, typer.Option(help="Use requirements as they were installed before.")
+    ] = True,
     region: Region = None,
     folder: DataDir = None,
     as_json: Json = False,
 ) -> None:
     """Create or update a function from a folder.
 
-    What an update does not name stays as it is.
+    The folder is zipped with its requirements (requirements.txt, or the dependencies of
+    pyproject.toml). What an update does not name stays as it is.
+
+    Left out are .env files, node_modules, caches, virtual environments and what version control
+    keeps; a file .bodaignore, written like .gitignore, leaves out more, or takes it along again
+    (!node_modules/).
     """
-    directory = directory.expanduser().absolute()
+    from boda.cli import functions, triggers
+    from boda.cli.client import connect
+    from boda.cli.output import print_json
+    from boda.cli.project import choose_runtime, find_handler
+    from boda.cli.roles import ensure_role, read_policies
+
+    directory = absolute(directory)
     if not directory.is_dir():
         raise PlatformError(f"{directory} is not a folder.")
     name = name or directory.resolve().name
@@ -86,91 +138,105 @@ def deploy(
             f"{name!r} cannot be a function's name: that is up to 64 of a-z, A-Z, 0-9, - and _. "
             "Choose one with --name."
         )
-    console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+    if role and policy:
+        raise PlatformError("--policy is for the role that deploy makes; leave out --role.")
+    policies = read_policies(policy) if policy else None
+    sources = [triggers.read_source(one) for one in on or ()]
+    variables = _variables(variable or [])
     connection = connect(data_dir(folder), region)
     client = connection.client("lambda")
-    present = _present(client, name)
+    present = functions.present(client, name)
+    before = present or {}
     offered = connection.client("boda").list_runtimes()["Runtimes"]
-    chosen = _choose_runtime(offered, runtime or (present or {}).get("Runtime"))
+    chosen = choose_runtime(offered, runtime, before.get("Runtime"), directory)
     settings: dict[str, Any] = {
         "Runtime": chosen["Name"],
-        "Handler": handler or _find_handler(directory),
+        "Handler": handler or find_handler(directory, before.get("Handler")),
         "MemorySize": memory,
         "Timeout": timeout,
         "Role": role,
+        "Layers": [_layer(client, one) for one in layer] if layer else None,
+        "Environment": {"Variables": variables} if variables else None,
     }
-    variables = _variables(variable or [])
-    if variables:
-        settings["Environment"] = {"Variables": variables}
-
     with (
+        interruptible(),
         tempfile.TemporaryDirectory(prefix="boda-deploy-") as build,
         tempfile.TemporaryFile() as package,
     ):
-        requirements = directory / "requirements.txt"
-        if requirements.exists():
-            console.print(f"Installing {requirements.name} for {chosen['Name']} …")
-            install(chosen["Interpreter"], requirements, Path(build))
-        console.print(f"Packing {directory.name} …")
-        pack([Path(build), directory], package, console)
-        size = package.tell()
-        console.print(f"Uploading {_amount(size)} …")
-        if present is None:
-            settings["Role"] = role or _ensure_role(connection.client("iam"))
-        with _uploaded(connection, name, package, size) as code:
-            _create_or_update(client, name, code, settings, new=present is None)
-    answer = client.get_function_configuration(FunctionName=name)
+        _pack(directory, chosen, Path(build), package, cache=cache)
+        if (present is None and role is None) or policies is not None:
+            settings["Role"] = ensure_role(
+                connection.client("iam"), name, connection.region, policies
+            )
+        given = {key: value for key, value in settings.items() if value is not None}
+        digest = _digest(package)
+        same = digest == before.get("CodeSha256")
+        if not same:
+            size = package.seek(0, 2)
+            _say(f"Uploading {_amount(size)} …")
+            with _uploaded(connection, name, package, size) as code:
+                if present is None:
+                    before = functions.create(client, name, code, given)
+                else:
+                    before = functions.update_code(client, name, code)
+        answer = functions.update_settings(client, name, before, given)
+    arn = answer["FunctionArn"]
+    for source in sources:
+        made = triggers.call_on_objects(connection, name, arn, source)
+        _say(f"{'Made the bucket; it' if made else 'It'} is called for objects in {source}")
+    kind = {"none": "NONE", "iam": "AWS_IAM", None: None}[url_auth and url_auth.value]
+    address = triggers.ensure_url(client, name, kind) if url or url_auth else ""
+    changed = not same or answer.get("RevisionId") != (present or {}).get("RevisionId")
     if as_json:
-        print_json(
-            {
-                "FunctionArn": answer["FunctionArn"],
-                "Created": present is None,
-                "Runtime": answer["Runtime"],
-                "Handler": answer["Handler"],
-                "CodeSize": answer["CodeSize"],
-            }
-        )
+        told = {key: answer[key] for key in ("FunctionArn", "Runtime", "Handler", "Role")}
+        told |= {"CodeSize": answer["CodeSize"], "CodeSha256": answer["CodeSha256"]}
+        told |= {"Created": present is None, "Changed": changed}
+        print_json(told | ({"FunctionUrl": address} if address else {}))
         return
-    console.print(f"{'Created' if present is None else 'Updated'} {answer['FunctionArn']}")
+    verb = "Created" if present is None else "Updated" if changed else "Unchanged:"
+    _say(f"{verb} {arn}")
     print(f'Call it:       boda invoke {name} \'{{"hello": "world"}}\'')
     print(f"See its log:   boda logs {name} --follow")
+    if address:
+        print(f"Its URL:       {address}")
 
 
-def _present(client: Any, name: str) -> dict[str, Any] | None:
-    """The function's configuration, if there is one of that name."""
-    try:
-        found: dict[str, Any] = client.get_function_configuration(FunctionName=name)
-    except client.exceptions.ResourceNotFoundException:
-        return None
-    return found
+def _say(sentence: str) -> None:
+    """What is going on: for people, so not where results go."""
+    print(sentence, file=sys.stderr, flush=True)
 
 
-def _choose_runtime(offered: list[dict[str, Any]], wanted: str | None) -> dict[str, Any]:
-    names = [one["Name"] for one in offered]
-    if wanted is None:
-        pythons = [one for one in offered if one["Name"].startswith("python3.")]
-        if not pythons:
-            raise PlatformError("boda found no Python runtime here; see `boda runtimes`.")
-        return max(pythons, key=lambda one: int(one["Name"].removeprefix("python3.")))
-    for one in offered:
-        if one["Name"] == wanted:
-            return one
-    raise PlatformError(f"The runtime {wanted} is not offered here; there are {', '.join(names)}.")
+def _pack(
+    directory: Path, runtime: dict[str, Any], build: Path, package: IO[bytes], *, cache: bool
+) -> None:
+    """Write the package: the folder over its requirements, compiled. Raises PlatformError."""
+    from boda.cli import packing, requirements
+    from boda.cli.compiling import compiled
 
-
-def _find_handler(directory: Path) -> str:
-    """The handler by the usual names: ``lambda_function.lambda_handler`` first."""
-    for module in ("lambda_function", "handler", "app", "main", "index"):
-        source = directory / f"{module}.py"
-        if not source.exists():
-            continue
-        text = source.read_text("utf-8", "replace")
-        for function in ("lambda_handler", "handler", "main"):
-            if f"def {function}(" in text:
-                return f"{module}.{function}"
-    raise PlatformError(
-        f"No handler was found in {directory}; name it with --handler module.function."
-    )
+    files = packing.files_of(directory)
+    if not files:
+        raise PlatformError(f"{directory} has no file to deploy.")
+    if runtime["Name"].startswith("python"):
+        files |= compiled(files, runtime["Interpreter"], build / "compiled")
+    base = None
+    wanted, note = requirements.requirements_of(directory)
+    if note:
+        _say(f"{note}.")
+    if wanted is not None:
+        try:
+            store = requirements.Store(default_cache_dir())
+        except PlatformError:
+            store = requirements.Store(None)  # there is no home to keep them in
+        key = requirements.key_of(wanted, runtime)
+        base = store.find(key) if cache else None
+        if base is None:
+            _say(f"Installing {wanted.source} for {runtime['Name']} …")
+            base = requirements.install(wanted, runtime, build)
+            store.keep(key, base)
+        else:
+            _say(f"Using {wanted.source} as installed before (--no-cache installs anew).")
+    _say(f"Packing {directory.name} …")
+    packing.write(files, base, package)
 
 
 def _variables(pairs: list[str]) -> dict[str, str]:
@@ -183,56 +249,49 @@ def _variables(pairs: list[str]) -> dict[str, str]:
     return variables
 
 
+def _layer(client: Any, word: str) -> str:
+    """The ARN of a layer's version: the latest where only a name is given. PlatformError."""
+    if word.startswith("arn:"):
+        if word.count(":") != 7:
+            raise PlatformError(f"--layer: {word} is not the ARN of a layer's version.")
+        return word
+    name, colon, number = word.partition(":")
+    if colon and not number.isdecimal():
+        raise PlatformError(f"--layer takes an ARN, a NAME or NAME:VERSION, not {word!r}.")
+    if number:
+        found = client.get_layer_version(LayerName=name, VersionNumber=int(number))
+        return str(found["LayerVersionArn"])
+    versions = client.list_layer_versions(LayerName=name, MaxItems=1)["LayerVersions"]
+    if not versions:
+        raise PlatformError(f"There is no layer {name} in {client.meta.region_name}.")
+    return str(versions[0]["LayerVersionArn"])
+
+
+def _digest(package: IO[bytes]) -> str:
+    """As Lambda tells it."""
+    package.seek(0)
+    return base64.b64encode(hashlib.file_digest(package, "sha256").digest()).decode()  # type: ignore[arg-type]
+
+
 def _amount(size: int) -> str:
     return f"{size / 1048576:.1f} MB" if size >= 104858 else f"{size / 1024:.1f} KB"
 
 
 @contextmanager
 def _uploaded(
-    connection: Connection, name: str, package: IO[bytes], size: int
+    connection: Any, name: str, package: IO[bytes], size: int
 ) -> Iterator[dict[str, Any]]:
     """Where Lambda finds the package, for as long as it needs to read it."""
+    from boda.cli.triggers import ensure_bucket
+
     package.seek(0)
     if size <= _MAX_DIRECT_BYTES:
         yield {"ZipFile": package.read()}
         return
     s3, bucket, key = connection.client("s3"), f"boda-deploy-{connection.region}", f"{name}.zip"
-    try:
-        s3.head_bucket(Bucket=bucket)
-    except s3.exceptions.ClientError:
-        place = {"LocationConstraint": connection.region}
-        elsewhere = {} if connection.region == DEFAULT_REGION else place
-        s3.create_bucket(
-            Bucket=bucket, **({"CreateBucketConfiguration": elsewhere} if elsewhere else {})
-        )
+    ensure_bucket(connection, s3, bucket)
     s3.put_object(Bucket=bucket, Key=key, Body=package)
     try:
         yield {"S3Bucket": bucket, "S3Key": key}
     finally:
         s3.delete_object(Bucket=bucket, Key=key)
-
-
-def _ensure_role(client: Any) -> str:
-    try:
-        return str(client.get_role(RoleName=_ROLE)["Role"]["Arn"])
-    except client.exceptions.NoSuchEntityException:
-        made = client.create_role(RoleName=_ROLE, AssumeRolePolicyDocument=json.dumps(_TRUST))
-        client.attach_role_policy(RoleName=_ROLE, PolicyArn=_BASIC)
-        return str(made["Role"]["Arn"])
-
-
-def _create_or_update(
-    client: Any, name: str, code: dict[str, Any], settings: dict[str, Any], *, new: bool
-) -> None:
-    """Return when calls run the new code. settings: None leaves one as it is."""
-    given = {key: value for key, value in settings.items() if value is not None}
-    delay = {"Delay": 1, "MaxAttempts": 60}
-    if new:
-        client.create_function(FunctionName=name, Code=code, **given)
-        client.get_waiter("function_active_v2").wait(FunctionName=name, WaiterConfig=delay)
-        return
-    waiter = client.get_waiter("function_updated_v2")
-    client.update_function_code(FunctionName=name, **code)
-    waiter.wait(FunctionName=name, WaiterConfig=delay)
-    client.update_function_configuration(FunctionName=name, **given)
-    waiter.wait(FunctionName=name, WaiterConfig=delay)

@@ -2,89 +2,132 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
-import subprocess
-import sys
+import shutil
 import zipfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO
 
-from rich.console import Console
-from rich.progress import track
-
+from boda.cli.ignore import Ignore
 from boda.core.errors import PlatformError
 
 MAX_UNZIPPED_BYTES = 262_144_000
 """What Lambda takes of code and layers together."""
-_LEFT_OUT = {".git", ".hg", ".venv", "venv", "__pycache__", ".mypy_cache", ".ruff_cache"}
+IGNORE_FILE = ".bodaignore"
+
+LEFT_OUT = (
+    # secrets of the machine that deploys
+    *(".env", ".env.*", ".envrc"),
+    # version control
+    *(".git", ".hg/", ".svn/", ".bzr/", "CVS/", ".jj/", ".gitignore", ".gitattributes"),
+    # what tools install or keep for themselves
+    *(".venv/", "venv/", "node_modules/", "__pycache__/", ".mypy_cache/", ".ruff_cache/"),
+    *(".pytest_cache/", ".hypothesis/", ".tox/", ".nox/", ".cache/", ".ipynb_checkpoints/"),
+    *(".coverage", "htmlcov/", ".aws-sam/", ".serverless/", ".terraform/"),
+    *(".idea/", ".vscode/", ".DS_Store", "Thumbs.db", IGNORE_FILE),
+)
+"""Left out unless a line of .bodaignore says ``!`` and the name. Virtual environments are known
+by their ``pyvenv.cfg``, too, whatever their name."""
 
 
-def install(interpreter: str, requirements: Path, target: Path) -> None:
-    """Put the requirements into the target, for that interpreter. Raises PlatformError.
+def files_of(folder: Path) -> dict[str, Path]:
+    """What of a folder is packed, by its name in the package. Raises PlatformError."""
+    lines = [*LEFT_OUT]
+    own = folder / IGNORE_FILE
+    try:
+        if own.is_file():
+            lines += own.read_text("utf-8").splitlines()
+        found = dict(_walk(folder, "", Ignore(lines), (os.path.realpath(folder),)))
+    except UnicodeDecodeError:
+        raise PlatformError(f"{own} is not UTF-8 text.") from None
+    except OSError as error:
+        raise PlatformError(f"{error.filename} cannot be read: {error.strerror}.") from None
+    return found
 
-    Relative paths in the file are meant from the file's own folder.
+
+def _walk(
+    folder: Path, before: str, ignore: Ignore, above: tuple[str, ...]
+) -> Iterator[tuple[str, Path]]:
+    """above: the real paths of this folder and those it lies in, against links in a circle."""
+    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+        name = f"{before}{entry.name}"
+        is_folder = entry.is_dir()
+        if ignore.matches(name, folder=is_folder):
+            continue
+        if not name.isprintable() and _unspeakable(name):
+            raise PlatformError(
+                f"The name of {os.fsencode(entry.path)!r} is not UTF-8, as names in packages are; "
+                f"rename it or leave it out by a line in {IGNORE_FILE}."
+            )
+        if is_folder:
+            real = os.path.realpath(entry.path)
+            if real not in above and not os.path.isfile(f"{entry.path}/pyvenv.cfg"):
+                yield from _walk(Path(entry.path), f"{name}/", ignore, (*above, real))
+        elif entry.is_file():
+            yield name, Path(entry.path)
+
+
+def _unspeakable(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
+
+
+def write(files: Mapping[str, Path], base: Path | None, target: IO[bytes]) -> int:
+    """Write a zip of the files, over those of the zip ``base``; returns their bytes unzipped.
+
+    The same files over the same base give the same bytes. Raises PlatformError where there is
+    nothing, too much, or what cannot be read.
     """
-    done = subprocess.run(
-        [
-            *(*_pip(interpreter), "install", "--quiet", "--disable-pip-version-check"),
-            *("--target", str(target), "--requirement", str(requirements)),
-        ],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        cwd=requirements.parent,
-        env={**os.environ, "PIP_ROOT_USER_ACTION": "ignore"},
-    )
-    if done.returncode != 0:
-        lines = done.stderr.strip().splitlines() or ["pip gave no reason"]
-        told = [line for line in lines if line.startswith("ERROR: ")] or lines[-1:]
-        reason = told[0].removeprefix("ERROR: ")
-        raise PlatformError(f"The requirements could not be installed: {reason}")
+    size = 0
+    if base is not None:
+        with base.open("rb") as source, zipfile.ZipFile(source) as archive:
+            size = sum(info.file_size for info in archive.infolist() if info.filename not in files)
+            if files.keys() & set(archive.namelist()):
+                _copy_others(archive, files, target)
+            else:
+                source.seek(0)
+                shutil.copyfileobj(source, target, 1 << 20)
+        target.seek(0)
+    try:
+        size += sum(path.stat().st_size for path in files.values())
+        refuse_size(size)
+        with zipfile.ZipFile(target, "a", zipfile.ZIP_DEFLATED) as archive:
+            for name, path in files.items():
+                add(archive, name, path)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        raise PlatformError(f"{error.filename} cannot be read: {error.strerror}.") from None
+    target.seek(0)
+    return size
 
 
-def _pip(interpreter: str) -> list[str]:
-    """pip, run for that interpreter, which need not have one of its own (Debian's has none)."""
-    if importlib.util.find_spec("pip") is None:
-        return [interpreter, "-m", "pip"]
-    return [sys.executable, "-m", "pip", "--python", interpreter]
-
-
-def pack(folders: list[Path], target: IO[bytes], console: Console) -> None:
-    """Write a zip of the folders laid over each other, the later ones winning.
-
-    The same files give the same bytes. Raises PlatformError where there is nothing, too much, or
-    what cannot be read.
-    """
-    files = _files(folders)
-    if not files:
-        raise PlatformError(f"{folders[-1]} is empty.")
-    size = sum(path.stat().st_size for path in files.values())
+def refuse_size(size: int) -> None:
     if size > MAX_UNZIPPED_BYTES:
         raise PlatformError(
-            f"The files of {folders[-1].name} and its requirements are {size / 1e6:,.0f} MB; "
-            f"Lambda takes {MAX_UNZIPPED_BYTES / 1e6:,.0f} MB at most."
+            f"The function's files and its requirements are {size / 1e6:,.0f} MB; Lambda takes "
+            f"{MAX_UNZIPPED_BYTES / 1e6:,.0f} MB at most. A line in {IGNORE_FILE} leaves files out."
         )
-    shown = track(
-        files.items(), "Packing", console=console, transient=True, disable=not console.is_terminal
-    )
-    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, path in shown:
-            entry = zipfile.ZipInfo(name)
-            # Whoever runs the function is somebody else.
-            entry.external_attr = (0o755 if path.stat().st_mode & 0o100 else 0o644) << 16
-            entry.compress_type = zipfile.ZIP_DEFLATED
-            entry.file_size = path.stat().st_size
-            with path.open("rb") as source, archive.open(entry, "w") as written:
-                while chunk := source.read(1 << 20):
-                    written.write(chunk)
 
 
-def _files(folders: list[Path]) -> dict[str, Path]:
-    files: dict[str, Path] = {}
-    for folder in folders:
-        for path in sorted(folder.rglob("*")):
-            relative = path.relative_to(folder)
-            if not _LEFT_OUT.intersection(relative.parts) and path.is_file():
-                files[relative.as_posix()] = path
-    return files
+def add(archive: zipfile.ZipFile, name: str, path: Path) -> None:
+    """Add one file, always as of the same time, readable and as executable as it is."""
+    status = path.stat()
+    entry = zipfile.ZipInfo(name)
+    entry.create_system = 3  # Unix, whose modes these are
+    entry.external_attr = (0o100000 | status.st_mode & 0o777 | 0o644) << 16
+    entry.compress_type = zipfile.ZIP_DEFLATED
+    entry.file_size = status.st_size
+    with path.open("rb") as source, archive.open(entry, "w") as written:
+        shutil.copyfileobj(source, written, 1 << 20)
+
+
+def _copy_others(archive: zipfile.ZipFile, files: Mapping[str, Path], target: IO[bytes]) -> None:
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as copy:
+        for info in archive.infolist():
+            if info.filename not in files:
+                copy.writestr(info, archive.read(info))
