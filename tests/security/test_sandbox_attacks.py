@@ -585,6 +585,73 @@ async def test_pipes_are_no_longer_than_they_come(shared: Sandbox) -> None:
         assert refused.value.errno == errno.EPERM
 
 
+WATCH = """
+watching = libc.inotify_init1(0)
+answer = [watching >= 0]
+for path in (b"/usr/bin", b"/var/lang/bin", b"/var/runtime", b"/var/task", b"/etc", b"/tmp"):
+    done = libc.inotify_add_watch(watching, path, 0xFFF)
+    answer.append(errno.errorcode[ctypes.get_errno()] if done < 0 else path.decode())
+os.close(watching)
+"""
+
+
+async def test_nobody_is_told_what_others_do_with_shared_files(shared: Sandbox) -> None:
+    """Neither by inotify, nor by notices of a directory, nor by a lease that another breaks."""
+    assert await run(shared, WATCH) == [True, *["EACCES"] * 6]
+    for command, argument in (("F_NOTIFY", 1), ("F_SETLEASE", 0)):
+        for path in ("/usr/bin", "/var/task/secret.txt", "/tmp"):
+            with pytest.raises(Refused) as refused:
+                await run(
+                    shared,
+                    f"import fcntl; fd = os.open({path!r}, os.O_RDONLY)\n"
+                    f"try: fcntl.fcntl(fd, fcntl.{command}, {argument})\nfinally: os.close(fd)",
+                )
+            assert refused.value.errno == errno.EPERM
+
+
+DEVICES = ("null", "zero", "full", "random", "urandom")
+CHANGES = """
+answer = []
+for name in {devices!r}:
+    path = "/dev/" + name
+    fd = os.open(path, os.O_RDWR)
+    for change in (
+        lambda: os.chmod(path, 0o600), lambda: os.fchmod(fd, 0o600), lambda: os.utime(path, (1, 1)),
+        lambda: os.chown(path, 993, 990), lambda: os.fchown(fd, 993, 990), lambda: os.unlink(path),
+        lambda: os.setxattr(path, "user.x", b"1"), lambda: os.rename(path, "/tmp/device"),
+        lambda: os.chmod(f"/proc/self/fd/{{fd}}", 0o600),
+    ):
+        try:
+            change()
+            answer.append(name)
+        except OSError:
+            pass
+    os.close(fd)
+"""
+
+
+async def test_no_device_of_the_host_is_changed(prison: Prison) -> None:
+    """Neither by what makes, restarts and ends sandboxes, nor by what runs in them: not even to
+    the mode it has, which would show as a change of the inode."""
+    before = {name: inode(f"/dev/{name}") for name in DEVICES}
+    sandbox = await prison.start()
+    assert await run(sandbox, "import os" + CHANGES.format(devices=DEVICES)) == []
+    await sandbox.restart({})
+    use = "answer = [os.write(os.open('/dev/null', 1), b'x'), len(os.urandom(9))]"
+    assert await run(sandbox, "import os; " + use) == [1, 9]
+    await sandbox.destroy()
+    dying = await prison.start()
+    os.kill(dying.pid, signal.SIGKILL)
+    await dying.wait_runtime()
+    await dying.destroy()
+    assert {name: inode(f"/dev/{name}") for name in DEVICES} == before
+
+
+def inode(path: str) -> tuple[int, ...]:
+    found = os.stat(path)
+    return (found.st_mode, found.st_uid, found.st_gid, found.st_rdev, found.st_ctime_ns)
+
+
 async def test_limits_cannot_be_raised(shared: Sandbox) -> None:
     for name in ("NOFILE", "NPROC", "CORE", "MEMLOCK"):
         with pytest.raises(Refused):

@@ -71,7 +71,7 @@ def test_exactly_the_listed_calls_pass(machine: str) -> None:
     looked_at = {
         syscalls.NUMBERS[machine][name]
         for name in ("clone", "clone3", "socket", "socketpair", "fcntl", "personality", "ioctl")
-    }
+    } | {syscalls.NUMBERS[machine]["inotify_add_watch"]}
     for number in range(syscalls.NEWEST + 1):
         if number in looked_at:
             continue
@@ -115,9 +115,9 @@ def test_arguments_that_are_looked_at(machine: str) -> None:
     assert answer("socketpair", 1, 1) == ALLOW
     for family in (0, 2, 10, 16, 30, 38, 0x100000002):
         assert answer("socketpair", family, 1) == refusal(errno.EPERM)
-    for command in (0, 1030, 1032):  # F_DUPFD, F_DUPFD_CLOEXEC, F_GETPIPE_SZ
+    for command in (0, 6, 37, 1025, 1030, 1032):  # locks, F_GETLEASE, F_DUPFD_CLOEXEC …
         assert answer("fcntl", 0, command) == ALLOW
-    for command in (1031, 0x100000407):
+    for command in (1024, 1026, 1031, 0x100000407):  # F_SETLEASE, F_NOTIFY, F_SETPIPE_SZ
         assert answer("fcntl", 0, command) == refusal(errno.EPERM)
     assert answer("ioctl", 0, 0x5401) == ALLOW
     for request in (0x5412, 0x541C, 0x100005412):  # the kernel looks at 32 bits
@@ -169,3 +169,12 @@ def test_what_the_text_refuses_is_not_listed() -> None:
         "unshare", "setns", "chroot", "ptrace", "kcmp", "bpf", "keyctl", "mount", "mknod",
     }  # fmt: skip
     assert not names & listed
+
+
+def test_nobody_watches_files_that_all_share(machine: str) -> None:
+    program, call = seccomp.program(machine), syscalls.NUMBERS[machine]
+    watch = decide(program, ARCHES[machine], call["inotify_add_watch"], 3, 4096, 0xFFF)
+    assert watch == refusal(errno.EACCES)
+    for name in ("inotify_init1", "inotify_rm_watch"):  # who watches if it can goes on
+        assert decide(program, ARCHES[machine], call[name]) == ALLOW
+    assert decide(program, ARCHES[machine], call["cachestat"]) == refusal(errno.EPERM)

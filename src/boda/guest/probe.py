@@ -49,6 +49,20 @@ def may_write(path):
     return os.access(path, os.W_OK)
 
 
+def closed_devices():
+    """Those that cannot be used as everybody must be able to use them."""
+    closed = []
+    for name in ("null", "zero", "full", "random", "urandom"):
+        path = f"/dev/{name}"
+
+        def use(path=path, flags=os.O_RDONLY if "random" in name else os.O_RDWR):
+            os.close(os.open(path, flags))
+
+        if _attempt(use):
+            closed.append(path)
+    return closed
+
+
 def facts():
     status = _status()
     tmp = os.statvfs(os.environ.get("TMPDIR", "/tmp"))
@@ -63,6 +77,7 @@ def facts():
         "processes": sum(name.isdigit() for name in os.listdir("/proc")),
         "sysctl": may_write("/proc/sys/kernel/hostname"),
         "devices": sorted(os.listdir("/dev")),
+        "closed_devices": closed_devices(),
         "capabilities": [status[name] for name in ("CapPrm", "CapEff", "CapInh", "CapAmb")],
         "bounding": status["CapBnd"],
         "no_new_privs": status.get("NoNewPrivs", ""),

@@ -14,6 +14,12 @@ ioperm, iopl, mknod but of named pipes, fanotify_init, lookup_dcookie, nfsservct
 Sockets are of the families below, and there of the protocols below: for whatever else it is asked,
 the kernel looks for a module, as the machine's root and outside of every limit, each time.
 ``fcntl`` may not make pipes longer: what lies in one is read in one go when an answer comes.
+
+Files that all sandboxes share are the same files to the kernel, and would tell each what the others
+and the machine do with them: ``inotify_add_watch`` is refused with EACCES, as for a file that may
+not be read, wherever the file lies, since a filter sees no paths (making an instance is allowed, so
+that programs that watch if they can go on); ``fcntl`` gives no directory notices and no leases; and
+there is no ``cachestat``.
 """
 
 import errno
@@ -25,7 +31,7 @@ from .syscalls import NEWEST, NUMBERS
 GROUPS = (
     (
         "files",
-        "reading and writing what the mounts show; fcntl does not lengthen pipes",
+        "reading and writing what the mounts show; fcntl is looked at more closely",
         "read write readv writev pread64 pwrite64 preadv pwritev preadv2 pwritev2 open openat "
         "openat2 creat close close_range lseek stat fstat lstat newfstatat statx statfs fstatfs "
         "access faccessat faccessat2 readlink readlinkat getdents getdents64 getcwd chdir fchdir "
@@ -35,7 +41,7 @@ GROUPS = (
         "syncfs fadvise64 readahead copy_file_range sendfile splice tee vmsplice flock dup "
         "dup2 dup3 pipe pipe2 memfd_create getxattr lgetxattr fgetxattr listxattr llistxattr "
         "flistxattr setxattr lsetxattr fsetxattr removexattr lremovexattr fremovexattr "
-        "inotify_init inotify_init1 inotify_add_watch inotify_rm_watch cachestat",
+        "inotify_init inotify_init1 inotify_rm_watch",
     ),
     (
         "memory",
@@ -102,7 +108,7 @@ _UNIX, _NETLINK, _NETLINK_ROUTE = 1, 16, 0
 _INTERNET = ((2, 1), (10, 58))  # IPv4 and IPv6, each with the protocol that ping speaks
 _STREAM, _DATAGRAM, _RAW, _KIND = 1, 2, 3, 0xF  # of raw ones the kernel asks the capability
 _TCP, _UDP = 6, 17
-_F_SETPIPE_SZ = 1031
+_FCNTL_REFUSED = (1024, 1026, 1031)  # F_SETLEASE, F_NOTIFY, F_SETPIPE_SZ
 _NAMESPACES = 0x7E020000  # every CLONE_NEW* that clone can carry
 _TERMINAL_INJECTION = (0x5412, 0x541C)  # ioctl TIOCSTI and TIOCLINUX
 _PERSONALITIES = (0, 0xFFFFFFFF)  # Linux, and asking
@@ -140,6 +146,12 @@ def _one_of(index, values, error=errno.EPERM):
     """Allow when the argument is one of the values, else the error."""
     tests = [_step(_EQUAL, value, len(values) - place, 0) for place, value in enumerate(values)]
     return [_step(_LOAD, _argument(index)), *tests, _refuse(error), _step(_RETURN, _ALLOW)]
+
+
+def _none_of(index, values):
+    """Allow unless the argument is one of the values."""
+    tests = [_step(_EQUAL, value, len(values) - place, 0) for place, value in enumerate(values)]
+    return [_step(_LOAD, _argument(index)), *tests, _step(_RETURN, _ALLOW), _refuse(errno.EPERM)]
 
 
 def _sockets():
@@ -206,24 +218,12 @@ def program(machine=None):
     steps += _when(call["socket"], _sockets())
     steps += _when(call["socketpair"], _one_of(0, (_UNIX,)))
     steps += _when(call["personality"], _one_of(0, _PERSONALITIES))
-    steps += _when(
-        call["fcntl"],
-        [_step(_LOAD, _argument(1)), _step(_EQUAL, _F_SETPIPE_SZ, 0, 1), deny, allow],
-    )
+    steps += _when(call["fcntl"], _none_of(1, _FCNTL_REFUSED))
+    steps += _when(call["inotify_add_watch"], [_refuse(errno.EACCES)])
     for name, mode in (("mknod", 1), ("mknodat", 2)):
         if name in call:
             steps += _when(call[name], _named_pipes(mode))
-    first, second = _TERMINAL_INJECTION
-    steps += _when(
-        call["ioctl"],
-        [
-            _step(_LOAD, _argument(1)),
-            _step(_EQUAL, first, 2, 0),
-            _step(_EQUAL, second, 1, 0),
-            allow,
-            deny,
-        ],
-    )
+    steps += _when(call["ioctl"], _none_of(1, _TERMINAL_INJECTION))
     for low, high in _ranges(allowed(machine)):
         steps += [_step(_GREATER, high, 3, 0), _step(_AT_LEAST, low, 0, 1), allow, deny]
     steps.append(deny)

@@ -20,7 +20,9 @@ from .template_machine import PAGE
 
 _LARGEST_HEADER = 2 << 20
 _MOST_RANGES = 20_000
-_TOP = 0x7FFFFFFFF000
+_FLOOR, _TOP = 1 << 20, 0x7FFFFFFFF000
+"""Of addresses. What lies near zero is where the kernel would look if it followed a null pointer;
+a zygote may map memory there, as no function may."""
 _MOST_MOVES = (machine.TABLE - machine.PREFIX) // machine.ENTRY.size
 _ANYTHING = machine.MAP_PRIVATE | machine.MAP_ANONYMOUS | machine.MAP_NORESERVE
 
@@ -36,7 +38,7 @@ class Unusable(Exception):
 def _check(start, length, step=PAGE):
     if not (type(start) is int and type(length) is int):
         raise Unusable("an address that is no number")
-    if start % step or length % step or length <= 0 or start < PAGE or start + length > _TOP:
+    if start % step or length % step or length <= 0 or start < _FLOOR or start + length > _TOP:
         raise Unusable("an address out of all bounds")
 
 

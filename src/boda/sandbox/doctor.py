@@ -12,6 +12,7 @@ import contextlib
 import json
 import os
 import shutil
+import stat
 import sys
 import tempfile
 import threading
@@ -161,6 +162,18 @@ def _sysctl(name: str) -> str:
         return ""
 
 
+def _wrong_mode(name: str) -> str:
+    """What is wrong with a device's mode, or ""."""
+    try:
+        mode = os.stat(f"/dev/{name}").st_mode
+    except OSError:
+        return "is missing"
+    if not stat.S_ISCHR(mode):
+        return "is no device"
+    wanted = 0o444 if "random" in name else 0o666
+    return "" if mode & wanted == wanted else f"has mode {stat.S_IMODE(mode):04o}"
+
+
 async def _ask(sandbox: Sandbox, question: str, timeout_s: float = 15.0) -> dict[str, Any]:
     """One line to the probe and one back; empty when it died of the question."""
     loop = asyncio.get_running_loop()
@@ -211,6 +224,7 @@ class _Examination:
         self._identity(facts)
         self._namespaces(facts)
         self._mounts(facts)
+        self._devices(facts)
         self._powers(facts)
         await self._limits(facts, hierarchy)
         await self._freezing(sandbox, hierarchy)
@@ -336,6 +350,18 @@ class _Examination:
             ", ".join(facts["devices"]) if len(facts["devices"]) <= 10 else "",
             "this machine's devices show",
             remedy,
+        )
+
+    def _devices(self, facts: dict[str, Any]) -> None:
+        """Modes are this machine's own: a sandbox shows its devices as they are."""
+        wrong = {f"/dev/{name}": mode for name in plan.DEVICES if (mode := _wrong_mode(name))}
+        unusable = dict.fromkeys(facts["closed_devices"], "cannot be opened") | wrong
+        self._add(
+            "modes of devices",
+            not unusable,
+            "everybody may use them",
+            "; ".join(f"{path} {what}" for path, what in sorted(unusable.items())),
+            f"chmod 666 {' '.join(sorted(unusable))}",
         )
 
     def _powers(self, facts: dict[str, Any]) -> None:

@@ -171,7 +171,7 @@ def wire(steps: Iterable[Step]) -> list[dict[str, Any]]:
     return [step.wire() for step in steps]
 
 
-_DEVICES = ("null", "zero", "full", "random", "urandom")
+DEVICES = ("null", "zero", "full", "random", "urandom")
 _USERS = (
     "root:x:0:0:root:/root:/sbin/nologin\n"
     "sbx_user1051:x:993:990::/home/sbx_user1051:/sbin/nologin\n"
@@ -247,10 +247,11 @@ def _etc(host: Host) -> list[Step]:
 
 def _devices() -> list[Step]:
     steps: list[Step] = [Directory("/dev")]
-    for name in _DEVICES:
+    for name in DEVICES:
         steps += [
             File(f"/dev/{name}"),
-            Bind(f"/dev/{name}", f"/dev/{name}", ("nosuid", "noexec")),
+            # Read-only: a device can be written to all the same, but not changed.
+            Bind(f"/dev/{name}", f"/dev/{name}", ("ro", "nosuid", "noexec")),
         ]
     links = (("fd", ""), ("stdin", "/0"), ("stdout", "/1"), ("stderr", "/2"))
     steps += [Symlink(f"/dev/{name}", f"/proc/self/fd{tail}") for name, tail in links]

@@ -1,0 +1,71 @@
+"""A device whose mode is wrong on the machine: said, and not mended behind anybody's back.
+
+In a mount namespace of its own, where another inode lies over the device: the machine's is not
+touched.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from support.sandbox_snippets import why_not_root
+
+pytestmark = pytest.mark.skipif(bool(why_not_root()), reason=why_not_root() or "root")
+
+INSIDE = """
+set -e
+mount -t tmpfs devices {folder}
+mknod {folder}/{name} c {major} {minor}
+chmod {mode:o} {folder}/{name}
+mount --bind {folder}/{name} /dev/{name}
+"{python}" -m boda doctor --json --data-dir {folder}/data > {folder}.json || true
+stat -c %a /dev/{name} >> {folder}.mode
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "mode", "words"),
+    [
+        ("null", 0o644, "/dev/null has mode 0644"),
+        ("urandom", 0o600, "/dev/urandom has mode 0600"),
+        ("zero", 0o664, "/dev/zero has mode 0664"),
+        ("null", 0o666, ""),
+    ],
+)
+def test_the_doctor_names_it_and_leaves_it(
+    tmp_path: Path, name: str, mode: int, words: str
+) -> None:
+    device = os.stat(f"/dev/{name}").st_rdev
+    folder = tmp_path / "devices"
+    folder.mkdir()
+    script = INSIDE.format(
+        folder=folder,
+        name=name,
+        mode=mode,
+        major=os.major(device),
+        minor=os.minor(device),
+        python=sys.executable,
+    )
+    before = os.stat(f"/dev/{name}")
+    subprocess.run(
+        ["unshare", "--mount", "--propagation", "private", "sh", "-c", script],
+        check=True,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+    )
+    told = json.loads(Path(f"{folder}.json").read_text())
+    (finding,) = [one for one in told["Findings"] if one["name"] == "modes of devices"]
+    assert finding["ok"] == (not words)
+    assert told["StrongEnough"] == (not words)
+    if words:
+        assert words in finding["missing"]
+        assert finding["remedy"] == f"chmod 666 /dev/{name}"
+    assert Path(f"{folder}.mode").read_text().strip() == f"{mode:o}"
+    after = os.stat(f"/dev/{name}")
+    assert (after.st_mode, after.st_ctime_ns) == (before.st_mode, before.st_ctime_ns)
