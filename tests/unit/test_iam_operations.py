@@ -343,7 +343,11 @@ async def test_a_call_without_a_name_means_the_caller(aws: Platform) -> None:
 
 
 async def test_aws_own_policies(aws: Platform) -> None:
-    listed = (await aws.iam("ListPolicies", Scope="AWS", MaxItems=1000))["Policies"]
+    page = await aws.iam("ListPolicies", Scope="AWS", MaxItems=1000)
+    assert page["IsTruncated"]
+    rest = await aws.iam("ListPolicies", Scope="AWS", MaxItems=1000, Marker=page["Marker"])
+    assert not rest["IsTruncated"]
+    listed = page["Policies"] + rest["Policies"]
     assert {policy["Arn"] for policy in listed} >= {BASIC}
     assert (await aws.iam("ListPolicies", Scope="Local"))["Policies"] == []
     found = await aws.iam("GetPolicyVersion", PolicyArn=BASIC, VersionId="v1")

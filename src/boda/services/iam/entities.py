@@ -4,7 +4,7 @@ object in the old one's place.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -14,17 +14,39 @@ from boda.core.principal import Kind
 Tags = tuple[tuple[str, str], ...]
 
 
-@dataclass(frozen=True, slots=True)
 class Document:
     """A policy document: the text as it was given, and what it means."""
 
-    text: str
-    policy: Policy
+    __slots__ = ("_policy", "_read", "_text")
+
+    def __init__(self, text: str, policy: Policy) -> None:
+        self._text = text
+        self._policy: Policy | None = policy
+        self._read: Callable[[], str] | None = None
 
     @classmethod
     def read(cls, text: str) -> Document:
         """From a row: it was valid when it was written."""
         return cls(text, Policy.parse(text))
+
+    @classmethod
+    def later(cls, read: Callable[[], str]) -> Document:
+        """One whose text ``read`` returns when it is first asked for."""
+        document = cls.__new__(cls)
+        document._read, document._policy, document._text = read, None, ""
+        return document
+
+    @property
+    def text(self) -> str:
+        if self._read is not None:
+            self._text, self._read = self._read(), None
+        return self._text
+
+    @property
+    def policy(self) -> Policy:
+        if self._policy is None:
+            self._policy = Policy.parse(self.text)
+        return self._policy
 
     @property
     def size(self) -> int:

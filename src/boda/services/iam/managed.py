@@ -1,42 +1,52 @@
-"""AWS's own managed policies, from ``managed_policies.json`` beside this file.
+"""AWS's own managed policies: all of them, from ``managed_policies.zip`` beside this file.
 
-Each entry: name, path, created (the policy's creation or, where only that is published, its
-current version's), version, document. ``subset`` marks one whose real document names thousands of
-actions of services that boda does not have; the entry keeps those of the services it has, so that
-it never allows more than AWS's.
+The archive holds an index (name, path, created, updated, default version) and one document a
+policy, which is read when something first asks for it: a few of the 1,500 ever are.
+``scripts/managed_policies.py`` makes it from public data.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import zipfile
+from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from importlib.resources import files
 
 from boda.services.iam.entities import Document, ManagedPolicy, Version
 
+_ARCHIVE = files("boda.services.iam").joinpath("managed_policies.zip")
+
 
 def aws_managed() -> list[ManagedPolicy]:
-    text = files("boda.services.iam").joinpath("managed_policies.json").read_text("utf-8")
-    found = []
-    for entry in json.loads(text):
-        name, created = entry["name"], datetime.fromisoformat(entry["created"]).timestamp()
-        number = entry["version"]
-        document = Document.read(json.dumps(entry["document"], indent=4))
-        # The real ids are not published; these are made from the name so that they stay the same.
-        digest = hashlib.sha256(name.encode()).hexdigest().upper()
-        found.append(
-            ManagedPolicy(
-                "aws",
-                name,
-                entry["path"],
-                "ANPA" + digest[:17],
-                created,
-                created,
-                (Version(number, document, created),),
-                f"v{number}",
-                number,
-                entry.get("description", ""),
-            )
-        )
-    return found
+    return [_policy(*entry) for entry in json.loads(_member("index"))]
+
+
+def _policy(name: str, path: str, created: str, updated: str, version: str) -> ManagedPolicy:
+    # The real ids are not published; these are made from the name so that they stay the same.
+    digest = hashlib.sha256(name.encode()).hexdigest().upper()
+    number = int(version.removeprefix("v"))
+    read: Callable[[], str] = partial(_document, name)
+    updated_at = datetime.fromisoformat(updated).timestamp()
+    return ManagedPolicy(
+        "aws",
+        name,
+        path,
+        "ANPA" + digest[:17],
+        datetime.fromisoformat(created).timestamp(),
+        updated_at,
+        (Version(number, Document.later(read), updated_at),),
+        version,
+        number,
+    )
+
+
+def _document(name: str) -> str:
+    return json.dumps(json.loads(_member(name)), indent=4)
+
+
+def _member(name: str) -> bytes:
+    with _ARCHIVE.open("rb") as file, zipfile.ZipFile(file) as archive:
+        return archive.read(f"{name}.json")

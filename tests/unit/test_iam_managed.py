@@ -1,0 +1,31 @@
+"""AWS's managed policies."""
+
+from __future__ import annotations
+
+import json
+
+from boda.services.iam.managed import aws_managed
+
+
+def test_every_document_is_there_and_can_be_read() -> None:
+    found = aws_managed()
+    assert len(found) > 1_500
+    assert len({policy.arn for policy in found}) == len(found)
+    paths = {policy.path for policy in found}
+    assert {"/", "/service-role/", "/aws-service-role/", "/job-function/"} <= paths
+    for policy in found:
+        document = policy.default.document
+        assert document.policy.statements, policy.name
+        assert json.loads(document.text)["Statement"], policy.name
+        assert policy.created_at <= policy.updated_at
+
+
+def test_a_document_is_read_when_it_is_asked_for() -> None:
+    policy = next(one for one in aws_managed() if one.name == "AWSLambdaBasicExecutionRole")
+    assert policy.arn == "arn:aws:iam::aws:policy/service-role/AWSLambdaBasicExecutionRole"
+    document = policy.default.document
+    assert document.policy is document.policy
+    (statement,) = json.loads(document.text)["Statement"]
+    assert statement["Action"] == [
+        "logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents",
+    ]  # fmt: skip
