@@ -41,7 +41,9 @@ from boda.fleet.fleet import Fleet
 from boda.fleet.settings import FleetSettings
 from boda.gateway.authentication import Authenticator
 from boda.gateway.authorization import Authorizer
+from boda.gateway.callers import OpenCallers
 from boda.gateway.gateway import Gateway
+from boda.gateway.hosts import Hosts
 from boda.gateway.limits import Limits
 from boda.gateway.models import Models
 from boda.gateway.server import HttpServer
@@ -99,6 +101,7 @@ class Settings:
     account: str = DEFAULT_ACCOUNT
     regions: tuple[str, ...] = ()
     """Names of regions beside AWS's."""
+    server_names: tuple[str, ...] = ()
 
     def fleet(self) -> FleetSettings:
         """What of the fleet follows from these."""
@@ -227,6 +230,7 @@ class Platform:
         await identity.load()
         await self._keep_root_keys(identity)
 
+        hosts = Hosts(settings.host, settings.server_names)
         authorizer = Authorizer(identity, clock, open_mode=settings.auth == "open")
         functions = Functions()
         concurrency = Concurrency(
@@ -341,13 +345,16 @@ class Platform:
             sites=[
                 CodeDownloads(functions_service),
                 functions_service.urls(
-                    None if settings.auth == "open" else Authenticator(identity, clock),
+                    OpenCallers(identity, settings.account, hosts)
+                    if settings.auth == "open"
+                    else Authenticator(identity, clock),
                     authorizer,
-                    identity.root_credential().principal,
                 ),
             ],
             limits=Limits(connections=shares.clients, endpoints_connections=shares.endpoints),
             regions=Regions(settings.regions),
+            account=settings.account,
+            hosts=hosts,
         )
         server = HttpServer(gateway, settings.host, settings.port)
         await functions_service.load()

@@ -333,7 +333,7 @@ async def world(
             ids,
             auth="sigv4",
             health=dict,
-            sites=[service.urls(Authenticator(identity, clock), authorizer, credential.principal)],
+            sites=[service.urls(Authenticator(identity, clock), authorizer)],
         )
         yield World(
             folder,

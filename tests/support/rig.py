@@ -21,12 +21,15 @@ from boda.core.principal import Principal, root_of
 from boda.core.regions import Regions
 from boda.gateway.authorization import Authorizer
 from boda.gateway.gateway import Gateway
+from boda.gateway.hosts import Hosts
 from boda.gateway.identity import Credential, Permissions
 from boda.gateway.limits import Limits
 from boda.gateway.models import Models
 from boda.gateway.server import HttpServer
 from boda.gateway.service import Answer, Body, Context, Need, Service, Stream, operation
 
+HOSTS = ("x", "h", "other")
+"""What raw requests of tests call the gateway by."""
 KEY, SECRET = "AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
 USER_KEY, USER_SECRET = "AKIAUSER", "user-secret"
 SESSION_KEY, SESSION_SECRET, SESSION_TOKEN = "ASIASESSION", "session-secret", "session-token"
@@ -271,6 +274,7 @@ async def rig(*, auth: Any = "sigv4", limits: Limits | None = None, clock: Clock
         sites=sites,
         limits=limits,
         regions=regions,
+        hosts=Hosts(names=HOSTS),
     )
     server = HttpServer(gateway, "127.0.0.1", 0)
     await server.start()

@@ -312,7 +312,7 @@ def test_a_new_secret_counts_at_once() -> None:
 
 def test_a_hint_is_read_from_what_cannot_be_believed() -> None:
     headers = {"authorization": "AWS4-HMAC-SHA256 Credential=test/2/eu-west-1/sqs/aws4_request"}
-    assert hinted_scope(WireRequest("GET", "/", "", headers)) == ("eu-west-1", "sqs")
+    assert hinted_scope(WireRequest("GET", "/", "", headers)) == ("test", "eu-west-1", "sqs")
     query = "X-Amz-Credential=k%2F2%2Fus-west-2%2Fs3%2Faws4_request&X-Amz-Expires=9"
-    assert hinted_scope(WireRequest("GET", "/", query, {})) == ("us-west-2", "s3")
+    assert hinted_scope(WireRequest("GET", "/", query, {})) == ("k", "us-west-2", "s3")
     assert hinted_scope(WireRequest("GET", "/", "", {"authorization": "Basic eA=="})) is None

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from boda.cli.options import DataDir, data_dir
+from boda.core.arn import DEFAULT_ACCOUNT
 
 EXAMPLES = (
     "boda up",
@@ -44,6 +45,21 @@ def up(
         Auth,
         typer.Option(envvar="BODA_AUTH", help="`open` accepts any key: for tests only."),
     ] = Auth.sigv4,
+    account: Annotated[
+        str,
+        typer.Option(
+            envvar="BODA_ACCOUNT", metavar="ID", help="The account that all this belongs to."
+        ),
+    ] = DEFAULT_ACCOUNT,
+    server_name: Annotated[
+        list[str] | None,
+        typer.Option(
+            envvar="BODA_SERVER_NAMES",
+            metavar="NAME",
+            help="Another name that clients call boda by, or `*.NAME` for all below; may be given "
+            "several times.",
+        ),
+    ] = None,
     isolation: Annotated[
         Isolation,
         typer.Option(
@@ -102,6 +118,7 @@ def up(
     # The platform's imports are heavy; no other command should pay for them.
     from boda.app import Settings, run
     from boda.core.regions import Regions
+    from boda.gateway.hosts import Hosts
     from boda.services.lambda_ import adjusted
 
     try:
@@ -112,6 +129,13 @@ def up(
         regions = Regions(allow_region or ()).allowed
     except ValueError as error:
         raise typer.BadParameter(f"{error}.", param_hint="--allow-region") from None
+    if not (len(account) == 12 and account.isascii() and account.isdecimal()):
+        raise typer.BadParameter("An account is a number of 12 digits.", param_hint="--account")
+    names = tuple(server_name or ())
+    try:
+        Hosts(host, names)
+    except ValueError as error:
+        raise typer.BadParameter(f"{error}.", param_hint="--server-name") from None
     settings = Settings(
         data_dir=data_dir(folder),
         host=host,
@@ -124,5 +148,7 @@ def up(
         reserve_mb=reserve_memory,
         overcommit=math.inf if overcommit is None else overcommit,
         regions=regions,
+        account=account,
+        server_names=names,
     )
     sys.exit(run(settings))

@@ -267,8 +267,8 @@ def read_claim(request: WireRequest) -> Claim | None:
     return _claim_of_header(authorization, request.headers)
 
 
-def hinted_scope(request: WireRequest) -> tuple[str, str] | None:
-    """Region and service of a claim that cannot be read otherwise; trusted for nothing.
+def hinted_scope(request: WireRequest) -> tuple[str, str, str] | None:
+    """Access key id, region and service of a claim that cannot be read, trusted for nothing.
 
     It tells whose words to refuse it in, and, where signatures are not checked, what was meant.
     """
@@ -280,7 +280,7 @@ def hinted_scope(request: WireRequest) -> tuple[str, str] | None:
         return None
     if not _NAME_CHARACTERS.issuperset(parts[2] + parts[3]):
         return None
-    return parts[2], parts[3]
+    return parts[0].strip(), parts[2], parts[3]
 
 
 def _claim_of_header(authorization: str, headers: Mapping[str, str]) -> Claim:

@@ -22,7 +22,7 @@ from boda.core.arn import DEFAULT_ACCOUNT, DEFAULT_REGION
 from boda.core.clock import Clock
 from boda.core.errors import AwsError, not_implemented, printable
 from boda.core.ids import Ids
-from boda.core.principal import ANONYMOUS, Principal, root_of
+from boda.core.principal import ANONYMOUS, Principal
 from boda.core.regions import Regions
 from boda.gateway import checksums, sigv2
 from boda.gateway.absent import AbsentServices
@@ -36,8 +36,10 @@ from boda.gateway.authentication import (
 )
 from boda.gateway.authorization import Authorizer
 from boda.gateway.body import BytesBody, Inbound
+from boda.gateway.callers import OpenCallers, foreign_host, foreign_page
 from boda.gateway.catalog import Installed, Offered, operations_of, unknown_operation
 from boda.gateway.exchange import Exchange, RequestKeys
+from boda.gateway.hosts import Hosts
 from boda.gateway.http import read_request, send_response
 from boda.gateway.identity import Directory
 from boda.gateway.intake import Intake
@@ -79,7 +81,8 @@ class Site(Protocol):
 class Gateway:
     """An ASGI application over the installed services.
 
-    auth: ``sigv4`` checks every signature; ``open`` takes any caller for root.
+    auth: ``sigv4`` checks every signature; ``open`` takes callers at their word.
+    account: of those who do not say who they are. hosts: the names that this platform has.
     health: further members of ``GET /_boda/health``, or another ``status`` than ``ok``.
     sites: asked in order for requests to host names of their own.
     regions: those that requests may be signed for; AWS's by default.
@@ -99,16 +102,20 @@ class Gateway:
         sites: Sequence[Site] = (),
         limits: Limits | None = None,
         regions: Regions | None = None,
+        account: str = DEFAULT_ACCOUNT,
+        hosts: Hosts | None = None,
     ) -> None:
         self.limits = limits or Limits()
         self._regions = regions or Regions()
+        self._account = account
+        self._hosts = hosts or Hosts()
         self._installed = {one.name: Installed(one, models, self.limits) for one in services}
         self._router = Router(operations_of(services, models))
         self._absent = AbsentServices()
         self._authenticator = Authenticator(directory, clock)
         self._authorizer = authorizer
         self._ids = ids
-        self._open = auth == "open"
+        self._open = OpenCallers(directory, account, self._hosts) if auth == "open" else None
         self._health = health
         self._sites = tuple(sites)
         self._payloads = Payloads(self.limits, checked=auth != "open")
@@ -125,6 +132,7 @@ class Gateway:
             ids,
             self._sites,
             self._made,
+            self._hosts,
         )
 
     # The ASGI application
@@ -144,6 +152,9 @@ class Gateway:
         """The whole way of one request; never raises but for cancellation."""
         x = Exchange(request, inbound)
         try:
+            if not self._hosts.ours(request.host):
+                self._route(x)  # for the words to say it in
+                raise foreign_host(request.host)
             for site in self._sites:
                 if site.matches(request):
                     if self._traffic.draining and not request.environment_id:
@@ -151,11 +162,13 @@ class Gateway:
                     request.body = self._payloads.whole(inbound)
                     return await site.handle(request)
             if request.path == HEALTH:
+                self._refuse_pages(x)
                 return self._answer_health(request)
             self._route(x)
             preflight = await self._preflight(x)
             if preflight is not None:
                 return preflight
+            self._refuse_pages(x)
             await self._authenticate(x)
             offered = await self._resolve(x)
             ctx = self._context(x)
@@ -196,7 +209,7 @@ class Gateway:
             x.problem = problem.flaw
             hint = hinted_scope(request)
             if hint is not None:
-                x.region, scope = hint
+                _, x.region, scope = hint
         else:
             if claim is not None:
                 x.region, scope = claim.region, claim.service
@@ -223,9 +236,32 @@ class Gateway:
             return None
         return await answer(x.request, _labels(x.route))
 
+    def _refuse_pages(self, x: Exchange) -> None:
+        """Raises AwsError if another site's page makes a browser send what nobody has signed.
+
+        A signature that will be checked is proof enough of what its owner wants, and without one
+        only S3 has something to give away. A bucket's own rules may let a page in; and as on AWS
+        a page may show what anybody may read, since it cannot read that itself.
+        """
+        request = x.request
+        asks_nobody = x.style == "s3" or request.path == HEALTH
+        if self._open is None and (x.claim is not None or not asks_nobody):
+            return
+        origin = self._hosts.foreign(request)
+        if not origin:
+            return
+        if x.installed is not None and x.style == "s3":
+            reads = request.method in ("GET", "HEAD")
+            if reads and (self._open is None or "origin" not in request.headers):
+                return
+            admits = x.installed.service.admits
+            if admits is not None and admits(request, _labels(x.route)):
+                return
+        raise foreign_page(origin)
+
     async def _authenticate(self, x: Exchange) -> None:
-        if self._open:
-            x.principal = root_of(access_key_id=x.claim.access_key_id if x.claim else "")
+        if self._open is not None:
+            x.principal = self._open.principal(x.signed)
             self._payloads.take(x, None)
             return
         if x.problem is not None:
@@ -320,7 +356,7 @@ class Gateway:
             service,
             x.offered.name,
             x.region,
-            principal.account if principal is not ANONYMOUS else DEFAULT_ACCOUNT,
+            principal.account if principal is not ANONYMOUS else self._account,
             principal,
             x.request_id,
             self._check(principal, RequestKeys(request, x.region), service),

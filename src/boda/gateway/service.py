@@ -243,6 +243,7 @@ def short_way(name: str) -> Callable[[S], S]:
 
 
 Preflight = Callable[["WireRequest", Mapping[str, str]], Awaitable["WireResponse | None"]]
+Admits = Callable[["WireRequest", Mapping[str, str]], bool]
 Decorate = Callable[["WireRequest", Mapping[str, str], "WireResponse"], Awaitable[None]]
 
 
@@ -255,6 +256,8 @@ class Service:
         means the service has nothing to say.
     decorate: sees every ordinary answer, errors included, before it is sent, with the same
         labels, and may add headers to it (CORS). Must not raise.
+    admits: whether the service lets a page of the request's ``Origin`` send the request, given
+        the same.
     """
 
     def __init__(
@@ -264,8 +267,10 @@ class Service:
         *,
         preflight: Preflight | None = None,
         decorate: Decorate | None = None,
+        admits: Admits | None = None,
     ) -> None:
         self.name = name
+        self.admits = admits
         self.preflight = preflight
         self.decorate = decorate
         self.operations: dict[str, Operation] = {}

@@ -27,6 +27,7 @@ from boda.gateway.body import Inbound, incomplete_body
 from boda.gateway.cycle import fields_of, status_line
 from boda.gateway.exchange import Exchange
 from boda.gateway.heads import MAX_HEAD, Headers, Heads, request_line
+from boda.gateway.hosts import Hosts
 from boda.gateway.http import plain_headers
 from boda.gateway.intake import Intake
 from boda.gateway.limits import Limits
@@ -127,7 +128,9 @@ class ShortWay:
         ids: Ids,
         sites: Sequence[Any],
         made: Made,
+        hosts: Hosts,
     ) -> None:
+        self._hosts = hosts
         self.refusals = refusals
         self.traffic = traffic
         self.made = made
@@ -285,6 +288,8 @@ class ShortWay:
         if asked is None or headers is None or len(lines) > self._most_headers:
             return None
         request = WireRequest(*asked, headers, b"", headers.get("host", ""), address)
+        if not self._hosts.ours(request.host):
+            return None
         visit = _NOWHERE
         for site in self._sites:
             if site.matches(request):

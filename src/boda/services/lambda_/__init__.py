@@ -24,10 +24,10 @@ from pathlib import Path
 from boda.core.clock import Clock
 from boda.core.errors import AwsError
 from boda.core.ids import Ids
-from boda.core.principal import Principal
 from boda.delivery.destination import AsyncRules
 from boda.fleet.fleet import Provisioned
 from boda.gateway.authentication import Authenticator
+from boda.gateway.callers import OpenCallers
 from boda.gateway.service import Context, Service
 from boda.invoke.catalogue import Functions
 from boda.runtime.function import FunctionVersion
@@ -213,13 +213,9 @@ class Lambda:
         function = self._core.find((version.account, version.region, version.name))
         return AsyncRules() if function is None else event_invoke.rules(function, qualifier)
 
-    def urls(
-        self, authenticator: Authenticator | None, authorizer: Allows, root: Principal
-    ) -> FunctionUrls:
-        """The site that answers function URLs. authenticator: None verifies nothing."""
-        return FunctionUrls(
-            self._core, self._beside.urls, self._invoker, authenticator, authorizer, root
-        )
+    def urls(self, callers: Authenticator | OpenCallers, authorizer: Allows) -> FunctionUrls:
+        """The site that answers function URLs. callers: tells who signed a request."""
+        return FunctionUrls(self._core, self._beside.urls, self._invoker, callers, authorizer)
 
     def code_blob(self, sha256: str) -> Path:
         """The package with this digest (hexadecimal), as it was uploaded."""

@@ -18,6 +18,7 @@ from boda.core.errors import AwsError
 from boda.core.principal import ANONYMOUS, Principal
 from boda.gateway.authentication import Authenticator, Malformed, read_claim, refusal
 from boda.gateway.authorization import Permit
+from boda.gateway.callers import OpenCallers
 from boda.gateway.exchange import RequestKeys
 from boda.gateway.service import Need
 from boda.gateway.wire import WireRequest, WireResponse
@@ -58,23 +59,21 @@ class Allows(Protocol):
 
 
 class FunctionUrls:
-    """authenticator: None in open mode, where every caller is root and nothing is verified."""
+    """callers: checks signatures, or takes callers at their word."""
 
     def __init__(
         self,
         core: Core,
         ids: UrlIds,
         invoker: Invokes,
-        authenticator: Authenticator | None,
+        callers: Authenticator | OpenCallers,
         authorizer: Allows,
-        root: Principal,
     ) -> None:
         self._core = core
         self._ids = ids
         self._invoker = invoker
-        self._authenticator = authenticator
+        self._callers = callers
         self._authorizer = authorizer
-        self._root = root
 
     def matches(self, request: WireRequest) -> bool:
         return ".lambda-url." in request.host.lower() and _HOST.fullmatch(request.host) is not None
@@ -172,16 +171,27 @@ class FunctionUrls:
     ) -> Principal | None:
         """The caller, None where no signature is asked for. AwsError (403)."""
         kind = config["AuthType"]
-        caller = self._signer(request, body, identifier) if kind == "AWS_IAM" else None
+        caller = None
+        if kind == "AWS_IAM":
+            caller = self._signer(request, body, identifier, config.get("Cors") or {})
         need = url_need(self._core, identifier, kind)
         keys = RequestKeys(request, identifier.region)
         if not self._authorizer.allows(caller or ANONYMOUS, need, keys):
             raise AwsError("AccessDeniedException", _FORBIDDEN, 403)
         return caller
 
-    def _signer(self, request: WireRequest, body: bytes, identifier: Identifier) -> Principal:
-        if self._authenticator is None:
-            return self._root
+    def _signer(
+        self,
+        request: WireRequest,
+        body: bytes,
+        identifier: Identifier,
+        cors: Mapping[str, Any],
+    ) -> Principal:
+        callers = self._callers
+        if isinstance(callers, OpenCallers):
+            if not url_messages.cross_origin(request, cors, preflight=False):
+                callers.refuse_pages(request)
+            return callers.principal(request)
         try:
             claim = read_claim(request)
         except Malformed as problem:
@@ -192,9 +202,9 @@ class FunctionUrls:
             raise refusal(
                 "scope", "json", "Credential should be scoped to correct service: 'lambda'."
             )
-        credential = self._authenticator.credential(claim, request, "json")
+        credential = callers.credential(claim, request, "json")
         digest = hashlib.sha256(body).hexdigest()
-        self._authenticator.verify(claim, credential, request, digest, "json")
+        callers.verify(claim, credential, request, digest, "json")
         return credential.principal
 
     async def _invoke(

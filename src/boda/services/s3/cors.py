@@ -91,18 +91,26 @@ class CorsOperations:
             )
         return WireResponse(200, answer)
 
+    def admits(self, request: WireRequest, labels: Mapping[str, str]) -> bool:
+        """Whether a rule lets this request's origin send it."""
+        return self._answer(request, labels) is not None
+
     async def decorate(
         self, request: WireRequest, labels: Mapping[str, str], response: WireResponse
     ) -> None:
         """Add the headers of the rule that lets this request's origin in."""
-        origin = request.headers.get("origin")
-        if not origin:
-            return
-        bucket = self.core.buckets.find(labels.get("Bucket", ""))
-        rules = bucket.settings.get("cors") if bucket else None
-        answer = headers_for(rules or (), origin, request.method, ())
+        answer = self._answer(request, labels)
         if answer is not None:
             response.headers.extend(answer)
+
+    def _answer(
+        self, request: WireRequest, labels: Mapping[str, str]
+    ) -> list[tuple[str, str]] | None:
+        origin = request.headers.get("origin")
+        bucket = self.core.buckets.find(labels.get("Bucket", "")) if origin else None
+        if not origin or bucket is None:
+            return None
+        return headers_for(bucket.settings.get("cors") or (), origin, request.method, ())
 
 
 def validated(given: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -62,6 +62,7 @@ class S3:
             ],
             preflight=cors.preflight,
             decorate=cors.decorate,
+            admits=cors.admits,
         )
 
     async def start(self) -> None:
