@@ -307,10 +307,49 @@ def policy(**statement: Any) -> str:
         (policy(Condition={"StringNotEquals": {"aws:PrincipalOrgID": "o-1"}}), True),
         (policy(Condition={"StringEquals": {"s3:prefix": "x"}}), True),
         (policy(Principal={"Service": "s3.amazonaws.com"}), False),
+        # What a request without the key passes too binds nobody.
+        (policy(Condition={"StringEqualsIfExists": {"aws:PrincipalOrgID": "o-1"}}), True),
+        (policy(Condition={"IpAddressIfExists": {"aws:SourceIp": "10.0.0.0/8"}}), True),
+        (policy(Condition={"ForAllValues:StringEquals": {"aws:PrincipalOrgID": "o-1"}}), True),
+        (policy(Condition={"ForAnyValue:StringEquals": {"aws:PrincipalOrgID": "o-1"}}), False),
+        (policy(Condition={"Null": {"aws:PrincipalOrgID": "true"}}), True),
+        # Everywhere in pieces is everywhere.
+        (policy(Condition={"IpAddress": {"aws:SourceIp": ["0.0.0.0/1", "128.0.0.0/1"]}}), True),
+        (policy(Condition={"IpAddress": {"aws:SourceIp": "0.0.0.0/1"}}), True),
+        (policy(Condition={"IpAddress": {"aws:SourceIp": ["::/1", "8000::/1"]}}), True),
+        (policy(Condition={"IpAddress": {"aws:SourceIp": "2001:db8::/32"}}), False),
+        (
+            policy(Condition={"IpAddress": {"aws:SourceIp": [f"{n}.0.0.0/8" for n in range(256)]}}),
+            True,
+        ),
+        (
+            policy(
+                Condition={"IpAddress": {"aws:SourceIp": [f"{n}.0.0.0/8" for n in range(0, 64, 2)]}}
+            ),
+            True,
+        ),
+        (policy(Condition={"IpAddress": {"aws:SourceIp": ["192.0.2.0/24", "10.0.0.0/8"]}}), False),
+        (policy(Condition={"StringLike": {"aws:SourceIp": "1*"}}), True),
+        (policy(Condition={"NotIpAddress": {"aws:SourceIp": "192.0.2.0/24"}}), True),
+        # An ARN is fixed by its account, or whole.
+        (policy(Condition={"ArnLike": {"aws:SourceArn": "arn:aws:s3:::*"}}), True),
+        (policy(Condition={"ArnLike": {"aws:SourceArn": "arn:aws:s3:::b"}}), False),
+        (policy(Condition={"ArnLike": {"aws:PrincipalArn": "arn:aws:iam::1:role/*"}}), False),
+        (policy(Condition={"ArnLike": {"aws:PrincipalArn": "arn:aws:iam::*:role/x"}}), True),
+        (policy(Condition={"StringLike": {"aws:PrincipalArn": "arn:*:1:*"}}), True),
+        (policy(Condition={"StringEquals": {"aws:PrincipalArn": "${aws:PrincipalArn}"}}), True),
     ],
 )
 def test_public_policies(document: str, public: bool) -> None:
     assert is_public(document) is public
+
+
+def test_two_statements_may_make_up_everywhere_together() -> None:
+    halves = [
+        json.loads(policy(Condition={"IpAddress": {"aws:SourceIp": half}}))["Statement"][0]
+        for half in (["0.0.0.0/8", "2.0.0.0/7"], ["1.0.0.0/8"])
+    ]
+    assert is_public({"Version": "2012-10-17", "Statement": halves})
 
 
 def test_cors_headers() -> None:

@@ -6,68 +6,125 @@ says who or where (Amazon S3 User Guide, "The meaning of public").
 
 from __future__ import annotations
 
+import ipaddress
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-_BINDING_KEYS = {
-    "aws:principalorgid",
+_NAMES = {"stringequals", "stringequalsignorecase", "stringlike", "arnequals", "arnlike"}
+_ADDRESSES = {"ipaddress", "stringequals", "stringlike"}
+"""Operators that bind. Not those that a request without the key passes too (``…IfExists``,
+``ForAllValues:…``), and not the negated ones."""
+
+_ARNS = {"aws:principalarn", "aws:sourcearn", "s3:dataaccesspointarn"}
+_BINDING_KEYS = _ARNS | {
     "aws:principalaccount",
-    "aws:principalarn",
+    "aws:principalorgid",
     "aws:sourceaccount",
-    "aws:sourcearn",
-    "aws:sourceip",
-    "aws:sourceowner",
     "aws:sourceorgid",
+    "aws:sourceowner",
     "aws:sourcevpc",
     "aws:sourcevpce",
     "aws:userid",
     "aws:username",
     "s3:dataaccesspointaccount",
-    "s3:dataaccesspointarn",
     "s3:x-amz-server-side-encryption-aws-kms-key-id",
 }
-_BINDING_OPERATORS = ("string", "arn", "ipaddress")
+
+_WIDEST = {4: 8, 6: 32}
+"""The shortest prefix of an address range that is not public; private ranges never are."""
+_MOST = {4: 2**28, 6: 2**100}
+"""Addresses that all ranges of a policy may have together: sixteen of the widest."""
+_PRIVATE = [
+    ipaddress.IPv4Network(text) for text in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")
+]
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 def is_public(document: str | Mapping[str, Any]) -> bool:
     """document: a policy that parses."""
     policy = json.loads(document) if isinstance(document, str) else document
-    return any(_opens(statement) for statement in _list(policy.get("Statement")))
+    ranges: list[Network] = []
+    for statement in _list(policy.get("Statement")):
+        if not _is_for_everybody(statement):
+            continue
+        condition = statement.get("Condition") or {}
+        if _is_bound_by_name(condition):
+            continue
+        found = _ranges(condition)
+        if not found:
+            return True
+        ranges += found
+    return _is_broad(ranges)
 
 
-def _opens(statement: Any) -> bool:
+def _is_for_everybody(statement: Any) -> bool:
     if not isinstance(statement, Mapping) or statement.get("Effect") != "Allow":
         return False
     if "NotPrincipal" in statement:
         return True
     principal = statement.get("Principal")
     named = principal.get("AWS") if isinstance(principal, Mapping) else principal
-    if "*" not in _list(named):
-        return False
-    return not _bound(statement.get("Condition") or {})
+    return "*" in _list(named)
 
 
-def _bound(condition: Mapping[str, Any]) -> bool:
+def _tests(condition: Mapping[str, Any], operators: set[str]) -> Iterator[tuple[str, list[str]]]:
+    """The lower-case keys that these operators test, each with its values."""
     for operator, tests in condition.items():
-        name = operator.lower().removeprefix("foranyvalue:").removeprefix("forallvalues:")
-        if "not" in name or not name.startswith(_BINDING_OPERATORS):
-            continue
-        for key, values in tests.items():
-            fixed = all(_is_fixed(key.lower(), str(value)) for value in _list(values))
-            if key.lower() in _BINDING_KEYS and fixed:
-                return True
-    return False
+        if operator.lower().removeprefix("foranyvalue:") in operators:
+            for key, values in tests.items():
+                yield key.lower(), [str(value) for value in _list(values)]
+
+
+def _is_bound_by_name(condition: Mapping[str, Any]) -> bool:
+    return any(
+        key in _BINDING_KEYS and all(_is_fixed(key, value) for value in values)
+        for key, values in _tests(condition, _NAMES)
+    )
 
 
 def _is_fixed(key: str, value: str) -> bool:
-    if key == "aws:sourceip":
-        return value not in ("0.0.0.0/0", "::/0")
-    if key in ("aws:sourcearn", "aws:principalarn"):
-        # The account within the ARN must be given.
-        fields = value.split(":")
-        return len(fields) > 4 and "*" not in fields[4] and "${" not in value
-    return "*" not in value and "?" not in value and "${" not in value
+    if "${" in value:
+        return False
+    if key in _ARNS:
+        # The account must be given, and nothing before it that could stretch over a colon. The
+        # ARN of a bucket has no account.
+        fields = value.split(":", 5)
+        if len(fields) == 6 and fields[4]:
+            return not any(_has_wildcard(field) for field in fields[:5])
+    return not _has_wildcard(value)
+
+
+def _has_wildcard(text: str) -> bool:
+    return "*" in text or "?" in text
+
+
+def _ranges(condition: Mapping[str, Any]) -> list[Network]:
+    """The addresses that a statement is bound to; empty if it is bound to none."""
+    for key, values in _tests(condition, _ADDRESSES):
+        if key == "aws:sourceip":
+            try:
+                return [ipaddress.ip_network(value, strict=False) for value in values]
+            except ValueError:
+                continue  # a pattern of StringLike
+    return []
+
+
+def _is_broad(ranges: Iterable[Network]) -> bool:
+    """Whether a range, or what ranges make up together, is as good as everywhere."""
+    merged: list[Network] = [
+        *ipaddress.collapse_addresses(n for n in ranges if isinstance(n, ipaddress.IPv4Network)),
+        *ipaddress.collapse_addresses(n for n in ranges if isinstance(n, ipaddress.IPv6Network)),
+    ]
+    total = {4: 0, 6: 0}
+    for network in merged:
+        if isinstance(network, ipaddress.IPv4Network) and any(map(network.subnet_of, _PRIVATE)):
+            continue
+        total[network.version] += network.num_addresses
+        if network.prefixlen < _WIDEST[network.version]:
+            return True
+    return any(total[version] >= _MOST[version] for version in total)
 
 
 def _list(value: Any) -> list[Any]:
