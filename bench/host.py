@@ -182,6 +182,13 @@ class Boda:
             Principal="*",
             FunctionUrlAuthType="NONE",
         )
+        client.add_permission(
+            FunctionName=name,
+            StatementId="url-invoke",
+            Action="lambda:InvokeFunction",
+            Principal="*",
+            InvokedViaFunctionUrl=True,
+        )
         return str(made["FunctionUrl"].split("/")[2])
 
     def runtime(self) -> str:

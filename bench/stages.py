@@ -229,6 +229,13 @@ async def _make_functions(call: Callable[..., Awaitable[dict[str, Any]]], root: 
         "FunctionUrlAuthType": "NONE",
     }
     await call("lambda", "AddPermission", {**named, **allowed}, root)
+    invoked = {
+        "StatementId": "url-invoke",
+        "Action": "lambda:InvokeFunction",
+        "Principal": "*",
+        "InvokedViaFunctionUrl": True,
+    }
+    await call("lambda", "AddPermission", {**named, **invoked}, root)
 
 
 async def _load(platform: Platform, file: Path, seconds: float) -> dict[str, Any]:

@@ -286,6 +286,16 @@ async def test_without_permission_nobody_calls(browser: Browser) -> None:
     assert browser.here.invoker.calls == []
 
 
+@pytest.mark.parametrize("missing", ["url", "url-invoke"])
+async def test_both_permissions_are_needed(browser: Browser, missing: str) -> None:
+    await browser.make()
+    browser.answers("ok")
+    for _ in range(3):  # the fast path too
+        assert (await browser.get()).status == 200
+    await browser.here.call("RemovePermission", FunctionName="f", StatementId=missing)
+    assert (await browser.get()).status == 403
+
+
 async def test_a_url_nobody_has(browser: Browser) -> None:
     browser.host = "0123456789abcdefghijklmnopqrstuv.lambda-url.us-east-1.localhost"
     got = await browser.get()
@@ -322,14 +332,6 @@ async def test_a_right_to_invoke_by_url_is_none_to_invoke(browser: Browser) -> N
     """``lambda:InvokedViaFunctionUrl`` holds in calls of the URL only."""
     here = browser.here
     await browser.make()
-    await here.call(
-        "AddPermission",
-        FunctionName="f",
-        StatementId="invoke",
-        Action="lambda:InvokeFunction",
-        Principal="*",
-        InvokedViaFunctionUrl=True,
-    )
     browser.answers("ok")
     assert (await browser.get()).status == 200
     stranger = root_of("111111111111")

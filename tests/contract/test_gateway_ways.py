@@ -672,7 +672,7 @@ async def a_right_by_address(on: Stage) -> None:
             {
                 "Effect": "Allow",
                 "Principal": "*",
-                "Action": "lambda:InvokeFunctionUrl",
+                "Action": ["lambda:InvokeFunctionUrl", "lambda:InvokeFunction"],
                 "Resource": ARN,
                 "Condition": {"IpAddress": {"aws:SourceIp": "127.0.0.1"}},
             }
@@ -686,7 +686,7 @@ async def an_invoke_denied(on: Stage) -> None:
     both = {"Principal": "*", "Resource": ARN}
     denied = {"Effect": "Deny", "Action": "lambda:InvokeFunction", **both}
     denied["Condition"] = {"Bool": {"lambda:InvokedViaFunctionUrl": "true"}}
-    allowed = {"Effect": "Allow", "Action": "lambda:InvokeFunctionUrl", **both}
+    allowed = {"Effect": "Allow", "Action": "lambda:*", **both}
     policy = {"Version": "2012-10-17", "Statement": [allowed, denied]}
     on.here.functions.set_policy(ARN, "$LATEST", Policy.parse(policy))
 

@@ -205,7 +205,7 @@ BY_URL = Need(
     "lambda:InvokeFunctionUrl",
     FUNCTION,
     context={"lambda:InvokedViaFunctionUrl": "true"},
-    undenied="lambda:InvokeFunction",
+    also="lambda:InvokeFunction",
 )
 NOT_BY_URL = policy(
     "Deny", {"Bool": {"lambda:InvokedViaFunctionUrl": "true"}}, Action="lambda:InvokeFunction"
@@ -215,38 +215,30 @@ NOT_FROM_AWAY = policy(
 )
 
 
-def test_what_need_not_be_allowed_may_be_denied() -> None:
-    """And is not forgotten where the same was decided without it."""
-    by_url = policy(Action="lambda:InvokeFunctionUrl")
-    directory = Directory(identity=[by_url])
+def test_both_actions_must_be_allowed() -> None:
+    """And what was decided of one alone is not what was decided of both."""
+    first, second = policy(Action="lambda:InvokeFunctionUrl"), policy(Action=INVOKE.action)
+    directory = Directory(identity=[first])
     authorizer = Authorizer(directory, ManualClock())
-    assert authorizer.allows(BOB, BY_URL, {})
-    directory.found = Permissions(identity=[by_url, NOT_BY_URL])
-    directory.generation += 1
     alone = Need(BY_URL.action, BY_URL.resource, context=BY_URL.context)
     assert authorizer.allows(BOB, alone, {})
     assert not authorizer.allows(BOB, BY_URL, {})
-    directory.found = Permissions(identity=[policy(), NOT_BY_URL])
-    directory.generation += 1
-    assert authorizer.allows(BOB, INVOKE, {}) and not authorizer.allows(BOB, BY_URL, {})
+    for identity, both in (
+        ([second], False),
+        ([first, second], True),
+        ([first, second, NOT_BY_URL], False),
+    ):
+        directory.found = Permissions(identity=identity)
+        directory.generation += 1
+        assert authorizer.allows(BOB, BY_URL, {}) is both
+    assert authorizer.allows(BOB, INVOKE, {})
 
 
-def test_what_is_denied_beside_by_the_request_is_decided_each_time() -> None:
+def test_a_second_action_that_hangs_on_the_request_is_decided_each_time() -> None:
     authorizer = Authorizer(Directory(identity=[policy(), NOT_FROM_AWAY]), ManualClock())
     assert authorizer.allows(BOB, BY_URL, FROM_HOME)
     assert not authorizer.known(BOB, BY_URL)
     assert not authorizer.allows(BOB, BY_URL, FROM_AWAY)
-
-
-def test_what_hangs_on_the_request_is_decided_each_time() -> None:
-    home = {"IpAddress": {"aws:SourceIp": "10.0.0.0/8"}}
-    authorizer = Authorizer(Directory(identity=[policy(condition=home)]), ManualClock())
-    authorizer.check(BOB, INVOKE, FROM_HOME)
-    with pytest.raises(AwsError):
-        authorizer.check(BOB, INVOKE, FROM_AWAY)
-    with pytest.raises(AwsError):
-        authorizer.check(BOB, INVOKE, {})
-    authorizer.check(BOB, INVOKE, FROM_HOME)
 
 
 async def test_what_hangs_on_the_time_is_decided_each_time() -> None:

@@ -60,6 +60,7 @@ class Roles:
         self.distrusted: set[str] = set()
         self.denied: set[str] = set()
         self.asked: list[tuple[str, str]] = []
+        self.tags: dict[str, dict[str, str]] = {}
 
     def trusts(self, role_arn: str) -> bool:
         return role_arn not in self.distrusted
@@ -67,6 +68,9 @@ class Roles:
     def may(self, role_arn: str, function: str, action: str, resource: str) -> bool:
         self.asked.append((action, resource))
         return action not in self.denied
+
+    def role_tags(self, role_arn: str) -> dict[str, str]:
+        return self.tags.get(role_arn, {})
 
 
 class Invoker:
@@ -214,6 +218,14 @@ class World:
             Action="lambda:InvokeFunctionUrl",
             Principal="*",
             FunctionUrlAuthType="NONE",
+        )
+        await self.call(
+            "AddPermission",
+            FunctionName=name,
+            StatementId="url-invoke",
+            Action="lambda:InvokeFunction",
+            Principal="*",
+            InvokedViaFunctionUrl=True,
         )
 
     async def create(self, name: str = "f", **params: Any) -> dict[str, Any]:

@@ -158,6 +158,26 @@ def test_not_principal_names_the_exceptions() -> None:
     )
 
 
+@pytest.mark.parametrize("account", [OWN, f"arn:aws:iam::{OWN}:root"])
+def test_an_account_in_not_principal_exempts_its_root_user_alone(account: str) -> None:
+    deny = _policy("Deny", NotPrincipal={"AWS": account})
+    assert _verdict(ROOT, policy=deny) == YES
+    for who in (BOB, SESSION):
+        assert _verdict(who, identity=[ALLOW], policy=deny) == _no("resource", explicit=True)
+    named = _policy("Deny", NotPrincipal={"AWS": [account, ROLE]})
+    assert _verdict(SESSION, identity=[ALLOW], policy=named) == YES
+    assert _verdict(BOB, identity=[ALLOW], policy=named) == _no("resource", explicit=True)
+    # An Allow for everybody but an account is for nobody of that account.
+    others = _policy(NotPrincipal={"AWS": account})
+    assert _verdict(BOB, policy=others) == _no("identity")
+
+
+def test_a_federated_user_is_not_the_account_that_its_id_begins_with() -> None:
+    arn = f"arn:aws:sts::{OWN}:federated-user/bob"
+    federated = Principal("user", OWN, arn, f"{OWN}:bob", BOB.arn)
+    assert _verdict(federated, policy=_policy(principal={"AWS": OWN})) == _no("identity")
+
+
 def test_actions_and_their_opposite() -> None:
     assert _ask(BOB, "S3:getobject", identity=[_policy(action="s3:Get*")]).allowed
     assert not _ask(BOB, "s3:PutObject", identity=[_policy(action=["s3:Get*", "s3:List?"])]).allowed

@@ -136,24 +136,6 @@ def test_resource_policies_name_what_is_missing(field: str) -> None:
     assert _refused(_document(whole), "resource") == f"Missing required field {field}"
 
 
-def test_named_principals_are_told() -> None:
-    policy = Policy.parse(
-        _document(
-            [
-                TRUST,
-                {**TRUST, "Principal": {"AWS": ["111111111111", "*"], "Federated": "x.com"}},
-            ]
-        ),
-        "trust",
-    )
-    assert list(policy.named_principals()) == [
-        ("Service", "lambda.amazonaws.com"),
-        ("AWS", "111111111111"),
-        ("AWS", "*"),
-        ("Federated", "x.com"),
-    ]
-
-
 _JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
     lambda inner: (

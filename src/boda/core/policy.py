@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Literal
 
 from boda.core.conditions import Reader
@@ -178,11 +179,16 @@ def principal_keys(principal: Principal) -> dict[str, str]:
     Source: IAM User Guide, "AWS global condition context keys".
     """
     if principal.kind == "anonymous":
-        return {"aws:principaltype": "Anonymous", "aws:principalisawsservice": "false"}
+        return {
+            "aws:principaltype": "Anonymous",
+            "aws:principalaccount": "anonymous",
+            "aws:userid": "anonymous",
+        }
     if principal.kind == "service":
         return {
             "aws:principalisawsservice": "true",
             "aws:principalservicename": principal.arn,
+            "aws:principalservicenameslist": principal.arn,
         }
     keys = {
         "aws:principalisawsservice": "false",
@@ -192,8 +198,18 @@ def principal_keys(principal: Principal) -> dict[str, str]:
         "aws:principalarn": principal.policy_source or principal.arn,
         "aws:principaltype": _PRINCIPAL_TYPES[principal.kind],
     }
-    if principal.kind == "user":
+    if principal.is_federated:
+        keys["aws:principalarn"] = principal.arn
+        keys["aws:principaltype"] = "FederatedUser"
+    elif principal.kind == "user":
         keys["aws:username"] = principal.arn.rpartition("/")[2]
+    if principal.issued_at is not None:
+        issued = datetime.fromtimestamp(principal.issued_at, UTC)
+        keys["aws:tokenissuetime"] = issued.strftime("%Y-%m-%dT%H:%M:%SZ")
+        # There are no second factors here; long-lived keys have no such key at all.
+        keys["aws:multifactorauthpresent"] = "false"
+    if principal.function_arn:
+        keys["lambda:sourcefunctionarn"] = principal.function_arn
     for key, value in principal.tags:
         keys[f"aws:principaltag/{key.lower()}"] = value
     return keys
@@ -205,5 +221,12 @@ _PRINCIPAL_TYPES: Mapping[str, str] = {
     "assumed-role": "AssumedRole",
 }
 
-PRINCIPAL_KEY_PREFIXES = ("aws:principal", "aws:userid", "aws:username")
+PRINCIPAL_KEY_PREFIXES = (
+    "aws:multifactorauth",
+    "aws:principal",
+    "aws:tokenissuetime",
+    "aws:userid",
+    "aws:username",
+    "lambda:sourcefunctionarn",
+)
 """Keys with these beginnings come from ``principal_keys`` only, never from a request."""

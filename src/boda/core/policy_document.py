@@ -45,7 +45,7 @@ _STATEMENT_KEYS = {
 }
 _ACTION = re.compile(r"[A-Za-z0-9-]+:[A-Za-z0-9*?_-]+")
 _ACCOUNT = re.compile(r"\d{12}")
-_UNIQUE_ID = re.compile(r"A(?:ID|RO|GP)A[A-Z0-9]{12,}")
+_UNIQUE_ID = re.compile(r"A(?:ID|RO|GP)A[A-Z0-9]{12,}(?::.+)?")
 _IAM_RESOURCES = (
     "user/",
     "federated-user/",
@@ -100,17 +100,27 @@ class Principals:
                 return Grant.IDENTITY
             return Grant.EVERYONE if self.everyone else Grant.NONE
         if principal.kind in ("user", "assumed-role"):
-            if principal.arn in self.aws:
-                return Grant.SESSION if principal.kind == "assumed-role" else Grant.IDENTITY
-            owner = principal.unique_id.partition(":")[0]
-            if principal.policy_source in self.aws or owner in self.aws:
+            session = principal.kind == "assumed-role"
+            if principal.arn in self.aws or (session and principal.unique_id in self.aws):
+                return Grant.SESSION if session else Grant.IDENTITY
+            if principal.policy_source in self.aws or principal.owner_id in self.aws:
                 return Grant.IDENTITY
         if self.everyone:
             return Grant.EVERYONE
+        return Grant.ACCOUNT if self._names_account(principal) else Grant.NONE
+
+    def exempts(self, principal: Principal) -> bool:
+        """Whether a Deny with these as its NotPrincipal passes the principal by.
+
+        An account among them stands for its root user alone. Source: IAM User Guide, "AWS JSON
+        policy elements: NotPrincipal".
+        """
+        grant = self.grant(principal)
+        return grant > Grant.ACCOUNT or (grant is Grant.ACCOUNT and principal.kind == "root")
+
+    def _names_account(self, principal: Principal) -> bool:
         account = principal.account
-        if account in self.aws or f"arn:aws:iam::{account}:root" in self.aws:
-            return Grant.ACCOUNT
-        return Grant.NONE
+        return account in self.aws or f"arn:aws:iam::{account}:root" in self.aws
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,10 +159,13 @@ class Statement:
     def grant(self, principal: Principal) -> Grant:
         if self.principals is None:
             return Grant.NONE
-        found = self.principals.grant(principal)
         if not self.not_principal:
-            return found
-        return Grant.EVERYONE if found is Grant.NONE else Grant.NONE
+            return self.principals.grant(principal)
+        if self.allow:
+            excepted = self.principals.grant(principal) is not Grant.NONE
+        else:
+            excepted = self.principals.exempts(principal)
+        return Grant.NONE if excepted else Grant.EVERYONE
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -178,16 +191,6 @@ class Policy:
         if not isinstance(document, Mapping):
             raise MalformedPolicy(_NOT_JSON[kind])
         return cls(document, tuple(_Parser(document, kind).statements()))
-
-    def named_principals(self) -> Iterable[tuple[str, str]]:
-        """Every named principal as (``AWS`` | ``Service`` | ``Federated`` …, value)."""
-        for statement in _listed(self.document.get("Statement")):
-            for element in ("Principal", "NotPrincipal"):
-                value = statement.get(element)
-                if isinstance(value, Mapping):
-                    for kind, names in value.items():
-                        for name in _listed(names):
-                            yield kind, name
 
 
 _SYNTAX = "Syntax errors in policy."

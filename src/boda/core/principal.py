@@ -19,6 +19,8 @@ class Principal:
         for example ``s3.amazonaws.com``.
     unique_id: the UserId of GetCallerIdentity (``AIDA…``, ``AROA…:session``, the account id).
     policy_source: the ARN whose policies apply: the user's own, or the role's for a session.
+    issued_at: of temporary credentials, when they were issued, in whole seconds since the epoch.
+    function_arn: of a function's credentials, the function's, without a qualifier.
     """
 
     kind: Kind
@@ -28,6 +30,20 @@ class Principal:
     policy_source: str = ""
     access_key_id: str = ""
     tags: tuple[tuple[str, str], ...] = field(default=())
+    issued_at: int | None = None
+    function_arn: str = ""
+
+    @property
+    def owner_id(self) -> str:
+        """The unique id of the user or role (``AIDA…``, ``AROA…``); "" if there is none."""
+        if self.kind not in ("user", "assumed-role") or self.is_federated:
+            return ""
+        return self.unique_id.partition(":")[0]
+
+    @property
+    def is_federated(self) -> bool:
+        """Whether the caller has credentials of GetFederationToken."""
+        return ":federated-user/" in self.arn
 
     @property
     def is_service(self) -> bool:

@@ -2,7 +2,8 @@
 
 Law of this file: a kept decision depends on nothing but its key. A decision that looked at a
 condition key which may differ between two calls (source address, time, tags of the request …) is
-not kept, unless the need itself gives that condition's value and so has it in the key; all are
+not kept, unless the need itself gives that condition's value and so has it in the key. (Which keys
+those are is told in core/condition_keys.py; all others come with the need and the caller.) All are
 dropped when the directory's generation moves, and a resource's new policy is a new object and so
 a new key.
 """
@@ -14,6 +15,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from boda.core.clock import Clock
+from boda.core.condition_keys import PER_REQUEST
 from boda.core.errors import AwsError
 from boda.core.policy import (
     PRINCIPAL_KEY_PREFIXES,
@@ -24,14 +26,15 @@ from boda.core.policy import (
     decide,
     principal_keys,
 )
-from boda.core.principal import Principal
+from boda.core.principal import ANONYMOUS, Principal
 from boda.gateway.identity import Directory
-from boda.gateway.service import Need
+from boda.gateway.service import Need, Undecided
 
 Keys = Mapping[str, str | Sequence[str]]
 
 _KEPT = 16_384
-_Key = tuple[Principal, str, str, str, str, Policy | None, tuple[tuple[str, str], ...]]
+_Value = str | tuple[str, ...]
+_Key = tuple[Principal, str, str, str, str, Policy | None, bool, tuple[tuple[str, _Value], ...]]
 
 _FORBIDDEN = {
     # Code and status by service; all others answer AccessDeniedException.
@@ -68,7 +71,8 @@ class Authorizer:
         self._kept: dict[_Key, Decision] = {}
 
     def check(self, principal: Principal, need: Need, keys: Keys, *, service: str = "") -> None:
-        """Raises AwsError AccessDenied(Exception) when the principal may not.
+        """Raises AwsError AccessDenied(Exception) when the principal may not, and Undecided when
+        that depends on the need's late keys.
 
         keys: the request's condition keys (``aws:SourceIp`` …).
         service: the service that answers and so chooses the error's code; the action's own when
@@ -78,10 +82,12 @@ class Authorizer:
             return
         self._refresh()
         key = _key(principal, need)
-        decision = self._kept.get(key) if key is not None else None
+        decision = self._kept.get(key)
         if decision is None:
             decision = self.decide(principal, need, keys)
-            if key is not None and _rests_on_its_key(decision, need):
+            if need.late is not None and any(map(need.late.has, decision.reads)):
+                raise Undecided
+            if _rests_on_its_key(decision, need, keys):
                 if len(self._kept) >= _KEPT:
                     self._kept.clear()
                 self._kept[key] = decision
@@ -105,8 +111,7 @@ class Authorizer:
         if self._open:
             return True
         self._refresh()
-        key = _key(principal, need)
-        decision = self._kept.get(key) if key is not None else None
+        decision = self._kept.get(_key(principal, need))
         return decision is not None and decision.allowed
 
     def _refresh(self) -> None:
@@ -118,10 +123,10 @@ class Authorizer:
         """A fresh decision."""
         context = self._context(principal, need, keys)
         decision = self._decide(principal, need, need.action, context)
-        if not decision.allowed or not need.undenied:
+        if not decision.allowed or not need.also:
             return decision
-        beside = self._decide(principal, need, need.undenied, context)
-        return replace(beside if beside.explicit else decision, reads=decision.reads | beside.reads)
+        second = self._decide(principal, need, need.also, context)
+        return replace(second, reads=decision.reads | second.reads)
 
     def _decide(
         self,
@@ -153,6 +158,11 @@ class Authorizer:
                 lowered = name.lower()
                 if not lowered.startswith(PRINCIPAL_KEY_PREFIXES):
                     context[lowered] = value
+        owner = need.account or principal.account
+        if owner != ANONYMOUS.account:
+            context["aws:resourceaccount"] = owner
+            if need.action.startswith("s3:"):
+                context["s3:resourceaccount"] = owner
         context.update(principal_keys(principal))
         return context
 
@@ -184,24 +194,25 @@ class Permit:
         return True
 
 
-def _key(principal: Principal, need: Need) -> _Key | None:
-    """None where the need's own conditions cannot be part of a key."""
-    context: tuple[tuple[str, str], ...] = ()
+def _key(principal: Principal, need: Need) -> _Key:
+    context: tuple[tuple[str, _Value], ...] = ()
     if need.context:
-        pairs = []
-        for name, value in need.context.items():
-            if not isinstance(value, str):
-                return None
-            pairs.append((name, value))
-        context = tuple(sorted(pairs))
-    actions = need.action, need.undenied
-    return (principal, *actions, need.resource, need.account, need.policy, context)
+        context = tuple(
+            sorted(
+                (name, value if isinstance(value, str) else tuple(value))
+                for name, value in need.context.items()
+            )
+        )
+    actions = need.action, need.also
+    settled = need.late is None
+    return (principal, *actions, need.resource, need.account, need.policy, settled, context)
 
 
-def _rests_on_its_key(decision: Decision, need: Need) -> bool:
+def _rests_on_its_key(decision: Decision, need: Need, keys: Keys) -> bool:
     """Whether the decision looked at nothing beyond its key."""
     given = {name.lower() for name in need.context}
-    return all(read in given or read.startswith(PRINCIPAL_KEY_PREFIXES) for read in decision.reads)
+    varying = PER_REQUEST.union(map(str.lower, keys))
+    return all(read in given or read not in varying for read in decision.reads)
 
 
 def _refusal(principal: Principal, need: Need, decision: Decision, service: str) -> AwsError:

@@ -64,13 +64,20 @@ class RequestKeys(Mapping[str, str]):
     """The condition keys that the request itself gives, made when a policy asks.
 
     The authoriser adds the principal's keys and the time. request: None for calls in process.
+    more: makes the keys that the service has of its requests.
     """
 
-    __slots__ = ("_made", "_region", "_request")
+    __slots__ = ("_made", "_more", "_region", "_request")
 
-    def __init__(self, request: WireRequest | None, region: str) -> None:
+    def __init__(
+        self,
+        request: WireRequest | None,
+        region: str,
+        more: Callable[[], Mapping[str, str]] | None = None,
+    ) -> None:
         self._request = request
         self._region = region
+        self._more = more
         self._made: dict[str, str] | None = None
 
     def __getitem__(self, key: str) -> str:
@@ -84,12 +91,18 @@ class RequestKeys(Mapping[str, str]):
 
     def _keys(self) -> dict[str, str]:
         if self._made is None:
-            made = {"aws:RequestedRegion": self._region, "aws:SecureTransport": "false"}
+            made = {
+                "aws:RequestedRegion": self._region,
+                "aws:SecureTransport": "false",
+                "aws:ViaAWSService": "false",
+            }
             if self._request is not None:
                 made["aws:SourceIp"] = self._request.source_ip
                 for key, header in (("aws:UserAgent", "user-agent"), ("aws:Referer", "referer")):
                     value = self._request.headers.get(header)
                     if value is not None:
                         made[key] = value
+            if self._more is not None:
+                made.update(self._more())
             self._made = made
         return self._made

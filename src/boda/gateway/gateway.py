@@ -20,8 +20,10 @@ import orjson
 
 from boda.core.arn import DEFAULT_ACCOUNT, DEFAULT_REGION
 from boda.core.clock import Clock
+from boda.core.condition_keys import Vocabulary
 from boda.core.errors import AwsError, not_implemented, printable
 from boda.core.ids import Ids
+from boda.core.policy_principals import Names
 from boda.core.principal import ANONYMOUS, Principal
 from boda.core.regions import Regions
 from boda.gateway import checksums, sigv2
@@ -47,9 +49,10 @@ from boda.gateway.limits import BodyRule, Limits
 from boda.gateway.models import Models
 from boda.gateway.parameters import HeadParameters, NotInHead, Parsing, parse_head
 from boda.gateway.payload import Payloads, declared, received, sha256_of
+from boda.gateway.policies import PolicyRules
 from boda.gateway.refusals import Refusals
 from boda.gateway.routing import Route, Router
-from boda.gateway.service import Answer, Context, Need, Service
+from boda.gateway.service import Answer, Context, Need, Service, authorise
 from boda.gateway.short import ShortWay
 from boda.gateway.traffic import Traffic
 from boda.gateway.wire import WireRequest, WireResponse
@@ -114,6 +117,11 @@ class Gateway:
         self._absent = AbsentServices()
         self._authenticator = Authenticator(directory, clock)
         self._authorizer = authorizer
+        self._clock = clock
+        self._policies = PolicyRules(
+            Vocabulary({one.name: one.condition_keys for one in services}),
+            directory if isinstance(directory, Names) else None,
+        )
         self._ids = ids
         self._open = OpenCallers(directory, account, self._hosts) if auth == "open" else None
         self._health = health
@@ -173,11 +181,11 @@ class Gateway:
             offered = await self._resolve(x)
             ctx = self._context(x)
             head = parse_head(x)
-            settled = self._authorise_head(x, offered, ctx, head)
+            settled = await self._authorise_head(x, offered, ctx, head)
             await self._payloads.receive(x)
             params = await self._parsing.parse(x, head)
             if not settled:
-                self._authorise(offered, ctx, params)
+                await self._authorise(offered, ctx, params)
             if offered.briefly is not None:
                 self.short.learn(x, params)
             output = await self._run(offered, ctx, params)
@@ -359,12 +367,20 @@ class Gateway:
             principal.account if principal is not ANONYMOUS else self._account,
             principal,
             x.request_id,
-            self._check(principal, RequestKeys(request, x.region), service),
+            self._check(principal, self._keys(x), service),
             request.headers,
             request.source_ip,
             f"http://{request.host}",
             request.environment_id,
+            self._policies,
         )
+
+    def _keys(self, x: Exchange) -> RequestKeys:
+        more = x.installed.service.request_keys if x.installed is not None else None
+        if more is None:
+            return RequestKeys(x.request, x.region)
+        make = partial(more, x.request, x.claim, self._clock.now())
+        return RequestKeys(x.request, x.region, make)
 
     def _check(
         self, principal: Principal, keys: RequestKeys, service: str
@@ -372,7 +388,7 @@ class Gateway:
         """What checks a need of one call."""
         return partial(self._authorizer.check, principal, keys=keys, service=service)
 
-    def _authorise_head(
+    async def _authorise_head(
         self, x: Exchange, offered: Offered, ctx: Context, head: Mapping[str, Any]
     ) -> bool:
         """Refuse what may not be by the head alone; whether nothing is left to be asked.
@@ -397,7 +413,10 @@ class Gateway:
             wrong = error
         try:
             for need in needs:
-                ctx.authorize(need)
+                try:
+                    await authorise(ctx.authorize, need)
+                except NotInHead:  # by what the policies say, it depends on the body
+                    settled = False
             if wrong is not None and not self._parsing.is_small(x):
                 raise wrong
         finally:
@@ -405,9 +424,9 @@ class Gateway:
         return settled
 
     @staticmethod
-    def _authorise(offered: Offered, ctx: Context, params: Mapping[str, Any]) -> None:
+    async def _authorise(offered: Offered, ctx: Context, params: Mapping[str, Any]) -> None:
         for need in _needs(offered, ctx, params):
-            ctx.authorize(need)
+            await authorise(ctx.authorize, need)
 
     @staticmethod
     async def _run(offered: Offered, ctx: Context, params: Mapping[str, Any]) -> Any:
@@ -477,8 +496,9 @@ class Gateway:
             principal,
             self._ids.uuid(),
             self._check(principal, RequestKeys(None, region), service),
+            policies=self._policies,
         )
-        self._authorise(offered, ctx, params)
+        await self._authorise(offered, ctx, params)
         output = await self._run(offered, ctx, params)
         if isinstance(output, Answer):
             output = output.output

@@ -24,15 +24,17 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import botocore
 
 from boda.core.principal import Principal
+from boda.gateway.policies import PolicyRules
 
 if TYPE_CHECKING:
     from boda.core.policy import Policy
+    from boda.gateway.authentication import Claim
     from boda.gateway.wire import WireRequest, WireResponse
 
 
@@ -85,6 +87,34 @@ class Answer:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
+ConditionKeys = Mapping[str, str | Sequence[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class LateKeys:
+    """prefixes: how the names of these condition keys begin, lower-case. read: gives all of them;
+    it may raise NotInHead as long as the body has not been read."""
+
+    prefixes: tuple[str, ...]
+    read: Callable[[], Awaitable[ConditionKeys]]
+
+    @classmethod
+    def of(cls, prefixes: tuple[str, ...], make: Callable[[], ConditionKeys]) -> LateKeys:
+        """make: the same as ``read`` for what is at hand."""
+
+        async def read() -> ConditionKeys:
+            return make()
+
+        return cls(prefixes, read)
+
+    def has(self, key: str) -> bool:
+        return key.startswith(self.prefixes)
+
+
+class Undecided(Exception):
+    """The decision about a need depends on one of its late keys. See ``authorise``."""
+
+
 @dataclass(frozen=True, slots=True)
 class Need:
     """One permission that a call needs, checked by the gateway before the operation runs.
@@ -93,7 +123,9 @@ class Need:
     policy: the resource's own policy, if it has one.
     context: condition keys beyond the global ones (``aws:SourceIp``, ``aws:PrincipalArn`` …).
     account: the account that owns the resource; the caller's when empty.
-    undenied: an action on the same resource that nothing needs to allow, but nothing may deny.
+    also: a second action on the same resource that must be allowed as well.
+    late: condition keys that take a read of rows, or the request's body; looked up if a policy
+        asks for one of them.
     """
 
     action: str
@@ -101,7 +133,18 @@ class Need:
     policy: Policy | None = None
     context: Mapping[str, str | Sequence[str]] = field(default_factory=dict)
     account: str = ""
-    undenied: str = ""
+    also: str = ""
+    late: LateKeys | None = None
+
+
+async def authorise(check: Callable[[Need], None], need: Need) -> None:
+    """Check a need that may have late keys. Raises AwsError AccessDenied(Exception)."""
+    try:
+        check(need)
+    except Undecided:
+        assert need.late is not None
+        context = {**need.context, **await need.late.read()}
+        check(replace(need, context=context, late=None))
 
 
 @dataclass(slots=True)
@@ -113,6 +156,7 @@ class Context:
     headers: the request's HTTP headers, lower-case names; empty for calls in process.
     endpoint: scheme, host and port under which the caller reached boda, for URLs in answers.
     environment_id: the execution environment the call came from, or "".
+    policies: what policies are kept as, and whether they may be.
     """
 
     service: str
@@ -126,6 +170,7 @@ class Context:
     source_ip: str = "127.0.0.1"
     endpoint: str = ""
     environment_id: str = ""
+    policies: PolicyRules = PolicyRules()  # noqa: RUF009 (stateless)
 
 
 VARIES = "boda-what-varies"
@@ -245,6 +290,7 @@ def short_way(name: str) -> Callable[[S], S]:
 Preflight = Callable[["WireRequest", Mapping[str, str]], Awaitable["WireResponse | None"]]
 Admits = Callable[["WireRequest", Mapping[str, str]], bool]
 Decorate = Callable[["WireRequest", Mapping[str, str], "WireResponse"], Awaitable[None]]
+OfRequest = Callable[["WireRequest", "Claim | None", float], Mapping[str, str]]
 
 
 class Service:
@@ -258,6 +304,10 @@ class Service:
         labels, and may add headers to it (CORS). Must not raise.
     admits: whether the service lets a page of the request's ``Origin`` send the request, given
         the same.
+    condition_keys: the names of the service's own condition keys, with those that are rightly
+        never present here; one that ends in a slash stands for all that begin so.
+    request_keys: given a request, its claim and the time, the condition keys that it gives
+        whatever it needs. Their names are among ``core.condition_keys.PER_REQUEST``.
     """
 
     def __init__(
@@ -268,9 +318,13 @@ class Service:
         preflight: Preflight | None = None,
         decorate: Decorate | None = None,
         admits: Admits | None = None,
+        condition_keys: Iterable[str] = (),
+        request_keys: OfRequest | None = None,
     ) -> None:
         self.name = name
         self.admits = admits
+        self.condition_keys = frozenset(condition_keys)
+        self.request_keys = request_keys
         self.preflight = preflight
         self.decorate = decorate
         self.operations: dict[str, Operation] = {}

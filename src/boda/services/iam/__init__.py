@@ -10,6 +10,7 @@ from boda.core.arn import DEFAULT_ACCOUNT
 from boda.core.clock import Clock
 from boda.core.ids import Ids
 from boda.gateway.service import Service
+from boda.services.iam.access import CONDITION_KEYS
 from boda.services.iam.grants import Attachments, Boundaries, InlinePolicies
 from boda.services.iam.groups import Groups
 from boda.services.iam.identity import Identity
@@ -42,4 +43,4 @@ def build(
         Boundaries(store),
         Tagging(store),
     ]
-    return Service("iam", groups), identity
+    return Service("iam", groups, condition_keys=CONDITION_KEYS), identity

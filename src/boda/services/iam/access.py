@@ -11,11 +11,33 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
 from boda.core.errors import AwsError
+from boda.gateway import tag_keys
 from boda.gateway.service import Authorize, Context, Need, operation
 from boda.services.iam.entities import Group, ManagedPolicy, Role, User
 from boda.services.iam.store import Store
 
 F = TypeVar("F", bound=Callable[..., Awaitable[Any]])
+
+CONDITION_KEYS = [
+    "iam:AssociatedResourceArn",
+    "iam:PassedToService",
+    "iam:PermissionsBoundary",
+    "iam:PolicyARN",
+    "iam:ResourceTag/",
+    "iam:AWSServiceName",
+    "iam:DelegationDuration",
+    "iam:DelegationRequestOwner",
+    "iam:FIDO-FIPS-140-2-certification",
+    "iam:FIDO-FIPS-140-3-certification",
+    "iam:FIDO-certification",
+    "iam:NotificationChannel",
+    "iam:OrganizationsPolicyId",
+    "iam:RegisterSecurityKey",
+    "iam:ServiceSpecificCredentialAgeDays",
+    "iam:ServiceSpecificCredentialServiceName",
+    "iam:TemplateArn",
+]
+"""Those from ``iam:AWSServiceName`` on are never present: nothing that boda does brings them."""
 
 _NAME = {"user": "UserName", "group": "GroupName", "role": "RoleName"}
 
@@ -111,14 +133,11 @@ def _need(store: Store, ctx: Context, kind: str, action: str, params: Mapping[st
     bound = params.get("PermissionsBoundary") or getattr(entity, "boundary", "")
     if bound:
         context["iam:permissionsboundary"] = bound
-    for key, value in getattr(entity, "tags", ()):
-        context[f"iam:resourcetag/{key}"] = value
-        context[f"aws:resourcetag/{key}"] = value
-    given = [(tag["Key"], tag["Value"]) for tag in params.get("Tags", ())]
-    context.update({f"aws:requesttag/{key}": value for key, value in given})
-    keys = [key for key, _ in given] + list(params.get("TagKeys", ()))
-    if keys:
-        context["aws:tagkeys"] = keys
+    tags = dict(getattr(entity, "tags", ()))
+    context.update({f"iam:ResourceTag/{key}": value for key, value in tags.items()})
+    context.update(tag_keys.of_resource(tags))
+    given = {tag["Key"]: tag["Value"] for tag in params.get("Tags", ())}
+    context.update(tag_keys.of_request(given, params.get("TagKeys", ())))
     return Need(f"iam:{action}", arn, context=context)
 
 

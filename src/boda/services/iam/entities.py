@@ -4,6 +4,8 @@ object in the old one's place.
 
 from __future__ import annotations
 
+import base64
+import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -180,6 +182,7 @@ class Session:
 
     policy_source: the role's or user's ARN. policies, policy_arns: what bounds the session.
     tags: the session's own, transitive: the keys that go on to the next role.
+    function_arn: of a function's credentials, which are never written; else "".
     """
 
     account: str
@@ -195,6 +198,22 @@ class Session:
     policy_arns: tuple[str, ...] = ()
     tags: Tags = ()
     transitive: tuple[str, ...] = ()
+    function_arn: str = ""
+
+    @property
+    def issued_at(self) -> int:
+        """Seconds since the epoch. Tokens from before this was told are as old as may be."""
+        mark, moment = _TOKEN_HEAD.unpack_from(base64.b64decode(self.token))
+        return moment if mark == _TOKEN_MARK else 0
+
+
+_TOKEN_HEAD = struct.Struct(">4sQ")
+_TOKEN_MARK = b"bod2"
+
+
+def session_token(issued_at: int, chance: bytes) -> str:
+    """A session token that tells when it was issued, in seconds since the epoch."""
+    return base64.b64encode(_TOKEN_HEAD.pack(_TOKEN_MARK, issued_at) + chance).decode()
 
 
 Actor: TypeAlias = User | Group | Role
@@ -226,6 +245,7 @@ def to_row(entity: Entity) -> dict[str, Any]:
             for version in entity.versions
         ]
     if isinstance(entity, Session):
+        del row["function_arn"]
         row["policies"] = [document.text for document in entity.policies]
     return {name: list(value) if isinstance(value, tuple) else value for name, value in row.items()}
 

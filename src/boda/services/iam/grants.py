@@ -20,23 +20,23 @@ class InlinePolicies(Room):
     async def put_user_policy(
         self, ctx: Context, *, user_name: str, policy_name: str, policy_document: str
     ) -> None:
-        await self._put("user", user_name, policy_name, policy_document)
+        await self._put(ctx, "user", user_name, policy_name, policy_document)
 
     @change("PutGroupPolicy", authorize=on("group", "PutGroupPolicy"))
     async def put_group_policy(
         self, ctx: Context, *, group_name: str, policy_name: str, policy_document: str
     ) -> None:
-        await self._put("group", group_name, policy_name, policy_document)
+        await self._put(ctx, "group", group_name, policy_name, policy_document)
 
     @change("PutRolePolicy", authorize=on("role", "PutRolePolicy"))
     async def put_role_policy(
         self, ctx: Context, *, role_name: str, policy_name: str, policy_document: str
     ) -> None:
-        await self._put("role", role_name, policy_name, policy_document)
+        await self._put(ctx, "role", role_name, policy_name, policy_document)
 
-    async def _put(self, kind: str, name: str, policy_name: str, text: str) -> None:
+    async def _put(self, ctx: Context, kind: str, name: str, policy_name: str, text: str) -> None:
         actor = rules.actor(self.store, kind, name)
-        document = rules.document(text, "identity")
+        document = rules.document(ctx, text, "identity")
         inline = {**actor.inline, policy_name: document}
         limit = rules.INLINE_SIZE[kind]
         if sum(found.size for found in inline.values()) > limit:

@@ -18,6 +18,7 @@ from boda.services.iam.entities import (
     Session,
     Tags,
     User,
+    session_token,
 )
 from boda.services.iam.store import Store
 
@@ -149,7 +150,14 @@ class Identity:
             # The role or user is gone; another one of the same name is somebody else.
             return None
         principal = self._principal(
-            session.kind, session.arn, session.unique_id, source, access_key_id, session.tags
+            session.kind,
+            session.arn,
+            session.unique_id,
+            source,
+            access_key_id,
+            session.tags,
+            session.issued_at,
+            session.function_arn,
         )
         return Credential(
             access_key_id, session.secret, principal, session.token, session.expires_at
@@ -163,17 +171,28 @@ class Identity:
         source: User | Role | None,
         access_key_id: str,
         tags: Tags = (),
+        issued_at: int | None = None,
+        function_arn: str = "",
     ) -> Principal:
         own = {key.lower() for key, _ in tags}
         inherited = source.tags if source is not None else ()
         merged = (*(tag for tag in inherited if tag[0].lower() not in own), *tags)
         policy_source = source.arn if source is not None else root_of(self.account).arn
-        return Principal(kind, self.account, arn, unique_id, policy_source, access_key_id, merged)
+        return Principal(
+            kind,
+            self.account,
+            arn,
+            unique_id,
+            policy_source,
+            access_key_id,
+            merged,
+            issued_at,
+            function_arn,
+        )
 
     def _user_by_id(self, unique_id: str) -> User | None:
-        return next(
-            (user for user in self._store.users.values() if user.unique_id == unique_id), None
-        )
+        found = self._store.owners.get(unique_id)
+        return found if isinstance(found, User) else None
 
     def _source(self, policy_source: str, unique_id: str, arn: str) -> User | Role | None:
         """The user or role behind a principal, unless it has been replaced by a namesake."""
@@ -218,11 +237,29 @@ class Identity:
                     found.append(policy.default.document.policy)
         return tuple(found)
 
+    # Names of principals in policies
+
+    def unique_id(self, arn: str) -> str | None:
+        found = self._store.actors.get(arn)
+        return found.unique_id if found is not None else None
+
+    def role_id(self, name: str) -> str | None:
+        found = self._store.roles.get(name)
+        return found.unique_id if found is not None else None
+
+    def arn_of(self, unique_id: str) -> str | None:
+        found = self._store.owners.get(unique_id)
+        return found.arn if found is not None else None
+
     # Roles, for those who act in their name
 
     def role(self, arn: str) -> Role | None:
         found = self._store.actors.get(arn)
         return found if isinstance(found, Role) else None
+
+    def role_tags(self, arn: str) -> Mapping[str, str]:
+        role = self.role(arn)
+        return dict(role.tags) if role is not None else {}
 
     def role_trusts(
         self, role_arn: str, service: str, context: Mapping[str, str] | None = None
@@ -243,10 +280,11 @@ class Identity:
         return decide(question, resource=role.trust).allowed
 
     def issue_role_credentials(
-        self, role_arn: str, session_name: str, duration_s: float
+        self, role_arn: str, session_name: str, duration_s: float, *, function_arn: str = ""
     ) -> Credential:
         """Short-lived credentials of a role, in memory only. Raises LookupError: no such role.
 
+        function_arn: the function that they are for, without a qualifier.
         Whoever calls this has asked ``role_trusts`` before.
         """
         role = self.role(role_arn)
@@ -258,6 +296,7 @@ class Identity:
             f"{role.unique_id}:{session_name}",
             role.arn,
             duration_s,
+            function_arn=function_arn,
         )
         self._issues += 1
         if self._issues % _SWEEP_EVERY == 0:
@@ -283,6 +322,7 @@ class Identity:
             f"{role.unique_id}:{session_name}",
             role,
             "",
+            issued_at=int(self._clock.now()),
         )
 
     def _session_arn(self, role: Role, session_name: str) -> str:
@@ -383,21 +423,24 @@ class Identity:
         policy_arns: Sequence[str] = (),
         tags: Tags = (),
         transitive: Sequence[str] = (),
+        function_arn: str = "",
     ) -> Session:
+        now = self._clock.now()
         return Session(
             self.account,
             "ASIA" + self._ids.base32(16),
             self._secret(),
-            base64.b64encode(b"boda" + self._ids.bytes(128)).decode(),
+            session_token(int(now), self._ids.bytes(120)),
             kind,
             arn,
             unique_id,
             policy_source,
-            float(int(self._clock.now() + duration_s)),
+            float(int(now + duration_s)),
             tuple(Document.read(text) for text in policies),
             tuple(policy_arns),
             tags,
             tuple(transitive),
+            function_arn,
         )
 
     async def _open(self, session: Session) -> Credential:

@@ -33,7 +33,7 @@ class Policies(Room):
         tags: Sequence[Mapping[str, str]] = (),
     ) -> dict[str, Any]:
         given = rules.tag_list(tags)
-        document = _document(policy_document)
+        document = _document(ctx, policy_document)
         owned = [p.name for p in self.store.policies.values() if p.account == self.store.account]
         if policy_name.lower() in (name.lower() for name in owned):
             raise rules.exists(
@@ -112,7 +112,7 @@ class Policies(Room):
         self, ctx: Context, *, policy_arn: str, policy_document: str, set_as_default: bool = False
     ) -> dict[str, Any]:
         policy = rules.own_policy(self.store, policy_arn)
-        document = _document(policy_document)
+        document = _document(ctx, policy_document)
         if len(policy.versions) >= rules.VERSIONS_PER_POLICY:
             raise rules.exceeded(
                 "A managed policy can have up to 5 versions. Before you create a new version, you "
@@ -223,8 +223,8 @@ class Policies(Room):
         return paged
 
 
-def _document(text: str) -> Document:
-    document = rules.document(text, "managed")
+def _document(ctx: Context, text: str) -> Document:
+    document = rules.document(ctx, text, "managed")
     if document.size > rules.MANAGED_SIZE:
         raise rules.exceeded(f"Cannot exceed quota for PolicySize: {rules.MANAGED_SIZE}")
     return document

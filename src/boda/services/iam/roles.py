@@ -11,7 +11,7 @@ from boda.core.ids import Ids
 from boda.gateway.service import Context, operation
 from boda.services.iam import rules, shapes
 from boda.services.iam.access import Room, change, listing, on
-from boda.services.iam.entities import Role
+from boda.services.iam.entities import Document, Role
 from boda.services.iam.store import Store
 
 
@@ -42,18 +42,19 @@ class Roles(Room):
             path,
             "AROA" + self._ids.base32(17),
             self._clock.now(),
-            rules.trust(self.store, assume_role_policy_document),
+            rules.trust(ctx, assume_role_policy_document),
             description,
             max_session_duration or 3_600,
             rules.boundary(self.store, permissions_boundary) if permissions_boundary else "",
             tags=given,
         )
         await self.store.save(role)
-        return {"Role": shapes.created_role(role, with_duration=max_session_duration is not None)}
+        shown = _shown(ctx, role)
+        return {"Role": shapes.created_role(shown, with_duration=max_session_duration is not None)}
 
     @operation("GetRole", authorize=on("role", "GetRole"))
     async def get_role(self, ctx: Context, *, role_name: str) -> dict[str, Any]:
-        return {"Role": shapes.role(rules.role(self.store, role_name))}
+        return {"Role": shapes.role(_shown(ctx, rules.role(self.store, role_name)))}
 
     @operation("ListRoles", authorize=listing("role", "ListRoles"))
     async def list_roles(
@@ -66,7 +67,12 @@ class Roles(Room):
     ) -> dict[str, Any]:
         below = [role for role in self.store.roles.values() if role.path.startswith(path_prefix)]
         return rules.page(
-            "Roles", below, lambda role: role.name, shapes.listed_role, marker, max_items
+            "Roles",
+            below,
+            lambda role: role.name,
+            lambda role: shapes.listed_role(_shown(ctx, role)),
+            marker,
+            max_items,
         )
 
     @change("UpdateRole", authorize=on("role", "UpdateRole"))
@@ -94,14 +100,14 @@ class Roles(Room):
     ) -> dict[str, Any]:
         role = replace(rules.role(self.store, role_name), description=description)
         await self.store.save(role)
-        return {"Role": shapes.listed_role(role)}
+        return {"Role": shapes.listed_role(_shown(ctx, role))}
 
     @change("UpdateAssumeRolePolicy", authorize=on("role", "UpdateAssumeRolePolicy"))
     async def update_assume_role_policy(
         self, ctx: Context, *, role_name: str, policy_document: str
     ) -> None:
         role = rules.role(self.store, role_name)
-        trust = rules.trust(self.store, policy_document)
+        trust = rules.trust(ctx, policy_document)
         await self.store.save(replace(role, trust_document=trust))
 
     @change("DeleteRole", authorize=on("role", "DeleteRole"))
@@ -126,3 +132,10 @@ class Roles(Room):
         rules.role(self.store, role_name)
         none: list[str] = []
         return rules.page("InstanceProfiles", none, str, str, marker, max_items)
+
+
+def _shown(ctx: Context, role: Role) -> Role:
+    """The role with its trust policy as readers see it."""
+    kept = role.trust_document
+    shown = Document(ctx.policies.shown(kept.text), kept.policy)
+    return replace(role, trust_document=shown)

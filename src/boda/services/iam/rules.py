@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import base64
 import binascii
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from boda.core.errors import AwsError
 from boda.core.policy import MalformedPolicy, Policy
 from boda.core.policy_document import PolicyKind
+from boda.core.policy_principals import UnknownPrincipal
+from boda.gateway.service import Context
 from boda.services.iam.entities import (
     AccessKey,
     Actor,
@@ -33,8 +34,6 @@ MANAGED_SIZE = 6_144
 TRUST_SIZE = 2_048
 INLINE_SIZE: Mapping[str, int] = {"user": 2_048, "group": 5_120, "role": 10_240}
 TAGS_LIMIT = 50
-
-_SERVICE_HOST = re.compile(r"[a-z0-9-]+(\.[a-z0-9-]+)+")
 
 
 def no_such(message: str) -> AwsError:
@@ -137,29 +136,25 @@ def access_key(store: Store, owner: str, access_key_id: str) -> AccessKey:
     return key
 
 
-def document(text: str, kind: PolicyKind) -> Document:
+def document(ctx: Context, text: str, kind: PolicyKind) -> Document:
     try:
-        return Document(text, Policy.parse(text, kind))
+        policy = Policy.parse(text, kind)
     except MalformedPolicy as error:
         raise AwsError("MalformedPolicyDocument", str(error), 400) from None
+    ctx.policies.admit(ctx.service, ctx.operation, policy)
+    return Document(text, policy)
 
 
-def trust(store: Store, text: str) -> Document:
-    """A role trust policy whose principals can exist."""
-    found = document(text, "trust")
-    for kind, name in found.policy.named_principals():
-        if kind == "Service" and not _SERVICE_HOST.fullmatch(name):
-            raise AwsError(
-                "MalformedPolicyDocument", f'Invalid principal in policy: "SERVICE":"{name}"', 400
-            )
-        ours = name.startswith(f"arn:aws:iam::{store.account}:")
-        if kind == "AWS" and ours and not name.endswith(":root") and name not in store.actors:
-            raise AwsError(
-                "MalformedPolicyDocument", f'Invalid principal in policy: "AWS":"{name}"', 400
-            )
-    if found.size > TRUST_SIZE:
+def trust(ctx: Context, text: str) -> Document:
+    """A role trust policy as it is kept: its principals exist, the account's own by their ids."""
+    given = document(ctx, text, "trust")
+    try:
+        kept = ctx.policies.kept(text)
+    except UnknownPrincipal as error:
+        raise AwsError("MalformedPolicyDocument", str(error), 400) from None
+    if given.size > TRUST_SIZE:
         raise exceeded(f"Cannot exceed quota for ACLSizePerRole: {TRUST_SIZE}")
-    return found
+    return Document.read(kept)
 
 
 def tag_list(given: Sequence[Mapping[str, str]] | None) -> Tags:

@@ -60,6 +60,8 @@ class Store:
         self.sessions: dict[str, Session] = {}
         self.actors: dict[str, User | Role] = {}
         """Users and roles by ARN."""
+        self.owners: dict[str, User | Role] = {}
+        """Users and roles by unique id."""
         self._database = database
         self._turn = asyncio.Lock()
         self._running: set[asyncio.Task[Any]] = set()
@@ -146,9 +148,11 @@ class Store:
                     self.actors.pop(former.arn, None)
                 self.users[entity.name] = entity
                 self.actors[entity.arn] = entity
+                self.owners[entity.unique_id] = entity
             case Role():
                 self.roles[entity.name] = entity
                 self.actors[entity.arn] = entity
+                self.owners[entity.unique_id] = entity
             case Group():
                 self.groups[entity.name] = entity
             case ManagedPolicy():
@@ -163,9 +167,11 @@ class Store:
             case User():
                 self.users.pop(entity.name, None)
                 self.actors.pop(entity.arn, None)
+                self.owners.pop(entity.unique_id, None)
             case Role():
                 self.roles.pop(entity.name, None)
                 self.actors.pop(entity.arn, None)
+                self.owners.pop(entity.unique_id, None)
             case Group():
                 self.groups.pop(entity.name, None)
             case ManagedPolicy():

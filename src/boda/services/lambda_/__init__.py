@@ -36,6 +36,7 @@ from boda.services.lambda_.aliases import AliasOperations
 from boda.services.lambda_.code import CodeStore
 from boda.services.lambda_.code_signing import CodeSigning, CodeSigningOperations
 from boda.services.lambda_.concurrency import ConcurrencyOperations
+from boda.services.lambda_.condition_keys import CONDITION_KEYS
 from boda.services.lambda_.configuration import ConfigurationOperations
 from boda.services.lambda_.core import Core, Reservations
 from boda.services.lambda_.event_invoke import EventInvokeOperations
@@ -348,6 +349,7 @@ def build(
             UrlConfigOperations(core, urls),
             CodeSigningOperations(core, signing),
         ],
+        condition_keys=CONDITION_KEYS,
     )
     beside = Beside(mappings, signing, provisioning, urls)
     return Lambda(service, core, layers, transitions, beside, invoker)

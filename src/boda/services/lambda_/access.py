@@ -6,11 +6,15 @@ Each returns what ``@operation(authorize=...)`` takes; the group it is bound to 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any, Protocol
 
 from boda.core.arn import Arn
 from boda.core.errors import AwsError
-from boda.gateway.service import Authorize, Context, Need
+from boda.gateway import tag_keys
+from boda.gateway.service import Authorize, Context, LateKeys, Need
+from boda.gateway.tag_keys import Keys
+from boda.services.lambda_ import condition_keys
 from boda.services.lambda_.core import Core
 from boda.services.lambda_.identifiers import Identifier
 
@@ -19,40 +23,82 @@ class Group(Protocol):
     core: Core
 
 
-def need(core: Core, action: str, identifier: Identifier) -> Need:
-    """The permission to do this to that, with the resource's own policy."""
+More = Callable[[Any, Identifier, Mapping[str, Any]], Keys]
+"""Given a group, the function and the call's parameters, the condition keys that these make."""
+
+_OF_PARAMETERS = ("lambda:", "aws:requesttag/", "aws:tagkeys")
+_NO_KEYS: Keys = {}
+
+
+def of_parameters(make: Callable[[], Keys]) -> LateKeys:
+    """The condition keys that a call's parameters make, some of which are in the body."""
+    return LateKeys.of(_OF_PARAMETERS, make)
+
+
+def need(
+    core: Core,
+    action: str,
+    identifier: Identifier,
+    keys: Keys = _NO_KEYS,
+    late: LateKeys | None = None,
+) -> Need:
+    """The permission to do this to that, with the resource's own policy and tags.
+
+    keys, late: further condition keys.
+    """
+    tags = tags_of(core, identifier)
     return Need(
         action,
         identifier.named_arn,
         core.hot.policy(identifier.arn, identifier.meant),
-        account=identifier.account,
+        {**tag_keys.of_resource(tags), **keys} if tags else keys,
+        identifier.account,
+        late=late,
     )
+
+
+def tags_of(core: Core, identifier: Identifier) -> Mapping[str, str]:
+    """The same object as long as the function's tags are."""
+    function = core.find(identifier.key)
+    return _NO_TAGS if function is None else function.tags
+
+
+_NO_TAGS: Mapping[str, str] = {}
+
+
+def tags_of_request(params: Mapping[str, Any]) -> Keys:
+    return tag_keys.of_request(params.get("Tags") or {}, params.get("TagKeys") or ())
 
 
 class StandingNeed:
     """A need of one function that is asked for again and again: made anew only when the
-    function's policy has become another object."""
+    function's policy or its tags have become another object."""
 
     def __init__(self, core: Core, identifier: Identifier, make: Callable[[], Need]) -> None:
-        self._hot = core.hot
+        self._core = core
+        self._identifier = identifier
         self._arn = identifier.arn
         self._qualifier = identifier.meant
         self._make = make
         self._made = make()
+        self._tags = tags_of(core, identifier)
 
     def current(self) -> Need:
-        if self._hot.policy(self._arn, self._qualifier) is not self._made.policy:
-            self._made = self._make()
+        tags = tags_of(self._core, self._identifier)
+        policy = self._core.hot.policy(self._arn, self._qualifier)
+        if policy is not self._made.policy or tags is not self._tags:
+            self._made, self._tags = self._make(), tags
         return self._made
 
 
-def on_function(action: str) -> Authorize:
+def on_function(action: str, more: More | None = None) -> Authorize:
     """On the function that ``FunctionName`` and ``Qualifier`` name."""
 
     def needs(group: Group, ctx: Context, params: Mapping[str, Any]) -> Iterable[Need]:
         core = group.core
         identifier = core.identify(ctx, params["FunctionName"], params.get("Qualifier"))
-        return (need(core, action, identifier),)
+        late = of_parameters(partial(more, group, identifier, params)) if more else None
+        return (need(core, action, identifier, late=late),)
 
     return needs
 
@@ -64,7 +110,14 @@ def on_new_function(action: str) -> Authorize:
         identifier = group.core.identify(ctx, params["FunctionName"])
         if identifier.account != ctx.account:
             raise AwsError("AccessDeniedException", "", 403)  # recorded: without a sentence
-        return (Need(action, identifier.arn),)
+
+        def keys() -> Keys:
+            return {
+                **condition_keys.of_settings(identifier, params),
+                **tags_of_request(params),
+            }
+
+        return (need(group.core, action, identifier, late=of_parameters(keys)),)
 
     return needs
 
@@ -78,7 +131,9 @@ def on_resource(action: str) -> Authorize:
             account = Arn.parse(resource).account
         except ValueError:
             account = ""
-        return (Need(action, resource, account=account),)
+        keys = tag_keys.of_resource(group.core.resource_tags(resource))
+        late = of_parameters(partial(tags_of_request, params))
+        return (Need(action, resource, context=keys, account=account, late=late),)
 
     return needs
 
@@ -87,7 +142,7 @@ def on_account(action: str) -> Authorize:
     """On the account as a whole."""
 
     def needs(group: Group, ctx: Context, params: Mapping[str, Any]) -> Iterable[Need]:
-        return (Need(action),)
+        return (Need(action, late=of_parameters(partial(tags_of_request, params))),)
 
     return needs
 
@@ -96,7 +151,9 @@ def on_arn(action: str, member: str = "CodeSigningConfigArn") -> Authorize:
     """On the ARN that a member is."""
 
     def needs(group: Group, ctx: Context, params: Mapping[str, Any]) -> Iterable[Need]:
-        arn = Arn.read(params[member])
-        return (Need(action, params[member], account=arn.account if arn else ""),)
+        named = params[member]
+        arn = Arn.read(named)
+        keys = tag_keys.of_resource(group.core.resource_tags(named))
+        return (Need(action, named, context=keys, account=arn.account if arn else ""),)
 
     return needs

@@ -108,16 +108,20 @@ def _if(value: Any, name: str) -> dict[str, Any]:
     return {name: value} if value else {}
 
 
+def vpc_id(account: str, region: str) -> str:
+    """The VPC of every subnet of an account in a region: there is no EC2 here to ask."""
+    seed = f"{account}/{region}".encode()
+    return f"vpc-{hashlib.sha256(seed).hexdigest()[:17]}"
+
+
 def _vpc(version: Version) -> dict[str, Any]:
-    """As AWS echoes it. There is no EC2 here to ask which VPC a subnet is in: an account has one
-    in each region, of which its id follows."""
+    """As AWS echoes it."""
     given = version.settings.vpc or {}
     subnets = list(given.get("SubnetIds") or [])
-    seed = f"{version.account}/{version.region}".encode()
     return {
         "SubnetIds": subnets,
         "SecurityGroupIds": list(given.get("SecurityGroupIds") or []),
-        "VpcId": f"vpc-{hashlib.sha256(seed).hexdigest()[:17]}" if subnets else "",
+        "VpcId": vpc_id(version.account, version.region) if subnets else "",
         "Ipv6AllowedForDualStack": bool(given.get("Ipv6AllowedForDualStack")),
     }
 

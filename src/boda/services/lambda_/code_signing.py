@@ -13,7 +13,7 @@ from typing import Any
 from boda.core.errors import AwsError
 from boda.gateway.service import Answer, Context, operation
 from boda.invoke.catalogue import LATEST
-from boda.services.lambda_ import answers, rules
+from boda.services.lambda_ import answers, condition_keys, rules
 from boda.services.lambda_.access import on_account, on_arn, on_function
 from boda.services.lambda_.core import Core
 from boda.services.lambda_.errors import conflict, resource_not_found
@@ -187,7 +187,11 @@ class CodeSigningOperations:
     # Functions
 
     @operation(
-        "PutFunctionCodeSigningConfig", authorize=on_function("lambda:PutFunctionCodeSigningConfig")
+        "PutFunctionCodeSigningConfig",
+        authorize=on_function(
+            "lambda:PutFunctionCodeSigningConfig",
+            lambda _, identifier, params: condition_keys.of_settings(identifier, params),
+        ),
     )
     async def put_function_code_signing_config(
         self, ctx: Context, *, function_name: str, code_signing_config_arn: str

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from boda.gateway.service import Context, operation
-from boda.services.lambda_ import answers, rules
+from boda.services.lambda_ import answers, condition_keys, rules
 from boda.services.lambda_.access import on_function
 from boda.services.lambda_.code_signing import attached_arn
 from boda.services.lambda_.core import Core
@@ -107,7 +107,10 @@ class ConfigurationOperations:
 
     @operation(
         "UpdateFunctionConfiguration",
-        authorize=on_function("lambda:UpdateFunctionConfiguration"),
+        authorize=on_function(
+            "lambda:UpdateFunctionConfiguration",
+            lambda _, identifier, params: condition_keys.of_settings(identifier, params),
+        ),
     )
     async def update_function_configuration(
         self,
@@ -155,7 +158,7 @@ class ConfigurationOperations:
         function = self._changeable(identifier, revision_id)
         settings = rules.merge(function.latest.settings, params, self.core.quotas)
         if role is not None:
-            self._roles.check(ctx, role, identifier.account)
+            self._roles.check(ctx, role, identifier)
         if any(given is not None for given in (role, dead_letter_config, vpc_config)):
             self._roles.settings(identifier, settings)
         return await self.core.whole(

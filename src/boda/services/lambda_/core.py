@@ -10,7 +10,7 @@ import asyncio
 import dataclasses
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
@@ -104,6 +104,8 @@ class Core:
         """Whether this machine has a runtime."""
         self.layer_packages: Callable[[str, str], Iterable[Sized]] = lambda account, region: ()
         """The packages of an account's layers in a region."""
+        self.resource_tags: Callable[[str], Mapping[str, str]] = lambda arn: {}
+        """The tags of what an ARN names: a function, or what stands beside functions."""
         self._functions: dict[tuple[str, str], dict[str, Function]] = {}
         self._names: dict[tuple[str, str], list[str]] = {}
         self._references: Counter[str] = Counter()

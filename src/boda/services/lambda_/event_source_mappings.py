@@ -6,15 +6,17 @@ What is kept here is the API's side, states included; whoever polls reads it fro
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from boda.core.errors import AwsError
+from boda.gateway import tag_keys
 from boda.gateway.service import Answer, Authorize, Context, Need, operation
+from boda.gateway.tag_keys import Keys
 from boda.invoke.catalogue import LATEST
 from boda.services.lambda_ import mapping_rules, rules
-from boda.services.lambda_.access import Group, on_account
+from boda.services.lambda_.access import of_parameters, on_account, tags_of_request
 from boda.services.lambda_.core import Core
 from boda.services.lambda_.errors import conflict, invalid, resource_not_found
 from boda.services.lambda_.identifiers import Identifier
@@ -29,11 +31,32 @@ _STEADY = ("Enabled", "Disabled")
 
 
 def _on_mapping(action: str) -> Authorize:
-    def needs(group: Group, ctx: Context, params: Mapping[str, Any]) -> tuple[Need, ...]:
-        arn = _arn((ctx.account, ctx.region), params["UUID"])
-        return (Need(action, arn),)
+    """On the mapping; for the function that it has, and for the one that it would get."""
+
+    def needs(group: Any, ctx: Context, params: Mapping[str, Any]) -> Iterator[Need]:
+        place, uuid = (ctx.account, ctx.region), params["UUID"]
+        document = group.mapping(place, uuid) or {}
+        keys = tag_keys.of_resource(document.get("Tags", {}))
+        if document:
+            keys["lambda:FunctionArn"] = document["FunctionArn"]
+        yield Need(action, _arn(place, uuid), context=keys)
+        if "FunctionName" in params:
+            moved = {**keys, **_of_function(group, ctx, params)}
+            yield Need(action, _arn(place, uuid), context=moved)
 
     return needs
+
+
+def _on_new_mapping(group: Any, ctx: Context, params: Mapping[str, Any]) -> Iterator[Need]:
+    def keys() -> Keys:
+        return {**_of_function(group, ctx, params), **tags_of_request(params)}
+
+    yield Need("lambda:CreateEventSourceMapping", late=of_parameters(keys))
+
+
+def _of_function(group: Any, ctx: Context, params: Mapping[str, Any]) -> Keys:
+    identifier: Identifier = group.core.identify(ctx, params["FunctionName"])
+    return {"lambda:FunctionArn": identifier.named_arn}
 
 
 class EventSourceMappings:
@@ -80,8 +103,9 @@ class EventSourceMappingOperations:
         self._roles = roles
         self._mappings = mappings
         self._shelf = mappings.shelf
+        self.mapping = mappings.shelf.find
 
-    @operation("CreateEventSourceMapping", authorize=on_account("lambda:CreateEventSourceMapping"))
+    @operation("CreateEventSourceMapping", authorize=_on_new_mapping)
     async def create_event_source_mapping(
         self,
         ctx: Context,

@@ -7,6 +7,7 @@ parsed, in memory, for the invoke path and the post office.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
@@ -14,9 +15,11 @@ import orjson
 from boda.core.arn import Arn
 from boda.core.errors import AwsError
 from boda.core.policy import MalformedPolicy
+from boda.core.policy_principals import UnknownPrincipal
 from boda.gateway.service import Answer, Context, operation
+from boda.gateway.tag_keys import Keys
 from boda.invoke.catalogue import LATEST
-from boda.services.lambda_ import records
+from boda.services.lambda_ import condition_keys, records
 from boda.services.lambda_.access import on_function
 from boda.services.lambda_.core import Core
 from boda.services.lambda_.errors import (
@@ -35,13 +38,27 @@ _ACCOUNT = re.compile(r"\d{12}")
 _SERVICE = re.compile(r"[a-z0-9][a-z0-9.-]*\.(amazonaws\.com(\.cn)?|amazon\.com)")
 
 
+def _of_new(_: Any, identifier: Identifier, params: Mapping[str, Any]) -> Keys:
+    return condition_keys.of_grant(params.get("Principal"), params.get("FunctionUrlAuthType"))
+
+
+def _of_old(group: Any, identifier: Identifier, params: Mapping[str, Any]) -> Keys:
+    """Of the statement that would go."""
+    function = group.core.find(identifier.key)
+    statements = function.policies.get(identifier.meant, ()) if function is not None else ()
+    for statement in statements:
+        if statement.get("Sid") == params["StatementId"]:
+            return condition_keys.of_statement(statement)
+    return {}
+
+
 class PermissionOperations:
     """Who may invoke what, said on the function's side."""
 
     def __init__(self, core: Core) -> None:
         self.core = core
 
-    @operation("AddPermission", authorize=on_function("lambda:AddPermission"))
+    @operation("AddPermission", authorize=on_function("lambda:AddPermission", _of_new))
     async def add_permission(
         self,
         ctx: Context,
@@ -86,7 +103,11 @@ class PermissionOperations:
         )
         if conditions:
             statement["Condition"] = conditions
-        await self.core.whole(self._add(identifier, statement, revision_id))
+        try:
+            kept = ctx.policies.kept_document({"Statement": statement})["Statement"]
+        except UnknownPrincipal:
+            raise _no_principal() from None
+        await self.core.whole(self._add(identifier, kept, revision_id))
         return {"Statement": orjson.dumps(statement).decode()}
 
     async def _add(
@@ -130,11 +151,11 @@ class PermissionOperations:
         if function is None or not statements:
             raise resource_not_found("The resource you requested does not exist.")
         return {
-            "Policy": document(function, named),
+            "Policy": ctx.policies.shown(document(function, named)),
             "RevisionId": function.revision_of(named),
         }
 
-    @operation("RemovePermission", authorize=on_function("lambda:RemovePermission"))
+    @operation("RemovePermission", authorize=on_function("lambda:RemovePermission", _of_old))
     async def remove_permission(
         self,
         ctx: Context,
@@ -198,7 +219,11 @@ def _principal(text: str) -> Any:
             return {"AWS": text}
     elif _SERVICE.fullmatch(text):
         return {"Service": text}
-    raise invalid("The provided principal was invalid. Please check the principal and try again.")
+    raise _no_principal()
+
+
+def _no_principal() -> AwsError:
+    return invalid("The provided principal was invalid. Please check the principal and try again.")
 
 
 def _conditions(**operators: dict[str, str | None]) -> dict[str, dict[str, str]]:

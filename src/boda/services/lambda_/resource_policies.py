@@ -12,6 +12,7 @@ import orjson
 
 from boda.core.errors import AwsError
 from boda.core.policy import MalformedPolicy
+from boda.core.policy_principals import UnknownPrincipal
 from boda.gateway.service import Answer, Authorize, Context, Need, operation
 from boda.invoke.catalogue import LATEST
 from boda.services.lambda_ import records
@@ -55,10 +56,18 @@ class ResourcePolicyOperations:
                 400,
                 Type="User",
             )
-        return await self.core.whole(self._put(identifier, head, statements, revision_id))
+        try:
+            parsed = records.policy(statements)
+            kept = ctx.policies.kept_document({"Statement": statements})["Statement"]
+        except (MalformedPolicy, UnknownPrincipal) as error:
+            raise invalid(str(error)) from None
+        if parsed is not None:
+            ctx.policies.admit(ctx.service, ctx.operation, parsed)
+        return await self.core.whole(self._put(ctx, identifier, head, kept, revision_id))
 
     async def _put(
         self,
+        ctx: Context,
         identifier: Identifier,
         head: dict[str, str],
         statements: list[dict[str, Any]],
@@ -69,15 +78,11 @@ class ResourcePolicyOperations:
             function = self._function(identifier)
             if revision_id is not None and revision_id != _revision(function, named):
                 raise stale_revision("GetResourcePolicy")
-            try:
-                records.policy(statements)
-            except MalformedPolicy as error:
-                raise invalid(str(error)) from None
             if function.attached.get(HEAD, {}).get(named) != head:
                 await core.attach(function, HEAD, named, head)
             if function.policies.get(named) != statements:
                 await core.put_policy(function, named, statements)
-            return _answer(function, named)
+            return _answer(ctx, function, named)
 
     @operation("GetResourcePolicy", authorize=_on_policy("lambda:GetResourcePolicy"))
     async def get_resource_policy(self, ctx: Context, *, resource_arn: str) -> dict[str, Any]:
@@ -85,7 +90,7 @@ class ResourcePolicyOperations:
         function, named = self.core.find(identifier.key), identifier.meant
         if function is None or not function.policies.get(named):
             raise resource_not_found(_ABSENT)
-        return _answer(function, named)
+        return _answer(ctx, function, named)
 
     @operation("DeleteResourcePolicy", authorize=_on_policy("lambda:DeleteResourcePolicy"))
     async def delete_resource_policy(
@@ -174,5 +179,8 @@ def _revision(function: Function, named: str) -> str:
     return function.versions[named].revision_id if alias is None else alias.revision_id
 
 
-def _answer(function: Function, named: str) -> dict[str, Any]:
-    return {"Policy": document(function, named), "RevisionId": _revision(function, named)}
+def _answer(ctx: Context, function: Function, named: str) -> dict[str, Any]:
+    return {
+        "Policy": ctx.policies.shown(document(function, named)),
+        "RevisionId": _revision(function, named),
+    }

@@ -7,13 +7,14 @@ developer guide, "lambda-intro-execution-role"; sentences as the service was see
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 from boda.core.arn import Arn
 from boda.core.errors import AwsError
 from boda.core.policy import Policy
 from boda.core.principal import Principal
+from boda.gateway import tag_keys
 from boda.gateway.identity import Credential
 from boda.gateway.service import Context, Need
 from boda.runtime.function import FunctionVersion
@@ -51,8 +52,10 @@ class Directory(Protocol):
 
     def role_trusts(self, role_arn: str, service: str) -> bool: ...
 
+    def role_tags(self, arn: str) -> Mapping[str, str]: ...
+
     def issue_role_credentials(
-        self, role_arn: str, session_name: str, duration_s: float
+        self, role_arn: str, session_name: str, duration_s: float, *, function_arn: str
     ) -> Credential: ...
 
     def principal_of_role(self, role_arn: str, session_name: str) -> Principal | None: ...
@@ -92,8 +95,12 @@ class ExecutionRoles:
         if not self.trusts(version.role_arn):
             raise AwsError("AccessDeniedException", _NOT_ASSUMED, 403)
         return self._directory.issue_role_credentials(
-            version.role_arn, version.name, self._duration_s
+            version.role_arn, version.name, self._duration_s, function_arn=version.arn
         )
+
+    def role_tags(self, role_arn: str) -> Mapping[str, str]:
+        """Empty where there is no such role."""
+        return self._directory.role_tags(role_arn)
 
     def principal(self, version: FunctionVersion) -> Principal | None:
         """Whom Lambda acts as for a function, None if it may not assume the role (any more)."""
@@ -122,6 +129,8 @@ class Roles(Protocol):
 
     def may(self, role_arn: str, name: str, action: str, resource: str) -> bool: ...
 
+    def role_tags(self, role_arn: str) -> Mapping[str, str]: ...
+
 
 class RoleCheck:
     """Checks a function's role against what the function is configured to do."""
@@ -129,13 +138,20 @@ class RoleCheck:
     def __init__(self, roles: Roles) -> None:
         self._roles = roles
 
-    def check(self, ctx: Context, role_arn: str, account: str) -> None:
+    def check(self, ctx: Context, role_arn: str, function: Identifier) -> None:
         """Raises AwsError (AccessDeniedException, InvalidParameterValueException) unless the
         caller may pass the role and Lambda may assume it."""
         arn = Arn.read(role_arn)
-        if arn is None or arn.account != account:
+        if arn is None or arn.account != function.account:
             raise AwsError("AccessDeniedException", "Cross-account pass role is not allowed.", 403)
-        ctx.authorize(Need("iam:PassRole", role_arn, context={"iam:PassedToService": HOST}))
+        tags = self._roles.role_tags(role_arn)
+        keys = {
+            **tag_keys.of_resource(tags),
+            **{f"iam:ResourceTag/{key}": value for key, value in tags.items()},
+            "iam:PassedToService": HOST,
+            "iam:AssociatedResourceArn": function.arn,
+        }
+        ctx.authorize(Need("iam:PassRole", role_arn, context=keys))
         if not self._roles.trusts(role_arn):
             raise invalid(_NOT_ASSUMED)
 

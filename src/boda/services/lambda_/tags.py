@@ -28,6 +28,7 @@ class TagOperations:
     def __init__(self, core: Core, shelves: Sequence[Shelf]) -> None:
         self.core = core
         self._shelves = {shelf.kind: shelf for shelf in shelves}
+        core.resource_tags = self._known
 
     @operation("TagResource", authorize=on_resource("lambda:TagResource"))
     async def tag_resource(self, ctx: Context, *, resource: str, tags: Mapping[str, str]) -> Answer:
@@ -58,6 +59,19 @@ class TagOperations:
             raise resource_not_found(f"{_CALLED[kind]} not found: {resource}")
         tags: Mapping[str, str] = document["Tags"]
         return tags
+
+    def _known(self, arn: str) -> Mapping[str, str]:
+        """The same as condition keys are made of: none where there is nothing."""
+        parts = arn.split(":")
+        if len(parts) != 7:
+            return {}
+        _, _, _, region, account, kind, name = parts
+        if kind == "function":
+            function = self.core.find((account, region, name))
+            return function.tags if function is not None else {}
+        shelf = self._shelves.get(kind)
+        document = shelf.find((account, region), name) if shelf is not None else None
+        return document["Tags"] if document is not None else {}
 
     async def _change(
         self, ctx: Context, resource: str, add: Mapping[str, str], remove: Sequence[str]

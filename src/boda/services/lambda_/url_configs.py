@@ -7,14 +7,16 @@ where the caller reached the platform. function_urls.py answers the calls.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from boda.core.errors import AwsError
-from boda.gateway.service import Answer, Context, operation
+from boda.gateway.service import Answer, Authorize, Context, Need, operation
+from boda.gateway.tag_keys import Keys
 from boda.invoke.catalogue import LATEST
-from boda.services.lambda_.access import on_function
+from boda.services.lambda_ import condition_keys
+from boda.services.lambda_.access import Group, need, of_parameters, on_function
 from boda.services.lambda_.core import Core
 from boda.services.lambda_.errors import conflict, invalid, resource_not_found
 from boda.services.lambda_.identifiers import Identifier
@@ -60,12 +62,32 @@ class UrlIds:
             del self._places[url_id]
 
 
+def _on_url(action: str) -> Authorize:
+    """On the function of a URL, for the auth type that it has and for the one it would get."""
+
+    def needs(group: Group, ctx: Context, params: Mapping[str, Any]) -> Iterable[Need]:
+        core = group.core
+        identifier = core.identify(ctx, params["FunctionName"], params.get("Qualifier"))
+        function = core.find(identifier.key)
+        configs = function.attached.get(KIND, {}) if function is not None else {}
+        present = configs.get(identifier.meant, {}).get("AuthType")
+        if present:
+            yield need(core, action, identifier, condition_keys.of_url(identifier, present))
+
+        def wanted() -> Keys:
+            return condition_keys.of_url(identifier, params.get("AuthType") or present)
+
+        yield need(core, action, identifier, late=of_parameters(wanted))
+
+    return needs
+
+
 class UrlConfigOperations:
     def __init__(self, core: Core, ids: UrlIds) -> None:
         self.core = core
         self._ids = ids
 
-    @operation("CreateFunctionUrlConfig", authorize=on_function("lambda:CreateFunctionUrlConfig"))
+    @operation("CreateFunctionUrlConfig", authorize=_on_url("lambda:CreateFunctionUrlConfig"))
     async def create_function_url_config(
         self,
         ctx: Context,
@@ -108,7 +130,7 @@ class UrlConfigOperations:
             self._ids.remember(function)
             return config
 
-    @operation("GetFunctionUrlConfig", authorize=on_function("lambda:GetFunctionUrlConfig"))
+    @operation("GetFunctionUrlConfig", authorize=_on_url("lambda:GetFunctionUrlConfig"))
     async def get_function_url_config(
         self, ctx: Context, *, function_name: str, qualifier: str | None = None
     ) -> dict[str, Any]:
@@ -116,7 +138,7 @@ class UrlConfigOperations:
         config = _config(self.core.find(identifier.key), identifier)
         return _with_mode(_answer(ctx, identifier, config), _mode(config))
 
-    @operation("UpdateFunctionUrlConfig", authorize=on_function("lambda:UpdateFunctionUrlConfig"))
+    @operation("UpdateFunctionUrlConfig", authorize=_on_url("lambda:UpdateFunctionUrlConfig"))
     async def update_function_url_config(
         self,
         ctx: Context,
@@ -146,7 +168,7 @@ class UrlConfigOperations:
             await core.attach(function, KIND, named, config)
             return config
 
-    @operation("DeleteFunctionUrlConfig", authorize=on_function("lambda:DeleteFunctionUrlConfig"))
+    @operation("DeleteFunctionUrlConfig", authorize=_on_url("lambda:DeleteFunctionUrlConfig"))
     async def delete_function_url_config(
         self, ctx: Context, *, function_name: str, qualifier: str | None = None
     ) -> Answer:

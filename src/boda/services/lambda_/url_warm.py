@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -17,8 +18,8 @@ from boda.gateway.service import REQUEST_ID, Form, Need, Reply
 from boda.gateway.wire import WireResponse
 from boda.invoke.call import Call, Outcome
 from boda.runtime import trace
-from boda.services.lambda_ import url_messages
-from boda.services.lambda_.access import StandingNeed
+from boda.services.lambda_ import condition_keys, url_messages
+from boda.services.lambda_.access import StandingNeed, need
 from boda.services.lambda_.core import Core
 from boda.services.lambda_.identifiers import Identifier
 from boda.services.lambda_.warm import Begins
@@ -146,20 +147,16 @@ def tell(core: Core, identifier: Identifier, at: float, status: int) -> None:
 
 
 def url_need(core: Core, identifier: Identifier, auth_type: str) -> Need:
-    """The permission to call a function's URL.
+    """The permission to call a function's URL: both actions, for URLs of any age.
 
-    AWS asks for both actions since October 2025; here URLs that were allowed before go on, and
-    who must not invoke the function must not do so by its URL either. Source: Lambda developer
-    guide, "urls-auth".
+    Source: Lambda developer guide, "urls-auth".
     """
-    return Need(
-        "lambda:InvokeFunctionUrl",
-        identifier.named_arn,
-        core.hot.policy(identifier.arn, identifier.meant),
-        context={"lambda:FunctionUrlAuthType": auth_type, "lambda:InvokedViaFunctionUrl": "true"},
-        account=identifier.account,
-        undenied="lambda:InvokeFunction",
-    )
+    keys = {
+        **condition_keys.of_url(identifier, auth_type),
+        "lambda:InvokedViaFunctionUrl": "true",
+    }
+    first = need(core, "lambda:InvokeFunctionUrl", identifier, keys)
+    return replace(first, also="lambda:InvokeFunction")
 
 
 def internal() -> WireResponse:

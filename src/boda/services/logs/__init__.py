@@ -10,6 +10,7 @@ from __future__ import annotations
 from boda.core.clock import Clock
 from boda.core.ids import Ids
 from boda.gateway.service import Service
+from boda.services.logs.access import CONDITION_KEYS
 from boda.services.logs.events import Events
 from boda.services.logs.groups import Groups
 from boda.services.logs.live_tail import LiveTail
@@ -28,4 +29,5 @@ def build(recorder: Recorder, clock: Clock, ids: Ids) -> Service:
             Events(recorder, clock),
             LiveTail(recorder, clock, ids),
         ],
+        condition_keys=CONDITION_KEYS,
     )

@@ -1,4 +1,5 @@
-"""Which permission each operation needs. Pure.
+"""Which permission each operation needs. Pure, but for the tags of a group, which are read from
+its row where a policy asks for them.
 
 AWS checks operations on a group's content against ``…:log-group:NAME:log-stream:``, so that
 policies are written with ``log-group:NAME:*``; operations on one stream against its ARN; tags
@@ -8,18 +9,31 @@ and live tail against the group's own ARN (IAM service authorization reference, 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from functools import partial
+from typing import Any, Protocol
 
-from boda.gateway.service import Authorize, Context, Need
+from boda.gateway import tag_keys
+from boda.gateway.service import Authorize, Context, LateKeys, Need
+from boda.gateway.tag_keys import Keys
 from boda.services.logs.names import group_arn, group_in_identifier, stream_arn
+from boda.telemetry.log_store import LogStore
+
+CONDITION_KEYS = ("logs:DeliveryDestinationResourceArn", "logs:LogGeneratingResourceArns")
+"""Never present: they come with deliveries of other services' logs."""
+
+_RESOURCE_TAGS = ("aws:resourcetag/",)
+
+
+class Group(Protocol):
+    store: LogStore
 
 
 def on_group(action: str) -> Authorize:
     """The group of ``logGroupName`` or ``logGroupIdentifier``; all groups when none is named."""
 
-    def needs(_: Any, ctx: Context, params: Mapping[str, Any]) -> Iterator[Need]:
-        yield Need(action, stream_arn(ctx.region, ctx.account, _named(ctx, params), ""))
-        yield from _unmask(ctx, params)
+    def needs(group: Group, ctx: Context, params: Mapping[str, Any]) -> Iterator[Need]:
+        yield _stream_need(group, ctx, action, _named(ctx, params), "")
+        yield from _unmask(group, ctx, params)
 
     return needs
 
@@ -27,38 +41,65 @@ def on_group(action: str) -> Authorize:
 def on_stream(action: str) -> Authorize:
     """The stream of ``logStreamName`` in that group."""
 
-    def needs(_: Any, ctx: Context, params: Mapping[str, Any]) -> Iterator[Need]:
+    def needs(group: Group, ctx: Context, params: Mapping[str, Any]) -> Iterator[Need]:
         stream = params.get("logStreamName", "")
-        yield Need(action, stream_arn(ctx.region, ctx.account, _named(ctx, params), stream))
-        yield from _unmask(ctx, params)
+        yield _stream_need(group, ctx, action, _named(ctx, params), stream)
+        yield from _unmask(group, ctx, params)
 
     return needs
 
 
 def on_created_group(_: Any, ctx: Context, params: Mapping[str, Any]) -> Iterator[Need]:
     """CreateLogGroup, with logs:TagResource when it is given tags."""
-    group = params.get("logGroupName", "")
-    yield Need("logs:CreateLogGroup", stream_arn(ctx.region, ctx.account, group, ""))
-    if params.get("tags"):
-        yield Need("logs:TagResource", group_arn(ctx.region, ctx.account, group))
+    group, keys = params.get("logGroupName", ""), _of_request(params)
+    yield Need("logs:CreateLogGroup", stream_arn(ctx.region, ctx.account, group, ""), context=keys)
+    if keys:
+        yield Need("logs:TagResource", group_arn(ctx.region, ctx.account, group), context=keys)
 
 
 def on_tagged(action: str) -> Authorize:
     """The group of ``logGroupName`` or ``resourceArn``."""
 
-    def needs(_: Any, ctx: Context, params: Mapping[str, Any]) -> Iterator[Need]:
+    def needs(group: Group, ctx: Context, params: Mapping[str, Any]) -> Iterator[Need]:
         named = params.get("resourceArn") or params.get("logGroupName", "")
-        group = group_in_identifier(ctx.account, ctx.region, named)
-        yield Need(action, group_arn(ctx.region, ctx.account, group))
+        name = group_in_identifier(ctx.account, ctx.region, named)
+        yield _group_need(group, ctx, action, name, _of_request(params))
 
     return needs
 
 
-def on_tailed(_: Any, ctx: Context, params: Mapping[str, Any]) -> Iterator[Need]:
+def on_tailed(group: Group, ctx: Context, params: Mapping[str, Any]) -> Iterator[Need]:
     """StartLiveTail on each of its groups."""
     for identifier in params.get("logGroupIdentifiers", ()):
-        group = group_in_identifier(ctx.account, ctx.region, identifier)
-        yield Need("logs:StartLiveTail", group_arn(ctx.region, ctx.account, group))
+        name = group_in_identifier(ctx.account, ctx.region, identifier)
+        yield _group_need(group, ctx, "logs:StartLiveTail", name, {})
+
+
+def _group_need(group: Group, ctx: Context, action: str, name: str, keys: Keys) -> Need:
+    late = _tags_of(group, ctx, name)
+    return Need(action, group_arn(ctx.region, ctx.account, name), context=keys, late=late)
+
+
+def _stream_need(group: Group, ctx: Context, action: str, name: str, stream: str) -> Need:
+    late = _tags_of(group, ctx, name) if name else None
+    return Need(action, stream_arn(ctx.region, ctx.account, name, stream), late=late)
+
+
+def _tags_of(group: Group, ctx: Context, name: str) -> LateKeys:
+    return LateKeys(_RESOURCE_TAGS, partial(_read_tags, group.store, ctx, name))
+
+
+async def _read_tags(store: LogStore, ctx: Context, name: str) -> Keys:
+    found = await store.group(ctx.account, ctx.region, name)
+    return tag_keys.of_resource(found.tags) if found is not None else {}
+
+
+def _of_request(params: Mapping[str, Any]) -> Keys:
+    """TagLogGroup gives tags, UntagLogGroup their keys under the same name."""
+    tags = params.get("tags") or {}
+    if isinstance(tags, Mapping):
+        return tag_keys.of_request(tags, params.get("tagKeys") or ())
+    return tag_keys.of_request({}, tags)
 
 
 def _named(ctx: Context, params: Mapping[str, Any]) -> str:
@@ -68,7 +109,6 @@ def _named(ctx: Context, params: Mapping[str, Any]) -> str:
     return str(params.get("logGroupName", ""))
 
 
-def _unmask(ctx: Context, params: Mapping[str, Any]) -> Iterator[Need]:
+def _unmask(group: Group, ctx: Context, params: Mapping[str, Any]) -> Iterator[Need]:
     if params.get("unmask"):
-        group = _named(ctx, params)
-        yield Need("logs:Unmask", stream_arn(ctx.region, ctx.account, group, ""))
+        yield _stream_need(group, ctx, "logs:Unmask", _named(ctx, params), "")

@@ -36,7 +36,7 @@ _MAX_PATTERN = 1024
 class Events:
     def __init__(self, recorder: Recorder, clock: Clock) -> None:
         self._recorder = recorder
-        self._store = recorder.logs
+        self.store = recorder.logs
         self._clock = clock
 
     @operation("PutLogEvents", authorize=on_stream("logs:PutLogEvents"))
@@ -58,7 +58,7 @@ class Events:
         group = await self._group(ctx, log_group_name)
         stream_id = await self._stream_id(group, log_stream_name)
         now_ms = int(self._clock.now() * 1000)
-        oldest_ms = self._store.oldest_shown_ms(group)
+        oldest_ms = self.store.oldest_shown_ms(group)
         accepted = await asyncio.to_thread(Accepted, log_events, now_ms, oldest_ms)
         if accepted.events:
             key = StreamKey(ctx.account, ctx.region, log_group_name, log_stream_name)
@@ -102,10 +102,10 @@ class Events:
             forward = direction == "f"
         group = await self._group(ctx, name)
         stream_id = await self._stream_id(group, log_stream_name)
-        page = await self._store.read(
+        page = await self.store.read(
             Search(
                 group.id,
-                start_ms=max(start_time or 0, self._store.oldest_shown_ms(group)),
+                start_ms=max(start_time or 0, self.store.oldest_shown_ms(group)),
                 end_ms=end_time,
                 beyond=beyond,
                 forward=forward,
@@ -189,10 +189,10 @@ class Events:
         stream_ids = None
         if log_stream_names is not None:
             stream_ids = [await self._stream_id(group, one) for one in set(log_stream_names)]
-        page = await self._store.read(
+        page = await self.store.read(
             Search(
                 group.id,
-                start_ms=max(start_time or 0, self._store.oldest_shown_ms(group)),
+                start_ms=max(start_time or 0, self.store.oldest_shown_ms(group)),
                 end_ms=end_time + 1 if end_time is not None else None,
                 beyond=beyond,
                 forward=forward,
@@ -221,13 +221,13 @@ class Events:
         return answer
 
     async def _group(self, ctx: Context, name: str) -> Group:
-        group = await self._store.group(ctx.account, ctx.region, name)
+        group = await self.store.group(ctx.account, ctx.region, name)
         if group is None:
             raise no_group()
         return group
 
     async def _stream_id(self, group: Group, name: str) -> int:
-        stream = await self._store.stream(group.id, name)
+        stream = await self.store.stream(group.id, name)
         if stream is None:
             raise no_stream()
         return stream.id

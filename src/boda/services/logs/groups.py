@@ -30,7 +30,7 @@ _LIST_PATTERN = re.compile(r"\^?[.\-_/#A-Za-z0-9]{3,24}(\|\^?[.\-_/#A-Za-z0-9]{3
 
 class Groups:
     def __init__(self, store: LogStore) -> None:
-        self._store = store
+        self.store = store
 
     @operation("CreateLogGroup", authorize=on_created_group)
     async def create_log_group(
@@ -45,7 +45,7 @@ class Groups:
         if log_group_class != _CLASS:
             raise not_implemented("logs", "CreateLogGroup", f"logGroupClass {log_group_class}")
         check_tags(tags or {})
-        if not await self._store.create_group(
+        if not await self.store.create_group(
             ctx.account, ctx.region, log_group_name, _merged({}, tags or {})
         ):
             raise AwsError(
@@ -54,7 +54,7 @@ class Groups:
 
     @operation("DeleteLogGroup", authorize=on_group("logs:DeleteLogGroup"))
     async def delete_log_group(self, ctx: Context, *, log_group_name: str) -> None:
-        if not await self._store.delete_group(ctx.account, ctx.region, log_group_name):
+        if not await self.store.delete_group(ctx.account, ctx.region, log_group_name):
             raise no_group()
 
     @operation("DescribeLogGroups", authorize=on_group("logs:DescribeLogGroups"))
@@ -149,14 +149,14 @@ class Groups:
         self, ctx: Context, *, log_group_name: str, retention_in_days: int
     ) -> None:
         check_retention(retention_in_days)
-        if not await self._store.set_retention(
+        if not await self.store.set_retention(
             ctx.account, ctx.region, log_group_name, retention_in_days
         ):
             raise no_group()
 
     @operation("DeleteRetentionPolicy", authorize=on_group("logs:DeleteRetentionPolicy"))
     async def delete_retention_policy(self, ctx: Context, *, log_group_name: str) -> None:
-        if not await self._store.set_retention(ctx.account, ctx.region, log_group_name, None):
+        if not await self.store.set_retention(ctx.account, ctx.region, log_group_name, None):
             raise no_group()
 
     # Tags, under their old names and their new ones
@@ -195,13 +195,13 @@ class Groups:
 
     async def _add_tags(self, ctx: Context, group: str, tags: Mapping[str, str]) -> None:
         check_tags(tags)
-        if not await self._store.change_tags(
+        if not await self.store.change_tags(
             ctx.account, ctx.region, group, lambda old: _merged(old, tags)
         ):
             raise no_group()
 
     async def _remove_tags(self, ctx: Context, group: str, keys: Sequence[str]) -> None:
-        if not await self._store.change_tags(
+        if not await self.store.change_tags(
             ctx.account,
             ctx.region,
             group,
@@ -210,7 +210,7 @@ class Groups:
             raise no_group()
 
     async def _list_tags(self, ctx: Context, name: str) -> dict[str, Any]:
-        group = await self._store.group(ctx.account, ctx.region, name)
+        group = await self.store.group(ctx.account, ctx.region, name)
         if group is None:
             raise no_group()
         return {"tags": dict(group.tags)}
@@ -227,7 +227,7 @@ class Groups:
         names: Any = None,
     ) -> tuple[list[Group], dict[str, str]]:
         after = read_page_token(token, asked) if token is not None else ""
-        found, more = await self._store.groups(
+        found, more = await self.store.groups(
             ctx.account,
             ctx.region,
             prefix=prefix,

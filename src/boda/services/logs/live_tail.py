@@ -27,6 +27,7 @@ _MAX_SESSIONS = 15  # AWS's quota per account and region
 class LiveTail:
     def __init__(self, recorder: Recorder, clock: Clock, ids: Ids) -> None:
         self._recorder = recorder
+        self.store = recorder.logs
         self._clock = clock
         self._ids = ids
         self._sessions: dict[tuple[str, str], int] = {}

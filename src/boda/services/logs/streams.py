@@ -23,7 +23,7 @@ from boda.telemetry.log_store import LogStore, Stream
 
 class Streams:
     def __init__(self, store: LogStore) -> None:
-        self._store = store
+        self.store = store
 
     @operation("CreateLogStream", authorize=on_stream("logs:CreateLogStream"))
     async def create_log_stream(
@@ -31,7 +31,7 @@ class Streams:
     ) -> None:
         check_stream_name(log_stream_name)
         key = StreamKey(ctx.account, ctx.region, log_group_name, log_stream_name)
-        outcome = await self._store.create_stream(key)
+        outcome = await self.store.create_stream(key)
         if outcome == "no group":
             raise no_group()
         if outcome == "exists":
@@ -44,7 +44,7 @@ class Streams:
         self, ctx: Context, *, log_group_name: str, log_stream_name: str
     ) -> None:
         key = StreamKey(ctx.account, ctx.region, log_group_name, log_stream_name)
-        outcome = await self._store.delete_stream(key)
+        outcome = await self.store.delete_stream(key)
         if outcome == "no group":
             raise no_group()
         if outcome == "no stream":
@@ -72,10 +72,10 @@ class Streams:
         after = None
         if next_token is not None:
             after = _read_place(read_page_token(next_token, asked))
-        group = await self._store.group(ctx.account, ctx.region, name)
+        group = await self.store.group(ctx.account, ctx.region, name)
         if group is None:
             raise no_group()
-        found, more = await self._store.streams(
+        found, more = await self.store.streams(
             group.id,
             prefix=log_stream_name_prefix or "",
             by_time=by_time,

@@ -9,6 +9,7 @@ from typing import Any
 
 from boda.core.errors import AwsError
 from boda.core.policy import MalformedPolicy, Policy
+from boda.core.policy_principals import UnknownPrincipal
 from boda.gateway.service import Answer, Context, operation
 from boda.services.s3 import acls, errors, names, rows
 from boda.services.s3.core import Core, on_bucket, on_object
@@ -34,7 +35,7 @@ class AccessOperations:
         self, ctx: Context, *, bucket: str, expected_bucket_owner: str | None = None
     ) -> dict[str, Any]:
         found = self.core.bucket(bucket, expected_bucket_owner)
-        return {"Policy": _policy_text(found.settings.get("policy"), bucket)}
+        return {"Policy": ctx.policies.shown(_policy_text(found.settings.get("policy"), bucket))}
 
     @operation("PutBucketPolicy", authorize=on_bucket("s3:PutBucketPolicy"))
     async def put_bucket_policy(
@@ -49,9 +50,9 @@ class AccessOperations:
         expected_bucket_owner: str | None = None,
     ) -> Answer:
         found = self.core.bucket(bucket, expected_bucket_owner)
-        _check_policy(policy, found.name)
+        kept = _checked_policy(ctx, policy, found.name)
         block = (found.settings.get("public_access") or {}).get("BlockPublicPolicy")
-        if block and is_public(policy):
+        if block and is_public(kept):
             raise AwsError(
                 "AccessDenied",
                 f"User: {ctx.principal.arn} is not authorized to perform: s3:PutBucketPolicy on "
@@ -59,7 +60,7 @@ class AccessOperations:
                 "BlockPublicPolicy setting in S3 Block Public Access.",
                 403,
             )
-        await self.core.configure(found, lambda settings: settings.update(policy=policy))
+        await self.core.configure(found, lambda settings: settings.update(policy=kept))
         return Answer(status=204)
 
     @operation("DeleteBucketPolicy", authorize=on_bucket("s3:DeleteBucketPolicy"))
@@ -263,8 +264,8 @@ def _policy_text(text: str | None, bucket: str) -> str:
     return text
 
 
-def _check_policy(text: str, bucket: str) -> None:
-    """Raise MalformedPolicy unless this is a policy for this bucket."""
+def _checked_policy(ctx: Context, text: str, bucket: str) -> str:
+    """The policy as it is kept. Raises MalformedPolicy unless it is one for this bucket."""
 
     def malformed(message: str) -> AwsError:
         return AwsError("MalformedPolicy", message)
@@ -280,7 +281,7 @@ def _check_policy(text: str, bucket: str) -> None:
     if "Statement" not in document:
         raise malformed("Missing required field Statement")
     try:
-        Policy.parse(text, "resource")
+        parsed = Policy.parse(text, "resource")
     except MalformedPolicy as error:
         raise malformed(str(error)) from None
     statements = document.get("Statement")
@@ -296,6 +297,11 @@ def _check_policy(text: str, bucket: str) -> None:
         for action in _texts(statement.get("Action")) + _texts(statement.get("NotAction")):
             if action != "*" and not action.lower().startswith("s3:"):
                 raise malformed("Policy has invalid action")
+    ctx.policies.admit(ctx.service, ctx.operation, parsed)
+    try:
+        return ctx.policies.kept(text)
+    except UnknownPrincipal as error:
+        raise malformed(str(error)) from None
 
 
 def _texts(value: Any) -> list[str]:

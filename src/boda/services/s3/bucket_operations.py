@@ -5,14 +5,15 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import botocore.session
 from sqlalchemy.engine import Connection
 
 from boda.core.errors import AwsError, not_implemented
-from boda.gateway.service import Answer, Context, Need, operation
-from boda.services.s3 import acls, errors, names, rows, tags
+from boda.gateway.service import Answer, Context, LateKeys, Need, operation
+from boda.services.s3 import acls, condition_keys, errors, names, rows, tags
 from boda.services.s3.buckets import NEW_BUCKET, Bucket
 from boda.services.s3.core import Core, on_bucket, settled
 
@@ -37,7 +38,10 @@ class BucketOperations:
         self._regions: frozenset[str] = frozenset()
 
     def _create_needs(self, ctx: Context, params: Mapping[str, Any]) -> Iterable[Need]:
-        return (Need("s3:CreateBucket", names.bucket_arn(params["Bucket"])),)
+        arn, keys = names.bucket_arn(params["Bucket"]), condition_keys.of_parameters(params)
+        make = partial(condition_keys.of_new_bucket, params)
+        late = LateKeys.of(condition_keys.OF_NEW_BUCKET, make)
+        return (Need("s3:CreateBucket", arn, context=keys, late=late),)
 
     @operation("CreateBucket", authorize=_create_needs)
     async def create_bucket(

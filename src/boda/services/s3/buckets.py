@@ -15,7 +15,8 @@ from sqlalchemy.engine import Connection
 
 from boda.core.policy import MalformedPolicy, Policy
 from boda.core.principal import Principal
-from boda.services.s3 import errors, rows
+from boda.gateway.tag_keys import Keys
+from boda.services.s3 import condition_keys, errors, rows
 from boda.services.s3.notifications import Notifications
 from boda.services.s3.public import is_public
 
@@ -37,7 +38,8 @@ class Bucket:
 
     settings: ``versioning``, ``policy`` (text), ``cors``, ``tags``, ``notifications``,
         ``public_access``, ``ownership``, ``encryption``; absent when never set.
-    policy, public, notifications: the same, made ready for use.
+    policy, public, notifications: the same, made ready for use. keys: the condition keys that
+        the tags make.
     open_uploads: how many multipart uploads are under way; writes to a bucket without any need
         not look for one to disturb.
     gone: set on the writer thread, so that a write behind the deletion sees it.
@@ -50,6 +52,7 @@ class Bucket:
     settings: dict[str, Any]
     policy: Policy | None = None
     public: bool = False
+    keys: Keys = field(default_factory=dict)
     notifications: Notifications = field(default_factory=Notifications)
     open_uploads: int = 0
     gone: bool = False
@@ -66,6 +69,7 @@ class Bucket:
             # Kept from before a rule grew stricter: it grants nothing, and can be replaced.
             self.policy = None
         self.public = is_public(text) if text else False
+        self.keys = condition_keys.of_bucket(self.settings.get("tags") or {})
         self.notifications = Notifications.parse(self.settings.get("notifications") or {})
 
     @property

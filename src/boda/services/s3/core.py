@@ -15,8 +15,9 @@ from boda.core.clock import Clock
 from boda.core.errors import AwsError
 from boda.core.ids import Ids
 from boda.delivery.contract import PostOffice
-from boda.gateway.service import Authorize, Context, Need
-from boda.services.s3 import errors, names, rows
+from boda.gateway.service import Authorize, Context, LateKeys, Need
+from boda.gateway.tag_keys import Keys
+from boda.services.s3 import condition_keys, errors, names, rows
 from boda.services.s3.buckets import Bucket, Buckets, adopt, change
 from boda.services.s3.contents import Contents
 from boda.services.s3.events import Happening
@@ -89,12 +90,14 @@ class Core:
         action: str,
         bucket_name: str,
         key: str | None = None,
-        context: Mapping[str, str] | None = None,
+        context: Keys | None = None,
+        version_id: str | None = None,
         *,
         anywhere: bool = False,
     ) -> Need:
         """The permission for an action on a bucket, or on an object of it.
 
+        context: condition keys beyond those of the bucket and of the object's tags.
         Raises AuthorizationHeaderMalformed if the call was signed for another region than the
         bucket's, unless it may come from ``anywhere``.
         """
@@ -108,9 +111,28 @@ class Core:
             action,
             resource,
             policy=bucket.policy_for(ctx.principal) if bucket else None,
-            context=context or {},
+            context={**bucket.keys, **(context or {})} if bucket and bucket.keys else context or {},
             account=bucket.account if bucket else "",
+            late=self.object_keys(bucket_name, key, version_id)
+            if key is not None and action in condition_keys.TAGGED
+            else None,
         )
+
+    def object_keys(self, bucket: str, key: str, version_id: str | None) -> LateKeys:
+        """The condition keys that an object's tags make."""
+
+        async def read() -> dict[str, str]:
+            raw = key.encode(errors="replace")
+            version = await self.read(
+                lambda c: (
+                    rows.latest(c, bucket, raw)
+                    if version_id is None
+                    else rows.named(c, bucket, raw, version_id)
+                )
+            )
+            return condition_keys.of_existing_tags(version.tags) if version is not None else {}
+
+        return LateKeys((condition_keys.EXISTING_TAG,), read)
 
     def hide_missing(self, ctx: Context, bucket: Bucket) -> None:
         """Raise AccessDenied to callers who may not list: they do not learn what is absent."""
@@ -185,22 +207,27 @@ def on_bucket(action: str, *, anywhere: bool = False) -> Authorize:
 
     def needs(group: Any, ctx: Context, params: Mapping[str, Any]) -> Iterable[Need]:
         core: Core = group.core
-        return (core.need(ctx, action, params["Bucket"], anywhere=anywhere),)
+        context = condition_keys.of_parameters(params)
+        return (core.need(ctx, action, params["Bucket"], context=context, anywhere=anywhere),)
 
     return needs
 
 
-def on_object(action: str, version_action: str | None = None) -> Authorize:
+def on_object(
+    action: str,
+    version_action: str | None = None,
+    keys: Callable[[Mapping[str, Any]], Keys] = condition_keys.of_parameters,
+) -> Authorize:
     """Authorise ``action`` on the object of the call.
 
-    version_action: the action instead when the call names a version.
+    version_action: the action instead when the call names a version. keys: makes the condition
+    keys of the call's parameters.
     """
 
     def needs(group: Any, ctx: Context, params: Mapping[str, Any]) -> Iterable[Need]:
         core: Core = group.core
         version_id = params.get("VersionId")
-        context = {"s3:versionid": version_id} if version_id else {}
         wanted = version_action if version_id and version_action else action
-        return (core.need(ctx, wanted, params["Bucket"], params["Key"], context),)
+        return (core.need(ctx, wanted, params["Bucket"], params["Key"], keys(params), version_id),)
 
     return needs

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
@@ -14,7 +15,17 @@ from sqlalchemy.engine import Connection
 
 from boda.core.errors import AwsError
 from boda.gateway.service import Body, Context, Need, operation
-from boda.services.s3 import acls, attributes, checksums, errors, names, ranges, rows, tags
+from boda.services.s3 import (
+    acls,
+    attributes,
+    checksums,
+    condition_keys,
+    errors,
+    names,
+    ranges,
+    rows,
+    tags,
+)
 from boda.services.s3.buckets import Bucket
 from boda.services.s3.checksums import Claim, Digest
 from boda.services.s3.completion import Completion
@@ -30,6 +41,9 @@ _PART_LIMIT = 10_000
 _LIST_LIMIT = 1000
 
 
+_step_keys = partial(condition_keys.of_write, creates=False)
+
+
 class MultipartOperations:
     """CreateMultipartUpload … CompleteMultipartUpload, and the lists of parts."""
 
@@ -39,9 +53,13 @@ class MultipartOperations:
         self._sources = CopySources(core)
 
     def _create_needs(self, ctx: Context, params: Mapping[str, Any]) -> Iterable[Need]:
-        yield self.core.need(ctx, "s3:PutObject", params["Bucket"], params["Key"])
+        bucket, key = params["Bucket"], params["Key"]
+        keys = _step_keys(params)
+        yield self.core.need(ctx, "s3:PutObject", bucket, key, keys)
         if params.get("Tagging"):
-            yield self.core.need(ctx, "s3:PutObjectTagging", params["Bucket"], params["Key"])
+            yield self.core.need(ctx, "s3:PutObjectTagging", bucket, key, keys)
+        if params.get("ACL"):
+            yield self.core.need(ctx, "s3:PutObjectAcl", bucket, key, keys)
 
     @operation("CreateMultipartUpload", authorize=_create_needs)
     async def create_multipart_upload(
@@ -121,7 +139,7 @@ class MultipartOperations:
             output["ChecksumType"] = checksum_type
         return output
 
-    @operation("UploadPart", authorize=on_object("s3:PutObject"))
+    @operation("UploadPart", authorize=on_object("s3:PutObject", keys=_step_keys))
     async def upload_part(
         self,
         ctx: Context,
@@ -179,7 +197,8 @@ class MultipartOperations:
 
     def _copy_needs(self, ctx: Context, params: Mapping[str, Any]) -> Iterable[Need]:
         yield from self._sources.needs(ctx, params)
-        yield self.core.need(ctx, "s3:PutObject", params["Bucket"], params["Key"])
+        keys = _step_keys(params)
+        yield self.core.need(ctx, "s3:PutObject", params["Bucket"], params["Key"], keys)
 
     @operation("UploadPartCopy", authorize=_copy_needs)
     async def upload_part_copy(
@@ -236,7 +255,10 @@ class MultipartOperations:
             output["CopySourceVersionId"] = opened.version.version_id
         return output
 
-    @operation("CompleteMultipartUpload", authorize=on_object("s3:PutObject"))
+    @operation(
+        "CompleteMultipartUpload",
+        authorize=on_object("s3:PutObject", keys=condition_keys.of_write),
+    )
     async def complete_multipart_upload(
         self,
         ctx: Context,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from email.utils import format_datetime
 from typing import Any
@@ -10,8 +11,16 @@ from typing import Any
 from sqlalchemy.engine import Connection
 
 from boda.core.errors import AwsError
-from boda.gateway.service import Answer, Context, Stream, operation
-from boda.services.s3 import attributes, errors, names, ranges, rows, tags
+from boda.gateway.service import (
+    Answer,
+    ConditionKeys,
+    Context,
+    LateKeys,
+    Need,
+    Stream,
+    operation,
+)
+from boda.services.s3 import attributes, condition_keys, errors, names, ranges, rows, tags
 from boda.services.s3.buckets import Bucket
 from boda.services.s3.checksums import COMPOSITE
 from boda.services.s3.conditions import ReadConditions
@@ -24,6 +33,27 @@ from boda.storage.blobs import BlobMissing
 
 _TRIES = 5
 _MAX_PARTS = 1000
+
+
+def _attribute_needs(group: Any, ctx: Context, params: Mapping[str, Any]) -> Iterable[Need]:
+    """What the attributes tell, GetObject tells too: both permissions are needed."""
+    for name in ("ObjectAttributes", "Object"):
+        versioned = name.replace("Object", "ObjectVersion", 1)
+        yield from on_object(f"s3:Get{name}", f"s3:Get{versioned}")(group, ctx, params)
+
+
+def _put_tags(group: Any, ctx: Context, params: Mapping[str, Any]) -> Iterable[Need]:
+    """By the tags that the object has, and by those that it would get."""
+    on_tags = on_object("s3:PutObjectTagging", "s3:PutObjectVersionTagging")
+    for need in on_tags(group, ctx, params):
+        existing = need.late
+        assert existing is not None
+
+        async def read(existing: LateKeys = existing) -> ConditionKeys:
+            return {**condition_keys.of_tag_set(params), **await existing.read()}
+
+        prefixes = (*existing.prefixes, condition_keys.REQUEST_TAG)
+        yield replace(need, late=LateKeys(prefixes, read))
 
 
 class ReadingOperations:
@@ -137,7 +167,7 @@ class ReadingOperations:
 
     @operation(
         "GetObjectAttributes",
-        authorize=on_object("s3:GetObjectAttributes", "s3:GetObjectVersionAttributes"),
+        authorize=_attribute_needs,
     )
     async def get_object_attributes(
         self,
@@ -207,9 +237,7 @@ class ReadingOperations:
             output["VersionId"] = version.version_id
         return output
 
-    @operation(
-        "PutObjectTagging", authorize=on_object("s3:PutObjectTagging", "s3:PutObjectVersionTagging")
-    )
+    @operation("PutObjectTagging", authorize=_put_tags)
     async def put_object_tagging(
         self,
         ctx: Context,

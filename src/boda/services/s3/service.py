@@ -11,7 +11,8 @@ from boda.core.ids import Ids
 from boda.core.policy import Policy
 from boda.core.principal import Principal
 from boda.delivery.contract import PostOffice
-from boda.gateway.service import Need, Service
+from boda.gateway.service import Need, Service, authorise
+from boda.services.s3 import condition_keys
 from boda.services.s3.access_operations import AccessOperations
 from boda.services.s3.bucket_operations import BucketOperations
 from boda.services.s3.core import Core
@@ -63,6 +64,8 @@ class S3:
             preflight=cors.preflight,
             decorate=cors.decorate,
             admits=cors.admits,
+            condition_keys=condition_keys.CONDITION_KEYS,
+            request_keys=condition_keys.of_request,
         )
 
     async def start(self) -> None:
@@ -87,8 +90,15 @@ class S3:
         """
         found = self._core.bucket(bucket)
         action = "s3:GetObjectVersion" if version_id else "s3:GetObject"
-        policy = found.policy_for(principal)
-        authorize(Need(action, object_arn(bucket, key), policy=policy, account=found.account))
+        need = Need(
+            action,
+            object_arn(bucket, key),
+            found.policy_for(principal),
+            {**found.keys, "aws:ViaAWSService": "true"},
+            found.account,
+            late=self._core.object_keys(bucket, key, version_id),
+        )
+        await authorise(authorize, need)
         chunks, version = await self._reading.fetch(bucket, key, version_id)
         return Fetched(chunks, version.size, version.etag, version.version_id)
 

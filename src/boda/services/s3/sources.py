@@ -8,7 +8,7 @@ from typing import Any
 
 from boda.core.errors import AwsError
 from boda.gateway.service import Context, Need
-from boda.services.s3 import attributes, errors, names, rows
+from boda.services.s3 import attributes, condition_keys, errors, names, rows
 from boda.services.s3.buckets import Bucket
 from boda.services.s3.conditions import ReadConditions
 from boda.services.s3.contents import Contents, Gone
@@ -51,7 +51,8 @@ class CopySources:
     def needs(self, ctx: Context, params: Mapping[str, Any]) -> Iterable[Need]:
         bucket, key, version_id = names.parse_copy_source(params["CopySource"])
         action = "s3:GetObjectVersion" if version_id else "s3:GetObject"
-        yield self._core.need(ctx, action, bucket, key, anywhere=True)
+        context = condition_keys.of_parameters({"VersionId": version_id})
+        yield self._core.need(ctx, action, bucket, key, context, version_id, anywhere=True)
 
     async def open(
         self,

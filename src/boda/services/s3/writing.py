@@ -9,8 +9,8 @@ from typing import Any
 from sqlalchemy.engine import Connection
 
 from boda.core.errors import AwsError, not_implemented
-from boda.gateway.service import Body, Context, Need, operation
-from boda.services.s3 import acls, attributes, checksums, errors, names, tags
+from boda.gateway.service import Body, Context, Need, authorise, operation
+from boda.services.s3 import acls, attributes, checksums, condition_keys, errors, names, tags
 from boda.services.s3.buckets import Bucket
 from boda.services.s3.checksums import Checksum, Digest
 from boda.services.s3.conditions import COPY_PREFIX, ReadConditions, WriteConditions
@@ -34,7 +34,7 @@ class WritingOperations:
 
     def _put_needs(self, ctx: Context, params: Mapping[str, Any]) -> Iterable[Need]:
         bucket, key = params["Bucket"], params["Key"]
-        context = _request_context(params)
+        context = condition_keys.of_write(params)
         yield self.core.need(ctx, "s3:PutObject", bucket, key, context)
         if params.get("Tagging"):
             yield self.core.need(ctx, "s3:PutObjectTagging", bucket, key, context)
@@ -230,10 +230,15 @@ class WritingOperations:
             )
             if source.tags and tagging_directive != "REPLACE":
                 action = "s3:GetObjectTagging"
-                ctx.authorize(
-                    self.core.need(ctx, action, source.bucket, source.name, anywhere=True)
+                await authorise(
+                    ctx.authorize,
+                    self.core.need(ctx, action, source.bucket, source.name, anywhere=True),
                 )
-                ctx.authorize(self.core.need(ctx, "s3:PutObjectTagging", bucket, key))
+                given = condition_keys.of_object_tags(source.tags)
+                await authorise(
+                    ctx.authorize,
+                    self.core.need(ctx, "s3:PutObjectTagging", bucket, key, given),
+                )
             algorithm = checksum_algorithm or source.algorithm or checksums.DEFAULT
             chunks = await opened.chunks()
             taken = await self.core.contents.take(
@@ -378,7 +383,9 @@ class WritingOperations:
                 raise not_implemented("s3", "DeleteObjects", f"{member}: directory buckets")
         raw = names.check_key(key)
         action = "s3:DeleteObjectVersion" if version_id else "s3:DeleteObject"
-        ctx.authorize(self.core.need(ctx, action, bucket.name, key))
+        given = {"VersionId": version_id, "IfMatch": entry.get("ETag")}
+        context = condition_keys.of_parameters(given)
+        ctx.authorize(self.core.need(ctx, action, bucket.name, key, context))
         if version_id is not None:
             names.check_version_id(version_id, versioned=bucket.versioned)
         return raw
@@ -431,22 +438,6 @@ class WritingOperations:
         }
         kept.update({name: details[name] for name in ("redirect", "tags") if name in details})
         return kept
-
-
-def _request_context(params: Mapping[str, Any]) -> dict[str, str]:
-    """The condition keys that a write's parameters fill."""
-    members = {
-        "s3:x-amz-acl": "ACL",
-        "s3:x-amz-server-side-encryption": "ServerSideEncryption",
-        "s3:x-amz-storage-class": "StorageClass",
-        "s3:x-amz-copy-source": "CopySource",
-        "s3:x-amz-metadata-directive": "MetadataDirective",
-    }
-    context = {key: params[member] for key, member in members.items() if params.get(member)}
-    if params.get("Tagging"):
-        for key, value in tags.header_tags(params["Tagging"]).items():
-            context[f"s3:requestobjecttag/{key.lower()}"] = value
-    return context
 
 
 def _check_directive(header: str, value: str | None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from boda.gateway.service import Service
+from boda.services.sts.condition_keys import CONDITION_KEYS
 from boda.services.sts.identity import Sessions
 from boda.services.sts.tokens import Tokens
 
@@ -11,4 +12,4 @@ __all__ = ["Sessions", "build"]
 
 def build(identity: Sessions) -> Service:
     """The service, standing on the Identity of the IAM service."""
-    return Service("sts", [Tokens(identity)])
+    return Service("sts", [Tokens(identity)], condition_keys=CONDITION_KEYS)

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 
 from boda.core.errors import AwsError
 from boda.core.policy import MalformedPolicy, Policy
+from boda.gateway.service import Context
 from boda.services.sts.identity import Sessions, Tags
 
 CHAINED_LIMIT_S = 3_600
@@ -61,15 +62,16 @@ def token_duration(asked: int | None, *, root: bool) -> int:
 
 
 def session_policies(
-    sessions: Sessions, text: str | None, arns: Sequence[Mapping[str, str]]
+    ctx: Context, sessions: Sessions, text: str | None, arns: Sequence[Mapping[str, str]]
 ) -> tuple[list[str], list[str]]:
     """The session policies' texts and ARNs, each of them understood and existing."""
     texts = []
     if text is not None:
         try:
-            Policy.parse(text, "identity")
+            policy = Policy.parse(text, "identity")
         except MalformedPolicy as error:
             raise AwsError("MalformedPolicyDocument", str(error), 400) from None
+        ctx.policies.admit(ctx.service, ctx.operation, policy)
         texts.append(text)
     found = []
     for entry in arns:

@@ -8,6 +8,7 @@ from typing import Any
 
 from boda.core.arn import Arn
 from boda.core.errors import AwsError
+from boda.gateway import tag_keys
 from boda.gateway.identity import Credential
 from boda.gateway.service import Context, Need, operation
 from boda.services.sts import rules
@@ -31,14 +32,12 @@ def _role(group: Tokens, _ctx: Context, params: Mapping[str, Any]) -> Iterable[N
     if "ExternalId" in params:
         context["sts:externalid"] = params["ExternalId"]
     tags = rules.session_tags(params.get("Tags", ()))
-    context.update({f"aws:requesttag/{key}": value for key, value in tags})
-    if tags:
-        context["aws:tagkeys"] = [key for key, _ in tags]
+    context.update(tag_keys.of_request(dict(tags)))
     if params.get("TransitiveTagKeys"):
         context["sts:transitivetagkeys"] = list(params["TransitiveTagKeys"])
-    for key, value in role.tags if role is not None else ():
-        context[f"iam:resourcetag/{key}"] = value
-        context[f"aws:resourcetag/{key}"] = value
+    owned = dict(role.tags) if role is not None else {}
+    context.update({f"iam:ResourceTag/{key}": value for key, value in owned.items()})
+    context.update(tag_keys.of_resource(owned))
     trust = role.trust if role is not None else None
     owner = Arn.parse(arn).account
     yield Need("sts:AssumeRole", arn, trust, context, owner)
@@ -48,9 +47,10 @@ def _role(group: Tokens, _ctx: Context, params: Mapping[str, Any]) -> Iterable[N
 
 def _federated(group: Tokens, _ctx: Context, params: Mapping[str, Any]) -> Iterable[Need]:
     arn = f"arn:aws:sts::{group.sessions.account}:federated-user/{params['Name']}"
-    yield Need("sts:GetFederationToken", arn)
-    if params.get("Tags"):
-        yield Need("sts:TagSession", arn)
+    tags = tag_keys.of_request(dict(rules.session_tags(params.get("Tags", ()))))
+    yield Need("sts:GetFederationToken", arn, context=tags)
+    if tags:
+        yield Need("sts:TagSession", arn, context=tags)
 
 
 class Tokens:
@@ -95,7 +95,7 @@ class Tokens:
         former = self.sessions.session(ctx.principal.access_key_id)
         chained = ctx.principal.kind == "assumed-role"
         duration_s = rules.role_duration(duration_seconds, role.max_session_s, chained=chained)
-        texts, arns = rules.session_policies(self.sessions, policy, policy_arns)
+        texts, arns = rules.session_policies(ctx, self.sessions, policy, policy_arns)
         given, transitive = rules.inherited(
             rules.session_tags(tags),
             transitive_tag_keys,
@@ -149,7 +149,7 @@ class Tokens:
         _long_lived(self.sessions, ctx, "GetFederationToken")
         root = ctx.principal.kind == "root"
         duration_s = rules.token_duration(duration_seconds, root=root)
-        texts, arns = rules.session_policies(self.sessions, policy, policy_arns)
+        texts, arns = rules.session_policies(ctx, self.sessions, policy, policy_arns)
         given = rules.session_tags(tags)
         packed = rules.packed_size(texts, arns, given)
         credential = await self.sessions.open_federated_session(

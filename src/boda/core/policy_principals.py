@@ -1,0 +1,145 @@
+"""The principals that a policy document names. Pure.
+
+Users and roles of the own account are kept by their unique ids, as on AWS: after one of them is
+deleted its policy shows the id, and whoever is made anew under the old name gets nothing.
+Source: IAM User Guide, "AWS JSON policy elements: Principal".
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from importlib.resources import files
+from typing import Any, Protocol, runtime_checkable
+
+Swap = Callable[[str, str], str]
+"""Given a kind (``AWS``, ``Service`` …) and a name, the name to put in its place."""
+
+_SESSION = re.compile(r"arn:aws:sts::(\d{12}):assumed-role/([^/]+)/(.+)")
+_OWNED = re.compile(r"arn:aws:iam::(\d{12}):(?:user|role)/.+")
+_UNIQUE_ID = re.compile(r"(A(?:ID|RO)A[A-Z0-9]{12,})(?::(.+))?")
+_HOST = re.compile(r"([a-z0-9][a-z0-9.-]*)\.(?:amazonaws\.com(?:\.cn)?|amazon\.com)")
+_REGION = re.compile(r"\.[a-z]{2,4}(?:-[a-z]+)+-\d+$")
+
+
+class UnknownPrincipal(ValueError):
+    """A policy names nobody with this. kind: ``AWS``, ``Service`` …"""
+
+    def __init__(self, kind: str, name: str) -> None:
+        super().__init__(f'Invalid principal in policy: "{kind.upper()}":"{name}"')
+        self.kind = kind
+        self.name = name
+
+
+@runtime_checkable
+class Names(Protocol):
+    """The users and roles of the own account."""
+
+    @property
+    def account(self) -> str: ...
+
+    def unique_id(self, arn: str) -> str | None:
+        """The unique id of a user or role by its ARN."""
+
+    def role_id(self, name: str) -> str | None:
+        """The unique id of a role by its name."""
+
+    def arn_of(self, unique_id: str) -> str | None:
+        """The ARN of a user or role by its unique id."""
+
+
+def swapped(document: Mapping[str, Any], swap: Swap) -> Mapping[str, Any]:
+    """The document with other names for its principals; the same object if all stay."""
+    statements = document.get("Statement")
+    found = statements if isinstance(statements, list) else [statements]
+    changed = [_swapped_statement(statement, swap) for statement in found]
+    if all(new is old for new, old in zip(changed, found, strict=True)):
+        return document
+    return {**document, "Statement": changed if isinstance(statements, list) else changed[0]}
+
+
+def swapped_text(text: str, swap: Swap) -> str:
+    """The same for a document as JSON."""
+    document = json.loads(text)
+    changed = swapped(document, swap)
+    return text if changed is document else json.dumps(changed, separators=(",", ":"))
+
+
+def _swapped_statement(statement: Any, swap: Swap) -> Any:
+    changed = {}
+    for element in ("Principal", "NotPrincipal"):
+        named = statement.get(element) if isinstance(statement, Mapping) else None
+        if isinstance(named, Mapping):
+            new = {kind: _swapped_names(kind, names, swap) for kind, names in named.items()}
+            if new != named:
+                changed[element] = new
+    return {**statement, **changed} if changed else statement
+
+
+def _swapped_names(kind: str, names: Any, swap: Swap) -> Any:
+    if isinstance(names, list):
+        return [swap(kind, name) for name in names]
+    return swap(kind, names)
+
+
+def kept(names: Names) -> Swap:
+    """Swaps what a caller writes for what is kept. The swap raises UnknownPrincipal."""
+
+    def swap(kind: str, name: str) -> str:
+        if kind == "Service":
+            if not is_service(name):
+                raise UnknownPrincipal(kind, name)
+            return name
+        if kind != "AWS":
+            return name
+        found: str | None = name
+        session, owned, unique = (
+            expression.fullmatch(name) for expression in (_SESSION, _OWNED, _UNIQUE_ID)
+        )
+        if session is not None and session[1] == names.account:
+            role_id = names.role_id(session[2])
+            found = f"{role_id}:{session[3]}" if role_id else None
+        elif owned is not None and owned[1] == names.account:
+            found = names.unique_id(name)
+        elif unique is not None and names.arn_of(unique[1]) is None:
+            found = None
+        if found is None:
+            raise UnknownPrincipal(kind, name)
+        return found
+
+    return swap
+
+
+def shown(names: Names) -> Swap:
+    """Swaps what is kept for what a caller reads."""
+
+    def swap(kind: str, name: str) -> str:
+        unique = _UNIQUE_ID.fullmatch(name) if kind == "AWS" else None
+        arn = names.arn_of(unique[1]) if unique is not None else None
+        if unique is None or arn is None:
+            return name
+        if unique[2] is None:
+            return arn
+        return f"arn:aws:sts::{names.account}:assumed-role/{arn.rpartition('/')[2]}/{unique[2]}"
+
+    return swap
+
+
+def is_service(host: str) -> bool:
+    """Whether AWS has a service principal of this name, of any region or of one."""
+    named = _HOST.fullmatch(host)
+    if named is None:
+        return False
+    name = named[1]
+    return name in _SERVICES or _REGION.sub("", name) in _SERVICES
+
+
+def _services() -> Iterator[str]:
+    text = files("boda.core").joinpath("service_principals.txt").read_text("ascii")
+    for line in text.splitlines():
+        if not line.startswith("#"):
+            yield from line.split()
+
+
+_SERVICES = frozenset(_services())

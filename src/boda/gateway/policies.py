@@ -1,0 +1,53 @@
+"""What every policy goes through that is put on something, whatever service keeps it.
+
+policy = Policy.parse(text, kind)          # the service's own words for what is no policy
+ctx.policies.admit(ctx.service, ctx.operation, policy)
+stored = ctx.policies.kept(text)           # and ctx.policies.shown(stored) for whoever reads it
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from boda.core import policy_principals
+from boda.core.condition_keys import Vocabulary
+from boda.core.errors import not_implemented, printable
+from boda.core.policy import Policy
+from boda.core.policy_principals import Names
+
+
+class PolicyRules:
+    """vocabulary: the condition keys that are supplied here. names: who there is. Without them
+    every policy is admitted and kept as it is."""
+
+    __slots__ = ("_names", "_vocabulary")
+
+    def __init__(self, vocabulary: Vocabulary | None = None, names: Names | None = None) -> None:
+        self._vocabulary = vocabulary
+        self._names = names
+
+    def admit(self, service: str, operation: str, policy: Policy) -> None:
+        """Raises AwsError 501 for a Deny on a condition key that nothing supplies."""
+        key = self._vocabulary.unknown_in_deny(policy) if self._vocabulary is not None else ""
+        if key:
+            detail = f"a Deny on the condition key {printable(key)}"
+            raise not_implemented(service, operation, detail)
+
+    def kept(self, text: str) -> str:
+        """The policy as it is kept, with unique ids for ARNs. Raises UnknownPrincipal."""
+        if self._names is None:
+            return text
+        return policy_principals.swapped_text(text, policy_principals.kept(self._names))
+
+    def kept_document(self, document: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The same for a document that is parsed."""
+        if self._names is None:
+            return document
+        return policy_principals.swapped(document, policy_principals.kept(self._names))
+
+    def shown(self, text: str) -> str:
+        """A kept policy as its readers see it, with ARNs for the ids of those who still are."""
+        if self._names is None:
+            return text
+        return policy_principals.swapped_text(text, policy_principals.shown(self._names))
