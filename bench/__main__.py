@@ -35,6 +35,7 @@ PARTS = (
     "burst",
     "idle",
     "memory",
+    "memory_used",
     "s3",
     "listing",
     "async",

@@ -146,15 +146,19 @@ class Boda:
         )
         return str(made["Role"]["Arn"])
 
-    def function(self, name: str, source: str | bytes, **settings: Any) -> dict[str, Any]:
-        """Make a function from one file's source or a package, and wait until it is active."""
+    def function(
+        self, name: str, source: str | bytes | dict[str, str], **settings: Any
+    ) -> dict[str, Any]:
+        """Make a function from one file's source, a package, or the place of one in S3, and wait
+        until it is active."""
         client = self.client("lambda")
+        content = package(source) if isinstance(source, str) else source
         made: dict[str, Any] = client.create_function(
             FunctionName=name,
             Runtime=settings.pop("Runtime", None) or self.runtime(),
             Role=settings.pop("Role", None) or self.role(),
             Handler="lambda_function.lambda_handler",
-            Code={"ZipFile": package(source) if isinstance(source, str) else source},
+            Code=source if isinstance(source, dict) else {"ZipFile": content},
             **settings,
         )
         client.get_waiter("function_active_v2").wait(

@@ -173,6 +173,7 @@ class FakeSandbox:
         self.owner = owner
         self.spec = spec
         self.pid = 4711
+        self.shared_bytes = owner.shared_bytes
         self.began_s = owner.clock.monotonic()
         self.frozen = False
         self.freezes = 0
@@ -304,6 +305,7 @@ class FakeSandboxes:
         self.fail_stops = False
         self.start_gate: asyncio.Event | None = None
         self.used_mb = 0
+        self.shared_bytes = 0
 
     def memory_mb(self) -> int:
         return self.used_mb

@@ -105,6 +105,16 @@ async def test_no_more_memory_is_told_than_the_function_has(platform):
     assert (again.payload, again.max_memory_mb) == (b"1", 20)
 
 
+async def test_memory_that_is_shared_counts_as_used(platform):
+    def take(guest, call):
+        guest.sandbox.peak = 3 << 20
+        guest.respond(call, b"1")
+
+    platform.sandboxes.handle = take
+    platform.sandboxes.shared_bytes = 27 << 20
+    assert (await platform.invoke(function())).max_memory_mb == 30
+
+
 async def test_streams_of_a_shared_group_name_their_function(platform):
     version = function(log=LogSettings(group="/shared"))
     await platform.invoke(version)

@@ -694,12 +694,12 @@ class Environment:
     def _memory_mb(self, now_s: float) -> int:
         """The highest use so far. Invocations that follow closely share a measurement, which
         costs a system call."""
+        assert self._sandbox is not None
         if now_s - self._sampled_s > _SAMPLE_EVERY_S:
             self._sampled_s = now_s
-            assert self._sandbox is not None
             self._peak_bytes = max(self._peak_bytes, self._sandbox.peak_bytes())
         # The kernel lets it have a little more than AWS's limit, which is told as the limit.
-        used_bytes = self._begun_with_bytes + self._peak_bytes
+        used_bytes = self._begun_with_bytes + self._sandbox.shared_bytes + self._peak_bytes
         return min(mib(used_bytes), self.version.memory_mb)
 
     # Small things

@@ -121,6 +121,8 @@ class Sandbox(Protocol):
     log: int
     runtime_api: socket.socket
     endpoint: socket.socket
+    shared_bytes: int
+    """Memory that it shares with other sandboxes, and that counts as used all the same."""
     began_s: float
     """When the present runtime process began, on the machine's monotonic clock."""
 

@@ -35,6 +35,7 @@ from boda.sandbox.lease import Lease, tag_of
 from boda.sandbox.mode import Mode
 from boda.sandbox.network import Network, NetworkUnavailable
 from boda.sandbox.running import LinuxSandbox, Pipes
+from boda.sandbox.shared import limit_bytes
 from boda.sandbox.template import OWN_MB, Template, missing
 from boda.sandbox.tiers import Tier, Tiers
 from boda.sandbox.volumes import Volumes
@@ -290,7 +291,12 @@ class LinuxSandboxes:
         sandbox: LinuxSandbox | None = None
         try:
             share = plan.vcpus(spec.memory_mb)
-            memory = (spec.memory_mb + plan.BOOTSTRAP_MB) * plan.MIB
+            shared = self._shared_bytes(spec, zygote, kind, origin)
+            if origin is None:
+                memory = limit_bytes(spec.memory_mb, shared)
+            else:
+                # What it writes to of its image is in its cgroup; the rest nobody counts.
+                memory = (spec.memory_mb + plan.BOOTSTRAP_MB) * plan.MIB
             limit = Limit(memory, max(share, 1.0), spec.processes)
             group = self._hierarchy.make(spec.sandbox_id, limit)
             marks.append(("cgroup", time.monotonic()))
@@ -336,6 +342,7 @@ class LinuxSandboxes:
                 adapt=lambda environ: self._environ(spec, zygote, environ),
                 lasting=origin is None and not spec.template,
                 beside=None if made is None else made.size_bytes,
+                shared_bytes=shared,
             )
             sandbox.marks = marks
             if made is not None:
@@ -366,6 +373,16 @@ class LinuxSandboxes:
             for fd in (volume, image):
                 if fd is not None:
                     os.close(fd)
+
+    def _shared_bytes(
+        self, spec: SandboxSpec, zygote: Zygote, kind: Kind, origin: Template | None
+    ) -> int:
+        """What a sandbox shares with others; see ``shared.py``."""
+        if origin is not None or self._catalogue[spec.runtime].kind == "provided":
+            return zygote.bare_bytes  # the runtime process is no copy of the zygote
+        if kind.tier != "bare" and self._tiers.guessed(spec.code_dir, spec.layer_dirs):
+            return 2 * zygote.bare_bytes
+        return zygote.bare_bytes + zygote.resident_bytes
 
     async def _init_of(self, kind: Kind) -> Init:
         """Begin to make one before it is needed. SandboxError."""

@@ -25,8 +25,8 @@ MB_PER_VCPU = 1769
 """AWS gives one whole vCPU to 1,769 MB."""
 
 BOOTSTRAP_MB = 16
-"""Allowed above ``memory_mb``: page tables, pipes and sockets, and the copies a fork makes of the
-zygote's pages, none of which AWS counts against a function."""
+"""Allowed above ``memory_mb`` where the parts of a sandbox's memory cannot be told apart: page
+tables, pipes and sockets, and the copies a fork makes of its image's pages. Else ``shared.py``."""
 
 PATH = "/var/lang/bin:/usr/local/bin:/usr/bin/:/bin:/opt/bin"
 LIBRARY_PATH = (

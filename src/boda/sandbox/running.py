@@ -84,10 +84,12 @@ class LinuxSandbox:
         adapt: Callable[[Mapping[str, str]], dict[str, str]] = dict,
         lasting: bool = True,
         beside: Callable[[], int] | None = None,
+        shared_bytes: int = 0,
     ) -> None:
         """adapt: what an environment becomes here; see ``LinuxSandboxes``. lasting: whether
         its runtime may be started again. beside: bytes of memory held for it by the platform."""
         self.spec = spec
+        self.shared_bytes = shared_bytes
         self.began_s = 0.0
         self.marks = []
         self._init = init

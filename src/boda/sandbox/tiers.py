@@ -33,32 +33,42 @@ class Tiers:
     """What was found, by the folders of code: these never change."""
 
     def __init__(self) -> None:
-        self._known: OrderedDict[tuple[Path, ...], Tier] = OrderedDict()
+        self._known: OrderedDict[tuple[Path, ...], tuple[Tier, bool]] = OrderedDict()
 
     def known(self, code_dir: Path, layer_dirs: Sequence[Path]) -> Tier | None:
-        return self._known.get((code_dir, *layer_dirs))
+        found = self._known.get((code_dir, *layer_dirs))
+        return None if found is None else found[0]
+
+    def guessed(self, code_dir: Path, layer_dirs: Sequence[Path]) -> bool:
+        """Whether the code was too large to be looked through, and may not use boto3 at all."""
+        return self._known.get((code_dir, *layer_dirs), ("bare", False))[1]
 
     def find(self, code_dir: Path, layer_dirs: Sequence[Path]) -> Tier:
         """Look, at the first time. Blocking: some milliseconds where there are many files."""
         folders = (code_dir, *layer_dirs)
-        tier = self._known.get(folders)
-        if tier is None:
-            tier = self._known[folders] = tier_of(code_dir, layer_dirs)
+        found = self._known.get(folders)
+        if found is None:
+            found = self._known[folders] = _look(code_dir, layer_dirs)
             if len(self._known) > _REMEMBERED:
                 self._known.popitem(last=False)
-        return tier
+        return found[0]
 
 
 def tier_of(code_dir: Path, layer_dirs: Sequence[Path] = ()) -> Tier:
     """Look through the code of a function and its layers. Blocking."""
+    return _look(code_dir, layer_dirs)[0]
+
+
+def _look(code_dir: Path, layer_dirs: Sequence[Path]) -> tuple[Tier, bool]:
+    """The tier, and whether it is a guess."""
     roots = [code_dir, *(folder / "python" for folder in layer_dirs)]
     if any((root / "botocore").is_dir() for root in roots):
-        return "bare"  # it brings its own
+        return "bare", False  # it brings its own
     files, size = 0, 0
     for path in _sources(roots):
         files += 1
         if files > _FILES or size > _BYTES:
-            return "boto3"
+            return "boto3", True
         try:
             with open(path, "rb") as file:
                 text = file.read(_BYTES)
@@ -66,8 +76,8 @@ def tier_of(code_dir: Path, layer_dirs: Sequence[Path] = ()) -> Tier:
             continue
         size += len(text)
         if _IMPORT.search(text):
-            return "boto3"
-    return "bare"
+            return "boto3", False
+    return "bare", False
 
 
 def _sources(roots: Sequence[Path]) -> Iterator[str]:

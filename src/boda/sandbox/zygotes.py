@@ -24,6 +24,7 @@ from boda.sandbox import plan
 from boda.sandbox.contract import Interpreter, Library, SandboxError
 from boda.sandbox.host import Host
 from boda.sandbox.mode import Mode
+from boda.sandbox.shared import resident_bytes
 from boda.sandbox.tiers import Tier
 
 _log = logging.getLogger(__name__)
@@ -170,13 +171,16 @@ def _not_laid_out(error: Exception) -> SandboxError:
 class Zygote:
     """One zygote process. It may die at any time; ``alive`` then turns false.
 
-    library: the folder seen as ``/var/runtime``.
+    library: the folder seen as ``/var/runtime``. resident_bytes: what it had in memory when it was
+    ready. bare_bytes: the same of the bare zygote of its interpreter.
     """
 
     def __init__(self, runtime: Interpreter, library: Path, mode: Mode) -> None:
         self.runtime = runtime
         self.library = library
         self.pid = 0
+        self.resident_bytes = 0
+        self.bare_bytes = 0
         self._mode = mode
         self._control: socket.socket | None = None
         self._sending = asyncio.Lock()
@@ -195,6 +199,8 @@ class Zygote:
     def _listen(self, control: socket.socket) -> None:
         """It says nothing once it is ready, so whatever comes is its end."""
         self._control = control
+        self.resident_bytes = resident_bytes(self.pid)
+        self.bare_bytes = self.bare_bytes or self.resident_bytes
         asyncio.get_running_loop().add_reader(control.fileno(), self._drop)
 
     def _drop(self) -> None:
@@ -284,6 +290,7 @@ class BareZygote(Zygote):
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
         grown = GrownZygote(self.runtime, self.library, self._mode)
+        grown.bare_bytes = self.resident_bytes
         try:
             with theirs:
                 order = json.dumps({"tier": tier, "fds": ["control"]}).encode()

@@ -1,0 +1,42 @@
+"""Memory that a sandbox shares with others, and that AWS counts against a function all the same.
+
+A cgroup counts the pages that its processes were the first to touch: of a fork, what it wrote. The
+interpreter, the libraries and whatever else the zygote has loaded are there once for all of its
+forks. On AWS each environment has them for itself, and beside the runtime a process of Lambda's
+own, so a function that does nothing uses some 30 MB there. Here that is:
+
+    what a sandbox is counted as using  =  shared  +  its cgroup's highest use
+    shared                              =  the init, as the bare zygote it is a fork of
+                                           + the zygote that the runtime process is a fork of
+
+Both are measured once, when a zygote is ready. The limit of the cgroup is what is left of
+``MemorySize`` beyond the shared part, so that a function that uses all of it as AWS counts is
+killed. A page of the zygote's that a fork writes to is in both parts; ``COPIES_MB`` allows for
+those, for page tables and for buffers of pipes and sockets.
+"""
+
+from __future__ import annotations
+
+import mmap
+from pathlib import Path
+
+MIB = 1 << 20
+
+COPIES_MB = 6
+"""Allowed above what is left. A fork of the bare zygote writes to some 3 MB of it."""
+
+_LEAST_MB = 48
+"""Left to any function, whatever a zygote may have grown to."""
+
+
+def resident_bytes(pid: int) -> int:
+    """What a process has in memory, shared pages included; 0 when it is gone."""
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * mmap.PAGESIZE
+    except (OSError, IndexError, ValueError):
+        return 0
+
+
+def limit_bytes(memory_mb: int, shared_bytes: int) -> int:
+    """The limit of a sandbox's cgroup."""
+    return max(_LEAST_MB * MIB, (memory_mb + COPIES_MB) * MIB - shared_bytes)
