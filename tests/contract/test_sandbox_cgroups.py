@@ -362,6 +362,17 @@ def test_whose_memory_was_used_up_can_be_told(hierarchy: Hierarchy) -> None:
         assert group.remove()
 
 
+def test_a_limit_can_be_lowered(hierarchy: Hierarchy) -> None:
+    if "memory" not in hierarchy.can:
+        pytest.skip("memory is not limited here")
+    group = hierarchy.make("lowered", Limit(256 << 20, 1.0, 20))
+    assert os.waitstatus_to_exitcode(_fill(group, 64)) == 0
+    group.lower_memory(32 << 20)
+    assert os.WTERMSIG(_fill(group, 64)) == signal.SIGKILL
+    assert group.ran_full() and group.processes() == []
+    assert group.remove()
+
+
 def test_what_all_groups_use_is_one_figure(hierarchy: Hierarchy) -> None:
     if "memory" not in hierarchy.can:
         pytest.skip("memory is not limited here")

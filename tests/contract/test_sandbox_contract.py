@@ -261,7 +261,7 @@ async def test_everything_is_safe_after_its_death(kit: Kit) -> None:
     sandbox.usage()
     sandbox.peak_bytes()
     sandbox.reset_peak()
-    sandbox.limit_cpu()
+    sandbox.init_done()
     await asyncio.wait_for(sandbox.stop_runtime(), 1)
     assert (await sandbox.wait_runtime()).signal == signal.SIGKILL
     with pytest.raises(SandboxError, match="gone"):
@@ -469,7 +469,7 @@ async def test_cpu_is_lent_for_the_start_and_then_limited(kit: Kit) -> None:
     if not sandbox.usage().cpu_s:
         pytest.skip("this machine limits no CPU")
     spin = "import time; end = time.monotonic() + 0.5\nwhile time.monotonic() < end: pass"
-    sandbox.limit_cpu()
+    sandbox.init_done()
     await run(sandbox, "import time; time.sleep(0.11)")
     before = sandbox.usage().cpu_s
     await run(sandbox, spin)

@@ -7,6 +7,8 @@ import re
 
 from bench.host import Boda
 
+from support.lambda_world import package
+
 TAKES = """
 def lambda_handler(event, context):
     held = [b"x" * (1 << 20) for _ in range(event or 0)]
@@ -32,6 +34,23 @@ def test_a_function_that_does_nothing_uses_what_it_does_on_aws(boda: Boda, name:
 def test_boto3_that_is_loaded_already_counts(boda: Boda, name: str) -> None:
     boda.function(name, "import boto3\n" + TAKES)
     assert 50 <= reported_mb(boda, name) <= 90
+
+
+MAPS = """
+import mmap
+with open("library.so", "rb") as file:
+    library = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
+touched = sum(library[at] for at in range(0, len(library), 4096))
+"""
+
+
+def test_libraries_that_a_package_brings_count(boda: Boda, name: str) -> None:
+    content = package({"lambda_function.py": MAPS + TAKES, "library.so": bytes(40 << 20)})
+    boda.function(name, content, Timeout=20)
+    assert 62 <= reported_mb(boda, name) <= 80
+    assert boda.call(name, 40) == 40
+    assert boda.call(name, 72)["errorType"] == "Runtime.OutOfMemory"
+    assert boda.call(name, 40) == 40
 
 
 def test_128_mb_are_128(boda: Boda, name: str) -> None:

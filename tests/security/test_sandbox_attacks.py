@@ -334,7 +334,7 @@ async def test_descriptors_end_at_1024(prison: Prison) -> None:
 
 async def test_a_cpu_hog_gets_its_share(prison: Prison) -> None:
     sandbox = await prison.start(memory_mb=354)  # a fifth of a vCPU
-    sandbox.limit_cpu()
+    sandbox.init_done()
     hogs = "import os, time\nfor _ in range(4):\n if not os.fork():\n  while True: pass"
     await run(sandbox, hogs)
     await asyncio.sleep(0.3)  # whatever had been saved up

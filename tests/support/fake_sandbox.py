@@ -256,7 +256,7 @@ class FakeSandbox:
     def reset_peak(self) -> None:
         self.peak = 0
 
-    def limit_cpu(self) -> None:
+    def init_done(self) -> None:
         self.cpu_limits += 1
 
     async def destroy(self) -> None:

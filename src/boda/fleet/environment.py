@@ -458,7 +458,7 @@ class Environment:
             now = self._clock.now()
             self._output.drain()
             self._output.write(self._reports.init_done(now, self._init_ms, "init", "success"), now)
-            self._limit_cpu()
+            self._tell_init_done()
             self._move("ready")
             self._available()
         elif self.state == "resetting":
@@ -467,7 +467,7 @@ class Environment:
             self._output.drain()
             self._output.write(self._reports.init_done(now, took_ms, "invoke", "success"), now)
             self._log_start(now)
-            self._limit_cpu()
+            self._tell_init_done()
             self._move("ready")
             self._hand_over()
         elif self.state == "busy" and self._call is None:
@@ -548,7 +548,7 @@ class Environment:
         self._output.drain()
         now = self._clock.now()
         self._output.write(self._reports.restore_done(now, restore_ms, "success"), now)
-        self._limit_cpu()
+        self._tell_init_done()
         self._move("ready")
         self._available()
 
@@ -718,10 +718,10 @@ class Environment:
     def _request_id(self) -> str:
         return self._call.request_id if self._call is not None else "unknown"
 
-    def _limit_cpu(self) -> None:
+    def _tell_init_done(self) -> None:
         """Init may use a whole vCPU, invocations the share of their memory."""
         assert self._sandbox is not None
-        self._sandbox.limit_cpu()
+        self._sandbox.init_done()
 
     def _move(self, event: str) -> None:
         self.state = move(self.state, event)

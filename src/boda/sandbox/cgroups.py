@@ -69,6 +69,12 @@ class Group(Protocol):
         """Whether the group came to its own limit of memory since this was last asked. If not,
         a kill for memory was somebody else's doing."""
 
+    def lower_memory(self, limit_bytes: int) -> None:
+        """Another hard limit of memory, less than the one that it was made with."""
+
+    def processes(self) -> list[int]:
+        """Numbers of its processes, as this machine sees them."""
+
     def kill(self) -> None: ...
     def remove(self) -> bool:
         """False when processes are still leaving it; ask again."""
@@ -105,6 +111,10 @@ def _number(path: Path, name: str) -> int:
         return int((path / name).read_text())
     except (OSError, ValueError):
         return 0
+
+
+def _numbers(path: Path) -> list[int]:
+    return [int(word) for word in _read(path, "cgroup.procs").split()]
 
 
 def _write(path: Path, name: str, value: object) -> bool:
@@ -276,6 +286,12 @@ class _Group2(_Entries):
         seen, self._fulls = self._fulls, found
         return found > seen
 
+    def lower_memory(self, limit_bytes: int) -> None:
+        _write(self._path, "memory.max", limit_bytes)
+
+    def processes(self) -> list[int]:
+        return _numbers(self._path)
+
     def kill(self) -> None:
         _write(self._path, "cgroup.kill", 1)
 
@@ -354,6 +370,15 @@ class _Group1(_Entries):
         names = ("memory.failcnt", "memory.memsw.failcnt")
         return sum(_number(self._at("memory"), name) for name in names)
 
+    def lower_memory(self, limit_bytes: int) -> None:
+        if (memory := self._paths.get("memory")) is not None:
+            _write(memory, "memory.limit_in_bytes", limit_bytes)  # never above the next one
+            _write(memory, "memory.memsw.limit_in_bytes", limit_bytes)
+            self._limit_bytes = limit_bytes
+
+    def processes(self) -> list[int]:
+        return _numbers(next(iter(self._paths.values()), Path("/nonexistent")))
+
     def kill(self) -> None:
         """Version 1 cannot; the init's end does it."""
 
@@ -377,6 +402,10 @@ class _NoGroup:
     def thaw(self) -> None: ...
     def kill(self) -> None: ...
     def reset_peak(self) -> None: ...
+    def lower_memory(self, limit_bytes: int) -> None: ...
+
+    def processes(self) -> list[int]:
+        return []
 
     def usage(self) -> Usage:
         return Usage(0, 0, 0.0)

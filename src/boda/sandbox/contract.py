@@ -152,11 +152,12 @@ class Sandbox(Protocol):
 
     def reset_peak(self) -> None: ...
 
-    def limit_cpu(self) -> None:
-        """Hold it to the share of its memory from now on. Idempotent.
+    def init_done(self) -> None:
+        """The runtime process has ended its init. Idempotent.
 
         Until then, and for ten seconds at most after each start of a runtime process, it may use
-        a whole vCPU: AWS lends functions CPU for their init."""
+        a whole vCPU: AWS lends functions CPU for their init. From now on it is held to the share
+        of its memory, and what it has mapped of files counts as used (``shared_bytes``)."""
 
     async def destroy(self) -> None:
         """Kill everything, remove cgroups, mounts, network; close every descriptor. Idempotent."""

@@ -474,7 +474,7 @@ class _Examination:
 
     async def _cpu_holds(self) -> bool:
         sandbox = await self._start(177)
-        sandbox.limit_cpu()
+        sandbox.init_done()
         await _ask(sandbox, "spin 0.5")
         used = sandbox.usage().cpu_s
         await sandbox.destroy()

@@ -343,6 +343,7 @@ class LinuxSandboxes:
                 lasting=origin is None and not spec.template,
                 beside=None if made is None else made.size_bytes,
                 shared_bytes=shared,
+                mapped_bytes=self._mapped_bytes(spec, zygote, origin),
             )
             sandbox.marks = marks
             if made is not None:
@@ -383,6 +384,15 @@ class LinuxSandboxes:
         if kind.tier != "bare" and self._tiers.guessed(spec.code_dir, spec.layer_dirs):
             return 2 * zygote.bare_bytes
         return zygote.bare_bytes + zygote.resident_bytes
+
+    def _mapped_bytes(
+        self, spec: SandboxSpec, zygote: Zygote, origin: Template | None
+    ) -> int | None:
+        """What of that the runtime process maps of files; None where these cannot be told from
+        an image."""
+        if origin is not None or spec.template:
+            return None
+        return 0 if self._catalogue[spec.runtime].kind == "provided" else zygote.mapped_bytes
 
     async def _init_of(self, kind: Kind) -> Init:
         """Begin to make one before it is needed. SandboxError."""

@@ -16,11 +16,14 @@ from boda.sandbox import channel
 from boda.sandbox.cgroups import Group
 from boda.sandbox.contract import Exit, SandboxError, SandboxSpec, Usage
 from boda.sandbox.inits import Init
+from boda.sandbox.shared import limit_bytes, mapped_bytes
 
 START_TIMEOUT_S = 20.0
 BOOST_S = 10.0
 """For so long at most a starting runtime may use a whole vCPU."""
 _END_TIMEOUT_S = 10.0
+_WORTH_BYTES = 1 << 20
+"""Of files that are mapped; less is not worth another limit."""
 
 
 class Pipes:
@@ -85,11 +88,15 @@ class LinuxSandbox:
         lasting: bool = True,
         beside: Callable[[], int] | None = None,
         shared_bytes: int = 0,
+        mapped_bytes: int | None = None,
     ) -> None:
         """adapt: what an environment becomes here; see ``LinuxSandboxes``. lasting: whether
-        its runtime may be started again. beside: bytes of memory held for it by the platform."""
+        its runtime may be started again. beside: bytes of memory held for it by the platform.
+        shared_bytes: what it shares with others as it begins; mapped_bytes: of that, what its
+        runtime maps of files, None where files are not to be counted (``shared.py``)."""
         self.spec = spec
-        self.shared_bytes = shared_bytes
+        self.shared_bytes = self._begun_with_bytes = shared_bytes
+        self._mapped_bytes = mapped_bytes
         self.began_s = 0.0
         self.marks = []
         self._init = init
@@ -256,7 +263,22 @@ class LinuxSandbox:
     def reset_peak(self) -> None:
         self._group.reset_peak()
 
-    def limit_cpu(self) -> None:
+    def init_done(self) -> None:
+        self._limit_cpu()
+        self._count_files()
+
+    def _count_files(self) -> None:
+        if self._mapped_bytes is None:
+            return
+        mapped = max((mapped_bytes(pid) for pid in self._group.processes()), default=0)
+        more = mapped - self._mapped_bytes
+        if more >= _WORTH_BYTES:
+            self.shared_bytes = self._begun_with_bytes + more
+            left = limit_bytes(self.spec.memory_mb, self.shared_bytes)
+            # What init has taken is not taken back; it only has nothing more then.
+            self._group.lower_memory(max(left, self._group.usage().memory_bytes + _WORTH_BYTES))
+
+    def _limit_cpu(self) -> None:
         if self._boost is not None:
             self._boost.cancel()
             self._boost = None
@@ -265,7 +287,7 @@ class LinuxSandbox:
     def _lend_cpu(self) -> None:
         if self._cpu < 1.0:
             if self._generation:  # at first the group is made so
-                self.limit_cpu()
+                self._limit_cpu()
                 self._group.set_cpu(1.0)
             self._boost = asyncio.create_task(self._take_cpu_back())
 

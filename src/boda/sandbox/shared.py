@@ -8,11 +8,13 @@ own, so a function that does nothing uses some 30 MB there. Here that is:
     what a sandbox is counted as using  =  shared  +  its cgroup's highest use
     shared                              =  the init, as the bare zygote it is a fork of
                                            + the zygote that the runtime process is a fork of
+                                           + what the runtime maps of further files
 
-Both are measured once, when a zygote is ready. The limit of the cgroup is what is left of
-``MemorySize`` beyond the shared part, so that a function that uses all of it as AWS counts is
-killed. A page of the zygote's that a fork writes to is in both parts; ``COPIES_MB`` allows for
-those, for page tables and for buffers of pipes and sockets.
+Zygotes are measured when they are ready, files when the function's init is done: libraries that a
+package brings are read from the page cache, which is charged to whoever unpacked it. The limit of
+the cgroup is what is left of ``MemorySize`` beyond the shared part, so that a function that uses
+all of it as AWS counts is killed. A page of the zygote's that a fork writes to is in both parts;
+``COPIES_MB`` allows for those, for page tables and for buffers of pipes and sockets.
 """
 
 from __future__ import annotations
@@ -31,10 +33,19 @@ _LEAST_MB = 48
 
 def resident_bytes(pid: int) -> int:
     """What a process has in memory, shared pages included; 0 when it is gone."""
+    return _pages(pid, 1)
+
+
+def _pages(pid: int, column: int) -> int:
     try:
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * mmap.PAGESIZE
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[column]) * mmap.PAGESIZE
     except (OSError, IndexError, ValueError):
         return 0
+
+
+def mapped_bytes(pid: int) -> int:
+    """The part of it that is of files, or of memory that is shared by its name; 0 likewise."""
+    return _pages(pid, 2)
 
 
 def limit_bytes(memory_mb: int, shared_bytes: int) -> int:

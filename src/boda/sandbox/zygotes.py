@@ -24,7 +24,7 @@ from boda.sandbox import plan
 from boda.sandbox.contract import Interpreter, Library, SandboxError
 from boda.sandbox.host import Host
 from boda.sandbox.mode import Mode
-from boda.sandbox.shared import resident_bytes
+from boda.sandbox.shared import mapped_bytes, resident_bytes
 from boda.sandbox.tiers import Tier
 
 _log = logging.getLogger(__name__)
@@ -172,7 +172,7 @@ class Zygote:
     """One zygote process. It may die at any time; ``alive`` then turns false.
 
     library: the folder seen as ``/var/runtime``. resident_bytes: what it had in memory when it was
-    ready. bare_bytes: the same of the bare zygote of its interpreter.
+    ready, mapped_bytes: of that, of files. bare_bytes: what the bare zygote of its interpreter had.
     """
 
     def __init__(self, runtime: Interpreter, library: Path, mode: Mode) -> None:
@@ -180,6 +180,7 @@ class Zygote:
         self.library = library
         self.pid = 0
         self.resident_bytes = 0
+        self.mapped_bytes = 0
         self.bare_bytes = 0
         self._mode = mode
         self._control: socket.socket | None = None
@@ -200,6 +201,7 @@ class Zygote:
         """It says nothing once it is ready, so whatever comes is its end."""
         self._control = control
         self.resident_bytes = resident_bytes(self.pid)
+        self.mapped_bytes = mapped_bytes(self.pid)
         self.bare_bytes = self.bare_bytes or self.resident_bytes
         asyncio.get_running_loop().add_reader(control.fileno(), self._drop)
 
