@@ -135,6 +135,10 @@ class Inbound:
     def release(self) -> None:
         self._intake.release(self)
 
+    def passed(self, size: int) -> None:
+        """All of it has come; its content is of that size."""
+        self._intake.passed(size)
+
     @contextmanager
     def keeping(self, size: int) -> Iterator[None]:
         """It has come whole, and is kept while it waits for its turn: ``check_kept`` then."""
@@ -165,6 +169,7 @@ class Inbound:
         if self.ended:
             if len(data) > limit:
                 raise too_large(len(data))
+            self.passed(len(data))
             return data
         pieces = [data]
         size = len(data)
@@ -178,6 +183,7 @@ class Inbound:
                 pieces.append(data)
         finally:
             self.release()
+        self.passed(size)
         return await joined(pieces)
 
 
@@ -243,6 +249,7 @@ class StreamedBody:
                     inbound.hold(len(piece))
         finally:
             inbound.release()
+        inbound.passed(size)
         return await joined(pieces)
 
     def checksums(self) -> Mapping[str, str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from boda.core.heap import ByteCollector
 from boda.gateway.limits import Limits
 
 _PIECE_BYTES = 64
@@ -23,11 +24,13 @@ class Held(Protocol):
 
 
 class Intake:
-    """patience_s: how long one body is waited for in all. regained_s: what a byte gives back."""
+    """patience_s: how long one body is waited for in all. regained_s: what a byte gives back.
+    passed: called with the size of each body that has been read whole."""
 
-    __slots__ = ("_held", "_most", "_total", "patience_s", "regained_s")
+    __slots__ = ("_held", "_most", "_total", "passed", "patience_s", "regained_s")
 
     def __init__(self, limits: Limits) -> None:
+        self.passed = ByteCollector().passed
         self.patience_s = limits.body_idle_s
         self.regained_s = 1 / limits.body_bytes_s
         self._most = limits.held_bytes
