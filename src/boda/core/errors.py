@@ -15,6 +15,8 @@ from __future__ import annotations
 
 from typing import Any
 
+_LONGEST_MESSAGE = 64 * 1024
+
 
 class BodaError(Exception):
     """The root of every error raised on purpose."""
@@ -24,7 +26,7 @@ class AwsError(BodaError):
     """An error that reaches the caller as AWS would send it.
 
     code: the error's code on the wire, for example ``ResourceNotFoundException``.
-    message: the sentence the caller reads.
+    message: the sentence the caller reads; cut where it repeats too much of what was sent.
     status: the HTTP status; 400 unless told.
     fields: further members of the error's shape, by their model names (``Type``, ``Reason`` …).
     headers: further HTTP headers of the answer (``Retry-After`` …).
@@ -39,6 +41,8 @@ class AwsError(BodaError):
         headers: dict[str, str] | None = None,
         **fields: Any,
     ) -> None:
+        if len(message) > _LONGEST_MESSAGE:
+            message = message[:_LONGEST_MESSAGE] + "..."
         super().__init__(f"{code}: {message}")
         self.code = code
         self.message = message

@@ -1,7 +1,8 @@
 """A request's parameters: those of its head before its body is read, and then all of them.
 
 Law of this file: what takes long is not done on the event loop. A body of more than
-``Limits.parsed_at_once_bytes`` is parsed and validated in a thread, a few of them at a time.
+``Limits.parsed_at_once_bytes``, or of many members, is parsed and validated in a thread, a few of
+them at a time.
 """
 
 from __future__ import annotations
@@ -12,6 +13,12 @@ from typing import Any
 
 from boda.gateway.exchange import Exchange
 from boda.gateway.limits import Limits
+
+_FEW = 2048
+"""Bytes or members."""
+_SEPARATORS = (b",", b"<", b"&")
+"""There are at most so many members as there are of these in JSON, XML and forms; a member of CBOR
+costs too little to be counted."""
 
 
 class NotInHead(Exception):
@@ -72,8 +79,9 @@ class Parsing:
                 return await asyncio.to_thread(_parsed, x, head)
 
     def _is_quick(self, x: Exchange, body: bytes) -> bool:
-        packed = "content-encoding" in x.request.headers
-        return len(body) <= self._at_once and not packed
+        if len(body) > self._at_once or "content-encoding" in x.request.headers:
+            return False
+        return len(body) <= _FEW or sum(map(body.count, _SEPARATORS)) <= _FEW
 
     def is_small(self, x: Exchange) -> bool:
         """Whether the body, read or not, is one that is parsed at once."""

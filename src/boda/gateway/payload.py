@@ -124,7 +124,7 @@ class Payloads:
             x.arriving = partial(_whole, x.inbound, x.offered.rule)
             return
         length = 0 if x.inbound.empty else x.inbound.announced
-        x.arriving = self._bounded(x, length, None, checks).read
+        x.arriving = partial(self._bounded, x, length, None, checks)
 
     def _take_chunked(self, x: Exchange, content: str, chain: sigv4.ChunkSignatures | None) -> None:
         if content not in _CHUNKED:
@@ -156,7 +156,7 @@ class Payloads:
         if x.offered is not None and x.offered.streams and x.style == "s3":
             x.request.body = self._upload(x.inbound, length, chunks, checks)
             return
-        x.arriving = self._bounded(x, length, chunks, checks).read
+        x.arriving = partial(self._bounded, x, length, chunks, checks)
 
     def _upload(
         self,
@@ -175,15 +175,15 @@ class Payloads:
             checks=checks,
         )
 
-    def _bounded(
+    async def _bounded(
         self,
         x: Exchange,
         length: int | None,
         chunks: AwsChunks | None,
         checks: Sequence[Check],
-    ) -> StreamedBody:
+    ) -> bytes:
         rule = self._rule(x)
-        return StreamedBody(
+        body = StreamedBody(
             x.inbound,
             length=length,
             limit=rule.limit,
@@ -191,6 +191,7 @@ class Payloads:
             chunks=chunks,
             checks=checks,
         )
+        return await body.read()
 
     def _rule(self, x: Exchange) -> BodyRule:
         if x.offered is not None:

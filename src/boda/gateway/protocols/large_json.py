@@ -20,7 +20,9 @@ _MAX_DEPTH = 128
 _WINDOW = 64 * 1024
 """The most bytes of a string that are looked at in one step."""
 _LONG = 1024 * 1024
-_LONGEST_TEXT = 16 * 1024 * 1024
+_LONGEST_TEXT = 2 * 1024 * 1024
+_MOST_TEXT = 8 * 1024 * 1024
+"""Bytes of all strings together, but for those that are LongText."""
 _SPACE = re.compile(rb"[ \t\n\r]{0,65536}")
 _NUMBER = re.compile(rb"-?(?:0|[1-9][0-9]{0,400})(\.[0-9]{1,400})?([eE][+-]?[0-9]{1,10})?")
 _INNER = re.compile(rb'[^"\\]*(?:\\(?:[^u]|u[0-9a-fA-F]{4})[^"\\]*)*')
@@ -66,6 +68,7 @@ class _Parser:
         self._at = 0
         self._bounds = bounds
         self._left = bounds.values
+        self._text_left = _MOST_TEXT
 
     def document(self) -> Any:
         first = self._next()
@@ -156,6 +159,9 @@ class _Parser:
         self._at = stop + 1
         if stop - start > _LONG:
             return LongText(data, start, stop)
+        self._text_left -= stop - start
+        if self._text_left < 0:
+            raise Malformed("The request body has too much text")
         return _string(data[start - 1 : stop + 1])
 
     def _number(self) -> int | float:

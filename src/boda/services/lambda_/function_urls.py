@@ -6,7 +6,6 @@ signature, of policies on both sides where it does. Source: Lambda developer gui
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping
 from functools import partial
@@ -20,6 +19,7 @@ from boda.gateway.authentication import Authenticator, Malformed, read_claim, re
 from boda.gateway.authorization import Permit
 from boda.gateway.callers import OpenCallers
 from boda.gateway.exchange import RequestKeys
+from boda.gateway.payload import sha256_of
 from boda.gateway.service import Need
 from boda.gateway.wire import WireRequest, WireResponse
 from boda.invoke.call import Call
@@ -139,17 +139,23 @@ class FunctionUrls:
         config: Mapping[str, Any],
         request_id: str,
     ) -> WireResponse:
-        body = request.body
-        if not isinstance(body, bytes):
-            limit = self._core.quotas.sync_payload_bytes
-            if body.length is not None and body.length > limit:
-                raise _too_large()
-            try:
-                body = await body.read(limit)
-            except AwsError as error:
-                raise (_too_large() if error.status == 413 else error) from None
-        caller = self._admit(request, body, identifier, config)
+        caller = await self._admit(request, identifier, config)
+        body = await self._body(request)
         return await self._invoke(request, body, identifier, config, caller, request_id)
+
+    async def _body(self, request: WireRequest) -> bytes:
+        """The body, which is read once, and by nobody who may not invoke."""
+        body = request.body
+        if isinstance(body, bytes):
+            return body
+        limit = self._core.quotas.sync_payload_bytes
+        if body.length is not None and body.length > limit:
+            raise _too_large()
+        try:
+            request.body = data = await body.read(limit)
+        except AwsError as error:
+            raise (_too_large() if error.status == 413 else error) from None
+        return data
 
     def _find(self, request: WireRequest) -> tuple[Identifier, Mapping[str, Any]]:
         named = _HOST.fullmatch(request.host)
@@ -162,10 +168,9 @@ class FunctionUrls:
         qualifier = None if place.qualifier == LATEST else place.qualifier
         return Identifier(*place.key, qualifier), config
 
-    def _admit(
+    async def _admit(
         self,
         request: WireRequest,
-        body: bytes,
         identifier: Identifier,
         config: Mapping[str, Any],
     ) -> Principal | None:
@@ -173,19 +178,15 @@ class FunctionUrls:
         kind = config["AuthType"]
         caller = None
         if kind == "AWS_IAM":
-            caller = self._signer(request, body, identifier, config.get("Cors") or {})
+            caller = await self._signer(request, identifier, config.get("Cors") or {})
         need = url_need(self._core, identifier, kind)
         keys = RequestKeys(request, identifier.region)
         if not self._authorizer.allows(caller or ANONYMOUS, need, keys):
             raise AwsError("AccessDeniedException", _FORBIDDEN, 403)
         return caller
 
-    def _signer(
-        self,
-        request: WireRequest,
-        body: bytes,
-        identifier: Identifier,
-        cors: Mapping[str, Any],
+    async def _signer(
+        self, request: WireRequest, identifier: Identifier, cors: Mapping[str, Any]
     ) -> Principal:
         callers = self._callers
         if isinstance(callers, OpenCallers):
@@ -203,7 +204,7 @@ class FunctionUrls:
                 "scope", "json", "Credential should be scoped to correct service: 'lambda'."
             )
         credential = callers.credential(claim, request, "json")
-        digest = hashlib.sha256(body).hexdigest()
+        digest = await sha256_of(await self._body(request))
         callers.verify(claim, credential, request, digest, "json")
         return credential.principal
 
