@@ -67,6 +67,7 @@ from boda.sandbox.findings import (
 from boda.sandbox.linux import LinuxSandboxes
 from boda.services import iam, lambda_, logs, platform, s3, sts
 from boda.services.lambda_.download import CodeDownloads
+from boda.storage import disk
 from boda.storage.blobs import BlobStore
 from boda.storage.database import Database
 from boda.storage.folder import Folder, RootKeys
@@ -222,7 +223,7 @@ class Platform:
             health=self.health,
         )
         self._later("database", lambda: asyncio.to_thread(database.close))
-        recorder = telemetry.build(database, clock)
+        recorder = telemetry.build(database, clock, lambda: disk.why_reserved(self._folder.path))
         await recorder.start()
         self._later("telemetry", recorder.stop)
 

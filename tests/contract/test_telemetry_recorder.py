@@ -17,7 +17,7 @@ import sqlalchemy as sa
 
 from boda import telemetry
 from boda.core.clock import Clock, ManualClock, SystemClock
-from boda.core.errors import AwsError
+from boda.core.errors import AwsError, Unwritable
 from boda.storage.database import Database
 from boda.telemetry import Recorder, log_reader
 from boda.telemetry.block import SPAN_MS
@@ -443,6 +443,37 @@ async def test_what_a_full_disk_refused_is_written_later_once(
         end_s=1 << 40,
     )
     assert [(point.samples, point.sum) for point in points] == [(2, 2)]
+    await recorder.stop()
+
+
+async def test_logs_stop_before_the_disk_is_full(database: Database, clock: ManualClock) -> None:
+    """What may not be lost goes on being written, and each stream tells what it misses."""
+    why = ""
+    recorder = Recorder(database, clock, lambda: why)
+    await recorder.start()
+    recorder.log(KEY, [(1, "kept")])
+    await recorder.flush()
+    why = "3 KiB are left"
+    recorder.log(KEY, [(2, "lost"), (3, "lost")])
+    recorder.meter(metered(clock, 1))
+    await recorder.flush()
+    assert (recorder.dropped_log_events, recorder.buffered_bytes) == (2, 0)
+    recorder.log(KEY, [(4, "lost")])  # not even held any more
+    assert (recorder.dropped_log_events, recorder.buffered_bytes) == (3, 0)
+    await asyncio.wait_for(recorder.log_room(), 5)
+    with pytest.raises(Unwritable, match="3 KiB are left"):
+        await recorder.put_events(KEY, [(5, "refused, and so not lost")])
+    assert (await recorder.usage_report("0"))["Total"]["Requests"] == 1
+    why = ""
+    assert await recorder.put_events(KEY, [(6, "put")])
+    while recorder._buffer.closed:
+        await clock.advance(1)
+        await asyncio.sleep(0.001)
+    recorder.log(KEY, [(7, "kept again")])
+    await recorder.flush()
+    events = await read_all(recorder, Search(await group_id(recorder)))
+    told = "boda dropped 3 log events here: the disk is nearly full."
+    assert {event.message for event in events} == {"kept", "put", told, "kept again"}
     await recorder.stop()
 
 

@@ -356,6 +356,7 @@ class FakeSandboxes:
 @dataclass
 class FakeTelemetry:
     logs: dict[StreamKey, list[tuple[int, str]]] = field(default_factory=dict)
+    dropped: dict[str, int] = field(default_factory=dict)
     metered: list[Metered] = field(default_factory=list)
     metrics: list[tuple[str, float, tuple[tuple[str, str], ...]]] = field(default_factory=list)
     room: asyncio.Event | None = None
@@ -363,6 +364,9 @@ class FakeTelemetry:
 
     def log(self, key: StreamKey, events: Iterable[tuple[int, str]]) -> None:
         self.logs.setdefault(key, []).extend(events)
+
+    def log_dropped(self, key: StreamKey, count: int, why: str) -> None:
+        self.dropped[why] = self.dropped.get(why, 0) + count
 
     async def log_room(self) -> None:
         self.asked_for_room += 1

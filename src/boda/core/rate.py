@@ -35,9 +35,9 @@ class Rate:
         self._full_at = full_at + self._interval_s
         return True
 
-    def spend(self, now_s: float) -> None:
-        """Take one even where there is none: the next waits for so much longer."""
-        self._full_at = max(self._full_at, now_s) + self._interval_s
+    def spend(self, now_s: float, count: float = 1.0) -> None:
+        """Take so many even where there are none: the next waits for so much longer."""
+        self._full_at = max(self._full_at, now_s) + count * self._interval_s
 
     def give_back(self) -> None:
         """Undo one ``take`` or ``spend``; beyond the burst nothing is given back."""

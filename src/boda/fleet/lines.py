@@ -52,6 +52,13 @@ class ConsoleLines:
             events.append((now_ms, self._rest[:MAX_EVENT].decode("utf-8", "replace")))
             self._rest = self._rest[MAX_EVENT:]
 
+    def skip(self, data: bytes) -> int:
+        """Pass over lines without making events of them; how many ended. What has begun and not
+        ended is kept."""
+        end = data.rfind(b"\n") + 1
+        self._rest = data[end:] if end else (self._rest + data)[-MAX_EVENT:]
+        return data.count(b"\n")
+
     def flush(self, now_ms: int, events: Events) -> None:
         """What has no line end, since none is to come."""
         if self._rest:

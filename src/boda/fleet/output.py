@@ -1,23 +1,40 @@
 """Reads what a sandbox writes, and hands it to telemetry in order.
 
-Law: reading never blocks the loop for longer than one chunk takes, and never outruns telemetry:
-while there is no room the pipe stays full and the function waits, so that nothing is lost.
+Law: reading never blocks the loop for longer than one chunk takes, and never outruns telemetry
+nor BYTES_PER_S: meanwhile the pipe stays full and the function waits, so that nothing is lost.
+Only what lies in the pipes at the end of an invocation is read whatever it is; of who has written
+much more than it may, that is counted and dropped.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import mmap
 import os
 import select
 from collections.abc import Iterable
 
 from boda.core.clock import Clock
+from boda.core.rate import Rate
 from boda.fleet.lines import ConsoleLines, Events, LogFrames
 from boda.telemetry.contract import StreamKey, Telemetry
 
 TAIL_BYTES = 4096
-_CHUNK = 65536
+BYTES_PER_S = 1 << 20
+"""Of one environment's output, once it has written BURST_BYTES at a stretch."""
+BURST_BYTES = 1 << 24
+EVENT_BYTES = 128
+"""What a line costs besides its bytes; without it, empty ones would cost the platform most."""
+_DEBT_S = 1.0
+_PAUSE_S = 0.05
+_TELL_EVERY_S = 60.0
+SLOWED = (
+    f"boda reads {BYTES_PER_S >> 20} MiB a second of this environment's output and no more: "
+    "whoever writes more waits."
+)
+FAST = f"this environment writes more than {BYTES_PER_S >> 20} MiB a second"
+_CHUNK = 16384
 _DRAIN_BYTES = 16 * mmap.PAGESIZE
 """What a pipe can hold that nobody lengthened: what was written before an answer is read before it
 counts."""
@@ -40,6 +57,8 @@ class Output:
         self._log_frames = LogFrames()
         self._reading: set[int] = set()
         self._since_room = 0
+        self._budget = Rate(BYTES_PER_S, BURST_BYTES)
+        self._told_at = -math.inf
         self._waiting: asyncio.Task[None] | None = None
         self._tail: bytearray | None = None
 
@@ -97,16 +116,19 @@ class Output:
         if not (self._poll.poll(0) or self._log_frames.begun or self._console_lines.begun):
             return
         events: Events = []
+        keeps = self._wait_s() <= _DEBT_S
         for fd, is_log in ((self._log, True), (self._console, False)):
             left = _DRAIN_BYTES
             while left > 0:
-                count = self._read(fd, is_log, events)
+                count = self._read(fd, is_log, events, keeps)
                 if count < _CHUNK:
                     break
                 left -= count
         self._log_frames.end_line(events)
         self._console_lines.flush(int(self._clock.now() * 1000), events)
-        if events:
+        if not keeps:
+            self._telemetry.log_dropped(self._key, len(events), FAST)
+        elif events:
             self._append(events)
 
     def _readable(self, fd: int, is_log: bool) -> None:
@@ -115,17 +137,30 @@ class Output:
         if events:
             self._append(events)
         self._since_room += count
-        if self._since_room >= _ROOM_EVERY_BYTES and self._waiting is None:
+        wait_s = self._wait_s()
+        if (wait_s or self._since_room >= _ROOM_EVERY_BYTES) and self._waiting is None:
             self._since_room = 0
             self._pause()
-            self._waiting = self._loop.create_task(self._wait_for_room())
+            self._waiting = self._loop.create_task(self._wait(wait_s))
 
-    async def _wait_for_room(self) -> None:
+    def _wait_s(self) -> float:
+        """How long until the environment may write more."""
+        return self._budget.wait_s(self._clock.monotonic())
+
+    async def _wait(self, seconds: float) -> None:
+        """For the environment's own rate, then for room."""
+        if seconds:
+            now_s = self._clock.monotonic()
+            if now_s - self._told_at >= _TELL_EVERY_S:
+                self._told_at = now_s
+                self._log_events(self._key, [(int(self._clock.now() * 1000), SLOWED)])
+            await self._clock.sleep(max(seconds, _PAUSE_S))
         await self._telemetry.log_room()
         self._waiting = None
         self._resume()
 
-    def _read(self, fd: int, is_log: bool, events: Events) -> int:
+    def _read(self, fd: int, is_log: bool, events: Events, keeps: bool = True) -> int:
+        """keeps: whether events are made of lines of the console, or these are only counted."""
         try:
             data = os.read(fd, _CHUNK)
         except (BlockingIOError, InterruptedError):
@@ -138,10 +173,17 @@ class Output:
                 self._loop.remove_reader(fd)
             return 0
         now = self._clock.now()
+        before = len(events)
         if is_log:
             self._log_frames.feed(data, now, events)
-        else:
+        elif keeps:
             self._console_lines.feed(data, int(now * 1000), events)
+        else:
+            skipped = self._console_lines.skip(data)
+            self._telemetry.log_dropped(self._key, skipped, FAST)
+        if keeps:
+            cost = len(data) + EVENT_BYTES * (len(events) - before)
+            self._budget.spend(self._clock.monotonic(), cost)
         return len(data)
 
     def _resume(self) -> None:

@@ -22,6 +22,8 @@ _REFUSED_ROWS = {
 }
 _LOW_BYTES = 16 * MIB
 _LOW_SHARE = 50
+_RESERVED_BYTES = 512 * MIB
+_RESERVED_SHARE = 20
 
 
 def refused(error: BaseException | None) -> bool:
@@ -80,11 +82,25 @@ def why_short(folder: Path) -> str:
 
     Enough are 16 MiB, on a small disk the fiftieth part of it.
     """
+    return _why_less(folder, _LOW_BYTES, _LOW_SHARE)
+
+
+def why_reserved(folder: Path) -> str:
+    """ "" while the disk of a folder has room for what may be lost, as logs may, else how little
+    is left. Blocking.
+
+    The last 512 MiB, of a small disk the twentieth part of it, are for what may not be lost.
+    """
+    return _why_less(folder, _RESERVED_BYTES, _RESERVED_SHARE)
+
+
+def _why_less(folder: Path, enough: int, share: int) -> str:
+    """enough: bytes; on a small disk one part of it in ``share``."""
     try:
         found = os.statvfs(folder)
     except OSError as error:
         return error.strerror or str(error)
     left = found.f_bavail * found.f_frsize
-    if left >= min(_LOW_BYTES, found.f_blocks * found.f_frsize // _LOW_SHARE):
+    if left >= min(enough, found.f_blocks * found.f_frsize // share):
         return ""
     return f"{left // 1024:,} KiB are left"

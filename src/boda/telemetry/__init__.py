@@ -1,10 +1,12 @@
 """Logs, metrics and metering. Appending never waits; writing happens in batches elsewhere.
 
-build(database, clock) -> Recorder: the room, ready for ``await recorder.start()``.
+build(database, clock, …) -> Recorder: the room, ready for ``await recorder.start()``.
 metadata: the tables of this room, for the database that is opened before.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 from boda.core.clock import Clock
 from boda.storage.database import Database
@@ -14,5 +16,8 @@ from boda.telemetry.tables import metadata
 __all__ = ["Recorder", "build", "metadata"]
 
 
-def build(database: Database, clock: Clock) -> Recorder:
-    return Recorder(database, clock)
+def build(
+    database: Database, clock: Clock, why_no_room: Callable[[], str] = lambda: ""
+) -> Recorder:
+    """why_no_room: why the disk has no room for logs, or ""; may block."""
+    return Recorder(database, clock, why_no_room)

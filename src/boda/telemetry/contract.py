@@ -81,6 +81,11 @@ class Telemetry(Protocol):
     def log(self, key: StreamKey, events: Iterable[tuple[int, str]]) -> None:
         """Append events (epoch milliseconds, message). Group and stream are made if absent."""
 
+    def log_dropped(self, key: StreamKey, count: int, why: str) -> None:
+        """Count log events that were not passed on; told in the stream when there is room.
+
+        why: in a few words, such as ``storage did not take them in time``."""
+
     async def log_room(self) -> None:
         """Return when there is room for more log events: back-pressure for readers of pipes."""
 

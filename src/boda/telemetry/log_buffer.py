@@ -18,6 +18,8 @@ MIB = 1024 * 1024
 EVENT_LIMIT_BYTES = 1 * MIB - 26  # AWS's largest event
 _OBJECT_BYTES = 96  # a tuple, an int and a place in a list
 _MAX_DROP_COUNTS = 10_000
+SLOW = "storage did not take them in time"
+SHORT = "the disk is nearly full"
 
 
 @dataclass(slots=True)
@@ -29,12 +31,15 @@ class Waiting:
 
 
 class LogBuffer:
+    """closed: while it is, every event is dropped."""
+
     def __init__(self, hard_bytes: int = 128 * MIB) -> None:
         self.bytes = 0
         self.dropped = 0
+        self.closed = False
         self._hard = hard_bytes
         self._streams: dict[StreamKey, Waiting] = {}
-        self._drops: dict[StreamKey, int] = {}
+        self._drops: dict[tuple[StreamKey, str], int] = {}
 
     def __len__(self) -> int:
         return len(self._streams)
@@ -44,6 +49,9 @@ class LogBuffer:
     ) -> list[tuple[int, str]]:
         """Append; returns what was taken."""
         batch = events if type(events) is list else list(events)
+        if self.closed:
+            self.drop(key, len(batch), SHORT)
+            return []
         size = 0
         for _, message in batch:
             size += getsizeof(message)
@@ -53,7 +61,7 @@ class LogBuffer:
             return batch
         size += len(batch) * _OBJECT_BYTES
         if self.bytes + size > self._hard:
-            self._count_drop(key, len(batch))
+            self.drop(key, len(batch), SLOW)
             return []
         if self._drops:
             self._tell_drops(now_ms)
@@ -72,15 +80,17 @@ class LogBuffer:
     def release(self, size: int) -> None:
         self.bytes -= size
 
-    def _count_drop(self, key: StreamKey, events: int) -> None:
+    def drop(self, key: StreamKey, events: int, why: str) -> None:
+        """Count events of a stream that are not kept."""
         self.dropped += events
-        if key in self._drops or len(self._drops) < _MAX_DROP_COUNTS:
-            self._drops[key] = self._drops.get(key, 0) + events
+        told = (key, why)
+        if told in self._drops or len(self._drops) < _MAX_DROP_COUNTS:
+            self._drops[told] = self._drops.get(told, 0) + events
 
     def _tell_drops(self, now_ms: int) -> None:
         drops, self._drops = self._drops, {}
-        for key, count in drops.items():
-            notice = f"boda dropped {count} log events here: storage did not take them in time."
+        for (key, why), count in drops.items():
+            notice = f"boda dropped {count} log events here: {why}."
             waiting = self._streams.setdefault(key, Waiting(now_ms))
             waiting.events.append((now_ms, notice))
             self.bytes += len(notice) + _OBJECT_BYTES

@@ -27,12 +27,12 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import OperationalError
 
 from boda.core.clock import Clock
-from boda.core.errors import BodaError
+from boda.core.errors import BodaError, Unwritable
 from boda.storage.database import Database
 from boda.telemetry import cost
 from boda.telemetry.block import Block, pack
 from boda.telemetry.contract import Answered, Metered, StreamKey, Telemetry
-from boda.telemetry.log_buffer import MIB, LogBuffer, Waiting
+from boda.telemetry.log_buffer import MIB, SHORT, LogBuffer, Waiting
 from boda.telemetry.log_store import LogStore
 from boda.telemetry.metering import (
     MeterBuffer,
@@ -64,14 +64,16 @@ _log = logging.getLogger("boda.telemetry")
 class Recorder(Telemetry):
     """logs: groups, streams and events as rows, for whoever reads or manages them.
 
-    high_bytes, low_bytes, hard_bytes: where ``log_room`` begins to wait, ends to wait, and where
-    events are dropped.
+    why_no_room: why the disk has no room for logs, or ""; may block. While it has none, log events
+    are dropped: what is left of it is for functions' other rows. high_bytes, low_bytes, hard_bytes:
+    where ``log_room`` begins to wait, ends to wait, and where events are dropped.
     """
 
     def __init__(
         self,
         database: Database,
         clock: Clock,
+        why_no_room: Callable[[], str] = lambda: "",
         *,
         high_bytes: int = HIGH_BYTES,
         low_bytes: int = LOW_BYTES,
@@ -79,6 +81,8 @@ class Recorder(Telemetry):
     ) -> None:
         self._database = database
         self._clock = clock
+        self._why_no_room = why_no_room
+        self._reopening: asyncio.Task[None] | None = None
         self._high = high_bytes
         self._low = low_bytes
         self._buffer = LogBuffer(hard_bytes)
@@ -114,9 +118,10 @@ class Recorder(Telemetry):
         if self._stopped:
             return
         self._stopped = True
-        for task in self._tasks:
+        tasks = [*self._tasks, *([self._reopening] if self._reopening else [])]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         self.end_subscriptions()
         try:
             await self.flush()
@@ -141,6 +146,9 @@ class Recorder(Telemetry):
         self._wake.set()
         if self._buffer.bytes > URGENT_BYTES:
             self._urgent.set()
+
+    def log_dropped(self, key: StreamKey, count: int, why: str) -> None:
+        self._buffer.drop(key, count, why)
 
     async def log_room(self) -> None:
         """Return when there is room for more log events.
@@ -211,8 +219,13 @@ class Recorder(Telemetry):
         await asyncio.shield(writing)
 
     async def put_events(self, key: StreamKey, events: Sequence[tuple[int, str]]) -> bool:
-        """Store events and return once they are durable; False when there is no such stream."""
+        """Store events and return once they are durable; False when there is no such stream.
+
+        Raises Unwritable while the disk has no room for logs.
+        """
         now_ms = int(self._clock.now() * 1000)
+        if why := await self._in_thread(self._why_no_room):
+            raise Unwritable(why)
         packed = await self._in_thread(lambda: [(key, list(pack(events, now_ms)))])
         try:
             stored = await self._database.write(
@@ -340,7 +353,7 @@ class Recorder(Telemetry):
         async with self._round_lock:
             self._wake.clear()
             self._urgent.clear()
-            waiting, held = self._buffer.take()
+            waiting, held = await self._take_what_fits()
             invocations = self._take_invocations()
             packed, self._unwritten = self._unwritten, []
             if waiting or invocations:
@@ -383,6 +396,27 @@ class Recorder(Telemetry):
             finally:
                 if self._failing or self._buffer.bytes <= self._low:
                     self._room.set()
+
+    async def _take_what_fits(self) -> tuple[dict[StreamKey, Waiting], int]:
+        """What waits and its size; nothing where the disk has no room for it."""
+        waiting, held = self._buffer.take()
+        if not waiting or not (why := await self._in_thread(self._why_no_room)):
+            return waiting, held
+        for key, one in waiting.items():
+            self._buffer.drop(key, len(one.events), SHORT)
+        self._buffer.release(held)
+        if not self._buffer.closed and not self._stopped:
+            self._buffer.closed = True
+            self._reopening = asyncio.create_task(self._reopen(), name="telemetry-reopen")
+            _log.error("Log events are dropped until the disk has room for them: %s", why)
+        return {}, 0
+
+    async def _reopen(self) -> None:
+        """Take log events again once the disk has room."""
+        while await self._in_thread(self._why_no_room):
+            await self._clock.sleep(RETRY_S)
+        self._buffer.closed = False
+        _log.warning("Log events are kept again; each stream tells how many were dropped")
 
     async def _sweep_on(self) -> None:
         while True:
