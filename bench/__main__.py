@@ -42,6 +42,7 @@ PARTS = (
     "backlog",
     "many",
     "crash",
+    "again",
     "attacks",
     "health",
 )

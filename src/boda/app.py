@@ -72,6 +72,7 @@ from boda.storage.blobs import BlobStore
 from boda.storage.database import Database
 from boda.storage.folder import Folder, RootKeys
 from boda.storage.generation import Generation
+from boda.storage.vacuum import Vacuum
 from boda.telemetry.contract import NAMESPACE
 from boda.telemetry.monitor import Monitor
 
@@ -387,6 +388,13 @@ class Platform:
         )
         monitor.start()
         self._later("monitor", monitor.stop)
+        shrinking = asyncio.create_task(Vacuum(database, clock).run(), name="vacuum")
+
+        async def stop_shrinking() -> None:
+            shrinking.cancel()
+            await asyncio.gather(shrinking, return_exceptions=True)
+
+        self._later("vacuum", stop_shrinking)
         self.endpoint = f"http://{in_url(settings.host)}:{server.port}"
         self._folder.write_address(self.endpoint, settings.regions)
         self._warm(sandboxes, catalogue, sorted(functions_service.runtimes))

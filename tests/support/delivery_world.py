@@ -269,7 +269,9 @@ class Office:
         tasks = [*queue._tasks, *([journal._task] if journal._task is not None else [])]
         for task in tasks:
             task.cancel()
-        journal._additions, journal._deferrals, journal._removals = [], [], []
+        journal._additions, journal._deferrals = [], []
+        journal._removals.clear()
+        self.database._riders.clear()
         await asyncio.gather(*tasks, return_exceptions=True)
         assert not journal._removals, "nothing may be written after the end"
         self.invoker.running.clear()

@@ -7,6 +7,7 @@ the beginning, or at the commit, after the statements ran.
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -62,6 +63,11 @@ class SimulatedDatabase(Database):
         self._waiting.append(write)
         self._wake()
 
+    def write_along(self, work: Callable[[Connection], T]) -> asyncio.Future[T]:
+        future = super().write_along(work)
+        self._riders[-1].loop = self  # type: ignore[assignment]
+        return future
+
     def _wake(self) -> None:
         if not self._due:
             self._due = True
@@ -101,6 +107,7 @@ class SimulatedDatabase(Database):
         """Nothing of this process reaches the disk any more."""
         self._cut = True
         self._waiting.clear()
+        self._riders.clear()
 
     def close(self) -> None:
         self._writing.close()

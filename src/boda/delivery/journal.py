@@ -2,8 +2,9 @@
 
 Laws of this file:
   1. ``add`` tells of the commit after it, and ``defer`` returns after it.
-  2. A removal is not waited for: it is written with whatever is written next, or soon. A crash
-     in between runs the event again, which "at least once" allows.
+  2. A removal is not waited for: it goes with whatever is committed next, by whichever room, and
+     at the latest after LINGER_S. A crash in between runs the event again, which "at least once"
+     allows.
   3. What the disk refuses: an addition fails, for its caller to send again; a deferral or a
      removal is tried until it succeeds.
 """
@@ -11,7 +12,9 @@ Laws of this file:
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+from collections import deque
 from collections.abc import Callable, Sequence
 
 from sqlalchemy.engine import Connection
@@ -23,8 +26,8 @@ from boda.storage.database import Database
 
 _log = logging.getLogger(__name__)
 
-LINGER_S = 0.02
-"""How long removals wait for company."""
+LINGER_S = 0.01
+"""How long removals wait for somebody else's commit."""
 MANY = 256
 """So many removals wait no longer."""
 _AGAIN_S = 1.0
@@ -51,7 +54,9 @@ class Journal:
         self._lanes: set[int] = set()
         self._additions: list[tuple[Event, Written]] = []
         self._deferrals: list[tuple[Event, asyncio.Future[None]]] = []
-        self._removals: list[Event] = []
+        # Emptied by the database's writer thread, too.
+        self._removals: deque[Event] = deque()
+        self._riding: list[Event] | None = None
         self._task: asyncio.Task[None] | None = None
         self._timer: Timer | None = None
         self._settled: asyncio.Future[None] | None = None
@@ -78,7 +83,31 @@ class Journal:
     def remove(self, event: Event) -> None:
         """Forget the event, soon."""
         self._removals.append(event)
+        if self._riding is None:
+            self._ride()
         self._write_soon()
+
+    def _ride(self) -> None:
+        """Let the removals go with the next transaction."""
+        riding: list[Event] = []
+        self._riding = riding
+
+        def work(connection: Connection) -> None:
+            _move(self._removals, riding)
+            if riding:
+                rows.remove(connection, [event.id for event in riding])
+
+        self._database.write_along(work).add_done_callback(self._rode)
+
+    def _rode(self, future: asyncio.Future[None]) -> None:
+        riding, self._riding = self._riding or [], None
+        if future.cancelled() or future.exception() is not None:
+            self._removals.extendleft(reversed(riding))
+        elif riding:
+            self._removed(riding)
+        if self._removals:
+            self._ride()
+            self._write_soon()
 
     async def room(self) -> None:
         """Return at once, but while the disk refuses only when that is over."""
@@ -139,7 +168,8 @@ class Journal:
         """Write what waits; whether something came meanwhile that does not wait for company."""
         additions, self._additions = self._additions, []
         deferrals, self._deferrals = self._deferrals, []
-        removals, self._removals = self._removals, []
+        removals: list[Event] = []
+        _move(self._removals, removals)
         fresh = {event.lane: event.arn for event, _ in additions if event.lane not in self._lanes}
 
         def work(connection: Connection) -> None:
@@ -152,7 +182,7 @@ class Journal:
             if removals:
                 rows.remove(connection, [event.id for event in removals])
 
-        if not (additions or deferrals or removals):
+        if not (additions or deferrals or removals or self._riding):
             self.failing = False
             return False
         try:
@@ -167,7 +197,7 @@ class Journal:
                 _resolve(deferrals)
             else:
                 self._deferrals = deferrals + self._deferrals
-                self._removals = removals + self._removals
+                self._removals.extendleft(reversed(removals))
             # Additions alone are told by their error; the rest has to wait for better times.
             self.failing = bool(self._deferrals or self._removals)
             return bool(self._additions)
@@ -183,6 +213,13 @@ class Journal:
         if removals:
             self._removed(removals)
         return bool(self._additions) or len(self._removals) + len(self._deferrals) >= MANY
+
+
+def _move(source: deque[Event], target: list[Event]) -> None:
+    """Take all there is, also while another thread appends."""
+    with contextlib.suppress(IndexError):
+        while True:
+            target.append(source.popleft())
 
 
 def _tell(some: Sequence[tuple[Event, Written]], error: Exception | None) -> None:

@@ -17,6 +17,7 @@ import queue
 import sqlite3
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from concurrent import futures
 from pathlib import Path
@@ -29,6 +30,7 @@ from boda.core.errors import PlatformError, Unwritable
 from boda.core.health import Health
 from boda.storage import disk
 from boda.storage.generation import Generation
+from boda.storage.rewrite import let_shrink, make_shrinkable
 
 T = TypeVar("T")
 
@@ -71,13 +73,18 @@ class Database:
         self._file = _identity(path)
         self._engine = _engine(path)
         self._queue: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
+        self._riders: deque[_Write] = deque()
         self._readers = futures.ThreadPoolExecutor(readers, thread_name_prefix="boda-read")
         self._closed = False
         try:
+            let_shrink(path)
             self._prepare(metadata, schema_version)
+        except sqlite3.DatabaseError as error:
+            raise self._unusable(error, error) from None
         except sa.exc.DatabaseError as error:
             self._engine.dispose()
             raise self._unusable(error, error.orig) from None
+        make_shrinkable(path)
         self._writer = threading.Thread(target=self._run_writer, name="boda-write", daemon=True)
         self._writer.start()
 
@@ -99,6 +106,9 @@ class Database:
                 )
             for tables in metadata:
                 tables.create_all(connection)
+                for table in tables.sorted_tables:  # one that came later than its table
+                    for index in table.indexes:
+                        connection.execute(sa.schema.CreateIndex(index, if_not_exists=True))
                 self._check_columns(connection, tables)
             self._check_pages(connection)
             connection.exec_driver_sql(f"PRAGMA user_version={schema_version}")
@@ -163,6 +173,14 @@ class Database:
         result: T = await future
         return result
 
+    def write_along(self, work: Callable[[Connection], T]) -> asyncio.Future[T]:
+        """Run ``work`` in the next transaction, whoever causes it; this causes none. The future
+        has its answer once that is durable, and never if nobody writes."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+        self._riders.append(_Write(work, loop, future))
+        return future
+
     def write_now(self, work: Callable[[Connection], T]) -> T:
         """The same, blocking the calling thread."""
         done: futures.Future[T] = futures.Future()
@@ -208,6 +226,8 @@ class Database:
                     return
 
     def _commit(self, connection: Connection, group: list[_Write]) -> None:
+        while self._riders:
+            group.append(self._riders.popleft())
         generation = self._generation
         try:
             if _identity(self._path) != self._file:

@@ -1,7 +1,8 @@
-"""What ran: sums per function version and hour.
+"""What ran: sums per function version and hour; of days that are past, per day, then per month.
 
 Law of this file: sums are integers (microseconds, milliseconds, megabyte-milliseconds), so that
-no addition ever rounds; money is worked out from them in ``cost.py``.
+no addition ever rounds; money is worked out from them in ``cost.py``. Rolling up changes no sum of
+a calendar day or month, which are UTC's; ``hour_s`` is where a row's hour, day or month begins.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import re
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -18,6 +20,11 @@ from sqlalchemy.engine import Connection
 from boda.telemetry.tables import metering
 
 FREE_EPHEMERAL_MB = 512
+DAY_S = 86_400
+HOURS_LAST_S = 7 * DAY_S
+"""Hours are kept for a week, days for two months, months for as long as AWS's Cost Explorer."""
+DAYS_LAST_S = 62 * DAY_S
+MONTHS_LAST_S = 38 * 31 * DAY_S
 _MONTH = re.compile(r"(\d{4})-(0[1-9]|1[0-2])")
 
 Key = tuple[str, str, str, str, int]
@@ -78,12 +85,10 @@ class MeterBuffer:
 
 
 # The same words in SQLite and PostgreSQL.
-_ADD = sa.text(
-    """
+_ADD_UP = """
     INSERT INTO metering (account, region, function, version, hour_s, requests, errors,
         duration_us, init_us, billed_ms, billed_mb_ms, ephemeral_mb_ms, max_memory_mb)
-    VALUES (:account, :region, :function, :version, :hour_s, :requests, :errors,
-        :duration_us, :init_us, :billed_ms, :billed_mb_ms, :ephemeral_mb_ms, :max_memory_mb)
+    {values}
     ON CONFLICT (account, hour_s, region, function, version) DO UPDATE SET
         requests = metering.requests + excluded.requests,
         errors = metering.errors + excluded.errors,
@@ -95,6 +100,20 @@ _ADD = sa.text(
         max_memory_mb = CASE WHEN metering.max_memory_mb > excluded.max_memory_mb
             THEN metering.max_memory_mb ELSE excluded.max_memory_mb END
     """
+_ADD = sa.text(
+    _ADD_UP.format(
+        values="""VALUES (:account, :region, :function, :version, :hour_s, :requests, :errors,
+        :duration_us, :init_us, :billed_ms, :billed_mb_ms, :ephemeral_mb_ms, :max_memory_mb)"""
+    )
+)
+_ROLL_UP = sa.text(
+    _ADD_UP.format(
+        values="""SELECT account, region, function, version, CAST(:start AS BIGINT), sum(requests),
+        sum(errors), sum(duration_us), sum(init_us), sum(billed_ms), sum(billed_mb_ms),
+        sum(ephemeral_mb_ms), max(max_memory_mb)
+    FROM metering WHERE account = :account AND hour_s > :start AND hour_s < :end
+    GROUP BY account, region, function, version"""
+    )
 )
 
 
@@ -140,6 +159,53 @@ def read_usage(connection: Connection, account: str, start_s: int, end_s: int) -
         )
         for row in rows
     ]
+
+
+class Span(NamedTuple):
+    """Rows of an account in [start_s, end_s), to become one for each function version."""
+
+    account: str
+    start_s: int
+    end_s: int
+
+
+def past_spans(connection: Connection, now_s: float) -> list[Span]:
+    """Days and months that are past and stand in more rows than they should."""
+    columns = metering.c
+    days_end = int(now_s - HOURS_LAST_S) // DAY_S * DAY_S
+    held = connection.execute(
+        sa.select(columns.account, columns.hour_s).where(columns.hour_s < days_end).distinct()
+    )
+    spans: dict[Span, None] = {}
+    for account, hour_s in held:
+        month_start, month_end = month_bounds(month_of(hour_s))
+        if month_end <= now_s - DAYS_LAST_S:
+            span = Span(account, month_start, month_end)
+        else:
+            day_s = hour_s // DAY_S * DAY_S
+            span = Span(account, day_s, day_s + DAY_S)
+        if hour_s != span.start_s:
+            spans[span] = None
+    return list(spans)
+
+
+def roll_up(connection: Connection, span: Span) -> None:
+    """In a transaction: add the span's rows up into those at its start."""
+    later = {"account": span.account, "start": span.start_s, "end": span.end_s}
+    connection.execute(_ROLL_UP, later)
+    columns = metering.c
+    connection.execute(
+        sa.delete(metering).where(
+            columns.account == span.account,
+            columns.hour_s > span.start_s,
+            columns.hour_s < span.end_s,
+        )
+    )
+
+
+def forget(connection: Connection, now_s: float) -> None:
+    """In a transaction: drop what is older than anybody asks for."""
+    connection.execute(sa.delete(metering).where(metering.c.hour_s < now_s - MONTHS_LAST_S))
 
 
 def month_bounds(month: str) -> tuple[int, int]:

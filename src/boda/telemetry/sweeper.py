@@ -1,7 +1,8 @@
 """What has outlived its time leaves the database, a few rows per transaction.
 
 Whole blocks are deleted: an event past its retention may stay on disk as long as a younger one
-of its block, but readers never see it.
+of its block, but readers never see it. A stream of a group with a retention goes with the last
+event in it: every environment has one of its own, and there would be no end of them.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from sqlalchemy.engine import Connection
 
 from boda.core.clock import Clock
 from boda.storage.database import Database
+from boda.telemetry import metering
 from boda.telemetry.log_store import DAY_MS
 from boda.telemetry.tables import log_blocks, log_groups, log_streams, log_trash, metric_minutes
 
@@ -40,6 +42,9 @@ class Sweeper:
             oldest = now_ms - days * DAY_MS
             while await self._database.write(partial(_expire, group_id, oldest)):
                 pass
+            while await self._database.write(partial(_drop_empty, group_id, oldest)):
+                pass
+        await self._roll_up()
         too_old = now_ms // 1000 - METRIC_DAYS * 86_400
         await self._database.write(
             lambda c: (
@@ -48,6 +53,13 @@ class Sweeper:
                 ).rowcount
             )
         )
+
+    async def _roll_up(self) -> None:
+        """What was metered by the hour is kept by the day and by the month."""
+        now_s = self._clock.now()
+        for span in await self._database.read(lambda c: metering.past_spans(c, now_s)):
+            await self._database.write(partial(metering.roll_up, span=span))
+        await self._database.write(partial(metering.forget, now_s=now_s))
 
     async def _empty_trash(self) -> None:
         trash = await self._database.read(lambda c: c.execute(sa.select(log_trash)).all())
@@ -83,6 +95,26 @@ def _expire(group_id: int, oldest_ms: int, connection: Connection) -> bool:
         .values(stored_bytes=log_groups.c.stored_bytes - sum(sizes.values()))
     )
     return len(rows) == _ROWS_PER_WRITE
+
+
+def _drop_empty(group_id: int, oldest_ms: int, connection: Connection) -> bool:
+    """Delete some streams of a group whose events have all expired, and those as old that never
+    had any; True while there may be more."""
+    streams, blocks = log_streams.c, log_blocks.c
+    holds = sa.select(blocks.id).where(blocks.stream_id == streams.id).exists()
+    deleted = 0
+    for expired in (
+        streams.last_ms < oldest_ms,
+        sa.and_(streams.last_ms.is_(None), streams.created_ms < oldest_ms),
+    ):
+        some = (
+            sa.select(streams.id)
+            .where(streams.group_id == group_id, expired, ~holds)
+            .limit(_ROWS_PER_WRITE)
+        )
+        found = connection.execute(sa.delete(log_streams).where(streams.id.in_(some)))
+        deleted += found.rowcount
+    return deleted >= _ROWS_PER_WRITE
 
 
 def _discard(

@@ -38,7 +38,9 @@ log_streams = sa.Table(
     sa.Column("ingested_ms", sa.BigInteger),
     sa.Column("stored_bytes", sa.BigInteger, nullable=False, server_default="0"),
     sa.UniqueConstraint("group_id", "name"),
+    # In the order of a list by time, in which those without events come first.
     sa.Index("log_streams_by_time", "group_id", "last_ms", "name"),
+    sa.Index("log_streams_by_last", "group_id", sa.text("coalesce(last_ms, 0)"), "name"),
     sqlite_autoincrement=True,
 )
 

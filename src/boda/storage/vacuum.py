@@ -1,0 +1,66 @@
+"""Giving back what the database file no longer needs.
+
+SQLite keeps the pages of deleted rows for later ones. Files made by boda can shrink step by step
+(``auto_vacuum``). The steps are small, so that
+no write waits for long, and some free pages always stay, since the next rows will want them.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from sqlalchemy.engine import Connection
+
+from boda.core.clock import Clock
+from boda.storage.database import Database, driver
+from boda.storage.rewrite import INCREMENTAL
+
+LOOK_S = 600.0
+STEP_S = 1.0
+STEP_PAGES = 256
+KEPT_PAGES = 2048
+"""Free pages that stay, or a tenth of the file where that is more."""
+
+_log = logging.getLogger("boda.storage")
+
+
+class Vacuum:
+    """Runs in the background until cancelled."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+
+    async def run(self) -> None:
+        """Look every ten minutes; a step a second while there is more free than should stay."""
+        while True:
+            try:
+                again = await self.step()
+            except Exception as error:
+                _log.info("the database was not shrunk: %s", error)
+                again = False
+            await self._clock.sleep(STEP_S if again else LOOK_S)
+
+    async def step(self) -> bool:
+        """Give back a few pages; whether there are more to give."""
+        free, pages = await self._database.read(_free)
+        if free - max(KEPT_PAGES, pages // 10) < STEP_PAGES:
+            return False
+        await self._database.write(_give_back)
+        return True
+
+
+def _free(connection: Connection) -> tuple[int, int]:
+    raw = driver(connection)
+    found = [
+        int(raw.execute(f"PRAGMA {name}").fetchone()[0])
+        for name in ("freelist_count", "page_count", "auto_vacuum")
+    ]
+    free, pages, mode = found
+    return (free if mode == INCREMENTAL else 0), pages
+
+
+def _give_back(connection: Connection) -> None:
+    raw = driver(connection)
+    for _ in range(STEP_PAGES):  # Python's driver takes one step of this pragma, which is a page
+        raw.execute("PRAGMA incremental_vacuum(1)")
