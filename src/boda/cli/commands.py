@@ -12,7 +12,21 @@ from typing import Annotated, Any
 import typer
 
 from boda import __version__
-from boda.cli import INTERRUPTED, cost, delete, deploy, doctor, env, invoke, logs, ps, runtimes, up
+from boda.cli import (
+    INTERRUPTED,
+    cost,
+    delete,
+    deploy,
+    doctor,
+    down,
+    env,
+    invoke,
+    logs,
+    ps,
+    runtimes,
+    status,
+    up,
+)
 from boda.cli.failures import sentence
 
 app = typer.Typer(
@@ -32,6 +46,8 @@ def version() -> None:
 
 _COMMANDS: tuple[tuple[Callable[..., None], tuple[str, ...]], ...] = (
     (up.up, up.EXAMPLES),
+    (down.down, down.EXAMPLES),
+    (status.status, status.EXAMPLES),
     (env.env, env.EXAMPLES),
     (doctor.doctor, doctor.EXAMPLES),
     (runtimes.runtimes, runtimes.EXAMPLES),

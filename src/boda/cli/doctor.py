@@ -4,14 +4,13 @@ that runs on the data folder from working as it should."""
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import tempfile
-import urllib.request
 from pathlib import Path
 
 import typer
 
+from boda.cli.health import health_of
 from boda.cli.options import DataDir, Json, data_dir
 
 EXAMPLES = (
@@ -94,8 +93,5 @@ def _told(endpoint: str | None) -> list[str]:
     """The reasons that a running boda gives; none where no boda answers."""
     if endpoint is None:
         return []
-    try:
-        with urllib.request.urlopen(f"{endpoint}/_boda/health", timeout=5) as answer:  # noqa: S310
-            return [str(one) for one in json.load(answer).get("reasons", [])]
-    except (OSError, ValueError):
-        return []
+    found = health_of(endpoint) or {}
+    return [str(one) for one in found.get("reasons", [])]

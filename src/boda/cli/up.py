@@ -9,11 +9,13 @@ from typing import Annotated
 
 import typer
 
+from boda.cli.detach import detach
 from boda.cli.options import DataDir, data_dir
 from boda.core.arn import DEFAULT_ACCOUNT
 
 EXAMPLES = (
     "boda up",
+    "boda up --detach                  returns once it is ready",
     "boda up --port 8000 --host 0.0.0.0",
     "boda up --allow-region moon-1",
     "boda up --quota concurrent_executions=50 --quota scale_rate=0",
@@ -31,6 +33,14 @@ class Isolation(StrEnum):
 
 
 def up(
+    detached: Annotated[
+        bool,
+        typer.Option(
+            "--detach",
+            "-d",
+            help="Go on in the background, with the log in the data folder; return once ready.",
+        ),
+    ] = False,
     port: Annotated[
         int,
         typer.Option(
@@ -114,7 +124,9 @@ def up(
         ),
     ] = None,
 ) -> None:
-    """Run boda until interrupted."""
+    """Run boda, until interrupted or in the background."""
+    if detached:
+        detach(data_dir(folder))
     # The platform's imports are heavy; no other command should pay for them.
     from boda.app import Settings, run
     from boda.core.regions import Regions
