@@ -24,6 +24,7 @@ import uvloop
 
 from boda import __version__, delivery, telemetry
 from boda.core import descriptors
+from boda.core import log as log_to
 from boda.core.arn import DEFAULT_ACCOUNT, DEFAULT_REGION, Arn
 from boda.core.clock import SystemClock
 from boda.core.descriptors import Descriptors
@@ -101,6 +102,8 @@ class Settings:
     reserve_mb: int | None = None
     overcommit: float = math.inf
     account: str = DEFAULT_ACCOUNT
+    log_level: log_to.Level = "info"
+    log_format: log_to.Form = "text"
     regions: tuple[str, ...] = ()
     """Names of regions beside AWS's."""
     server_names: tuple[str, ...] = ()
@@ -119,7 +122,7 @@ class Settings:
 
 def run(settings: Settings) -> int:
     """Run until SIGINT or SIGTERM; returns the exit code. Raises PlatformError."""
-    logging.basicConfig(format="boda: %(message)s", level=logging.WARNING, stream=sys.stderr)
+    log_to.configure(settings.log_level, settings.log_format)
     give_back_large()
     return uvloop.run(_run(settings))
 

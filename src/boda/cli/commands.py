@@ -102,7 +102,7 @@ def run() -> int:
             # Names and lines that the terminal's encoding lacks are spelled out.
             stream.reconfigure(errors="backslashreplace")
     try:
-        code = _exit_code(app)
+        code = _exit_code(lambda: app(prog_name="boda"))
         sys.stdout.flush()
     except BrokenPipeError:
         # The reader of our output went away (`boda logs … | head`).

@@ -8,7 +8,7 @@ import shlex
 from boda.cli.options import DataDir, Json, Region, data_dir
 
 EXAMPLES = (
-    'eval "$(boda env)"                      this shell\'s AWS clients talk to boda',
+    'eval "$(boda env)"                      points this shell at boda',
     'eval "$(boda env --region eu-west-1)"   in another region',
     "boda env --json                         the same for programs",
 )

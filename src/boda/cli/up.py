@@ -18,6 +18,7 @@ EXAMPLES = (
     "boda up --detach                  returns once it is ready",
     "boda up --port 8000 --host 0.0.0.0",
     "boda up --allow-region moon-1",
+    "boda up --log-level warning --log-format json",
     "boda up --quota concurrent_executions=50 --quota scale_rate=0",
 )
 
@@ -25,6 +26,18 @@ EXAMPLES = (
 class Auth(StrEnum):
     sigv4 = "sigv4"
     open = "open"
+
+
+class LogLevel(StrEnum):
+    debug = "debug"
+    info = "info"
+    warning = "warning"
+    error = "error"
+
+
+class LogFormat(StrEnum):
+    text = "text"
+    json = "json"
 
 
 class Isolation(StrEnum):
@@ -123,6 +136,17 @@ def up(
             help="Take this region, too, which AWS lacks; may be given several times.",
         ),
     ] = None,
+    log_level: Annotated[
+        LogLevel,
+        typer.Option(
+            envvar="BODA_LOG_LEVEL",
+            help="What boda's own log holds: `info` has a line for each refused request.",
+        ),
+    ] = LogLevel.info,
+    log_format: Annotated[
+        LogFormat,
+        typer.Option(envvar="BODA_LOG_FORMAT", help="`json` writes one object a line."),
+    ] = LogFormat.text,
 ) -> None:
     """Run boda, until interrupted or in the background."""
     if detached:
@@ -162,5 +186,7 @@ def up(
         regions=regions,
         account=account,
         server_names=names,
+        log_level=log_level.value,
+        log_format=log_format.value,
     )
     sys.exit(run(settings))

@@ -45,6 +45,7 @@ from boda.gateway.hosts import Hosts
 from boda.gateway.http import read_request, send_response
 from boda.gateway.identity import Directory
 from boda.gateway.intake import Intake
+from boda.gateway.journal import Journal
 from boda.gateway.limits import BodyRule, Limits
 from boda.gateway.models import Models
 from boda.gateway.parameters import HeadParameters, NotInHead, Parsing, parse_head
@@ -127,7 +128,7 @@ class Gateway:
         self._health = health
         self._sites = tuple(sites)
         self._payloads = Payloads(self.limits, checked=auth != "open")
-        self._refusals = Refusals(ids)
+        self._refusals = Refusals(ids, Journal(clock.monotonic))
         self._traffic = Traffic()
         self._intake = Intake(self.limits)
         self._parsing = Parsing(self.limits)

@@ -10,6 +10,7 @@ from botocore.model import ServiceModel
 from boda.core.errors import AwsError, Unwritable
 from boda.core.ids import Ids
 from boda.gateway.exchange import Exchange
+from boda.gateway.journal import Journal
 from boda.gateway.protocols import Protocol, protocol_for
 from boda.gateway.wire import WireResponse
 from boda.storage import disk
@@ -39,17 +40,25 @@ _STOPPING = {
 }
 
 
-class Refusals:
-    """Serialises errors; knows the protocols also of services that boda lacks."""
+class _Logged(AwsError):
+    """An error of which the log says more than a line already."""
 
-    def __init__(self, ids: Ids) -> None:
+
+class Refusals:
+    """Serialises errors, and notes them in the log; knows the protocols also of services that
+    boda lacks."""
+
+    def __init__(self, ids: Ids, journal: Journal) -> None:
         self._ids = ids
+        self._journal = journal
         self._protocols: dict[str, Protocol] = {}
 
     def answer(self, x: Exchange, error: AwsError) -> WireResponse:
         if isinstance(error, Unwritable):
             error = self._unwritable(x, error)
         request_id = self._request_id(x)
+        if not isinstance(error, _Logged):
+            self._journal.note(x, error)
         model = x.offered.model if x.offered is not None else None
         try:
             response = self._protocol(x).serialize_error(error, model, request_id)
@@ -72,7 +81,7 @@ class Refusals:
         service = x.installed.name if x.installed is not None else ""
         code, message = _INTERNAL.get(service, _INTERNAL_ELSE)
         fields: dict[str, Any] = {"Type": "Service"} if service == "lambda" else {}
-        return AwsError(code, message, 500, **fields)
+        return _Logged(code, message, 500, **fields)
 
     @staticmethod
     def _unwritable(x: Exchange, error: Unwritable) -> AwsError:
