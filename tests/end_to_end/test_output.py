@@ -121,3 +121,35 @@ def test_following_a_log_until_interrupted(boda: Boda, name: str) -> None:
         watchdog.cancel()
         follower.kill()
         follower.communicate()
+
+
+LEVELS = """
+import json, os, sys, time
+
+def lambda_handler(event, context):
+    stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    for level in ("DEBUG", "INFO", "WARN", "ERROR"):
+        print(json.dumps({"timestamp": stamp, "level": level, "message": "printed " + level}))
+        raw = json.dumps({"timestamp": stamp, "level": level, "raw": level})
+        os.write(1, raw.encode() + b"\\n")
+    print("a plain line")
+    print("another one", file=sys.stderr)
+"""
+
+
+def test_printed_lines_have_the_level_that_they_name(boda: Boda, name: str) -> None:
+    group = f"/aws/lambda/{name}"
+    boda.function(
+        name,
+        LEVELS,
+        LoggingConfig={
+            "LogFormat": "JSON", "ApplicationLogLevel": "WARN", "SystemLogLevel": "WARN"
+        },
+    )  # fmt: skip
+    boda.client("lambda").invoke(FunctionName=name)
+    found = sorted(one.strip() for one in wait_for(boda, group, "{"))
+    said = [json.loads(one) for one in found]
+    assert all("timestamp" in one for one in said), "no platform lines either"
+    assert sorted(one.get("message") or one["raw"] for one in said) == [
+        "ERROR", "WARN", "printed ERROR", "printed WARN"
+    ]  # fmt: skip

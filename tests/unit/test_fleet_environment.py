@@ -669,3 +669,37 @@ async def test_close_ends_what_outlives_the_grace(platform):
     assert caught.value.status == 500
     assert str(Arn.parse(function().arn)) == function().arn
     assert platform.sandboxes.alive == []
+
+
+def layers(folder):
+    """Two layers: the second replaces one extension of the first by what is not executable."""
+    for layer, name, mode in (
+        ("1", "agent", 0o755),
+        ("1", "shipper", 0o755),
+        ("2", "agent", 0o644),
+    ):
+        place = folder / layer / "extensions" / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text("#!/bin/sh\n")
+        place.chmod(mode)
+    (folder / "3").mkdir()
+    return tuple(folder / number for number in "123")
+
+
+async def test_extensions_that_are_not_started_are_named_at_init(platform, tmp_path):
+    await platform.invoke(function(layer_dirs=layers(tmp_path)))
+    first, second, third, *_ = platform.telemetry.lines()
+    assert first.startswith("INIT_START ") and third.startswith("START ")
+    assert second == (
+        "EXTENSION\tName: shipper\tState: NotStarted\tError Type: Extension.NotSupported\t"
+        "boda does not start extensions yet\n"
+    )
+
+
+@pytest.mark.parametrize("level", ["INFO", "WARN"])
+async def test_in_json_they_are_a_warning(platform, tmp_path, level):
+    log = LogSettings("/aws/lambda/f", "JSON", "INFO", level)
+    await platform.invoke(function(layer_dirs=layers(tmp_path), log=log))
+    found = [json.loads(line) for line in platform.telemetry.lines()]
+    records = [one["record"] for one in found if one["type"] == "platform.extension"]
+    assert [(one["name"], one["state"]) for one in records] == [("shipper", "NotStarted")]

@@ -29,6 +29,8 @@ from boda.fleet.exits import (
     refused_entry,
     timeout_words,
 )
+from boda.fleet.extensions import extensions_of
+from boda.fleet.levels import levels_of
 from boda.fleet.lifecycle import AVAILABLE, State, move
 from boda.fleet.output import Output
 from boda.fleet.refusals import ended_by_machine
@@ -114,7 +116,8 @@ class Environment:
         self._stream = stream_name(version, around.clock.now(), self.id)
         self._reports = Reports(version, self._initialization)
         key = version.log_stream(self._stream)
-        self._output = Output(key, around.telemetry, around.clock)
+        levels = levels_of(version.log.format, version.log.application_level)
+        self._output = Output(key, around.telemetry, around.clock, levels)
         self._deadline = Alarm(around.clock, self._deadline_reached)
         self._freeze = Alarm(around.clock, self._freeze_now)
         self._sandbox: Sandbox | None = None
@@ -173,7 +176,9 @@ class Environment:
         # It ran before the platform heard of it.
         self._init_begun_s = min(self._clock.monotonic(), sandbox.began_s)
         begun_at = around.since(self._init_begun_s)
-        self._output.write(self._reports.init_start(begun_at), begun_at)
+        extensions = extensions_of(version.layer_dirs)
+        lines = self._reports.init_start(begun_at, extensions=extensions)
+        self._output.write(lines, begun_at)
         limit_s = around.settings.init_limit_s
         if self.provisioned:
             limit_s = max(around.settings.provisioned_init_limit_s, version.timeout_s)

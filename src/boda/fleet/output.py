@@ -17,6 +17,7 @@ from collections.abc import Iterable
 
 from boda.core.clock import Clock
 from boda.core.rate import Rate
+from boda.fleet.levels import Levels
 from boda.fleet.lines import ConsoleLines, Events, LogFrames
 from boda.telemetry.contract import StreamKey, Telemetry
 
@@ -44,7 +45,11 @@ _ROOM_EVERY_BYTES = 1 << 18
 class Output:
     """The log of one environment. ``attach`` for each runtime process."""
 
-    def __init__(self, key: StreamKey, telemetry: Telemetry, clock: Clock) -> None:
+    def __init__(
+        self, key: StreamKey, telemetry: Telemetry, clock: Clock, levels: Levels | None = None
+    ) -> None:
+        """levels: which of the function's lines are logged; None: all."""
+        self._levels = levels
         self._key = key
         self._telemetry = telemetry
         self._log_events = telemetry.log
@@ -86,7 +91,7 @@ class Output:
         if self._waiting is not None:
             self._waiting.cancel()
             self._waiting = None
-        self._append(events)
+        self._append_own(events)
 
     def write(self, lines: Iterable[str], now_s: float) -> None:
         """Append the platform's own lines. now_s: epoch seconds."""
@@ -129,13 +134,13 @@ class Output:
         if not keeps:
             self._telemetry.log_dropped(self._key, len(events), FAST)
         elif events:
-            self._append(events)
+            self._append_own(events)
 
     def _readable(self, fd: int, is_log: bool) -> None:
         events: Events = []
         count = self._read(fd, is_log, events)
         if events:
-            self._append(events)
+            self._append_own(events)
         self._since_room += count
         wait_s = self._wait_s()
         if (wait_s or self._since_room >= _ROOM_EVERY_BYTES) and self._waiting is None:
@@ -198,6 +203,13 @@ class Output:
         for fd in self._reading:
             self._loop.remove_reader(fd)
         self._reading.clear()
+
+    def _append_own(self, events: Events) -> None:
+        """What the function wrote, as far as it is logged."""
+        levels = self._levels
+        if levels is not None:
+            events = [event for event in events if levels.keeps(event[1])]
+        self._append(events)
 
     def _append(self, events: Events) -> None:
         if not events:

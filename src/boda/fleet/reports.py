@@ -8,6 +8,7 @@ records, which the system log level filters (Lambda developer guide,
 from __future__ import annotations
 
 import platform
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -58,13 +59,37 @@ class Reports:
         self._json = version.log.format == "JSON"
         self._rank = _RANKS.get(version.log.system_level or "INFO", 1)
 
-    def init_start(self, now_s: float, phase: Phase = "init") -> list[str]:
+    def init_start(
+        self, now_s: float, phase: Phase = "init", *, extensions: Sequence[str] = ()
+    ) -> list[str]:
         """Before init. One inside an invocation, which AWS calls suppressed, has no line in the
-        Text format."""
+        Text format. extensions: of the function's layers."""
         if phase == "invoke" and not self._json:
             return []
         kind = {"initializationType": self._initialization, "phase": self._phase(phase)}
-        return self._begun(now_s, "INIT_START", "platform.initStart", kind)
+        begun = self._begun(now_s, "INIT_START", "platform.initStart", kind)
+        return begun + self._not_started(now_s, extensions)
+
+    def _not_started(self, now_s: float, extensions: Sequence[str]) -> list[str]:
+        """Extensions are not started here. A function that waits for one would otherwise fail
+        without a word of why."""
+        if not self._json:
+            return [
+                f"EXTENSION\tName: {name}\tState: NotStarted\tError Type: Extension.NotSupported\t"
+                "boda does not start extensions yet\n"
+                for name in extensions
+            ]
+        lines: list[str] = []
+        for name in extensions:
+            record = {
+                "name": name,
+                "state": "NotStarted",
+                "events": [],
+                "errorType": "Extension.NotSupported",
+                "message": "boda does not start extensions yet",
+            }
+            lines += self._record(now_s, "WARN", "platform.extension", record)
+        return lines
 
     def _phase(self, phase: Phase) -> str:
         """As records name it (Lambda developer guide, "telemetry-schema-reference")."""

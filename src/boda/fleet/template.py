@@ -23,6 +23,8 @@ from boda.fleet.exits import (
     describe_exit,
     refused_entry,
 )
+from boda.fleet.extensions import extensions_of
+from boda.fleet.levels import levels_of
 from boda.fleet.metering import record_init
 from boda.fleet.output import Output
 from boda.fleet.reports import Reports, Status, stream_name
@@ -96,7 +98,8 @@ class Template:
         self._stream = stream_name(version, around.clock.now(), self.id)
         self._reports = Reports(version, "snap-start")
         key = version.log_stream(self._stream)
-        self._output = Output(key, around.telemetry, around.clock)
+        levels = levels_of(version.log.format, version.log.application_level)
+        self._output = Output(key, around.telemetry, around.clock, levels)
         self._deadline = Alarm(around.clock, self._timed_out)
         self._sandbox: Sandbox | None = None
         self._session: Session | None = None
@@ -202,7 +205,8 @@ class Template:
         self._endpoint = around.serve_endpoint(sandbox.endpoint, self.id)
         self._begun_s = min(self._clock.monotonic(), sandbox.began_s)
         begun_at = around.since(self._begun_s)
-        self._output.write(self._reports.init_start(begun_at), begun_at)
+        extensions = extensions_of(self.version.layer_dirs)
+        self._output.write(self._reports.init_start(begun_at, extensions=extensions), begun_at)
         self._deadline.set(self._begun_s + around.settings.snapshot_limit_s(version))
         self._session = session = Session(sandbox.channel, self)
         self._output.attach(sandbox.console, sandbox.log)
