@@ -66,6 +66,7 @@ from boda.sandbox.findings import (
     strong_enough,
 )
 from boda.sandbox.linux import LinuxSandboxes
+from boda.sandbox.reach import NOTHING, Reach
 from boda.services import iam, lambda_, logs, platform, s3, sts
 from boda.services.lambda_.download import CodeDownloads
 from boda.storage import disk
@@ -97,6 +98,7 @@ class Settings:
     auth: Literal["sigv4", "open"] = "sigv4"
     isolation: Literal["full", "process"] = "full"
     network: bool = True
+    reach: Reach = NOTHING
     grace_s: float = GRACE_S
     quotas: lambda_.Quotas = lambda_.Quotas()  # noqa: RUF009 (frozen)
     reserve_mb: int | None = None
@@ -251,11 +253,17 @@ class Platform:
             library,
             plain=not can_isolate(findings),
             network=settings.network,
+            reach=settings.reach,
             instance=str(self._folder.path),
             clock=clock,
         )
-        await sandboxes.open()
         self._later("sandboxes", sandboxes.close)
+        await sandboxes.open()
+        if settings.reach and sandboxes.network_missing:
+            raise PlatformError(
+                f"{settings.reach} cannot be opened to functions, which have no network here: "
+                f"{sandboxes.network_missing}. Start without --network-allow and --allow-host."
+            )
 
         def policy_of(target: Arn, principal: Principal) -> Policy | None:
             if target.service == "s3":
@@ -489,13 +497,22 @@ class Platform:
     async def _check_isolation(self) -> list[Finding]:
         """Refuse to start where isolation is weaker than promised, unless told otherwise."""
         findings = await asyncio.to_thread(
-            examine, self._folder.sandbox, network=self._settings.network, thorough=False
+            examine,
+            self._folder.sandbox,
+            network=self._settings.network,
+            reach=self._settings.reach,
+            thorough=False,
         )
         if self._settings.isolation == "process":
             if not can_start(findings):
                 raise PlatformError(
                     f"No function can be run on this machine ({findings[0].missing}); see "
                     "`boda doctor`."
+                )
+            if not self._settings.network and not can_isolate(findings):
+                raise PlatformError(
+                    "Functions are plain processes on this machine, which nothing can keep from "
+                    "its network; start without --no-network if they may use it."
                 )
         elif not strong_enough(findings):
             raise PlatformError(

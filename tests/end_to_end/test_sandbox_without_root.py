@@ -144,8 +144,13 @@ def test_without_namespaces_there_are_plain_processes_for_who_asks(barred: Perso
         seen = look(boda)
         [warning] = warnings(boda)
         assert "namespaces (mounts, processes," in warning and "read-only root" in warning
+        # Nothing of the machine's network is kept from plain processes, which is said, too.
+        assert "private networks" in warning and "this machine's ports" in warning
     assert seen["uid"] == PERSON and str(boda.folder) in seen["seen"]
     assert seen["seccomp"] == ["Seccomp:\t2\n"]
+
+    done = barred.run("up", "--port", "0", "--isolation", "process", "--no-network")
+    assert done.returncode == 1 and "which nothing can keep from its network" in done.stderr
 
 
 @unprivileged
@@ -153,7 +158,18 @@ def test_the_root_of_a_container_without_other_ids_is_isolated_as_a_user_is() ->
     with person(uid=0) as root:
         _, findings = root.doctor()
         assert findings["sandbox"]["Enforced"] == "an unprivileged user namespace"
+        assert findings["private networks"]["Ok"] and findings["this machine's ports"]["Ok"]
         assert findings["read-only root"]["Ok"] and findings["namespace of network"]["Ok"]
+
+
+@unprivileged
+def test_nothing_is_opened_to_functions_that_have_no_network() -> None:
+    with person() as user:
+        words = ("up", "--port", "0", "--isolation", "process", "--allow-host", "127.0.0.1:5432")
+        done = user.run(*words)
+        [sentence] = done.stderr.strip().splitlines()
+        assert done.returncode == 1
+        assert "127.0.0.1:5432 cannot be opened to functions, which have no network" in sentence
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="root has everything that is promised")

@@ -11,7 +11,7 @@ from pathlib import Path
 import typer
 
 from boda.cli.health import health_of
-from boda.cli.options import DataDir, Json, data_dir
+from boda.cli.options import AllowHost, DataDir, Json, NetworkAllow, data_dir, reach_of
 
 EXAMPLES = (
     "boda doctor          exit code 0 if isolation is as promised",
@@ -19,18 +19,25 @@ EXAMPLES = (
 )
 
 
-def doctor(folder: DataDir = None, as_json: Json = False) -> None:
+def doctor(
+    folder: DataDir = None,
+    network_allow: NetworkAllow = None,
+    allow_host: AllowHost = None,
+    as_json: Json = False,
+) -> None:
     """Say what is enforced here, what is not, and how to get it."""
     from boda.cli.output import print_json, print_table
     from boda.sandbox.doctor import examine
     from boda.sandbox.findings import SANDBOX, Finding, strong_enough
 
     place = data_dir(folder)
+    reach = reach_of(network_allow, allow_host)
     reasons = _reasons(place)
     # A disk that refuses writes says nothing about isolation: that is tried elsewhere then.
     on_disk = any(one.startswith("disk:") for one in reasons)
     try:
-        findings = examine((Path(tempfile.gettempdir()) if on_disk else place) / "sandbox")
+        folder_of_it = Path(tempfile.gettempdir()) if on_disk else place
+        findings = examine(folder_of_it / "sandbox", reach=reach)
     except OSError as error:
         why = error.strerror or str(error)
         findings = [Finding(SANDBOX, False, missing=why, remedy="free some space")]

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from boda.core.errors import PlatformError
+
+if TYPE_CHECKING:
+    from boda.sandbox.reach import Reach
 
 
 def default_data_dir() -> Path:
@@ -44,6 +47,36 @@ Region = Annotated[
         show_default=False,
     ),
 ]
+
+NetworkAllow = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--network-allow",
+        envvar="BODA_NETWORK_ALLOW",
+        metavar="CIDR[:PORT]",
+        help="A private network that functions may reach; may be given several times.",
+    ),
+]
+AllowHost = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--allow-host",
+        envvar="BODA_ALLOW_HOST",
+        metavar="ADDRESS:PORT",
+        help="A port of this machine or another that functions may reach; may be given several "
+        "times.",
+    ),
+]
+
+
+def reach_of(networks: list[str] | None, hosts: list[str] | None) -> Reach:
+    """What these two open. Raises BadParameter."""
+    from boda.sandbox.reach import Reach
+
+    try:
+        return Reach.read(networks or (), hosts or ())
+    except ValueError as error:
+        raise typer.BadParameter(f"{error}.") from None
 
 
 def data_dir(chosen: Path | None) -> Path:

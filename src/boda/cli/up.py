@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from boda.cli.detach import detach
-from boda.cli.options import DataDir, data_dir
+from boda.cli.options import AllowHost, DataDir, NetworkAllow, data_dir, reach_of
 from boda.core.arn import DEFAULT_ACCOUNT
 
 EXAMPLES = (
@@ -19,6 +19,7 @@ EXAMPLES = (
     "boda up --port 8000 --host 0.0.0.0",
     "boda up --allow-region moon-1",
     "boda up --log-level warning --log-format json",
+    "boda up --allow-host 127.0.0.1:5432",
     "boda up --quota concurrent_executions=50 --quota scale_rate=0",
 )
 
@@ -93,6 +94,8 @@ def up(
     network: Annotated[
         bool, typer.Option(help="Let functions reach the internet where the machine permits it.")
     ] = True,
+    network_allow: NetworkAllow = None,
+    allow_host: AllowHost = None,
     grace: Annotated[
         float,
         typer.Option(
@@ -172,6 +175,12 @@ def up(
         Hosts(host, names)
     except ValueError as error:
         raise typer.BadParameter(f"{error}.", param_hint="--server-name") from None
+    reach = reach_of(network_allow, allow_host)
+    if reach and not network:
+        raise typer.BadParameter(
+            "Without a network nothing can be opened to functions: leave out --no-network, or "
+            "--network-allow and --allow-host."
+        )
     settings = Settings(
         data_dir=data_dir(folder),
         host=host,
@@ -179,6 +188,7 @@ def up(
         auth=auth.value,
         isolation=isolation.value,
         network=network,
+        reach=reach,
         grace_s=grace,
         quotas=quotas,
         reserve_mb=reserve_memory,

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
 import json
 import os
 import shutil
+import socket
 import stat
 import sys
 import tempfile
@@ -35,6 +37,7 @@ from boda.sandbox.findings import (
 from boda.sandbox.host import Host
 from boda.sandbox.linux import LinuxSandboxes
 from boda.sandbox.mode import Mode
+from boda.sandbox.reach import METADATA, NOTHING, REFUSED, Place, Reach
 
 _GUEST = Path(__file__).parent.parent / "guest"
 _DELEGATE = (
@@ -79,14 +82,30 @@ class _ProbeLibrary:
 
 
 def examine(
-    folder: Path, *, network: bool = True, thorough: bool = True, plain: bool = False
+    folder: Path,
+    *,
+    network: bool = True,
+    reach: Reach = NOTHING,
+    thorough: bool = True,
+    plain: bool = False,
 ) -> list[Finding]:
     """Try every promise here. folder: where the platform would keep its sandboxes' files; only
-    a folder inside, removed again, is used.
+    a folder inside, removed again, is used. network, reach: as the platform would be told.
 
     Where sandboxes cannot be isolated at all, or with ``plain``, what holds for plain processes is
     found; a single finding says that not even those can be started."""
-    return _in_own_thread(lambda: _examine(folder, network, thorough, plain))
+    wanted = _Wanted(folder, network, reach, thorough)
+    return _in_own_thread(lambda: _examine(wanted, plain))
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """What ``examine`` is asked for."""
+
+    folder: Path
+    network: bool
+    reach: Reach
+    thorough: bool
 
 
 def _in_own_thread(
@@ -125,34 +144,40 @@ def _own_python() -> _OwnPython:
     return _OwnPython("python", executable, version, Path(sys.base_prefix).resolve())
 
 
-async def _examine(folder: Path, network: bool, thorough: bool, plain: bool) -> list[Finding]:
-    findings = [] if plain else await _visit(folder, network, thorough, "")
+async def _examine(wanted: _Wanted, plain: bool) -> list[Finding]:
+    findings = [] if plain else await _visit(wanted, "")
     if can_isolate(findings):
         return findings
     # What is left without isolation; the reason why there is none stands first.
     reason = findings[0].missing if findings else "not asked for"
-    weaker = await _visit(folder, network, thorough, reason)
+    weaker = await _visit(wanted, reason)
     return weaker if can_start(weaker) or not findings else findings
 
 
-async def _visit(folder: Path, network: bool, thorough: bool, why_plain: str) -> list[Finding]:
+async def _visit(wanted: _Wanted, why_plain: str) -> list[Finding]:
     """why_plain: empty to try isolated sandboxes, else the reason for plain processes."""
-    place, python = _working_folder(folder), _own_python()
+    place, python = _working_folder(wanted.folder), _own_python()
     sandboxes = LinuxSandboxes(
         place / "state",
         {python.name: python},
         _ProbeLibrary(place / "library"),
         plain=bool(why_plain),
-        network=network,
+        network=wanted.network,
+        reach=wanted.reach,
         instance=f"doctor-{os.getpid()}-{place.name}",
     )
     code = place / "code"
     code.mkdir()
     try:
-        return await _Examination(sandboxes, code, thorough, why_plain).run()
+        return await _Examination(sandboxes, code, wanted, why_plain).run()
     finally:
         await sandboxes.close()
         shutil.rmtree(place, ignore_errors=True)
+
+
+def _but(what: str, *open_: Place) -> str:
+    """What is refused, and what is not."""
+    return f"{what}; open: {', '.join(map(str, open_))}" if open_ else what
 
 
 def _sysctl(name: str) -> str:
@@ -193,12 +218,13 @@ class _Examination:
     """One visit. Each method answers for one group of promises."""
 
     def __init__(
-        self, sandboxes: LinuxSandboxes, code: Path, thorough: bool, why_plain: str
+        self, sandboxes: LinuxSandboxes, code: Path, wanted: _Wanted, why_plain: str
     ) -> None:
         self._sandboxes = sandboxes
         self._mode: Mode = sandboxes.mode
         self._code = code
-        self._thorough = thorough
+        self._thorough = wanted.thorough
+        self._reach = wanted.reach
         self._why_plain = why_plain
         self._count = 0
         self._findings: list[Finding] = []
@@ -498,6 +524,43 @@ class _Examination:
             remedy="a kernel with the cgroup freezer",
         )
 
+    async def _surroundings(self, sandbox: Sandbox, no_network: str) -> None:
+        """What functions reach beside the internet: nothing but what was opened to them."""
+        reach, isolated = self._reach, self._mode.isolated
+        if isolated and no_network and reach:
+            why = f"{reach} cannot be opened to functions: {no_network}"
+            remedy = "run boda as root with nftables installed"
+            self._add("open places", False, "", why, remedy, required=False)
+        remedy = "a kernel whose nftables refuse it" if isolated else WITH_SANDBOX
+        samples = [str(ipaddress.IPv4Network(one)[-1]) for one in REFUSED] if self._thorough else []
+        reached = [
+            address
+            for address in (METADATA, *samples)
+            if isolated
+            and not reach.allows(address, 80)
+            and await self._connects(sandbox, address, 80)
+        ]
+        self._add(
+            "private networks",
+            isolated and not reached,
+            _but("refused, as metadata services of clouds are", *reach.networks),
+            f"functions reach {', '.join(reached) or 'all that this machine reaches'}",
+            remedy,
+        )
+        with socket.create_server((self._sandboxes.gateway or "127.0.0.1", 0)) as listener:
+            open_ = not isolated or await self._connects(sandbox, *listener.getsockname())
+        self._add(
+            "this machine's ports",
+            not open_,
+            _but("refused, boda's endpoint for the function excepted", *reach.hosts),
+            "functions reach them, those on the loopback included",
+            remedy,
+        )
+
+    async def _connects(self, sandbox: Sandbox, address: str, port: int) -> bool:
+        answer = await _ask(sandbox, f"connect {address} {port}")
+        return answer.get("error") == ""
+
     async def _network(self, sandbox: Sandbox, facts: dict[str, Any]) -> None:
         missing = self._sandboxes.network_missing
         self._add(
@@ -510,6 +573,7 @@ class _Examination:
             "run boda as root with nftables installed, and sysctl net.ipv4.ip_forward=1",
             required=False,
         )
+        await self._surroundings(sandbox, missing)
         if self._mode.isolated and not missing:
             self._add(
                 "connection tracking",

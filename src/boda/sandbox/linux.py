@@ -34,6 +34,7 @@ from boda.sandbox.inits import Init, Inits
 from boda.sandbox.lease import Lease, tag_of
 from boda.sandbox.mode import Mode
 from boda.sandbox.network import Network, NetworkUnavailable
+from boda.sandbox.reach import NOTHING, Reach
 from boda.sandbox.running import LinuxSandbox, Pipes
 from boda.sandbox.shared import limit_bytes
 from boda.sandbox.template import OWN_MB, Template, missing
@@ -73,8 +74,8 @@ class LinuxSandboxes:
     catalogue: runtimes by name. instance: the platform's name on this machine; no two platforms
     that run at once share one. network: outbound internet where possible; why it is not stands
     in ``network_missing``, and in ``untracked`` why the connections of a sandbox are not counted.
-    plain: processes without namespaces, for trusted code where they cannot
-    be had; everything that does not need them holds all the same.
+    reach: what is open of networks besides. plain: processes without namespaces, for trusted code
+    where they cannot be had; everything that does not need them holds all the same.
     """
 
     def __init__(
@@ -85,6 +86,7 @@ class LinuxSandboxes:
         *,
         plain: bool = False,
         network: bool = True,
+        reach: Reach = NOTHING,
         instance: str,
         clock: Clock | None = None,
     ) -> None:
@@ -96,6 +98,7 @@ class LinuxSandboxes:
         self._mode = Mode.of_this_process(range(first, first + UIDS_PER_INSTANCE), plain=plain)
         self._clock = clock or SystemClock()
         self._want_network = network and not plain
+        self._reach = reach
         self.network_missing = "" if network else "switched off"
         self.untracked = ""
         self._host = Host.of_this_machine()
@@ -132,6 +135,12 @@ class LinuxSandboxes:
         return self._hierarchy or NoHierarchy()
 
     @property
+    def gateway(self) -> str:
+        """This machine's address in the sandboxes' network; "" where they have none."""
+        subnet = self._network.subnet if self._network is not None else None
+        return str(subnet[1]) if subnet is not None else ""
+
+    @property
     def has_volumes(self) -> bool:
         """Whether /tmp is on disk."""
         return self._volumes is not None
@@ -159,7 +168,12 @@ class LinuxSandboxes:
 
     def _open_network(self) -> None:
         assert self._lease is not None
-        network = Network(self._tag, first=int(self._tag, 16))
+        network = Network(
+            self._tag,
+            first=int(self._tag, 16),
+            reach=self._reach,
+            nameservers=self._host.nameservers,
+        )
         try:
             if not self._mode.privileged:
                 raise NetworkUnavailable("a bridge and NAT are root's to make")

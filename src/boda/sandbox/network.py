@@ -2,10 +2,14 @@
 
     sandbox ─ eth0 ══ veth ─ bridge boda… ─ forward (nftables) ─ masquerade ─ the world
 
-What a sandbox may reach is the world beyond this machine. It may not reach the machine itself
-(any address of it, boda's ports included), another sandbox, link-local addresses (the metadata
-service of clouds), multicast or broadcast. A namespace is used once and never again. It has no
-name: only descriptors hold it, so that it goes when its sandbox or the platform goes.
+What a sandbox may reach is the internet beyond this machine. It may not reach the machine itself
+(any address of it, boda's ports included), another sandbox, or anything private (reach.py), but
+for the name servers and what the operator opens. A namespace is used once and never again. It has
+no name: only descriptors hold it, so that it goes when its sandbox or the platform goes.
+
+What is open of this machine's loopback is reached under the same address and port. Inside, a
+packet to there is sent to the gateway instead, at a port that stands for the place; out here that
+port leads to the place itself, which sees a client on its own loopback.
 
 The kernel keeps two tables for all namespaces together, which nobody may fill for the others:
 connections that it tracks are counted by sandbox, and of neighbours a sandbox knows its gateway
@@ -23,7 +27,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,6 +38,7 @@ from boda.sandbox.netlink import (
     is_running,
     own_network,
 )
+from boda.sandbox.reach import NOTHING, REFUSED, Place, Reach, matches
 
 FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
 _TRACKED = Path("/proc/sys/net/netfilter/nf_conntrack_max")
@@ -45,17 +50,22 @@ table inet {table}
 delete table inet {table}
 table inet {table} {{
   {sets}
+  {lead}
   chain input {{
     type filter hook input priority -150; policy accept;
+    iifname "{bridge}" ip saddr != {subnet} drop
+    {counts}
+    {own}
     iifname "{bridge}" reject with icmpx admin-prohibited
   }}
   chain forward {{
     type filter hook forward priority -150; policy accept;
     iifname "{bridge}" oifname "{bridge}" reject with icmpx admin-prohibited
-    iifname "{bridge}" ip daddr {{ 0.0.0.0/8, 127.0.0.0/8, 169.254.0.0/16, 224.0.0.0/3 }} reject
     iifname "{bridge}" ip saddr != {subnet} drop
     iifname "{bridge}" meta nfproto ipv6 drop
     {counts}
+    {beyond}
+    iifname "{bridge}" ip daddr {{ {refused} }} reject with icmpx admin-prohibited
     iifname "{bridge}" accept
     oifname "{bridge}" ct state established,related accept
     oifname "{bridge}" drop
@@ -67,6 +77,31 @@ table inet {table} {{
 }}
 """
 
+
+_LEAD = """
+  chain prerouting {{
+    type nat hook prerouting priority -100; policy accept;
+    {leads}
+  }}
+  chain incoming {{
+    type nat hook input priority 100; policy accept;
+    iifname "{bridge}" ip daddr 127.0.0.0/8 snat ip to 127.0.0.1
+  }}
+"""
+INSIDE = """
+table ip boda {{
+  chain output {{
+    type nat hook output priority -100; policy accept;
+    {leads}
+  }}
+  chain postrouting {{
+    type nat hook postrouting priority 100; policy accept;
+    oifname "eth0" ip saddr 127.0.0.0/8 masquerade
+  }}
+}}
+"""
+"""For a sandbox's own namespace, where something of the machine's loopback is open."""
+_FIRST_LEAD = 1024
 
 _SHARES = 64
 _SETS = f"""
@@ -97,8 +132,15 @@ class Tracking:
         return cls(flows, max(flows, most // 2 // _SHARES))
 
 
-def rules(names: Names, subnet: ipaddress.IPv4Network, tracking: Tracking | None) -> str:
-    """For ``nft``. tracking: None where the kernel cannot count connections."""
+def rules(
+    names: Names,
+    subnet: ipaddress.IPv4Network,
+    tracking: Tracking | None,
+    reach: Reach = NOTHING,
+    nameservers: Sequence[str] = (),
+) -> str:
+    """For ``nft``. tracking: None where the kernel cannot count connections. nameservers: where
+    sandboxes ask for names."""
     sets = counts = ""
     if tracking is not None:
         sets = _SETS
@@ -108,9 +150,45 @@ def rules(names: Names, subnet: ipaddress.IPv4Network, tracking: Tracking | None
             share=tracking.share,
             mask=f"0.0.0.{_SHARES - 1}",
         )
+    asked = [Place(ipaddress.IPv4Network(address), 53) for address in nameservers]
+    own = [*(f"ct status dnat {match}" for match in matches(reach.loopback))]
+    own += matches((*asked, *reach.routed))
+    beyond = matches((*asked, *reach.routed, *reach.networks))
+    leads = [
+        f'iifname "{names.bridge}" {match} dnat ip to {host.address}:{host.port}'
+        for match, host in zip(matches(_leads(subnet, reach)), reach.loopback, strict=True)
+    ]
     return RULES.format(
-        table=names.table, bridge=names.bridge, subnet=subnet, sets=sets, counts=counts
+        table=names.table,
+        bridge=names.bridge,
+        subnet=subnet,
+        sets=sets,
+        counts=counts,
+        refused=", ".join(REFUSED),
+        lead=_LEAD.format(bridge=names.bridge, leads=_lines(leads)) if leads else "",
+        own=_lines(f'iifname "{names.bridge}" {match} accept' for match in own),
+        beyond=_lines(f'iifname "{names.bridge}" {match} accept' for match in beyond),
     )
+
+
+def rules_inside(subnet: ipaddress.IPv4Network, reach: Reach) -> str:
+    """For ``nft`` in a sandbox's namespace; "" where nothing of the loopback is open."""
+    if not reach.loopback:
+        return ""
+    pairs = zip(matches(reach.loopback), _leads(subnet, reach), strict=True)
+    return INSIDE.format(
+        leads=_lines(f"{match} dnat ip to {lead.address}:{lead.port}" for match, lead in pairs)
+    )
+
+
+def _leads(subnet: ipaddress.IPv4Network, reach: Reach) -> list[Place]:
+    """Where at the gateway each open place of the loopback is reached."""
+    gateway = ipaddress.IPv4Network(subnet[1])
+    return [Place(gateway, _FIRST_LEAD + number) for number in range(len(reach.loopback))]
+
+
+def _lines(lines: Iterable[str]) -> str:
+    return "\n    ".join(lines)
 
 
 class NetworkUnavailable(Exception):
@@ -164,6 +242,11 @@ def hardware_of(address: ipaddress.IPv4Address) -> bytes:
     return b"\x02\xb0" + address.packed
 
 
+def _route_loopback(interface: str) -> None:
+    """Let packets from and to loopback addresses through an interface; rules say which."""
+    Path(f"/proc/sys/net/ipv4/conf/{interface}/route_localnet").write_text("1")
+
+
 def _until_running(name: str) -> None:
     for _ in range(200):
         if is_running(name):
@@ -188,10 +271,22 @@ class Network:
     """The bridge and the pool. ``open`` and ``close`` block; ``take`` does not.
 
     first: where to start looking for a free subnet. ready: how many namespaces to keep.
+    reach, nameservers: what is open besides the internet.
     """
 
-    def __init__(self, instance: str, *, ready: int = 4, first: int = 0) -> None:
+    def __init__(
+        self,
+        instance: str,
+        *,
+        ready: int = 4,
+        first: int = 0,
+        reach: Reach = NOTHING,
+        nameservers: Sequence[str] = (),
+    ) -> None:
         self._names = Names(instance)
+        self._reach = reach
+        self._nameservers = nameservers
+        self._inside = ""
         self._ready = ready
         self._first = first
         self._pool: queue.SimpleQueue[int] = queue.SimpleQueue()
@@ -224,6 +319,9 @@ class Network:
             finally:
                 link.close()
             self._rule(self.subnet)
+            self._inside = rules_inside(self.subnet, self._reach)
+            if self._inside:
+                _route_loopback(self._names.bridge)
             self._allow_forwarding()
         except (OSError, NetworkUnavailable) as error:
             self._undo()
@@ -235,11 +333,14 @@ class Network:
 
     def _rule(self, subnet: ipaddress.IPv4Network) -> None:
         try:
-            nft(rules(self._names, subnet, Tracking.of(int(_TRACKED.read_text()))))
+            nft(self._rules(subnet, Tracking.of(int(_TRACKED.read_text()))))
         except (NetworkUnavailable, OSError, ValueError) as error:
             # An older kernel does not count. If that was not the reason, this fails as well.
-            nft(rules(self._names, subnet, None))
+            nft(self._rules(subnet, None))
             self.untracked = str(error)
+
+    def _rules(self, subnet: ipaddress.IPv4Network, tracking: Tracking | None) -> str:
+        return rules(self._names, subnet, tracking, self._reach, self._nameservers)
 
     def _allow_forwarding(self) -> None:
         self.forward_was = None
@@ -296,7 +397,7 @@ class Network:
         link = Netlink()
         try:
             while self._orders.get():
-                with contextlib.suppress(OSError):
+                with contextlib.suppress(OSError, NetworkUnavailable):
                     self._prepare_one(link)
         finally:
             link.close()
@@ -332,10 +433,13 @@ class Network:
                     inside.up(name)
                 inside.add_address("eth0", str(self.subnet[number]), 32)
                 inside.add_default_route("eth0", str(self.subnet[1]))
+                if self._inside:
+                    _route_loopback("eth0")
+                    nft(self._inside)
                 _until_running("eth0")
             finally:
                 enter_network(self._home)
-        except OSError:
+        except (OSError, NetworkUnavailable):
             os.close(namespace)
             with self._lock:
                 self._free.append(number)
