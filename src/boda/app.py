@@ -197,6 +197,8 @@ class Platform:
             if where.is_relative_to(self._folder.path):
                 reason += "; put that right or choose another folder with --data-dir"
             raise PlatformError(f"{reason}.") from None
+        except SandboxError as error:
+            raise PlatformError(f"boda cannot start: {error}.") from None
         except AwsError as error:  # what is written at every start met a full disk
             raise PlatformError(f"boda cannot start. {error.message}") from None
 
