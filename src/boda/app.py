@@ -17,12 +17,14 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 import uvloop
+from sqlalchemy.exc import SQLAlchemyError
 
-from boda import __version__, delivery, telemetry
+from boda import __version__, check, delivery, telemetry
 from boda.core import descriptors
 from boda.core import log as log_to
 from boda.core.arn import DEFAULT_ACCOUNT, DEFAULT_REGION, Arn
@@ -67,13 +69,14 @@ from boda.sandbox.findings import (
 )
 from boda.sandbox.linux import LinuxSandboxes
 from boda.sandbox.reach import NOTHING, Reach
+from boda.scrub import Scrub
 from boda.services import iam, lambda_, logs, platform, s3, sts
 from boda.services.lambda_.download import CodeDownloads
 from boda.storage import disk
 from boda.storage.blobs import BlobStore
 from boda.storage.database import Database
 from boda.storage.folder import Folder, RootKeys
-from boda.storage.generation import Generation
+from boda.storage.lost import LostAndFound
 from boda.storage.vacuum import Vacuum
 from boda.telemetry.contract import NAMESPACE
 from boda.telemetry.monitor import Monitor
@@ -199,6 +202,15 @@ class Platform:
             raise PlatformError(f"{reason}.") from None
         except SandboxError as error:
             raise PlatformError(f"boda cannot start: {error}.") from None
+        except (ValueError, LookupError, TypeError, SQLAlchemyError) as error:
+            # Rows are read whole at every start; which of them is damaged is asked only then.
+            fault = await asyncio.to_thread(check.first_damaged_row, self._folder)
+            if not fault:
+                raise
+            raise PlatformError(
+                f"The database {self._folder.database} is damaged ({fault}); restore it from a "
+                "backup or choose another --data-dir; `boda check` names all that is damaged."
+            ) from error
         except AwsError as error:  # what is written at every start met a full disk
             raise PlatformError(f"boda cannot start. {error.message}") from None
 
@@ -222,17 +234,13 @@ class Platform:
             self._folder.database,
             tables,
             schema_version=SCHEMA_VERSION,
-            generation=Generation(
-                self._folder.marker,
-                self._folder.database,
-                [self._folder.blobs, self._folder.code],
-                ids,
-            ),
+            generation=check.generation_of(self._folder, ids),
             health=self.health,
         )
         self._later("database", lambda: asyncio.to_thread(database.close))
         recorder = telemetry.build(database, clock, lambda: disk.why_reserved(self._folder.path))
         await recorder.start()
+        damaged = self._damaged(recorder)
         self._later("telemetry", recorder.stop)
 
         iam_service, identity = iam.build(database, clock, ids, settings.account)
@@ -284,6 +292,7 @@ class Platform:
             ),
             settings=_within(settings.fleet(), shares),
             on_shortage=self._memory_is_short,
+            verify=lambda version: functions_service.verify(version),
         )
         self._later("fleet", lambda: fleet.close(settings.grace_s))
         invoker = self.invoker = Invoker(fleet, concurrency, functions, recorder)
@@ -305,7 +314,6 @@ class Platform:
         post_office.post.add("s3", _BucketDestinations(lambda *call: gateway.call(*call)))
 
         blobs = BlobStore(self._folder.blobs, health=self.health)
-        damaged = self._damaged(recorder)
         buckets = s3.build(database, blobs, post_office.post, clock, ids, damaged=damaged)
         functions_service = lambda_.build(
             database,
@@ -322,6 +330,7 @@ class Platform:
             options=lambda_.Options(quotas=settings.quotas),
             provisioner=fleet,
             snapshotter=fleet,
+            damaged=damaged,
             answered=recorder.answered,
             count=lambda function, metric: recorder.metric(
                 function.account,
@@ -391,6 +400,15 @@ class Platform:
         self._later("server", stop_server)
         await post_office.start()
         self._later("delivery", lambda: post_office.stop(settings.grace_s))
+        scrub = Scrub(
+            lambda: check.contents(database.read_now, self._folder, partial(_keep, database)),
+            LostAndFound.beside(self._folder.blobs, clock),
+            clock,
+            damaged,
+            lambda: self.health.clear("damage"),
+        )
+        scrub.start()
+        self._later("scrub", scrub.stop)
         monitor = Monitor(
             self.health,
             self._folder.path,
@@ -528,7 +546,10 @@ class Platform:
         """The file and the rows hold the same key pair; the file is what people read."""
         root = await identity.ensure_root()
         keys = RootKeys(root.access_key_id, root.secret)
-        if not self._folder.has_root_keys() or self._folder.root_keys() != keys:
+        held = self._folder.root_keys() if self._folder.has_root_keys() else None
+        if held != keys:
+            if held is not None:
+                log.warning("root.json held other keys than the database, and is written anew")
             self._folder.write_root_keys(keys)
 
     def _warn(self, findings: list[Finding]) -> None:
@@ -581,6 +602,11 @@ def _within(settings: FleetSettings, shares: Descriptors) -> FleetSettings:
         max_environments=min(settings.max_environments, shares.environments),
         runtime_connections=shares.runtimes,
     )
+
+
+def _keep(database: Database, content: str, crcs: bytes) -> None:
+    """Store what an older blob is verified by."""
+    database.write_now(lambda connection: s3.keep_crcs(connection, content, crcs))
 
 
 def _boot() -> str:

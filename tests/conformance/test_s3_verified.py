@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from botocore.exceptions import IncompleteReadError, ResponseStreamingError
 
-from boda.services.s3 import rows
+from boda.services.s3 import inspection, rows
 from boda.storage.blobs import BLOCK, READ_PIECE
 from support.s3_world import World, failure, run, s3_world
 
@@ -202,3 +203,76 @@ async def test_checksums_go_with_their_blobs(world: World) -> None:
             return
         await asyncio.sleep(0.02)
     raise AssertionError("checksums of deleted blobs stay")
+
+
+def looked_at(world: World, folder: Path, keep: Any = None) -> list[str]:
+    steps = inspection.steps(world.database.read_now, folder / "blobs", keep)
+    return [step.fault for step in steps if step.fault]
+
+
+@pytest.mark.parametrize("harm", [None, "flipped"])
+@pytest.mark.parametrize("algorithm", ["CRC64NVME", "SHA256"])
+async def test_blobs_of_before_are_verified_by_their_objects_checksum_and_then_by_blocks(
+    world: World, tmp_path: Path, algorithm: str, harm: str | None
+) -> None:
+    client = world.client()
+    await run(client.put_object, **WHERE, Body=os.urandom(BIG), ChecksumAlgorithm=algorithm)
+    content = the_blob(tmp_path).name
+    forget = "DELETE FROM s3_blob_crcs"
+    crcs = await world.database.read(lambda c: c.execute(sa.select(rows.blob_crcs.c.crcs)).scalar())
+    await world.database.write(lambda c: c.exec_driver_sql(forget))
+    if harm is not None:
+        flip(the_blob(tmp_path), BIG // 2)
+
+    def keep(content: str, crcs: bytes) -> None:
+        world.database.write_now(lambda c: inspection.keep_crcs(c, content, crcs))
+
+    faults = await asyncio.to_thread(looked_at, world, tmp_path, keep)
+    kept = await world.database.read(lambda c: c.execute(sa.select(rows.blob_crcs)).all())
+    if harm is None:
+        assert (faults, [tuple(row) for row in kept]) == ([], [(content, crcs)])
+        # Once for all, and not of what is gone meanwhile.
+        await asyncio.to_thread(keep, content, b"others")
+        await asyncio.to_thread(keep, "f" * 32, b"of nobody")
+        again = await world.database.read(lambda c: c.execute(sa.select(rows.blob_crcs)).all())
+        assert again == kept
+    else:
+        assert faults == [f"object a-bucket/k: its {algorithm} is wrong"]
+        assert kept == []
+
+
+async def test_what_is_looked_at_is_named_and_all_of_it(world: World, tmp_path: Path) -> None:
+    client = world.client()
+    for number in range(120):  # more than a page
+        await run(client.put_object, Bucket="a-bucket", Key=f"small-{number:03}", Body=b"x")
+    await run(client.put_object, **WHERE, Body=os.urandom(100_000))
+    upload = await run(client.create_multipart_upload, Bucket="a-bucket", Key="u")
+    await run(
+        client.upload_part, Bucket="a-bucket", Key="u", UploadId=upload["UploadId"], PartNumber=3,
+        Body=os.urandom(200_000),
+    )  # fmt: skip
+    assert await asyncio.to_thread(looked_at, world, tmp_path) == []
+    for path in (tmp_path / "blobs").glob("??/*"):
+        os.truncate(path, path.stat().st_size - 1)
+    last = sa.select(sa.func.max(rows.bodies.c.id)).scalar_subquery()
+    await world.database.write(
+        lambda c: c.execute(sa.delete(rows.bodies).where(rows.bodies.c.id == last))
+    )
+    assert sorted(await asyncio.to_thread(looked_at, world, tmp_path)) == [
+        "object a-bucket/k: the checksum of its block 1 is wrong",
+        "object a-bucket/small-119: its bytes are missing",
+        "upload of a-bucket/u, part 3: the checksum of its block 3 is wrong",
+    ]
+
+
+async def test_what_is_replaced_while_it_is_looked_at_is_no_fault(
+    world: World, tmp_path: Path
+) -> None:
+    client = world.client()
+    await run(client.put_object, **WHERE, Body=os.urandom(BIG))
+    steps = inspection.steps(world.database.read_now, tmp_path / "blobs")
+    first = await asyncio.to_thread(next, steps)
+    flip(the_blob(tmp_path), BIG - 1)
+    await run(client.delete_object, **WHERE)
+    rest = await asyncio.to_thread(list, steps)
+    assert [step.fault for step in (first, *rest) if step.fault] == []

@@ -8,7 +8,9 @@ import ctypes
 import errno
 import hashlib
 import json
+import os
 import shutil
+import stat
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -22,7 +24,7 @@ from boda.core.arn import DEFAULT_ACCOUNT
 from boda.core.clock import ManualClock
 from boda.core.errors import AwsError, PlatformError
 from boda.services import lambda_
-from boda.services.lambda_ import rows
+from boda.services.lambda_ import inspection, rows
 from boda.services.lambda_.quotas import Quotas
 from boda.storage import durable
 from support.lambda_world import ROLE, World, package, world
@@ -311,6 +313,92 @@ async def test_code_that_no_function_names_is_set_aside_at_a_start(tmp_path: Pat
         assert not stray.exists()
     (found,) = (tmp_path / "lost+found").rglob("code.zip")
     assert found.read_bytes() == b"kept"
+
+
+def change(task: Path) -> None:
+    (task / "app.py").write_text("x = 2")
+
+
+def same_size(task: Path) -> None:
+    content = (task / "app.py").read_text()
+    (task / "app.py").write_text(content[::-1] if content[::-1] != content else "y" + content[1:])
+
+
+CHANGES = {
+    "other content": (change, "app.py is not what the package holds"),
+    "other content of the same size": (same_size, "app.py is not what the package holds"),
+    "a file less": (lambda task: (task / "app.py").unlink(), "app.py is not what"),
+    "a file more": (lambda task: (task / "more.py").write_text(""), "more.py is not in the"),
+    "a link in its place": (
+        lambda task: ((task / "app.py").unlink(), (task / "app.py").symlink_to("/etc/passwd")),
+        "app.py is not what",
+    ),
+    "a link more": (lambda task: (task / "more").symlink_to("app.py"), "more is not in the"),
+    "another link": (
+        lambda task: ((task / "link").unlink(), (task / "link").symlink_to("/tmp")),
+        "link is not what",
+    ),
+    "all of it": (shutil.rmtree, "is not what the package holds"),
+}
+
+
+@pytest.mark.parametrize("how", CHANGES)
+async def test_code_that_was_changed_is_reported_and_unpacked_again(
+    tmp_path: Path, how: str
+) -> None:
+    """At its first use after a start; what was changed is kept aside."""
+    files = {"app.py": "x = 1", "lib/deep/a.py": "a = 1", "link": "app.py"}
+    content = package(files, link=stat.S_IFLNK | 0o777)
+    async with world(tmp_path) as here:
+        await here.create("f", Code={"ZipFile": content})
+    told: list[str] = []
+    async with world(tmp_path, damaged=told.append) as here:
+        version = here.functions.resolve(ARN)
+        assert version is not None
+        changing, words = CHANGES[how]
+        changing(version.code_dir)
+        await asyncio.gather(*(here.service.verify(version) for _ in range(3)))
+        assert len(told) == 1 and told[0].startswith(f"code of {ARN}") and words in told[0]
+        assert (version.code_dir / "app.py").read_text() == "x = 1"
+        assert os.readlink(version.code_dir / "link") == "app.py"
+        # Once in a process: after that a look costs nothing, and sees nothing.
+        change(version.code_dir)
+        await here.service.verify(version)
+        assert len(told) == 1
+    async with world(tmp_path, damaged=told.append) as here:
+        await here.service.verify(version)
+        assert len(told) == 2
+
+
+async def test_code_whose_package_is_damaged_too_is_refused(tmp_path: Path) -> None:
+    async with world(tmp_path) as here:
+        await here.create("f")
+    told: list[str] = []
+    async with world(tmp_path, damaged=told.append) as here:
+        version = here.functions.resolve(ARN)
+        assert version is not None
+        change(version.code_dir)
+        archive = version.code_dir.with_name("code.zip")
+        content = bytearray(archive.read_bytes())
+        content[40] ^= 1  # of the member itself
+        archive.write_bytes(content)
+        for _ in range(2):
+            with pytest.raises(AwsError) as caught:
+                await here.service.verify(version)
+            assert caught.value.code == "InvalidZipFileException"
+        assert (version.code_dir / "app.py").exists(), "nothing is deleted on doubt"
+        steps = inspection.steps(tmp_path / "code", {version.code_dir.parent.name: "f"})
+        faults = [step.fault for step in steps if step.fault]
+        assert [fault.startswith("code of f: its ") for fault in faults] == [True, True]
+
+
+async def test_code_just_uploaded_is_known_to_be_whole(here: World) -> None:
+    await here.create("f")
+    version = here.functions.resolve(ARN)
+    assert version is not None
+    change(version.code_dir)
+    await here.service.verify(version)  # verified while it was unpacked
+    assert (version.code_dir / "app.py").read_text() == "x = 2"
 
 
 async def test_a_flush_that_fails_refuses_the_package(

@@ -14,6 +14,7 @@ import typer
 from boda import __version__
 from boda.cli import (
     INTERRUPTED,
+    check,
     cost,
     delete,
     deploy,
@@ -50,6 +51,7 @@ _COMMANDS: tuple[tuple[Callable[..., None], tuple[str, ...]], ...] = (
     (status.status, status.EXAMPLES),
     (env.env, env.EXAMPLES),
     (doctor.doctor, doctor.EXAMPLES),
+    (check.check, check.EXAMPLES),
     (runtimes.runtimes, runtimes.EXAMPLES),
     (deploy.deploy, deploy.EXAMPLES),
     (delete.delete, delete.EXAMPLES),

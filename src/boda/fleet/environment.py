@@ -147,6 +147,7 @@ class Environment:
         try:
             spec = spec_of(version, self.id, self._variables())
             if self._templates is None:
+                await around.verify(version)
                 sandbox = await around.sandboxes.start(spec)
             else:
                 sandbox = await self._forked(self._templates, spec)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,6 +60,7 @@ class Fleet:
     credentials: short-lived keys of a function's role. serve_endpoint: begins to serve AWS
     requests on a listening socket inside a sandbox. available_mb: the machine's free memory.
     on_shortage: called when the kernel killed an environment for the machine's memory.
+    verify: returns when a version's code is known to be what was uploaded; AwsError otherwise.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class Fleet:
         settings: FleetSettings | None = None,
         available_mb: Callable[[], int] | None = None,
         on_shortage: Callable[[], None] = lambda: None,
+        verify: Callable[[FunctionVersion], Awaitable[None]] | None = None,
     ) -> None:
         self._settings = settings or FleetSettings()
         self._around = Surroundings(
@@ -85,6 +87,7 @@ class Fleet:
             serve_endpoint,
             self._settings,
             Spare(self._settings.runtime_connections),
+            verify or _unverified,
         )
         self._clock = clock
         # What the machine has is given by whoever says what of it is free.
@@ -660,6 +663,10 @@ def _size_mb(version: FunctionVersion) -> int:
     """What an environment may come to use; half of the machine at most, so that one that would
     take more is not kept out for ever."""
     return min(version.memory_mb, _HALF_OF_MACHINE_MB)
+
+
+async def _unverified(version: FunctionVersion) -> None:
+    return None
 
 
 def _never() -> float:

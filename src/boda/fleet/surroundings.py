@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
@@ -27,6 +27,7 @@ class Surroundings:
 
     serve_endpoint: begins to serve AWS requests on a listening socket inside a sandbox.
     connections: further ones to Runtime APIs.
+    verify: returns when a version's code is known to be what was uploaded; AwsError otherwise.
     """
 
     sandboxes: Sandboxes
@@ -37,6 +38,7 @@ class Surroundings:
     serve_endpoint: Callable[[Any, str], Closable]
     settings: FleetSettings
     connections: Spare
+    verify: Callable[[FunctionVersion], Awaitable[None]]
 
     def keys(self, version: FunctionVersion, longest_s: float = LONG_S) -> ContainerCredentials:
         """What a function with SnapStart fetches instead of finding keys in its variables.

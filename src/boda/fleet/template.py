@@ -182,6 +182,11 @@ class Template:
     async def _start(self) -> None:
         around, version = self._around, self.version
         try:
+            await around.verify(version)
+        except AwsError as error:
+            self.destroy(SnapshotFailed("platform", "", error.message))
+            return
+        try:
             keys = around.keys(version, _KEYS_S)
             environment = variables(version, self._stream, keys, "snap-start")
             spec = spec_of(version, self.id, environment, template=True)

@@ -197,10 +197,7 @@ class BlobStore:
         self._threads.shutdown()
 
     def _path(self, blob_id: str) -> Path:
-        # Ids come from rows of ours; the check keeps any other text from becoming a path.
-        if not _is_id(blob_id):
-            raise ValueError(f"not a blob id: {blob_id!r}")
-        return self.root / blob_id[-2:] / blob_id
+        return blob_path(self.root, blob_id)
 
     def _prepare(self, folder: Path) -> None:
         if folder.name not in self._folders:
@@ -427,6 +424,14 @@ class _Writer:
         while rest:
             rest = rest[os.write(self._descriptor, rest) :]
         self._size += len(piece)
+
+
+def blob_path(root: Path, blob_id: str) -> Path:
+    """Where a blob is. Raises ValueError for what is no blob's id: ids come from rows of ours, and
+    no other text is to become a path."""
+    if not _is_id(blob_id):
+        raise ValueError(f"not a blob id: {blob_id!r}")
+    return root / blob_id[-2:] / blob_id
 
 
 def _is_id(name: str) -> bool:

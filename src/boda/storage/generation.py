@@ -71,22 +71,31 @@ class Generation:
     def check(self) -> None:
         """Raises PlatformError when the database is not the one the folder was left with, and
         sqlite3.DatabaseError when it cannot be read. Makes the marker of a new folder."""
-        marked = self.marked()
-        stored = self.stored()
-        if stored is None:
-            self._check_empty(marked)
-        else:
-            self._check_stored(marked, stored)
+        marked, stored = self.examine()
         if marked is None:
             marked = Label(self._ids.hex(32), 0)
             self._write(marked)
         self._label = stored if stored is not None and stored.folder else marked
         self._descriptor = os.open(self._marker, os.O_WRONLY | os.O_CLOEXEC)
 
+    def examine(self) -> tuple[Label | None, Label | None]:
+        """What the marker and the database say, if they belong together; raises like ``check``.
+
+        Touches nothing. The marker is read first, as the database may grow meanwhile.
+        """
+        marked = self.marked()
+        stored = self.stored()
+        if stored is None:
+            self._check_empty(marked)
+        else:
+            self._check_stored(marked, stored)
+        return marked, stored
+
     def accept(self) -> None:
         """Make the marker agree with the database, whatever it said before.
 
-        Raises PlatformError where there is no database to agree with.
+        Content folders that are missing are made. Raises PlatformError where there is no database
+        to agree with.
         """
         stored = self.stored()
         if stored is None:
@@ -95,6 +104,8 @@ class Generation:
             self._marker.unlink()
         if stored.folder:
             self._write(stored)
+        for folder in self._contents:
+            (folder / "00").mkdir(parents=True, exist_ok=True)
 
     def marked(self) -> Label | None:
         """What the marker says; None where there is none. Raises PlatformError if damaged."""

@@ -31,7 +31,7 @@ from boda.storage.database import Database
 
 T = TypeVar("T")
 
-_TABLES: Mapping[type[Entity], sa.Table] = {
+TABLES: Mapping[type[Entity], sa.Table] = {
     User: rows.users,
     Group: rows.groups,
     Role: rows.roles,
@@ -71,7 +71,7 @@ class Store:
 
         def work(connection: Connection) -> list[Any]:
             found = []
-            for kind, table in _TABLES.items():
+            for kind, table in TABLES.items():
                 query = sa.select(table).where(table.c.account == self.account)
                 for row in connection.execute(query).mappings():
                     found.append(from_row(kind, dict(row)))
@@ -103,12 +103,12 @@ class Store:
 
         def work(connection: Connection) -> None:
             for entity in (*remove, *put):
-                table = _TABLES[type(entity)]
+                table = TABLES[type(entity)]
                 row = to_row(entity)
                 same = [column == row[column.name] for column in table.primary_key.columns]
                 connection.execute(sa.delete(table).where(*same))
             for entity in put:
-                connection.execute(sa.insert(_TABLES[type(entity)]).values(**to_row(entity)))
+                connection.execute(sa.insert(TABLES[type(entity)]).values(**to_row(entity)))
 
         await self._database.write(work)
         for entity in remove:

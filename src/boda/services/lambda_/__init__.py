@@ -23,6 +23,7 @@ from pathlib import Path
 
 from boda.core.clock import Clock
 from boda.core.errors import AwsError
+from boda.core.health import log_damage
 from boda.core.ids import Ids
 from boda.delivery.destination import AsyncRules
 from boda.fleet.fleet import Provisioned
@@ -218,6 +219,11 @@ class Lambda:
         """The site that answers function URLs. callers: tells who signed a request."""
         return FunctionUrls(self._core, self._beside.urls, self._invoker, callers, authorizer)
 
+    async def verify(self, version: FunctionVersion) -> None:
+        """Return when a version's code and layers are what was uploaded; AwsError otherwise."""
+        for folder in (version.code_dir, *version.layer_dirs):
+            await self._core.code.check(folder.parent.name, version.qualified_arn)
+
     def code_blob(self, sha256: str) -> Path:
         """The package with this digest (hexadecimal), as it was uploaded."""
         return self._core.code.archive(sha256)
@@ -294,6 +300,7 @@ def build(
     snapshotter: Snapshotter = _NO_SNAPSHOTS,
     count: Callable[[Identifier, str], None] = _uncounted,
     answered: Callable[[Answered], None] | None = None,
+    damaged: Callable[[str], None] = log_damage,
 ) -> Lambda:
     """Put the service together; touches no disk.
 
@@ -303,7 +310,7 @@ def build(
     GetFunction; by default a signed path of the endpoint the caller used, which whoever serves
     the site answers with ``verify_code_url`` and ``code_blob``. provisioner: keeps environments
     initialised. snapshotter: runs the init of versions with SnapStart. count: counts a
-    metric of a function once.
+    metric of a function once. damaged: called with a sentence that names damaged code.
     """
     chosen = options or Options()
     core = Core(database, functions, reservations, clock, ids, chosen.quotas)
@@ -311,7 +318,7 @@ def build(
     if answered is not None:
         core.answered = answered
     lost = LostAndFound.beside(code_dir, clock)
-    core.code = CodeStore(code_dir, chosen.quotas, clock, ids, core.refers, lost)
+    core.code = CodeStore(code_dir, chosen.quotas, clock, ids, core.refers, lost, damaged)
     snapshots = Snapshots(core, snapshotter)
     transitions = Transitions(core, snapshots, chosen.update_settle_s)
     sources = Sources(core.code, objects)

@@ -25,7 +25,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from boda.core.clock import Clock
+from boda.core.errors import AwsError
+from boda.core.health import log_damage
 from boda.core.ids import Ids
+from boda.core.locks import Locks
+from boda.services.lambda_ import inspection
 from boda.services.lambda_.errors import entity_too_large, invalid
 from boda.services.lambda_.package import unpack
 from boda.services.lambda_.quotas import Quotas
@@ -59,6 +63,7 @@ class CodeStore:
         ids: Ids,
         referenced: Callable[[str], bool],
         lost: LostAndFound,
+        damaged: Callable[[str], None] = log_damage,
     ) -> None:
         self._root = root
         self._quotas = quotas
@@ -66,6 +71,9 @@ class CodeStore:
         self._ids = ids
         self._referenced = referenced
         self._lost = lost
+        self._damaged = damaged
+        self._verified: set[str] = set()
+        self._verifying: Locks[str] = Locks()
         self._slots = asyncio.Semaphore(_UNPACKERS)
         self._pins: Counter[str] = Counter()
         self._doubtful: dict[str, float] = {}
@@ -136,6 +144,31 @@ class CodeStore:
             async with self._slots:
                 await asyncio.to_thread(self._unpack_again, sha256, new)
 
+    async def check(self, sha256: str, name: str) -> None:
+        """Return when the unpacked code is known to be what the package holds.
+
+        It is looked at once in the life of a process, at its first use. Where it was changed it is
+        reported and unpacked again; AwsError where that cannot be done. name: of what uses it.
+        """
+        if sha256 in self._verified:
+            return
+        async with self._verifying.of(sha256):
+            if sha256 in self._verified:
+                return
+            fault = await asyncio.to_thread(inspection.code_fault, self._root / sha256)
+            if fault:
+                self._damaged(f"code of {name}: {fault}")
+                try:
+                    await self.restore(sha256)
+                except (OSError, AwsError) as error:
+                    raise AwsError(
+                        "InvalidZipFileException",
+                        "The code of the function is damaged and cannot be unpacked again.",
+                        502,
+                        Type="Service",
+                    ) from error
+            self._verified.add(sha256)
+
     def retire(self, sha256: str) -> None:
         """Say that a function no longer refers to the package."""
         if sha256 and not self._referenced(sha256):
@@ -151,6 +184,7 @@ class CodeStore:
                 del self._doubtful[sha256]
                 grave = self._root / f".new-{self._ids.hex(16)}"
                 # Renamed at once, so that a package with the same digest can come back meanwhile.
+                self._verified.discard(sha256)
                 with suppress(FileNotFoundError):
                     (self._root / sha256).rename(grave)
                     await asyncio.to_thread(shutil.rmtree, grave, ignore_errors=True)
@@ -231,6 +265,7 @@ class CodeStore:
                 if not self.has(sha256):  # else somebody brought the same package meanwhile
                     raise
             sync_folder(self._root)
+            self._verified.add(sha256)
         return package
 
 

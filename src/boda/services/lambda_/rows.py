@@ -144,7 +144,7 @@ def load(connection: Connection) -> list[Function]:
             region,
             name,
             number,
-            _settings(settings),
+            settings_of(settings),
             sha256,
             code,
             unzipped,
@@ -318,7 +318,7 @@ def _replace(connection: Connection, table: sa.Table, **values: Any) -> None:
     connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=others))
 
 
-def _settings(content: bytes) -> Settings:
+def settings_of(content: bytes) -> Settings:
     members = orjson.loads(content)
     if members["layers"]:
         members["layers"] = tuple(LayerUse(*layer) for layer in members["layers"])

@@ -306,6 +306,12 @@ def version_of_upload(
     return None if found is None else named(connection, bucket, key, found)
 
 
+def keep_crcs_once(connection: Connection, content: str, crcs: bytes) -> None:
+    """The same for a blob that may have them."""
+    insert = sa.insert(blob_crcs).prefix_with("OR IGNORE")
+    connection.execute(insert, {"content": content, "crcs": crcs})
+
+
 def insert_version(connection: Connection, version: Version) -> None:
     if version.place == IN_BLOB:
         keep_crcs(connection, version.content, version.crcs)
@@ -388,6 +394,31 @@ def versions_from(connection: Connection, bucket: str, key: bytes) -> Iterator[V
 def older_versions(connection: Connection, bucket: str, key: bytes, seq: int) -> Iterator[Version]:
     """Versions of one key older than ``seq``, newest first, as far as a list shows them."""
     return _listed(connection, bucket, _REST_OF_KEY, key, -seq)
+
+
+def versions_behind(
+    connection: Connection, bucket: str, key: bytes, rank: int, limit: int
+) -> Iterator[Version]:
+    """Versions of all buckets behind a primary key, in its order."""
+    columns = versions.c
+    behind = sa.tuple_(columns.bucket, columns.key, columns.rank) > sa.tuple_(
+        sa.bindparam("b", bucket), sa.bindparam("k", key), sa.bindparam("r", rank)
+    )
+    query = (
+        sa.select(versions)
+        .where(behind)
+        .order_by(columns.bucket, columns.key, columns.rank)
+        .limit(limit)
+    )
+    for row in connection.execute(query):
+        yield _version(row)
+
+
+def numbered(connection: Connection, bucket: str, key: bytes, seq: int) -> Version | None:
+    """The version of a key that was written under this number."""
+    query = sa.select(versions).where(*_BY_KEY, versions.c.rank == sa.bindparam("r"))
+    row = connection.execute(query, {"b": bucket, "k": key, "r": -seq}).first()
+    return None if row is None else _version(row)
 
 
 def holds_versions(connection: Connection, bucket: str) -> bool:

@@ -1,0 +1,87 @@
+"""Reads everything that is stored, slowly and again and again, so that damage is found while
+there is still a backup."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterator
+
+from boda.core.clock import Clock
+from boda.storage.inspection import Step
+from boda.storage.lost import LostAndFound
+
+_log = logging.getLogger(__name__)
+
+BYTES_PER_S = 8 * 1024 * 1024
+_BURST_BYTES = 4 * 1024 * 1024
+_BURST_STEPS = 200
+_FIRST_S = 60.0
+_EVERY_S = 86_400.0
+
+
+class Scrub:
+    """One round a day over what ``steps`` looks at, and over lost+found.
+
+    damaged: called with each fault. clean: called after a round without any.
+    """
+
+    def __init__(
+        self,
+        steps: Callable[[], Iterator[Step]],
+        lost: LostAndFound,
+        clock: Clock,
+        damaged: Callable[[str], None],
+        clean: Callable[[], None],
+    ) -> None:
+        self._steps = steps
+        self._lost = lost
+        self._clock = clock
+        self._damaged = damaged
+        self._clean = clean
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._run(), name="scrub")
+
+    async def stop(self) -> None:
+        """Safe to call twice."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def _run(self) -> None:
+        await self._clock.sleep(_FIRST_S)
+        while True:
+            try:
+                await asyncio.to_thread(self._lost.sweep)
+                await self.round()
+            except Exception:
+                _log.exception("what is stored could not be looked at to the end")
+            await self._clock.sleep(_EVERY_S)
+
+    async def round(self) -> None:
+        """Once over everything, at ``BYTES_PER_S``."""
+        steps, faults, ended = self._steps(), 0, False
+        while not ended:
+            burst, ended = await asyncio.to_thread(_burst, steps)
+            for step in burst:
+                if step.fault:
+                    faults += 1
+                    self._damaged(step.fault)
+            await self._clock.sleep(sum(step.read for step in burst) / BYTES_PER_S)
+        if not faults:
+            self._clean()
+
+
+def _burst(steps: Iterator[Step]) -> tuple[list[Step], bool]:
+    """The next steps, and whether they were the last ones."""
+    found: list[Step] = []
+    count = 0
+    for step in steps:
+        found.append(step)
+        count += step.read
+        if count >= _BURST_BYTES or len(found) >= _BURST_STEPS:
+            return found, False
+    return found, True
