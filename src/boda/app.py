@@ -50,7 +50,7 @@ from boda.gateway.hosts import Hosts
 from boda.gateway.limits import Limits
 from boda.gateway.models import Models
 from boda.gateway.server import HttpServer
-from boda.gateway.service import Context, Need
+from boda.gateway.service import Context
 from boda.invoke.catalogue import Functions
 from boda.invoke.concurrency import Concurrency
 from boda.invoke.gauges import Gauges
@@ -307,9 +307,7 @@ class Platform:
             reserved=concurrency.reserved,
             rules=lambda version, qualifier: functions_service.async_rules(version, qualifier),
             role=roles.principal,
-            permits=lambda principal, action, resource, policy, account: authorizer.allows(
-                principal, Need(action, resource, policy, account=account), {}
-            ),
+            permits=lambda *question: functions_service.permits(authorizer, *question),
         )
         post_office.post.add("s3", _BucketDestinations(lambda *call: gateway.call(*call)))
 

@@ -178,7 +178,7 @@ class Objects:
 
 
 @functools.cache
-def _models() -> Models:
+def models() -> Models:
     """Reading them is most of the time a small test would take."""
     return Models()
 
@@ -338,7 +338,7 @@ async def world(
         authorizer = Authorizer(identity, clock)
         gateway = Gateway(
             [iam_service, service.service],
-            _models(),
+            models(),
             identity,
             authorizer,
             clock,

@@ -12,7 +12,7 @@ notice.py   a function's own log                    queue_time.py      when it i
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from boda.core.clock import Clock
@@ -82,9 +82,15 @@ def _no_role(version: FunctionVersion) -> Principal | None:
 
 
 def _by_resource_policy(
-    principal: Principal, action: str, resource: str, policy: Policy | None, account: str
+    principal: Principal,
+    action: str,
+    resource: str,
+    policy: Policy | None,
+    account: str,
+    context: Mapping[str, str],
 ) -> bool:
-    question = Question(principal, action, resource, principal_keys(principal))
+    keys = {name.lower(): value for name, value in context.items()}
+    question = Question(principal, action, resource, {**keys, **principal_keys(principal)})
     return decide(question, resource=policy, account=account).allowed
 
 
@@ -109,7 +115,7 @@ def build(
     together. boot: a name of the machine's run, by which a restarted platform knows that the
     monotonic clock went on. reserved: reserved concurrency by account, region and function name,
     None where there is none. rules: retries and destinations of a version under the qualifier it
-    was invoked by. role: who a function acts as; permits: what that lets it do.
+    was invoked by. role: who a function acts as; permits: who may send to a function.
     """
     post = Post()
     sender = Sender(post, clock, role)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from boda.core.arn import Arn
 from boda.core.errors import AwsError
 from boda.core.ids import Ids
-from boda.core.policy import Policy, Question, decide, principal_keys
+from boda.core.policy import Policy
 from boda.core.principal import Principal
 from boda.delivery.contract import Source
 from boda.delivery.post import Letter
@@ -18,14 +18,12 @@ ACTION = "lambda:InvokeFunction"
 EVENT_LIMIT = 1024 * 1024
 """Bytes of an asynchronous event (AWS: 1 MB since October 2025)."""
 
-Permits = Callable[[Principal, str, str, Policy | None, str], bool]
-"""Whether a principal of an account may do an action to a resource, given the resource's policy
-and the account that owns it; the principal's own policies count."""
+Permits = Callable[[Principal, str, str, Policy | None, str, Mapping[str, str]], bool]
+"""Whether a principal may do an action to a resource, given the resource's policy, the account
+that owns it, and condition keys; the principal's own policies count."""
 
 
 class LambdaCarrier:
-    """permits: asked for whoever is not a service, such as a function's role."""
-
     def __init__(self, functions: Functions, queue: Queue, ids: Ids, permits: Permits) -> None:
         self._functions = functions
         self._queue = queue
@@ -35,19 +33,11 @@ class LambdaCarrier:
     def may_deliver(self, target_arn: str, source: Source) -> bool:
         """A function that is still being created may already be written to: events wait."""
         arn, _ = split_qualifier(target_arn)
-        policy = self._functions.policy_of(target_arn)
-        if not source.principal.is_service:
-            return self._permits(
-                source.principal, ACTION, target_arn, policy, Arn.parse(arn).account
-            )
-        context: dict[str, str] = {"aws:sourcearn": source.arn, "aws:sourceaccount": source.account}
-        context.update(principal_keys(source.principal))
-        decision = decide(
-            Question(source.principal, ACTION, target_arn, context),
-            resource=policy,
-            account=Arn.parse(arn).account,
-        )
-        return decision.allowed
+        policy, account = self._functions.policy_of(target_arn), Arn.parse(arn).account
+        context = {}
+        if source.principal.is_service:
+            context = {"aws:SourceArn": source.arn, "aws:SourceAccount": source.account}
+        return self._permits(source.principal, ACTION, target_arn, policy, account, context)
 
     async def carry(self, target_arn: str, letter: Letter) -> str:
         source = letter.source

@@ -17,20 +17,26 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from boda.core.arn import Arn
 from boda.core.clock import Clock
 from boda.core.errors import AwsError
 from boda.core.health import log_damage
 from boda.core.ids import Ids
+from boda.core.policy import Policy
+from boda.core.principal import Principal
 from boda.delivery.destination import AsyncRules
 from boda.fleet.fleet import Provisioned
+from boda.gateway import tag_keys
 from boda.gateway.authentication import Authenticator
+from boda.gateway.authorization import Authorizer
 from boda.gateway.callers import OpenCallers
-from boda.gateway.service import Context, Service
-from boda.invoke.catalogue import Functions
+from boda.gateway.exchange import RequestKeys
+from boda.gateway.service import Context, Need, Service
+from boda.invoke.catalogue import Functions, split_qualifier
 from boda.runtime.function import FunctionVersion
 from boda.services.lambda_ import event_invoke, records, rows, rows_resources
 from boda.services.lambda_.aliases import AliasOperations
@@ -214,6 +220,24 @@ class Lambda:
         """What holds for asynchronous events sent to a version under this qualifier."""
         function = self._core.find((version.account, version.region, version.name))
         return AsyncRules() if function is None else event_invoke.rules(function, qualifier)
+
+    def permits(
+        self,
+        authorizer: Authorizer,
+        principal: Principal,
+        action: str,
+        resource: str,
+        policy: Policy | None,
+        account: str,
+        context: Mapping[str, str],
+    ) -> bool:
+        """Whether a service, or the role of another function, may send events to a function."""
+        tags = tag_keys.of_resource(self._core.resource_tags(split_qualifier(resource)[0]))
+        need = Need(action, resource, policy, {**tags, **context}, account)
+        keys = RequestKeys(None, Arn.parse(resource).region)
+        if principal.is_service:  # in open mode too
+            return authorizer.decide(principal, need, keys).allowed
+        return authorizer.allows(principal, need, keys)
 
     def urls(self, callers: Authenticator | OpenCallers, authorizer: Allows) -> FunctionUrls:
         """The site that answers function URLs. callers: tells who signed a request."""

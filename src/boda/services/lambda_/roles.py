@@ -15,6 +15,7 @@ from boda.core.errors import AwsError
 from boda.core.policy import Policy
 from boda.core.principal import Principal
 from boda.gateway import tag_keys
+from boda.gateway.exchange import RequestKeys
 from boda.gateway.identity import Credential
 from boda.gateway.service import Context, Need
 from boda.runtime.function import FunctionVersion
@@ -114,7 +115,8 @@ class ExecutionRoles:
         arn = Arn.read(resource)
         policy = self._policy_of(arn, principal) if arn is not None else None
         # An account beside this one has policies of its own, which nobody here can ask.
-        return self._authorizer.allows(principal, Need(action, resource, policy), {})
+        keys = RequestKeys(None, arn.region if arn is not None else "")
+        return self._authorizer.allows(principal, Need(action, resource, policy), keys)
 
     def _principal(self, role_arn: str, name: str) -> Principal | None:
         if not self.trusts(role_arn):
