@@ -30,8 +30,8 @@ import os, sys, socket, struct, threading, time, json, urllib.request, urllib.er
 
 def lambda_handler(event, context):
     frame = sys._getframe(1)
-    scope = dict(globals(), context=context, invocation=frame.f_locals.get("invocation"),
-                 channel=frame.f_locals["self"]._channel)
+    client = frame.f_locals["lambda_runtime_client"]
+    scope = dict(globals(), context=context, invocation=client.invocation, channel=client._channel)
     exec(event["code"], scope)
     return scope.get("result")
 """
