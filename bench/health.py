@@ -2,7 +2,7 @@
 
 Each row of ``ATTACKS`` is a name and a function that carries the attack out and returns. The
 checks come from a process of their own (``python -m bench.health PORT``), so that the attacker's
-work is not measured. Rows of other subjects are added to the table.
+work is not measured. Rows of attacks by functions stand in ``health_inside.py``.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.health_inside import INSIDE
 from bench.host import Boda
 from bench.memory import pss
 from bench.peers import ROOT
@@ -273,7 +274,7 @@ def run(folder: Path) -> dict[str, Any]:
         key = iam.create_access_key(UserName="nobody")["AccessKey"]
         stage = Stage(boda, key["AccessKeyId"], key["SecretAccessKey"])
         boda.client("s3").create_bucket(Bucket="attacked")
-        for name, attack in ATTACKS.items():
+        for name, attack in (ATTACKS | INSIDE).items():
             report[name] = measured(boda.port, lambda attack=attack: attack(stage))  # type: ignore[misc]
     for mode in ("sigv4", "open"):
         report[f"{STORMS} storms of large bodies, --auth {mode}"] = _storms(folder / mode, mode)

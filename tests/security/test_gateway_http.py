@@ -16,6 +16,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
 from boda.core.errors import PlatformError
+from boda.gateway.acceptor import AT_ONCE
 from boda.gateway.limits import Limits
 from boda.gateway.server import HttpServer
 from support.rig import KEY, SECRET, Rig, rig
@@ -636,6 +637,27 @@ async def healthy(pair: tuple[asyncio.StreamReader, asyncio.StreamWriter]) -> No
     length = re.search(rb"content-length: (\d+)", answer)
     assert length is not None
     await pair[0].readexactly(int(length[1]))
+
+
+async def test_who_connects_by_the_thousand_waits_for_who_is_connected(up: Rig) -> None:
+    """Of 200 that have come at once a few are accepted before anybody else is answered."""
+    old = await asyncio.open_connection("127.0.0.1", up.server.port)
+    await healthy(old)
+    hoard = []
+    for _ in range(200):  # the platform's loop is this one: none of them is accepted yet
+        one = socket.create_connection(("127.0.0.1", up.server.port))
+        hoard.append(one)
+    state = up.server._state
+    before = len(state.connections)
+    await healthy(old)
+    assert len(state.connections) < before + 150
+    while len(state.connections) < before + 200:
+        before_turn = len(state.connections)
+        await asyncio.sleep(0)
+        assert len(state.connections) - before_turn <= 2 * AT_ONCE
+    for one in hoard:
+        one.close()
+    old[1].close()
 
 
 async def read_all(pair: tuple[asyncio.StreamReader, asyncio.StreamWriter]) -> bytes:

@@ -14,6 +14,7 @@ from uvicorn.config import Config
 from uvicorn.server import ServerState
 
 from boda.core.errors import PlatformError
+from boda.gateway.acceptor import Acceptor, Turn
 from boda.gateway.connection import Connection, Outbox, Sweeper
 from boda.gateway.crowd import Crowd
 from boda.gateway.gateway import Gateway
@@ -28,15 +29,13 @@ class Endpoint:
     def __init__(self, server: HttpServer, listening: socket.socket, environment_id: str) -> None:
         self.state = ServerState()
         self._server = server
-        self._listening = listening
-        self._starting = asyncio.get_running_loop().create_task(
-            server.listen_inside(listening, self.state, {"environment_id": environment_id})
+        self._acceptor = server.listen_inside(
+            listening, self.state, {"environment_id": environment_id}
         )
         self._closed = False
 
     async def ready(self) -> None:
-        """Returns once connections are accepted; they queue up in the kernel before that."""
-        await asyncio.shield(self._starting)
+        """Return once connections are accepted, as they are from the beginning."""
 
     def close(self) -> None:
         """Stop accepting and drop the connections; what their requests started goes on."""
@@ -44,12 +43,7 @@ class Endpoint:
             return
         self._closed = True
         self._server.forget(self)
-        if self._starting.done() and not self._starting.cancelled():
-            if self._starting.exception() is None:
-                self._starting.result().close()
-        else:
-            self._starting.cancel()
-        _close_socket(self._listening)
+        self._acceptor.close()
         _abort(self.state)
 
 
@@ -80,10 +74,11 @@ class HttpServer:
         self._config.load()
         self._state = ServerState()
         self._endpoints: set[Endpoint] = set()
-        self._servers: list[asyncio.Server] = []
+        self._acceptors: list[Acceptor] = []
         self._outbox = Outbox()
         self._outside = Crowd(self._limits.connections)
         self._inside = Crowd(self._limits.endpoints_connections)
+        self._turn_inside: Turn | None = None
         self._sweeper = Sweeper(self._states, self._limits)
 
     @property
@@ -96,7 +91,8 @@ class HttpServer:
         self._port = sockets[0].getsockname()[1]
         self._sweeper.start()
         for one in sockets:
-            self._servers.append(await self._listen(one, self._state, {}, self._outside, ""))
+            turn = Turn()
+            self._acceptors.append(self._listen(one, self._state, {}, self._outside, "", turn))
 
     def serve_socket(self, listening: socket.socket, environment_id: str) -> Endpoint:
         """Serve the same gateway on a socket that was bound inside an environment's network.
@@ -115,8 +111,8 @@ class HttpServer:
         Environments keep their endpoints until the last request has ended, since what runs in
         them may need an answer to come to its own.
         """
-        for server in self._servers:
-            server.close()
+        for acceptor in self._acceptors:
+            acceptor.close()
         for connection in list(self._state.connections):
             connection.shutdown()
         finished = await self._gateway.drain(grace_s)
@@ -131,24 +127,29 @@ class HttpServer:
         await self._sweeper.stop()
         return finished
 
-    async def listen_inside(
+    def listen_inside(
         self, listening: socket.socket, state: ServerState, tags: dict[str, Any]
-    ) -> asyncio.Server:
+    ) -> Acceptor:
         """On an endpoint's socket."""
+        if self._turn_inside is None:
+            self._turn_inside = Turn()
         crowd = Crowd(self._limits.endpoint_connections, self._inside)
-        return await self._listen(listening, state, tags, crowd, tags["environment_id"])
+        owner = tags["environment_id"]
+        return self._listen(listening, state, tags, crowd, owner, self._turn_inside)
 
-    async def _listen(
+    def _listen(
         self,
         listening: socket.socket,
         state: ServerState,
         tags: dict[str, Any],
         crowd: Crowd,
         owner: str,
-    ) -> asyncio.Server:
+        turn: Turn,
+    ) -> Acceptor:
         """owner: of every connection; "" for each client's address."""
-        listening.setblocking(False)
-        return await asyncio.get_running_loop().create_server(
+        listening.listen(_BACKLOG)
+        return Acceptor(
+            listening,
             lambda: Connection(
                 self._config,
                 state,
@@ -159,8 +160,7 @@ class HttpServer:
                 crowd,
                 owner,
             ),
-            sock=listening,
-            backlog=_BACKLOG,
+            turn,
         )
 
     def forget(self, endpoint: Endpoint) -> None:
@@ -184,11 +184,6 @@ def _abort(state: ServerState) -> None:
         transport = getattr(connection, "transport", None)
         if transport is not None:
             transport.abort()
-
-
-def _close_socket(listening: socket.socket) -> None:
-    if listening.fileno() >= 0:
-        listening.close()
 
 
 def _bind(host: str, port: int) -> list[socket.socket]:

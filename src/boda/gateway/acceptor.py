@@ -1,0 +1,97 @@
+"""Accepting connections, a few a turn of the event loop.
+
+Law of this file: whoever connects by the thousand waits in the kernel, and nobody who is connected
+waits for them. The event loop's own servers accept all that have come before anything else runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+from collections.abc import Callable
+
+AT_ONCE = 16
+"""Connections that several listeners accept together in one turn."""
+_AGAIN_S = 0.5
+
+log = logging.getLogger("boda.gateway")
+
+
+class Turn:
+    """What listeners may still accept before something else runs."""
+
+    __slots__ = ("_left", "_loop")
+
+    def __init__(self) -> None:
+        self._left = AT_ONCE
+        self._loop = asyncio.get_running_loop()
+
+    def take(self) -> bool:
+        if self._left == AT_ONCE:
+            self._loop.call_soon(self._renew)
+        if self._left <= 0:
+            return False
+        self._left -= 1
+        return True
+
+    def _renew(self) -> None:
+        self._left = AT_ONCE
+
+
+class Acceptor:
+    """Connects a protocol to every connection that comes to a listening socket, which is its own.
+
+    turn: shared with other listeners.
+    """
+
+    def __init__(
+        self, listening: socket.socket, make: Callable[[], asyncio.Protocol], turn: Turn
+    ) -> None:
+        listening.setblocking(False)
+        self._listening = listening
+        self._fd = listening.fileno()
+        self._make = make
+        self._turn = turn
+        self._loop = asyncio.get_running_loop()
+        self._connecting: set[asyncio.Task[None]] = set()
+        self._open = True
+        self._loop.add_reader(self._fd, self._accept)
+
+    def close(self) -> None:
+        """Accept nothing more. Idempotent; connections go on."""
+        if self._open:
+            self._open = False
+            self._loop.remove_reader(self._fd)
+            self._listening.close()
+
+    def _accept(self) -> None:
+        while self._open and self._turn.take():
+            try:
+                accepted, _ = self._listening.accept()
+            except (BlockingIOError, InterruptedError):
+                return
+            except ConnectionError:  # it has gone again
+                continue
+            except OSError as error:  # no descriptor is left, or no memory
+                log.error("connections cannot be accepted for a moment: %s", error)
+                self._loop.remove_reader(self._fd)
+                self._loop.call_later(_AGAIN_S, self._resume)
+                return
+            task = self._loop.create_task(self._connect(accepted))
+            self._connecting.add(task)
+            task.add_done_callback(self._connecting.discard)
+
+    def _resume(self) -> None:
+        if self._open:
+            self._loop.add_reader(self._fd, self._accept)
+
+    async def _connect(self, accepted: socket.socket) -> None:
+        try:
+            accepted.setblocking(False)
+            with contextlib.suppress(OSError):
+                accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            await self._loop.connect_accepted_socket(self._make, accepted)
+        except OSError:
+            accepted.close()
