@@ -115,16 +115,19 @@ class Payloads:
         if x.offered is None:
             # It will be refused; nobody needs to send it.
             return
+        if not x.offered.streams:
+            x.arriving = partial(self._receive_s3, x, content)
+            return
         checks = self._checks(x, content, frozenset())
-        if x.offered.streams:
-            announced = _upload_length(x.request.headers, x.inbound)
-            x.request.body = self._upload(x.inbound, announced, None, checks)
-            return
+        announced = _upload_length(x.request.headers, x.inbound)
+        x.request.body = self._upload(x.inbound, announced, None, checks)
+
+    async def _receive_s3(self, x: Exchange, content: str) -> bytes:
+        checks = self._checks(x, content, frozenset())
         if not checks:
-            x.arriving = partial(_whole, x.inbound, x.offered.rule)
-            return
+            return await _whole(x.inbound, self._rule(x))
         length = 0 if x.inbound.empty else x.inbound.announced
-        x.arriving = partial(self._bounded, x, length, None, checks)
+        return await self._bounded(x, length, None, checks)
 
     def _take_chunked(self, x: Exchange, content: str, chain: sigv4.ChunkSignatures | None) -> None:
         if content not in _CHUNKED:

@@ -103,7 +103,7 @@ def blob_from_text(text: str) -> bytes:
 
 def blob_from_pieces(pieces: Iterable[str]) -> bytes:
     """The same of a text that is too long to be decoded at once. Raises Malformed."""
-    decoded = bytearray()
+    decoded: list[bytes] = []
     kept = ""
     for piece in pieces:
         kept += piece
@@ -111,10 +111,10 @@ def blob_from_pieces(pieces: Iterable[str]) -> bytes:
         whole = max(0, len(kept) - len(kept) % 4 - 4)
         if "=" in kept[:whole]:
             break
-        decoded += blob_from_text(kept[:whole])
+        decoded.append(blob_from_text(kept[:whole]))
         kept = kept[whole:]
-    decoded += blob_from_text(kept)
-    return bytes(decoded)
+    decoded.append(blob_from_text(kept))
+    return b"".join(decoded)
 
 
 def blob_to_text(value: Any) -> str:
