@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
+import json
 import threading
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -26,9 +27,6 @@ from support.wire import Line, plain
 
 LARGE = 15 * 1024 * 1024
 DIGEST = hashlib.sha256(b"").hexdigest()
-# What these need is told by the body alone: whether the caller may create this function, and
-# each of the keys to be deleted.
-BY_BODY = {("lambda", "CreateFunction"), ("s3", "DeleteObjects")}
 _LABELS = {
     "{FunctionName}": "victim", "{Bucket}": "victim", "{Key+}": "key",
     "{UUID}": "01234567-89ab-4cde-8f01-23456789abcd",
@@ -112,7 +110,7 @@ async def answered(port: int, head: bytes) -> bytes:
 async def test_who_may_not_is_refused_before_the_body(boda: Boda, nobody: tuple[str, str]) -> None:
     tried = 0
     for service, operation in operations():
-        if (service, operation.name) in BY_BODY:
+        if operation.name == "DeleteObjects":  # each key is allowed, or refused, by itself
             continue
         answer = await answered(boda.port, head_of(boda, service, operation, nobody))
         if not answer.startswith(b"HTTP/1.1 501 "):
@@ -144,6 +142,48 @@ async def test_unknown_keys_are_refused_before_the_body(boda: Boda) -> None:
     for service, operation in operations():
         answer = await answered(boda.port, head_of(boda, service, operation, ("AKIAX", "y")))
         assert answer.startswith((b"HTTP/1.1 403 ", b"HTTP/1.1 501 ")), answer
+
+
+async def test_who_may_do_it_to_nothing_is_refused_before_the_body_names_it(
+    boda: Boda, nobody: tuple[str, str]
+) -> None:
+    """Who may to something is asked once the body is here, and who may not to that, then."""
+    digest = {"X-Amz-Content-Sha256": DIGEST}
+    logs = {**digest, "X-Amz-Target": "Logs_20140328.PutLogEvents"}
+    for service, path, headers, action in (
+        ("logs", "/", logs, "logs:PutLogEvents"),
+        ("lambda", "/2015-03-31/functions", digest, "lambda:CreateFunction"),
+        ("lambda", "/2015-03-31/event-source-mappings", digest, "lambda:CreateEventSourceMapping"),
+    ):
+        request = signing.signed(
+            f"{boda.url}{path}", "POST", b"", service=service, key=nobody[0], secret=nobody[1],
+            headers=headers,
+        )  # fmt: skip
+        head = request.replace(b"Content-Length: 0\r\n", b"Content-Length: 800000\r\n")
+        answer = await answered(boda.port, head)
+        assert b"AccessDenied" in answer, answer
+        assert f"{action} on resource: *".encode() in answer, answer
+    iam = boda.client("iam")
+    iam.create_user(UserName="somebody")
+    made = iam.create_access_key(UserName="somebody")["AccessKey"]
+    one = "arn:aws:lambda:us-east-1:000000000000:function:one"
+    allowed = {"Effect": "Allow", "Action": "lambda:CreateFunction", "Resource": one}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [allowed]})
+    iam.put_user_policy(UserName="somebody", PolicyName="p", PolicyDocument=policy)
+    for name, refused in (("one", b"iam:PassRole"), ("two", b"function:two")):
+        code = {
+            "FunctionName": name,
+            "Runtime": "python3.11",
+            "Handler": "a.b",
+            "Role": "arn:aws:iam::000000000000:role/r",
+            "Code": {"ZipFile": "QUJD" * 50_000},
+        }
+        request = signing.signed(
+            f"{boda.url}/2015-03-31/functions", "POST", json.dumps(code).encode(),
+            service="lambda", key=made["AccessKeyId"], secret=made["SecretAccessKey"],
+        )  # fmt: skip
+        answer = await answered(boda.port, request)
+        assert answer.startswith(b"HTTP/1.1 403 ") and refused in answer, (name, answer)
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,7 @@ __all__ = [
     "Policy",
     "Question",
     "decide",
+    "ever_allow",
     "principal_keys",
 ]
 
@@ -82,6 +83,16 @@ def decide(
         question, reader, identity, boundary, session, resource, account
     )
     return Decision(allowed, explicit, blocker, frozenset(reader.reads))
+
+
+def ever_allow(policies: Iterable[Policy], action: str) -> bool:
+    """Whether identity policies allow the action on anything, under whatever conditions."""
+    lowered = action.lower()
+    return any(
+        statement.allow and statement.names(lowered)
+        for policy in policies
+        for statement in policy.statements
+    )
 
 
 def _decide(

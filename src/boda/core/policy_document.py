@@ -140,9 +140,13 @@ class Statement:
     not_principal: bool = False
     conditions: tuple[Condition, ...] = ()
 
+    def names(self, action: str) -> bool:
+        """Whether the statement is about the action. action: lower-case."""
+        return any(pattern.matches(action) for pattern in self.actions) != self.not_action
+
     def applies(self, action: str, resource: str, reader: Reader) -> bool:
         """action: lower-case."""
-        if any(pattern.matches(action) for pattern in self.actions) == self.not_action:
+        if not self.names(action):
             return False
         if self.resources is not None and not self._covers(resource, reader):
             return False

@@ -24,6 +24,7 @@ from boda.core.policy import (
     Policy,
     Question,
     decide,
+    ever_allow,
     principal_keys,
 )
 from boda.core.principal import ANONYMOUS, Principal
@@ -93,6 +94,17 @@ class Authorizer:
                 self._kept[key] = decision
         if not decision.allowed:
             raise _refusal(principal, need, decision, service)
+
+    def check_ever(self, principal: Principal, need: Need, *, service: str) -> None:
+        """Raises AwsError AccessDenied(Exception) when the principal may not on any resource: no
+        policy of its own allows the action. For needs whose resource is not known yet, and has
+        no policy."""
+        if self._open or principal.kind not in ("user", "assumed-role"):
+            return
+        if need.action.lower() in TRUST_ACTIONS:
+            return
+        if not ever_allow(self._directory.permissions(principal).identity, need.action):
+            raise _refusal(principal, need, Decision(False, blocker="identity"), service)
 
     def allows(self, principal: Principal, need: Need, keys: Keys) -> bool:
         """The same as a question, for answers that list only what the caller may see."""

@@ -38,7 +38,8 @@ class Offered:
     digest_required: it is refused without one.
     unsigned_payload: clients leave the body out of the signature. anybody: needs no signature.
     briefly: its short way, if it has one.
-    in_body: the members that are not in the head. parsed: they are more than one blob as it is.
+    in_body: the members that are not in the head. nameless: they are all of them, so that the
+        head names no resource. parsed: they are more than one blob as it is.
     bounds: of a body that is parsed.
     """
 
@@ -51,6 +52,7 @@ class Offered:
         "in_body",
         "model",
         "name",
+        "nameless",
         "names",
         "need",
         "operation",
@@ -86,6 +88,8 @@ class Offered:
             self.settled = frozenset(self._settled(shape.members))
         self.briefly = self._brief(service)
         self.in_body = _in_body(model)
+        shape = model.input_shape
+        self.nameless = shape is not None and len(self.in_body) == len(shape.members)
         self.parsed = bool(self.in_body) and not _is_blob(model)
         longest = LONGEST_LISTS.get(service.name, {})
         told = longest.get(model.name) or longest.get("")

@@ -409,7 +409,8 @@ class Gateway:
             needs.extend(_needs(offered, ctx, params))
             settled = True
         except NotInHead:
-            pass
+            if not needs and offered.nameless and not self._parsing.is_small(x):
+                self._authorizer.check_ever(x.principal, offered.need, service=offered.service)
         except AwsError as error:
             wrong = error
         try:
