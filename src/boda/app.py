@@ -413,7 +413,10 @@ class Platform:
             database,
             clock,
             late=post_office.queue.late_s,
-            dropped=lambda: recorder.dropped_log_events,
+            dropped={
+                "log events": lambda: recorder.dropped_log_events,
+                "metric samples": lambda: recorder.dropped_metric_samples,
+            },
         )
         monitor.start()
         self._later("monitor", monitor.stop)

@@ -44,7 +44,7 @@ async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
         database,
         clock,
         late=lambda: on.late_s,
-        dropped=lambda: on.dropped,
+        dropped={"log events": lambda: on.dropped},
     )
     on = Stage(health, database, monitor, said)
     yield on

@@ -47,7 +47,9 @@ class Chaos:
             self.later(delay, guest.init_error, "Runtime.ImportModuleError", b'{"init":1}')
         elif draw < 0.93:
             self.later(11, guest.ready)
-        elif draw < 0.97:
+        elif draw < 0.95:
+            self.later(delay, guest.exit, None, 9, False, True)
+        elif draw < 0.98:
             self.later(delay, guest.send, self.chance.randbytes(40))
         # else: it never says a word
 
@@ -69,7 +71,8 @@ class Chaos:
         elif draw < 0.66:
             self.later(delay, guest.exit, self.chance.choice((0, 1)))
         elif draw < 0.70:
-            self.later(delay, guest.exit, None, 9, self.chance.random() < 0.5)
+            why = self.chance.choice(("own limit", "machine", "itself"))
+            self.later(delay, guest.exit, None, 9, why == "own limit", why == "machine")
         elif draw < 0.76:
             pass  # hangs
         elif draw < 0.80:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from boda.core.clock import Clock
@@ -26,7 +26,7 @@ _log = logging.getLogger(__name__)
 
 class Monitor:
     """folder: the data folder. late: for how many seconds the event that waits longest has been
-    due. dropped: log events that were dropped since the start."""
+    due. dropped: how many of what, such as log events, were dropped since the start."""
 
     def __init__(
         self,
@@ -36,7 +36,7 @@ class Monitor:
         clock: Clock,
         *,
         late: Callable[[], float],
-        dropped: Callable[[], int],
+        dropped: Mapping[str, Callable[[], int]],
         look_s: float = LOOK_S,
     ) -> None:
         self._health = health
@@ -45,7 +45,7 @@ class Monitor:
         self._clock = clock
         self._late = late
         self._dropped = dropped
-        self._dropped_before = 0
+        self._dropped_before = dict.fromkeys(dropped, 0)
         self._look_s = look_s
         self._task: asyncio.Task[None] | None = None
 
@@ -85,10 +85,11 @@ class Monitor:
             health.report("queue", f"one has been due for {late_s:.0f} s")
         else:
             health.clear("queue")
-        dropped = self._dropped()
-        if dropped > self._dropped_before:
-            health.dropped("log events", dropped - self._dropped_before)
-            self._dropped_before = dropped
+        for what, count in self._dropped.items():
+            dropped = count()
+            if dropped > self._dropped_before[what]:
+                health.dropped(what, dropped - self._dropped_before[what])
+                self._dropped_before[what] = dropped
         health.lapse()
 
 

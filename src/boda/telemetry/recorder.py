@@ -207,6 +207,11 @@ class Recorder(Telemetry):
         return self._buffer.dropped
 
     @property
+    def dropped_metric_samples(self) -> int:
+        """Samples of series beyond the bound, since the start."""
+        return self._metrics.dropped
+
+    @property
     def buffered_bytes(self) -> int:
         """Memory held by log events on their way to storage."""
         return self._buffer.bytes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -21,7 +22,7 @@ def page(
     """
     if marker:
         after = _unmark(marker)
-        items = [item for item in items if key(item) > after]
+        items = items[bisect_right(items, after, key=key) :]
     if len(items) <= most:
         return items, None
     return items[:most], _mark(key(items[most - 1]))
