@@ -815,19 +815,106 @@ def test_a_start_on_a_full_disk(small_disk: Path) -> None:
 
 
 def test_a_folder_that_is_removed_under_a_running_platform(tmp_path: Path) -> None:
+    """Nothing can be written from then on: no service acknowledges anything, each in its own
+    words, and all of them still read."""
     boda = Boda(tmp_path / "data")
     boda.log = tmp_path / "log"
     with boda:
-        s3 = boda.client("s3")
-        s3.create_bucket(Bucket="bucket")
+        s3, functions = boda.client("s3"), boda.client("lambda")
+        iam, logs = boda.client("iam"), boda.client("logs")
+        role = boda.role()
+        boda.function("f", ECHO)
+        arn = functions.publish_version(FunctionName="f")["FunctionArn"]
+        bucket = {"Bucket": "bucket"}
+        s3.create_bucket(**bucket)
+        s3.put_object(**bucket, Key="k", Body=b"1")
+        upload = s3.create_multipart_upload(**bucket, Key="m")["UploadId"]
+        iam.create_user(UserName="ann")
+        stream = {"logGroupName": "group", "logStreamName": "stream"}
+        logs.create_log_group(logGroupName="group")
+        logs.create_log_stream(**stream)
+        functions.invoke(FunctionName="f")
         while (tmp_path / "data").exists():  # a start may still write something there
             shutil.rmtree(tmp_path / "data", ignore_errors=True)
         said = up(tmp_path / "data")
         assert "was removed while another boda" in said, said
-        assert refused(s3.create_bucket, Bucket="another")[:2] == (503, "ServiceUnavailable")
-        big = {"Bucket": "bucket", "Key": "big", "Body": bytes(MIB)}
-        assert refused(s3.put_object, **big)[:2] == (503, "ServiceUnavailable")
+        code = {"ZipFile": zipped(("a.py", b"x = 1"))}
+        tags = {"TagSet": [{"Key": "a", "Value": "b"}]}
+        f, one = {"FunctionName": "f"}, {"FunctionName": "f", "FunctionVersion": "1"}
+        now = int(time.time() * 1000)
+        writes: dict[tuple[Any, str], list[tuple[str, dict[str, Any]]]] = {
+            (s3, "ServiceUnavailable"): [
+                ("create_bucket", {"Bucket": "another"}),
+                ("put_object", {**bucket, "Key": "small", "Body": b"1"}),
+                ("put_object", {**bucket, "Key": "big", "Body": bytes(MIB)}),
+                ("copy_object", {**bucket, "Key": "c", "CopySource": "bucket/k"}),
+                ("delete_object", {**bucket, "Key": "k"}),
+                ("put_object_tagging", {**bucket, "Key": "k", "Tagging": tags}),
+                ("put_bucket_tagging", {**bucket, "Tagging": tags}),
+                (
+                    "put_bucket_versioning",
+                    {**bucket, "VersioningConfiguration": {"Status": "Enabled"}},
+                ),
+                ("create_multipart_upload", {**bucket, "Key": "n"}),
+                (
+                    "upload_part",
+                    {**bucket, "Key": "m", "UploadId": upload, "PartNumber": 1, "Body": b"1"},
+                ),
+                ("abort_multipart_upload", {**bucket, "Key": "m", "UploadId": upload}),
+            ],
+            (functions, "ServiceException"): [
+                (
+                    "create_function",
+                    {
+                        "FunctionName": "g",
+                        "Runtime": boda.runtime(),
+                        "Role": role,
+                        "Handler": "a.b",
+                        "Code": code,
+                    },
+                ),
+                ("update_function_code", {**f, **code}),
+                ("update_function_configuration", {**f, "Timeout": 9}),
+                ("create_alias", {**one, "Name": "live"}),
+                ("put_function_concurrency", {**f, "ReservedConcurrentExecutions": 1}),
+                ("put_function_event_invoke_config", {**f, "MaximumRetryAttempts": 1}),
+                ("create_function_url_config", {**f, "AuthType": "NONE"}),
+                ("tag_resource", {"Resource": arn.rpartition(":")[0], "Tags": {"a": "b"}}),
+                ("publish_layer_version", {"LayerName": "l", "Content": code}),
+                ("invoke", {**f, "InvocationType": "Event"}),
+                ("delete_function", f),
+            ],
+            (iam, "ServiceUnavailable"): [
+                ("create_user", {"UserName": "bob"}),
+                ("create_access_key", {"UserName": "ann"}),
+                ("delete_role_policy", {"RoleName": "bench", "PolicyName": "all"}),
+                ("delete_user", {"UserName": "ann"}),
+            ],
+            (logs, "ServiceUnavailableException"): [
+                ("create_log_group", {"logGroupName": "another"}),
+                ("create_log_stream", {"logGroupName": "group", "logStreamName": "another"}),
+                (
+                    "put_log_events",
+                    {**stream, "logEvents": [{"timestamp": now, "message": "x"}]},
+                ),
+                ("put_retention_policy", {"logGroupName": "group", "retentionInDays": 7}),
+                ("delete_log_stream", stream),
+            ],
+        }
+        for (client, word), calls in writes.items():
+            for operation, params in calls:
+                found = refused(getattr(client, operation), **params)
+                assert found[:2] == (503, word), (operation, found)
+        assert [one["Key"] for one in s3.list_objects_v2(**bucket)["Contents"]] == ["k"]
+        assert s3.get_object(**bucket, Key="k")["Body"].read() == b"1"
+        assert functions.get_function_configuration(**f)["Timeout"] != 9
+        assert functions.list_aliases(**f)["Aliases"] == []
+        assert [one["UserName"] for one in iam.list_users()["Users"]] == ["ann"]
+        assert len(logs.describe_log_streams(logGroupName="group")["logStreams"]) == 1
+        assert json.load(functions.invoke(**f)["Payload"]) == "dict"
+        assert logs.filter_log_events(logGroupName="group")["events"] == []
         assert "removed" in " ".join(_state(boda, "degraded")["reasons"])
+    assert "Traceback" not in boda.log.read_text()
 
 
 def test_more_connections_than_descriptors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
