@@ -68,3 +68,22 @@ def test_boto3_works_in_each_without_configuration_and_in_its_own_region(
         assert function in seen["functions"]
         assert seen["groups"]
         assert seen["trace"].startswith("Root=1-")
+
+
+METADATA = """
+import json, os, urllib.request
+
+def lambda_handler(event, context):
+    address = "http://{}/2026-01-15/metadata/execution-environment".format(
+        os.environ["AWS_LAMBDA_METADATA_API"]
+    )
+    token = os.environ["AWS_LAMBDA_METADATA_TOKEN"]
+    request = urllib.request.Request(address, headers={"Authorization": "Bearer " + token})
+    with urllib.request.urlopen(request) as answer:
+        return json.load(answer)
+"""
+
+
+def test_a_function_can_ask_in_which_zone_it_runs(boda: Boda, name: str) -> None:
+    boda.function(name, METADATA)
+    assert boda.call(name) == {"AvailabilityZoneID": "use1-az1"}

@@ -124,6 +124,7 @@ class Environment:
         self._session: Session | None = None
         self._api: RuntimeApi | None = None
         self._keys: ContainerCredentials | None = None
+        self._metadata = around.metadata(version)
         self._endpoint: Closable | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._watcher: asyncio.Task[None] | None = None
@@ -263,12 +264,16 @@ class Environment:
         settings, version = self._around.settings, self.version
         if self._templates is not None:
             self._keys = self._around.keys(version)
-            return variables(version, self._stream, self._keys, self._initialization)
+            return variables(
+                version, self._stream, self._keys, self._metadata.token, self._initialization
+            )
         credential = self._around.credentials(version)
         if credential.expires_at is not None:
             margin = settings.credentials_margin_s + version.timeout_s
             self.retire_at = credential.expires_at - margin
-        return variables(version, self._stream, credential, self._initialization)
+        return variables(
+            version, self._stream, credential, self._metadata.token, self._initialization
+        )
 
     def _listen(self) -> None:
         """Begin with the present runtime process of the sandbox."""
@@ -279,7 +284,12 @@ class Environment:
         self._output.attach(sandbox.console, sandbox.log)
         if self._api is None:
             self._api = RuntimeApi(
-                sandbox.runtime_api, session, self._keys, self._clock, self._around.connections
+                sandbox.runtime_api,
+                session,
+                self._keys,
+                self._clock,
+                self._around.connections,
+                self._metadata,
             )
         else:
             self._api.renew(session)

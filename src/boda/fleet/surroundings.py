@@ -13,6 +13,7 @@ from boda.core.ids import Ids
 from boda.fleet.settings import FleetSettings
 from boda.runtime.credentials import LONG_S, ContainerCredentials, RoleCredential
 from boda.runtime.function import FunctionVersion
+from boda.runtime.metadata import Metadata
 from boda.sandbox.contract import Sandboxes, SandboxSpec
 from boda.telemetry.contract import Telemetry
 
@@ -49,6 +50,10 @@ class Surroundings:
         return ContainerCredentials(
             self.ids.hex(32), partial(self.credentials, version), self.clock.now, longest_s
         )
+
+    def metadata(self, version: FunctionVersion) -> Metadata:
+        """What one more environment of the version is told of where it runs."""
+        return Metadata(self.ids.uuid(), version.region)
 
     def since(self, begun_s: float) -> float:
         """A moment just past, of the monotonic clock, on the one of log events."""

@@ -187,8 +187,8 @@ class Template:
             self.destroy(SnapshotFailed("platform", "", error.message))
             return
         try:
-            keys = around.keys(version, _KEYS_S)
-            environment = variables(version, self._stream, keys, "snap-start")
+            keys, metadata = around.keys(version, _KEYS_S), around.metadata(version)
+            environment = variables(version, self._stream, keys, metadata.token, "snap-start")
             spec = spec_of(version, self.id, environment, template=True)
             sandbox = await around.sandboxes.start(spec)
         except AwsError as error:
@@ -215,7 +215,9 @@ class Template:
         self._deadline.set(self._begun_s + around.settings.snapshot_limit_s(version))
         self._session = session = Session(sandbox.channel, self)
         self._output.attach(sandbox.console, sandbox.log)
-        self._api = RuntimeApi(sandbox.runtime_api, session, keys, self._clock, around.connections)
+        self._api = RuntimeApi(
+            sandbox.runtime_api, session, keys, self._clock, around.connections, metadata
+        )
         session.open()
         self._watcher = self._spawn(self._watch(sandbox, session))
 

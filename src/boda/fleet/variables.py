@@ -16,13 +16,15 @@ def variables(
     version: FunctionVersion,
     stream: str,
     keys: RoleCredential | ContainerCredentials,
+    metadata_token: str,
     initialization: Initialization = "on-demand",
 ) -> dict[str, str]:
     """Everything the runtime process finds in its environment.
 
     stream: the log stream's name. keys: themselves, or where they are fetched from. With
     ``snap-start`` the log group and stream are not told, as on AWS (Lambda developer guide,
-    "snapstart-monitoring"): one init is many environments'.
+    "snapstart-monitoring"): one init is many environments'. metadata_token: what opens the metadata
+    endpoint.
     """
     runtime = version.runtime
     changeable = {
@@ -52,6 +54,8 @@ def variables(
         "AWS_LAMBDA_LOG_GROUP_NAME": version.log.group,
         "AWS_LAMBDA_LOG_STREAM_NAME": stream,
         "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{RUNTIME_API_PORT}",
+        "AWS_LAMBDA_METADATA_API": f"127.0.0.1:{RUNTIME_API_PORT}",
+        "AWS_LAMBDA_METADATA_TOKEN": metadata_token,
         "LAMBDA_TASK_ROOT": "/var/task",
         "LAMBDA_RUNTIME_DIR": "/var/runtime",
     }

@@ -15,6 +15,7 @@ from boda.core.clock import Clock
 from boda.core.descriptors import Spare
 from boda.runtime.api_connection import Bodies, Connection
 from boda.runtime.credentials import ContainerCredentials
+from boda.runtime.metadata import Metadata
 from boda.runtime.session import Session
 from boda.runtime.turns import Turns
 
@@ -28,7 +29,8 @@ class RuntimeApi:
 
     keys: what the function may fetch instead of finding keys in its variables. clock: of the
     budget of requests a second; the machine's by default. spare: connections that all
-    environments share; each has a few besides.
+    environments share; each has a few besides. metadata: what the function may know of where it
+    runs.
     """
 
     def __init__(
@@ -38,8 +40,10 @@ class RuntimeApi:
         keys: ContainerCredentials | None = None,
         clock: Clock | None = None,
         spare: Spare | None = None,
+        metadata: Metadata | None = None,
     ) -> None:
         self.keys = keys
+        self.metadata = metadata
         self._spare = spare or Spare(MAX_CONNECTIONS)
         self._listener = listener
         self._fd = listener.fileno()
@@ -147,7 +151,7 @@ class RuntimeApi:
         task.add_done_callback(self._accepted)
 
     async def _serve(self, accepted: socket.socket) -> None:
-        connection = Connection(self._session, self.keys, self._bodies, self._turns)
+        connection = Connection(self._session, self.keys, self._bodies, self._turns, self.metadata)
         try:
             await self._loop.connect_accepted_socket(lambda: connection, accepted)
         except OSError:

@@ -20,9 +20,10 @@ import httptools
 import orjson
 
 from boda.core.errors import AwsError
-from boda.runtime import credentials
+from boda.runtime import credentials, metadata
 from boda.runtime.credentials import ContainerCredentials
 from boda.runtime.frames import MAX_CONTENT_TYPE, MAX_PAYLOAD, Invocation
+from boda.runtime.metadata import Metadata
 from boda.runtime.session import (
     RESPONSE_TOO_LARGE,
     TRUNCATED,
@@ -77,11 +78,13 @@ class Connection(asyncio.Protocol):
         keys: ContainerCredentials | None,
         bodies: Bodies,
         turns: Turns,
+        metadata: Metadata | None = None,
     ) -> None:
         self.session = session
         self._keys = keys
         self._bodies = bodies
         self._turns = turns
+        self._metadata = metadata
         self.on_lost: Any = None
         self._transport: asyncio.Transport | None = None
         self._parser = httptools.HttpRequestParser(self)
@@ -297,6 +300,9 @@ class Connection(asyncio.Protocol):
         elif path == credentials.PATH and self._keys is not None:
             self._only("GET", method)
             self._give(self._keys)
+        elif path == metadata.PATH and self._metadata is not None:
+            self._only("GET", method)
+            self._tell_metadata(self._metadata)
         elif path.startswith("/2020-01-01/extension/"):
             raise NotNow(501, "NotImplemented", "boda does not implement the Extensions API yet")
         elif path.startswith(("/2022-07-01/telemetry", "/2020-08-15/logs")):
@@ -313,6 +319,13 @@ class Connection(asyncio.Protocol):
             raise NotNow(500, "CredentialsError", str(error)) from None
         self._turns.charge()
         self._write(200, document)
+
+    def _tell_metadata(self, known: Metadata) -> None:
+        if not known.fits(self._headers.get("authorization", "")):
+            raise NotNow(401, "Unauthorized", "The token is missing or is not this environment's")
+        self._turns.charge()
+        lasts = f"private, max-age={metadata.LASTS_S}, immutable"
+        self._write(200, known.document(), {"Cache-Control": lasts})
 
     def _only(self, wanted: str, method: str) -> None:
         if method != wanted:
