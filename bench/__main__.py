@@ -33,6 +33,7 @@ PARTS = (
     "stages",
     "cold",
     "burst",
+    "deploy",
     "idle",
     "memory",
     "memory_used",

@@ -367,6 +367,28 @@ def test_a_package_too_large_for_a_call_goes_by_way_of_a_bucket(
     assert "Traceback" not in refused.stderr
 
 
+def test_a_large_package_of_somebody_who_may_not_use_s3(
+    boda: Boda, folder: Path, name: str
+) -> None:
+    iam = boda.client("iam")
+    iam.create_user(UserName=name)
+    allowed = {"Effect": "Allow", "Action": ["lambda:*", "boda:*", "iam:PassRole"], "Resource": "*"}
+    document = {"Version": "2012-10-17", "Statement": [allowed]}
+    iam.put_user_policy(UserName=name, PolicyName="p", PolicyDocument=json.dumps(document))
+    key = iam.create_access_key(UserName=name)["AccessKey"]
+    (folder / "app.py").write_text(f"{HANDLER}1\n")
+    (folder / "large").write_bytes(os.urandom(5 << 20))
+    done = run_cli(
+        boda.folder,
+        *("deploy", str(folder), "--role", boda.role()),
+        AWS_ENDPOINT_URL=boda.url,
+        AWS_ACCESS_KEY_ID=key["AccessKeyId"],
+        AWS_SECRET_ACCESS_KEY=key["SecretAccessKey"],
+    )
+    assert done.returncode == 0, done.stderr
+    assert invoke(boda, name) == 1
+
+
 @pytest.mark.parametrize("folder_name", ["my func", "ünï", "x" * 65])
 def test_a_folder_whose_name_is_no_functions_name(
     boda: Boda, tmp_path: Path, folder_name: str
