@@ -14,6 +14,7 @@ import pytest
 from bench.host import Boda
 
 from support.commands import run_cli
+from support.person import person, why_no_person
 
 KEYS = {"AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE", "AWS_SECRET_ACCESS_KEY": "secret"}
 COMMANDS = ("up", "env", "doctor", "runtimes", "deploy", "invoke", "logs", "ps", "cost")
@@ -140,6 +141,37 @@ def test_homes_and_folders_that_are_not_there(tmp_path: Path) -> None:
 def test_payloads_that_cannot_be_read(tmp_path: Path) -> None:
     for payload in (f"@{tmp_path}", "@/nowhere", "@" + "x" * 300, f"@{tmp_path}/a\udcff"):
         assert "cannot be read" in sentence(run_cli(tmp_path, "invoke", "x", payload))
+
+
+def test_words_that_are_not_utf_8(boda: Boda) -> None:
+    for words in (("invoke", "a\udcff"), ("logs", "a\udcff"), ("delete", "a\udcff")):
+        assert "not UTF-8" in sentence(run_cli(boda.folder, *words))
+
+
+def test_a_span_longer_than_time(boda: Boda, name: str) -> None:
+    boda.function(name, "def lambda_handler(e, c): ...\n")
+    done = run_cli(boda.folder, "logs", name, "--since", "999999999w")
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.skipif(bool(why_no_person()), reason=why_no_person() or "-")
+def test_folders_in_path_that_may_not_be_read() -> None:
+    with person() as somebody:
+        locked = somebody.home / "locked"
+        (locked / "shims").mkdir(parents=True)
+        (locked / "shims" / "python3").touch(0o755)
+        locked.chmod(0o700)  # root's, as all of it
+        half = somebody.home / "half"
+        half.mkdir()
+        (half / "python3").touch(0o755)
+        half.chmod(0o744)  # its names may be read and nothing else
+        somebody.environ["PATH"] = f"{locked}/shims:{locked}:{half}:/usr/bin:/bin"
+        done = somebody.run("runtimes", "--json")
+        assert done.returncode == 0 and json.loads(done.stdout), done.stderr
+        assert "Traceback" not in done.stderr
+        # What cannot be used is named, and nothing else is blamed for it.
+        done = somebody.run("deploy", str(locked))
+        assert "Traceback" not in done.stderr and str(locked) in done.stderr
 
 
 def shell(script: str, folder: Path) -> subprocess.CompletedProcess[str]:

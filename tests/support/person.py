@@ -121,6 +121,12 @@ class Person:
             },
         }
 
+    @property
+    def environ(self) -> dict[str, str]:
+        """What this person's commands find in their environment, to be changed."""
+        found: dict[str, str] = self._order["environ"]
+        return found
+
     def command(self, *words: str) -> list[str]:
         """What root runs so that this person runs Python with these words."""
         order = json.dumps(self._order)

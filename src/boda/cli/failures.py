@@ -39,6 +39,8 @@ def _sentence(error: Exception) -> str:
     if isinstance(error, OSError):
         reason = error.strerror or str(error) or type(error).__name__
         return f"{reason} ({os.fsdecode(error.filename)})." if error.filename else f"{reason}."
+    if isinstance(error, UnicodeEncodeError):
+        return f"{error.object!r} cannot be sent: it is not UTF-8 text."
     if type(error).__module__.startswith("botocore."):
         return _of_client(error)
     return (

@@ -58,10 +58,10 @@ def logs(
     """Print a function's log."""
     from boda.cli.client import connect
 
-    start = int((time.time() - seconds_of(since)) * 1000)
+    start = max(0, int((time.time() - seconds_of(since)) * 1000))
     connection = connect(data_dir(folder), region)
-    group = _group(connection.client("lambda"), name)
     client = connection.client("logs")
+    group = _group(connection.client("lambda"), client, name)
     show = _Lines(times=times)
     found = 0
     for event in _events(client, group, start, pattern, follow=follow):
@@ -129,8 +129,20 @@ def _json_line(event: dict[str, Any]) -> str:
     return json.dumps(event, default=str, ensure_ascii=not readable)
 
 
-def _group(client: Any, name: str) -> str:
-    found = client.get_function_configuration(FunctionName=name)
+def _group(functions: Any, client: Any, name: str) -> str:
+    """The function's log group; of one that was deleted the one that functions have by default,
+    if it is still there."""
+    try:
+        found = functions.get_function_configuration(FunctionName=name)
+    except functions.exceptions.ResourceNotFoundException:
+        group = f"/aws/lambda/{name}"
+        try:
+            listed = client.describe_log_groups(logGroupNamePrefix=group, limit=1)["logGroups"]
+        except client.exceptions.ClientError:
+            listed = []
+        if not any(one["logGroupName"] == group for one in listed):
+            raise
+        return group
     return str(found["LoggingConfig"]["LogGroup"])
 
 

@@ -38,10 +38,8 @@ def runtimes(region: Region = None, folder: DataDir = None, as_json: Json = Fals
         [("RUNTIME", "text"), ("VERSION", "text"), ("INTERPRETER", "text")],
         [(one["Name"], one["Version"], one["Interpreter"]) for one in found],
     )
-    print(
-        "To add one, install that Python (uv python install 3.13, pyenv, a package of the system) "
-        "and start boda again."
-    )
+    print("To add one, install that Python (uv python install 3.13, pyenv, a package of the")
+    print("system) and start boda again.")
 
 
 def _of_platform(folder: Path, region: str | None) -> list[dict[str, Any]] | None:
