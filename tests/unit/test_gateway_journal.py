@@ -14,7 +14,7 @@ from boda.core.clock import ManualClock
 from boda.core.errors import AwsError
 from boda.gateway.exchange import Exchange
 from boda.gateway.journal import Journal, told
-from boda.gateway.wire import WireRequest
+from boda.gateway.wire import WireRequest, WireResponse
 from support.rig import rig, run
 
 
@@ -63,6 +63,24 @@ async def test_floods_are_bounded_and_counted(caplog: pytest.LogCaptureFixture) 
     assert len(caplog.records) == 120
     assert "900 more lines like this were left out" in caplog.records[100].getMessage()
     assert "left out" not in caplog.records[101].getMessage()
+
+
+def test_refusals_by_sites_and_not_what_functions_answer(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, "boda")
+    journal = Journal(ManualClock().monotonic)
+    request = WireRequest("GET", "/path", "token=hunter2", {}, host="id.lambda-url.localhost")
+    for status, headers in (
+        (200, [("x-amzn-ErrorType", "None")]),
+        (404, [("content-type", "text/html")]),
+        (403, [("x-amzn-ErrorType", "AccessDeniedException")]),
+    ):
+        journal.note_site(request, WireResponse(status, headers))
+    (line,) = caplog.records
+    assert line.getMessage() == (
+        "GET id.lambda-url.localhost/path refused: 403 AccessDeniedException (127.0.0.1)"
+    )
 
 
 def test_levels(caplog: pytest.LogCaptureFixture) -> None:
@@ -136,7 +154,7 @@ async def test_each_refused_or_failed_request_is_one_line(
         said = await fails(up.client("sts", secret="hunter2").get_caller_identity)
         assert "403 SignatureDoesNotMatch" in said and "hunter2" not in said
         said = await fails(up.client("sts", key="AKIANOBODY").get_caller_identity)
-        assert "anonymous from 127.0.0.1" in said
+        assert "anonymous, 127.0.0.1" in said
         said = await fails(up.client("dynamodb").list_tables)
         assert "refused: 501" in said
         # What the platform did wrong is told with its traceback, and by that alone.

@@ -128,7 +128,8 @@ class Gateway:
         self._health = health
         self._sites = tuple(sites)
         self._payloads = Payloads(self.limits, checked=auth != "open")
-        self._refusals = Refusals(ids, Journal(clock.monotonic))
+        self._journal = Journal(clock.monotonic)
+        self._refusals = Refusals(ids, self._journal)
         self._traffic = Traffic()
         self._intake = Intake(self.limits)
         self._parsing = Parsing(self.limits)
@@ -169,7 +170,9 @@ class Gateway:
                     if self._traffic.draining and not request.environment_id:
                         return WireResponse(503, [("Retry-After", "1"), ("Connection", "close")])
                     request.body = self._payloads.whole(inbound)
-                    return await site.handle(request)
+                    response = await site.handle(request)
+                    self._journal.note_site(request, response)
+                    return response
             if request.path == HEALTH:
                 self._refuse_pages(x)
                 return self._answer_health(request)

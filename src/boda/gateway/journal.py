@@ -16,6 +16,7 @@ from boda.core.log import FACTS
 from boda.core.principal import ANONYMOUS
 from boda.core.rate import Rate
 from boda.gateway.exchange import Exchange
+from boda.gateway.wire import WireRequest, WireResponse
 
 log = logging.getLogger("boda.requests")
 
@@ -41,18 +42,46 @@ class Journal:
 
     def note(self, x: Exchange, error: AwsError) -> None:
         """Called once for each request that is answered by an error."""
-        failed = error.status >= 500 and error.status != 501
-        level = logging.WARNING if failed else logging.INFO
-        if not log.isEnabledFor(level):
+        if self._wanted(error.status):
+            self._write(_facts(x, error))
+
+    def note_site(self, request: WireRequest, response: WireResponse) -> None:
+        """Called with every answer of a site, such as a function URL. Notes those that the
+        platform made and not the function: they name their error in a header."""
+        if response.status < 400:
             return
-        if not self._rate.take(self._monotonic()):
-            self._left_out += 1
-            return
-        facts = _facts(x, error)
+        named = [value for name, value in response.headers if name.lower() == "x-amzn-errortype"]
+        if named and self._wanted(response.status):
+            self._write(
+                {
+                    "status": response.status,
+                    "operation": printable(f"{request.method} {request.host}{request.path}"),
+                    "code": printable(named[0]),
+                    "source_ip": request.source_ip,
+                }
+            )
+
+    def _wanted(self, status: int) -> bool:
+        """Whether the line is written; counts it if it is one too many."""
+        if not log.isEnabledFor(logging.WARNING if _failed(status) else logging.INFO):
+            return False
+        if self._rate.take(self._monotonic()):
+            return True
+        self._left_out += 1
+        return False
+
+    def _write(self, facts: dict[str, str | int]) -> None:
         if self._left_out:
             facts["left_out"] = self._left_out
             self._left_out = 0
+        failed = _failed(int(facts["status"]))
+        level = logging.WARNING if failed else logging.INFO
         log.log(level, "%s", _sentence(facts, failed), extra={FACTS: facts})
+
+
+def _failed(status: int) -> bool:
+    """Rather than refused: what boda lacks it refuses."""
+    return status >= 500 and status != 501
 
 
 def _facts(x: Exchange, error: AwsError) -> dict[str, str | int]:
@@ -90,8 +119,12 @@ def _sentence(facts: dict[str, str | int], failed: bool) -> str:
     more = (
         f"; {facts['left_out']} more lines like this were left out" if "left_out" in facts else ""
     )
+    why = f": {facts['reason']}" if "reason" in facts else ""
+    who = ", ".join(
+        str(facts[name]) for name in ("principal", "source_ip", "region") if name in facts
+    )
+    request = f", request {facts['request_id']}" if "request_id" in facts else ""
     return (
         f"{facts['operation']} {'failed' if failed else 'refused'}: {facts['status']} "
-        f"{facts['code']}: {facts['reason']} ({facts['principal']} from {facts['source_ip']}, "
-        f"{facts['region']}, request {facts['request_id']}){more}"
+        f"{facts['code']}{why} ({who}{request}){more}"
     )
