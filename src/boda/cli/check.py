@@ -11,7 +11,7 @@ from boda.cli.options import DataDir, Json, data_dir
 EXAMPLES = (
     "boda check            exit code 0 if nothing is damaged, 1 if something is",
     "boda check --json     the same for programs",
-    "boda check --accept   go on with what the database holds, though it lost commits",
+    "boda check --accept   go on though the database lost commits",
 )
 
 
@@ -27,7 +27,10 @@ def check(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Verify rows, objects and code, of a boda that runs as well; change nothing."""
+    """Verify rows, objects and code; change nothing.
+
+    A boda may run on the data folder meanwhile.
+    """
     from boda.check import check as look
     from boda.check import generation_of
     from boda.cli.output import print_json
