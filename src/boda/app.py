@@ -14,6 +14,7 @@ import logging
 import math
 import os
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -37,7 +38,7 @@ from boda.core.ids import Ids
 from boda.core.policy import Policy
 from boda.core.principal import Principal
 from boda.core.regions import Regions
-from boda.core.urls import in_url
+from boda.core.urls import InsideEndpoint, PublicUrl, in_url
 from boda.delivery.contract import Source
 from boda.delivery.post import Letter
 from boda.fleet.fleet import Fleet
@@ -49,7 +50,7 @@ from boda.gateway.gateway import Gateway
 from boda.gateway.hosts import Hosts
 from boda.gateway.limits import Limits
 from boda.gateway.models import Models
-from boda.gateway.server import HttpServer
+from boda.gateway.server import HttpServer, bind
 from boda.gateway.service import Context
 from boda.invoke.catalogue import Functions
 from boda.invoke.concurrency import Concurrency
@@ -68,6 +69,7 @@ from boda.sandbox.findings import (
     strong_enough,
 )
 from boda.sandbox.linux import LinuxSandboxes
+from boda.sandbox.plan import RUNTIME_API_PORT
 from boda.sandbox.reach import NOTHING, Reach
 from boda.scrub import Scrub
 from boda.services import iam, lambda_, logs, platform, s3, sts
@@ -112,10 +114,20 @@ class Settings:
     regions: tuple[str, ...] = ()
     """Names of regions beside AWS's."""
     server_names: tuple[str, ...] = ()
+    public_url: PublicUrl | None = None
 
-    def fleet(self) -> FleetSettings:
+    def names(self) -> tuple[str, ...]:
+        """Host names beside those that every platform has."""
+        public = self.public_url
+        if public is None or ":" in public.host:
+            return self.server_names
+        below = (f"*.{public.host}",) if public.address is None else ()
+        return (*self.server_names, public.host, *below)
+
+    def fleet(self, endpoint_url: str) -> FleetSettings:
         """What of the fleet follows from these."""
         chosen = FleetSettings(
+            endpoint_url=endpoint_url,
             scale_rate=self.quotas.scale_rate,
             tenant_environments=self.quotas.concurrent_executions * 5 // 2,
             overcommit=self.overcommit,
@@ -247,7 +259,7 @@ class Platform:
         await identity.load()
         await self._keep_root_keys(identity)
 
-        hosts = Hosts(settings.host, settings.server_names)
+        hosts = Hosts(settings.host, settings.names())
         authorizer = Authorizer(identity, clock, open_mode=settings.auth == "open")
         functions = Functions()
         concurrency = Concurrency(
@@ -257,6 +269,11 @@ class Platform:
         )
         Gauges(concurrency, recorder, clock)
         library = Library(self._folder.library)
+        bound = bind(settings.host, settings.port)
+        self._later("address", lambda: _close(bound))
+        inside = InsideEndpoint.of(
+            bound[0].getsockname()[1], settings.public_url, taken=RUNTIME_API_PORT
+        )
         sandboxes = LinuxSandboxes(
             self._folder.sandbox,
             catalogue,
@@ -266,6 +283,7 @@ class Platform:
             reach=settings.reach,
             instance=str(self._folder.path),
             clock=clock,
+            endpoint=inside,
         )
         self._later("sandboxes", sandboxes.close)
         await sandboxes.open()
@@ -290,7 +308,7 @@ class Platform:
             serve_endpoint=lambda listening, environment: server.serve_socket(
                 listening, environment
             ),
-            settings=_within(settings.fleet(), shares),
+            settings=_within(settings.fleet(inside.url), shares),
             on_shortage=self._memory_is_short,
             verify=lambda version: functions_service.verify(version),
         )
@@ -377,8 +395,9 @@ class Platform:
             regions=Regions(settings.regions),
             account=settings.account,
             hosts=hosts,
+            public_url=settings.public_url,
         )
-        server = HttpServer(gateway, settings.host, settings.port)
+        server = HttpServer(gateway, settings.host, settings.port, bound=bound)
         await functions_service.load()
         # A function that was just made will soon be called: have its interpreter ready.
         functions.on_named(
@@ -428,7 +447,9 @@ class Platform:
 
         self._later("vacuum", stop_shrinking)
         self.endpoint = f"http://{in_url(settings.host)}:{server.port}"
-        self._folder.write_address(self.endpoint, settings.regions)
+        self._folder.write_address(
+            self.endpoint, settings.regions, str(settings.public_url or self.endpoint)
+        )
         self._warm(sandboxes, catalogue, sorted(functions_service.runtimes))
         self._lay_out(library)
         self._warn(findings)
@@ -495,7 +516,7 @@ class Platform:
             "memory",
             "the kernel ended an execution environment that was below its own limit; until that "
             "is some time ago new ones count with their whole MemorySize",
-            self._settings.fleet().caution_s,
+            FleetSettings().caution_s,
         )
 
     def _damaged(self, recorder: telemetry.Recorder) -> Callable[[str], None]:
@@ -608,6 +629,11 @@ def _within(settings: FleetSettings, shares: Descriptors) -> FleetSettings:
 def _keep(database: Database, content: str, crcs: bytes) -> None:
     """Store what an older blob is verified by."""
     database.write_now(lambda connection: s3.keep_crcs(connection, content, crcs))
+
+
+async def _close(sockets: list[socket.socket]) -> None:
+    for one in sockets:
+        one.close()
 
 
 def _boot() -> str:

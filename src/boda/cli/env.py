@@ -32,7 +32,7 @@ def env(region: Region = None, folder: DataDir = None, as_json: Json = False) ->
     chosen = chosen_region(region)
     if chosen not in regions:
         raise PlatformError(regions.refusal(chosen))
-    endpoint = place.endpoint()
+    endpoint = place.endpoint() if address is None else address.public
     check_endpoint(endpoint, "The address from BODA_HOST and BODA_PORT")
     values = {
         "AWS_ENDPOINT_URL": endpoint,

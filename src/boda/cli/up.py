@@ -84,6 +84,15 @@ def up(
             "several times.",
         ),
     ] = None,
+    public_url: Annotated[
+        str | None,
+        typer.Option(
+            envvar="BODA_PUBLIC_URL",
+            metavar="URL",
+            help="The URL by which clients call boda, on other machines too; functions use the "
+            "same one.",
+        ),
+    ] = None,
     isolation: Annotated[
         Isolation,
         typer.Option(
@@ -157,6 +166,7 @@ def up(
     # The platform's imports are heavy; no other command should pay for them.
     from boda.app import Settings, run
     from boda.core.regions import Regions
+    from boda.core.urls import PublicUrl
     from boda.gateway.hosts import Hosts
     from boda.services.lambda_ import adjusted
 
@@ -181,6 +191,10 @@ def up(
             "Without a network nothing can be opened to functions: leave out --no-network, or "
             "--network-allow and --allow-host."
         )
+    try:
+        public = PublicUrl.parse(public_url) if public_url else None
+    except ValueError as error:
+        raise typer.BadParameter(f"{error}.", param_hint="--public-url") from None
     settings = Settings(
         data_dir=data_dir(folder),
         host=host,
@@ -198,5 +212,6 @@ def up(
         server_names=names,
         log_level=log_level.value,
         log_format=log_format.value,
+        public_url=public,
     )
     sys.exit(run(settings))

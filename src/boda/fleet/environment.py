@@ -40,7 +40,7 @@ from boda.fleet.templates import Templates, restore_failed, restore_timed_out
 from boda.fleet.variables import variables
 from boda.runtime.api import RuntimeApi
 from boda.runtime.call import Call, Outcome
-from boda.runtime.credentials import ContainerCredentials
+from boda.runtime.credentials import ContainerCredentials, RoleCredential
 from boda.runtime.frames import Invocation
 from boda.runtime.function import FunctionVersion, Initialization
 from boda.runtime.session import RESPONSE_TOO_LARGE, Session, too_large_body
@@ -264,15 +264,21 @@ class Environment:
         settings, version = self._around.settings, self.version
         if self._templates is not None:
             self._keys = self._around.keys(version)
-            return variables(
-                version, self._stream, self._keys, self._metadata.token, self._initialization
-            )
+            return self._variables_with(self._keys)
         credential = self._around.credentials(version)
         if credential.expires_at is not None:
             margin = settings.credentials_margin_s + version.timeout_s
             self.retire_at = credential.expires_at - margin
+        return self._variables_with(credential)
+
+    def _variables_with(self, keys: RoleCredential | ContainerCredentials) -> dict[str, str]:
         return variables(
-            version, self._stream, credential, self._metadata.token, self._initialization
+            self.version,
+            self._stream,
+            keys,
+            self._metadata.token,
+            self._initialization,
+            endpoint_url=self._around.settings.endpoint_url,
         )
 
     def _listen(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
+from boda.core.urls import USUAL_ENDPOINT
 from boda.fleet.memory import machine_memory_mb
 from boda.runtime.function import FunctionVersion
 
@@ -37,6 +38,7 @@ class FleetSettings:
     provisioning_at_once: how many provisioned ones are started at a time.
     tenant_environments: of one function with tenant isolation, idle ones too (the guide,
         "tenant-isolation-troubleshooting").
+    endpoint_url: of AWS, as functions find it.
     sweep_s: how often idle ones are looked at. credentials_margin_s: an environment is retired so
         long before its role's credentials lapse. provision_again_s: when starting provisioned ones
         is tried again after it failed. room_again_s: when a published version for whose template
@@ -67,6 +69,7 @@ class FleetSettings:
     credentials_margin_s: float = 300.0
     provision_again_s: float = 60.0
     room_again_s: float = 1.0
+    endpoint_url: str = USUAL_ENDPOINT
 
     def snapshot_limit_s(self, version: FunctionVersion) -> float:
         """What the version's init may take in a template (Lambda developer guide,

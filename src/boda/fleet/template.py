@@ -188,7 +188,10 @@ class Template:
             return
         try:
             keys, metadata = around.keys(version, _KEYS_S), around.metadata(version)
-            environment = variables(version, self._stream, keys, metadata.token, "snap-start")
+            environment = variables(
+                *(version, self._stream, keys, metadata.token, "snap-start"),
+                endpoint_url=around.settings.endpoint_url,
+            )
             spec = spec_of(version, self.id, environment, template=True)
             sandbox = await around.sandboxes.start(spec)
         except AwsError as error:

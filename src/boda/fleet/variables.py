@@ -6,10 +6,11 @@ the user's to change (Lambda developer guide, "configuration-envvars").
 
 from __future__ import annotations
 
+from boda.core.urls import USUAL_ENDPOINT
 from boda.runtime.credentials import PATH as CREDENTIALS_PATH
 from boda.runtime.credentials import ContainerCredentials, RoleCredential
 from boda.runtime.function import FunctionVersion, Initialization
-from boda.sandbox.plan import ENDPOINT_PORT, LIBRARY_PATH, PATH, RUNTIME_API_PORT
+from boda.sandbox.plan import LIBRARY_PATH, PATH, RUNTIME_API_PORT
 
 
 def variables(
@@ -18,10 +19,13 @@ def variables(
     keys: RoleCredential | ContainerCredentials,
     metadata_token: str,
     initialization: Initialization = "on-demand",
+    *,
+    endpoint_url: str = USUAL_ENDPOINT,
 ) -> dict[str, str]:
     """Everything the runtime process finds in its environment.
 
-    stream: the log stream's name. keys: themselves, or where they are fetched from. With
+    stream: the log stream's name. keys: themselves, or where they are fetched from.
+    endpoint_url: of AWS as functions find it. With
     ``snap-start`` the log group and stream are not told, as on AWS (Lambda developer guide,
     "snapstart-monitoring"): one init is many environments'. metadata_token: what opens the metadata
     endpoint.
@@ -39,7 +43,7 @@ def variables(
         "AWS_XRAY_DAEMON_ADDRESS": "127.0.0.1:2000",
         "_AWS_XRAY_DAEMON_ADDRESS": "127.0.0.1",
         "_AWS_XRAY_DAEMON_PORT": "2000",
-        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{ENDPOINT_PORT}",
+        "AWS_ENDPOINT_URL": endpoint_url,
     }
     if runtime.startswith("python"):
         changeable["PYTHONPATH"] = "/var/runtime"

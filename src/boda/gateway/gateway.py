@@ -26,6 +26,7 @@ from boda.core.ids import Ids
 from boda.core.policy_principals import Names
 from boda.core.principal import ANONYMOUS, Principal
 from boda.core.regions import Regions
+from boda.core.urls import PublicUrl
 from boda.gateway import checksums, sigv2
 from boda.gateway.absent import AbsentServices
 from boda.gateway.authentication import (
@@ -87,6 +88,7 @@ class Gateway:
 
     auth: ``sigv4`` checks every signature; ``open`` takes callers at their word.
     account: of those who do not say who they are. hosts: the names that this platform has.
+    public_url: what URLs in answers begin with, instead of what each caller called.
     health: further members of ``GET /_boda/health``, or another ``status`` than ``ok``.
     sites: asked in order for requests to host names of their own.
     regions: those that requests may be signed for; AWS's by default.
@@ -108,11 +110,13 @@ class Gateway:
         regions: Regions | None = None,
         account: str = DEFAULT_ACCOUNT,
         hosts: Hosts | None = None,
+        public_url: PublicUrl | None = None,
     ) -> None:
         self.limits = limits or Limits()
         self._regions = regions or Regions()
         self._account = account
         self._hosts = hosts or Hosts()
+        self._public = public_url
         self._installed = {one.name: Installed(one, models, self.limits) for one in services}
         self._router = Router(operations_of(services, models))
         self._absent = AbsentServices()
@@ -374,10 +378,13 @@ class Gateway:
             self._check(principal, self._keys(x), service),
             request.headers,
             request.source_ip,
-            f"http://{request.host}",
-            request.environment_id,
+            *(self._endpoint(request.host), request.environment_id),
             self._policies,
+            self._hosts.ours(f"a.{self._public.host if self._public else request.host}"),
         )
+
+    def _endpoint(self, host: str) -> str:
+        return f"http://{host}" if self._public is None else str(self._public)
 
     def _keys(self, x: Exchange) -> RequestKeys:
         more = x.installed.service.request_keys if x.installed is not None else None

@@ -100,7 +100,7 @@ class Hosts:
         name = _host_of(authority)
         address = _address(name)
         if address is not None:
-            return address.is_loopback
+            return address.is_loopback or name in self._own
         return name in self._own or name.endswith(self._below)
 
 

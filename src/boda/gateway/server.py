@@ -54,11 +54,18 @@ class HttpServer:
     """
 
     def __init__(
-        self, gateway: Gateway, host: str, port: int, *, limits: Limits | None = None
+        self,
+        gateway: Gateway,
+        host: str,
+        port: int,
+        *,
+        limits: Limits | None = None,
+        bound: list[socket.socket] | None = None,
     ) -> None:
         self._gateway = gateway
         self._host = host
         self._port = port
+        self._bound = bound
         self._limits = limits or gateway.limits
         self._config = Config(
             gateway,
@@ -87,12 +94,31 @@ class HttpServer:
 
     async def start(self) -> None:
         """Raises PlatformError, in one sentence, when the address cannot be had."""
-        sockets = _bind(self._host, self._port)
+        sockets = self._listening(self._bound or bind(self._host, self._port))
         self._port = sockets[0].getsockname()[1]
         self._sweeper.start()
         for one in sockets:
             turn = Turn()
             self._acceptors.append(self._listen(one, self._state, {}, self._outside, "", turn))
+
+    def _listening(self, bound: list[socket.socket]) -> list[socket.socket]:
+        """Those that may listen, the first among them: of two sockets that are bound to one port
+        only one may. Raises PlatformError."""
+        first, *rest = bound
+        try:
+            first.listen(_BACKLOG)
+        except OSError as error:
+            for one in bound:
+                one.close()
+            raise _cannot_bind(self._host, self._port, error) from None
+        found = [first]
+        for one in rest:
+            try:
+                one.listen(_BACKLOG)
+                found.append(one)
+            except OSError:
+                one.close()
+        return found
 
     def serve_socket(self, listening: socket.socket, environment_id: str) -> Endpoint:
         """Serve the same gateway on a socket that was bound inside an environment's network.
@@ -186,8 +212,12 @@ def _abort(state: ServerState) -> None:
             transport.abort()
 
 
-def _bind(host: str, port: int) -> list[socket.socket]:
-    """One socket for each address of the host, all on the same port; at least the first."""
+def bind(host: str, port: int) -> list[socket.socket]:
+    """One socket for each address of the host, all on the same port; at least the first.
+
+    They do not listen yet: that makes the port known to whoever needs it before requests can be
+    answered. Raises PlatformError, in one sentence, when the address cannot be had.
+    """
     try:
         if not 0 <= port < 65_536:
             # getaddrinfo would take it modulo 65,536.
@@ -220,8 +250,6 @@ def _bound(family: int, kind: int, protocol: int, address: Any) -> socket.socket
         if family == socket.AF_INET6:
             one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         one.bind(address)
-        # Two sockets may be bound to one port; only one of them may listen.
-        one.listen(_BACKLOG)
     except BaseException:
         one.close()
         raise

@@ -155,6 +155,7 @@ class Context:
         raises AwsError AccessDenied(Exception).
     headers: the request's HTTP headers, lower-case names; empty for calls in process.
     endpoint: scheme, host and port under which the caller reached boda, for URLs in answers.
+    names_below: whether names below the endpoint's host lead to boda, too.
     environment_id: the execution environment the call came from, or "".
     policies: what policies are kept as, and whether they may be.
     """
@@ -171,6 +172,7 @@ class Context:
     endpoint: str = ""
     environment_id: str = ""
     policies: PolicyRules = PolicyRules()  # noqa: RUF009 (stateless)
+    names_below: bool = False
 
 
 VARIES = "boda-what-varies"

@@ -51,11 +51,11 @@ def give_up(status_fd, error):
         os.write(status_fd, f"{type(error).__name__}: {error}"[:1000].encode())
 
 
-def with_ports(environ, named, ports):
+def with_ports(environ, named, listening):
     """The environment with the well-known addresses replaced by those really listened on."""
     changed = dict(environ)
-    for address, port in zip(named, ports, strict=True):
-        actual = f"127.0.0.1:{port}"
+    for address, (host, port) in zip(named, listening, strict=True):
+        actual = f"{host}:{port}"
         changed = {key: value.replace(address, actual) for key, value in changed.items()}
     return changed
 

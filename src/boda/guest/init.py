@@ -30,6 +30,7 @@ from .operations import StepFailed, carry_out
 
 PASSED_OVER = 32
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1
+_SIOCSIFADDR, _SIOCSIFNETMASK = 0x8916, 0x891C
 
 # What it takes to make a runtime process and to end it: KILL, SETGID, SETUID, SETPCAP,
 # SYS_ADMIN (the cgroup namespace of each runtime process), SETFCAP (to map the id 0).
@@ -41,6 +42,15 @@ def report_failure(control, reason, step=None):
         control.send(json.dumps({"event": "failed", "reason": reason, "step": step}).encode())
 
 
+def _add_address(address):
+    """Give the loopback device an address of the outside, by which it is reached from inside."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        request = struct.pack("16sH2x4s8x", b"lo:1", socket.AF_INET, socket.inet_aton(address))
+        fcntl.ioctl(probe, _SIOCSIFADDR, request)
+        mask = struct.pack("16sH2x4s8x", b"lo:1", socket.AF_INET, b"\xff" * 4)
+        fcntl.ioctl(probe, _SIOCSIFNETMASK, mask)
+
+
 def _loopback_up():
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         request = struct.pack("16sh22x", b"lo", 0)
@@ -48,9 +58,11 @@ def _loopback_up():
         fcntl.ioctl(probe, _SIOCSIFFLAGS, struct.pack("16sh22x", b"lo", flags | _IFF_UP))
 
 
-def _listen(port):
+def _listen(address, port):
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    listener.bind(("127.0.0.1", port))
+    if not address.startswith("127."):
+        _add_address(address)
+    listener.bind((address, port))
     listener.listen(512)
     listener.setblocking(False)
     return listener
@@ -163,7 +175,8 @@ def _start_runtime(order, runtime, environ, fds, control, program, bootstrap):
 
     Raises OSError with the reason it gave when it could not get there."""
     if not order["isolated"]:
-        environ = entry.with_ports(environ, order["ports_named"], order["ports"])
+        # All share one network: each has ports of its own.
+        environ = entry.with_ports(environ, order["named"], order["listen"])
     if order["kind"] == entry.TEMPLATE:
         _pass_over_numbers()
     read_end, write_end = os.pipe()
@@ -259,9 +272,9 @@ def _prepare(order, fds, control):
         linux.prctl(linux.PR_SET_CHILD_SUBREAPER, 1)
     if "netns" in fds:
         os.close(fds.pop("netns"))
-    listeners = [_listen(port) for port in order["ports"]]
+    listeners = [_listen(address, port) for address, port in order["listen"]]
     if not isolated:
-        order["ports"] = [listener.getsockname()[1] for listener in listeners]
+        order["listen"] = [listener.getsockname() for listener in listeners]
     numbers = [listener.fileno() for listener in listeners]
     socket.send_fds(control, [json.dumps({"event": "prepared"}).encode()], numbers)
     for listener in listeners:

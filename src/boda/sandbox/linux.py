@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from boda.core.clock import Clock, SystemClock
+from boda.core.urls import InsideEndpoint
 from boda.sandbox import plan
 from boda.sandbox.cgroups import Group, Hierarchy, Limit, NoHierarchy, favour_moves, open_hierarchy
 from boda.sandbox.contract import (
@@ -45,7 +46,6 @@ from boda.sandbox.zygotes import Kind, Zygote, Zygotes
 FIRST_UID = 2_000_000
 UIDS_PER_INSTANCE = 65_536
 _REFILL_AFTER_S = 0.02
-NAMED = (f"127.0.0.1:{plan.RUNTIME_API_PORT}", f"127.0.0.1:{plan.ENDPOINT_PORT}")
 
 
 class _Numbers:
@@ -75,7 +75,8 @@ class LinuxSandboxes:
     that run at once share one. network: outbound internet where possible; why it is not stands
     in ``network_missing``, and in ``untracked`` why the connections of a sandbox are not counted.
     reach: what is open of networks besides. plain: processes without namespaces, for trusted code
-    where they cannot be had; everything that does not need them holds all the same.
+    where they cannot be had; everything that does not need them holds all the same. endpoint:
+    where functions find AWS.
     """
 
     def __init__(
@@ -89,7 +90,9 @@ class LinuxSandboxes:
         reach: Reach = NOTHING,
         instance: str,
         clock: Clock | None = None,
+        endpoint: InsideEndpoint | None = None,
     ) -> None:
+        self._endpoint = endpoint or InsideEndpoint()
         self._tag = tag_of(instance)
         self._state = state_dir.resolve() / f"sandbox-{self._tag}"
         self._catalogue = catalogue
@@ -111,7 +114,12 @@ class LinuxSandboxes:
         self._favour: int | None = None
         self._tiers = Tiers()
         self._zygotes = Zygotes(
-            library, self._host, self._mode, self._state, (state_dir.resolve(),)
+            library,
+            self._host,
+            self._mode,
+            self._state,
+            (state_dir.resolve(),),
+            endpoint_name=self._endpoint.name,
         )
         self._common = plan.prepared(self._host) if self._mode.isolated else []
         self._inits = Inits(self._init_of)
@@ -483,11 +491,16 @@ class LinuxSandboxes:
                 "change_uid": self._mode.privileged,
                 "hostname": "sandbox",
                 "steps": plan.wire(self._common),
-                "ports": [plan.RUNTIME_API_PORT, plan.ENDPOINT_PORT] if isolated else [0, 0],
+                "listen": [["127.0.0.1", 0], ["127.0.0.1", 0]] if not isolated else self._listen(),
                 "fds": names,
             }
             known = self._preparations[names] = json.dumps(order).encode()
         return known
+
+    def _listen(self) -> list[list[Any]]:
+        """Where an isolated sandbox listens: for the Runtime API and for the AWS endpoint."""
+        endpoint = self._endpoint
+        return [["127.0.0.1", plan.RUNTIME_API_PORT], [endpoint.address, endpoint.port]]
 
     async def _volume(self, size_mb: int) -> int | None:
         if self._volumes is None:
@@ -565,7 +578,10 @@ class LinuxSandboxes:
         return {
             "steps": plan.wire(steps),
             "first_step": len(self._common),
-            "ports_named": list(NAMED),
+            "named": [
+                f"127.0.0.1:{plan.RUNTIME_API_PORT}",
+                self._endpoint.url.partition("://")[2],
+            ],
             "cgroups": list(group.entries),
             "thawed": group.thawed,
             "environ": self._environ(spec, zygote, spec.environment),

@@ -19,7 +19,6 @@ TMP = "/tmp"  # noqa: S108  the sandbox's own, never this machine's
 MIB = 1 << 20
 
 RUNTIME_API_PORT = 9001
-ENDPOINT_PORT = 4566
 
 MB_PER_VCPU = 1769
 """AWS gives one whole vCPU to 1,769 MB."""
@@ -179,24 +178,34 @@ _USERS = (
 )
 _GROUP = "root:x:0:\nsbx_user1051:x:990:\nnogroup:x:65534:\n"
 _HOSTS = "127.0.0.1 localhost sandbox sandbox.localdomain\n::1 localhost\n"
+_AWS_CONFIG = "[default]\ns3 =\n    addressing_style = path\n"
+"""Where the endpoint has a name, clients would put a bucket's before it: one that leads nowhere."""
 _NSSWITCH = "passwd: files\ngroup: files\nhosts: files dns\nservices: files\nprotocols: files\n"
 
 LAYERS = 10
 """Places for layers to merge; AWS allows five, and the platform may add its own."""
 
 
-def root(runtime: Interpreter, library: Path, host: Host, hidden: Sequence[Path]) -> list[Step]:
+def root(
+    runtime: Interpreter,
+    library: Path,
+    host: Host,
+    hidden: Sequence[Path],
+    endpoint_name: str = "",
+) -> list[Step]:
     """The root of a runtime, shared by all its sandboxes and read-only.
 
     hidden: folders of the platform that must not show even if they lie below /usr.
+    endpoint_name: leads to the AWS endpoint of functions.
     """
     steps: list[Step] = []
     steps += _system(host)
-    steps += _etc(host)
+    steps += _etc(host, endpoint_name)
     steps += _devices()
     steps += [
         *(Directory(path) for path in ("/proc", TMP, "/opt/lib", "/var/task/lib", "/home")),
         *(Directory(f"/.layers/{number}") for number in range(LAYERS)),
+        *(_aws_config() if endpoint_name else ()),
         Directory("/var/lang"),
         Directory("/var/runtime"),
         Bind(str(runtime.prefix), "/var/lang", recursive=True),
@@ -225,14 +234,14 @@ def _system(host: Host) -> list[Step]:
     return steps
 
 
-def _etc(host: Host) -> list[Step]:
+def _etc(host: Host, endpoint_name: str) -> list[Step]:
     resolv = "".join(f"nameserver {address}\n" for address in host.nameservers)
     resolv += "".join(f"{line}\n" for line in host.resolver_options)
     steps: list[Step] = [
         Directory("/etc"),
         File("/etc/passwd", _USERS),
         File("/etc/group", _GROUP),
-        File("/etc/hosts", _HOSTS),
+        File("/etc/hosts", _HOSTS + (f"127.0.0.1 {endpoint_name}\n" if endpoint_name else "")),
         File("/etc/nsswitch.conf", _NSSWITCH),
         File("/etc/resolv.conf", resolv),
     ]
@@ -243,6 +252,15 @@ def _etc(host: Host) -> list[Step]:
         steps.append(Directory(path) if is_folder else File(path))
         steps.append(Bind(source, path, ("ro", "nosuid", "nodev", "noexec")))
     return steps
+
+
+def _aws_config() -> list[Step]:
+    home = "/home/sbx_user1051"
+    return [
+        Directory(home),
+        Directory(f"{home}/.aws"),
+        File(f"{home}/.aws/config", _AWS_CONFIG),
+    ]
 
 
 def _devices() -> list[Step]:

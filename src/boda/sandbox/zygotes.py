@@ -52,11 +52,20 @@ class Zygotes:
     """All zygotes of a platform, started at their first need and again after their death.
 
     state: where each may have an empty folder. hidden: folders that must not show in a root.
+    endpoint_name: a host name of functions' AWS endpoint, or "".
     """
 
     def __init__(
-        self, library: Library, host: Host, mode: Mode, state: Path, hidden: Sequence[Path]
+        self,
+        library: Library,
+        host: Host,
+        mode: Mode,
+        state: Path,
+        hidden: Sequence[Path],
+        *,
+        endpoint_name: str = "",
     ) -> None:
+        self._endpoint_name = endpoint_name
         self._library = library
         self._host = host
         self._mode = mode
@@ -140,7 +149,10 @@ class Zygotes:
             raise _not_laid_out(error) from None
         self._made += 1
         place = self._state / f"root-{self._made}"
-        return BareZygote(runtime, folder, self._host, self._mode, place, self._hidden, image)
+        return BareZygote(
+            *(runtime, folder, self._host, self._mode, place, self._hidden),
+            *(self._endpoint_name, image),
+        )
 
     async def _start(self, runtime: Interpreter) -> Zygote:
         zygote = await self._bare(runtime)
@@ -250,12 +262,15 @@ class BareZygote(Zygote):
         mode: Mode,
         mount_point: Path,
         hidden: Sequence[Path],
+        endpoint_name: str,
         image: int | None = None,
     ) -> None:
         super().__init__(runtime, library, mode)
         self._image = image
         self._mount_point = mount_point
-        self._steps = plan.root(runtime, library, host, hidden) if mode.isolated else []
+        self._steps = (
+            plan.root(runtime, library, host, hidden, endpoint_name) if mode.isolated else []
+        )
         self._process: asyncio.subprocess.Process | None = None
 
     async def start(self) -> None:

@@ -48,11 +48,15 @@ class RootKeys:
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where a running boda answers. regions: names that it takes beside AWS's."""
+    """Where a running boda answers.
+
+    regions: names that it takes beside AWS's. public: the URL by which clients call it.
+    """
 
     endpoint: str
     pid: int
     regions: tuple[str, ...]
+    public: str
 
 
 class Folder:
@@ -191,17 +195,26 @@ class Folder:
     def has_root_keys(self) -> bool:
         return self._root.exists()
 
-    def write_address(self, endpoint: str, regions: Sequence[str] = ()) -> None:
-        """regions: what this boda takes beside AWS's."""
-        _write_private(
-            self._address, {"endpoint": endpoint, "pid": os.getpid(), "regions": list(regions)}
-        )
+    def write_address(self, endpoint: str, regions: Sequence[str] = (), public: str = "") -> None:
+        """regions: what this boda takes beside AWS's. public: how clients call it."""
+        written = {
+            "endpoint": endpoint,
+            "public": public or endpoint,
+            "pid": os.getpid(),
+            "regions": list(regions),
+        }
+        _write_private(self._address, written)
 
     def address(self) -> Address | None:
         """What the running boda wrote; None if there is none, or it is not ready yet."""
         try:
             data = json.loads(self._address.read_text())
-            return Address(str(data["endpoint"]), data["pid"], tuple(data.get("regions", ())))
+            return Address(
+                str(data["endpoint"]),
+                data["pid"],
+                tuple(data.get("regions", ())),
+                str(data.get("public") or data["endpoint"]),
+            )
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any, Protocol
 
@@ -32,7 +33,7 @@ from boda.services.lambda_.core import Core
 from boda.services.lambda_.errors import recursive
 from boda.services.lambda_.identifiers import Identifier
 from boda.services.lambda_.invocations import Invokes
-from boda.services.lambda_.url_configs import KIND, UrlIds
+from boda.services.lambda_.url_configs import KIND, PATH, UrlIds
 from boda.services.lambda_.url_warm import (
     REQUEST_ID_HEADER,
     WarmUrl,
@@ -42,7 +43,8 @@ from boda.services.lambda_.url_warm import (
     url_need,
 )
 
-_HOST = re.compile(r"([a-z0-9]{32})\.lambda-url\.([a-z0-9-]+)\.localhost(?::\d+)?", re.IGNORECASE)
+_HOST = re.compile(r"([a-z0-9]{32})\.lambda-url\.([a-z0-9-]+)\.[a-z0-9._-]+(?::\d+)?", re.I)
+_PATH = re.compile(PATH + r"([a-z0-9]{32})(?=/|$)")
 _FORBIDDEN = (
     "Forbidden. For troubleshooting Function URL authorization issues, see: "
     "https://docs.aws.amazon.com/lambda/latest/dg/urls-auth.html"
@@ -76,6 +78,8 @@ class FunctionUrls:
         self._authorizer = authorizer
 
     def matches(self, request: WireRequest) -> bool:
+        if request.path.startswith(PATH):
+            return True
         return ".lambda-url." in request.host.lower() and _HOST.fullmatch(request.host) is not None
 
     async def handle(self, request: WireRequest) -> WireResponse:
@@ -111,7 +115,7 @@ class FunctionUrls:
         if config.get("InvokeMode") == "RESPONSE_STREAM":
             return None
         try:
-            form = url_messages.EventForm(request, config["UrlId"])
+            form = url_messages.EventForm(_as_called(request), config["UrlId"])
         except ValueError:
             return None
         return WarmUrl(
@@ -159,10 +163,12 @@ class FunctionUrls:
 
     def _find(self, request: WireRequest) -> tuple[Identifier, Mapping[str, Any]]:
         named = _HOST.fullmatch(request.host)
-        assert named is not None
-        place = self._ids.find(named[1].lower())
+        found = named or _PATH.match(request.path)
+        place = self._ids.find(found[1].lower()) if found is not None else None
         function = self._core.find(place.key) if place is not None else None
-        if place is None or function is None or function.region != named[2].lower():
+        if place is None or function is None:
+            raise AwsError("AccessDeniedException", "", 403)
+        if named is not None and function.region != named[2].lower():
             raise AwsError("AccessDeniedException", "", 403)
         config = function.attached[KIND][place.qualifier]
         qualifier = None if place.qualifier == LATEST else place.qualifier
@@ -226,7 +232,7 @@ class FunctionUrls:
         )
         self._refuse_loop(version, hops)
         event = url_messages.event(
-            request,
+            _as_called(request),
             body,
             url_id=config["UrlId"],
             request_id=request_id,
@@ -249,6 +255,14 @@ class FunctionUrls:
     def _refuse_loop(self, version: FunctionVersion, hops: int) -> None:
         if hops >= trace.MAX_HOPS and version.recursive_loop == "Terminate":
             raise recursive(version.arn, hops)
+
+
+def _as_called(request: WireRequest) -> WireRequest:
+    """The request as it would be under the URL's own host name, without the path form's prefix."""
+    if _HOST.fullmatch(request.host) is not None:
+        return request
+    found = _PATH.match(request.path)
+    return request if found is None else replace(request, path=request.path[found.end() :] or "/")
 
 
 def _too_large() -> AwsError:

@@ -6,12 +6,13 @@ where the caller reached the platform. function_urls.py answers the calls.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from boda.core.errors import AwsError
+from boda.core.urls import PublicUrl
 from boda.gateway.service import Answer, Authorize, Context, Need, operation
 from boda.gateway.tag_keys import Keys
 from boda.invoke.catalogue import LATEST
@@ -25,7 +26,8 @@ from boda.services.lambda_.records import Function, Key
 
 KIND = "function-url"
 _ID_LENGTH = 32
-_PORT = re.compile(r":(\d+)$")
+PATH = "/_url/"
+"""Before a URL's id in its path form, for clients to whom its host name leads nowhere."""
 
 
 class UrlPlace(NamedTuple):
@@ -243,10 +245,8 @@ def _with_mode(answer: dict[str, Any], mode: str | None) -> dict[str, Any]:
 
 
 def _answer(ctx: Context, identifier: Identifier, config: Mapping[str, Any]) -> dict[str, Any]:
-    port = _PORT.search(ctx.endpoint)
-    host = f"{config['UrlId']}.lambda-url.{identifier.region}.localhost"
     answer = {
-        "FunctionUrl": f"http://{host}{port.group() if port else ''}/",
+        "FunctionUrl": _url(ctx, config["UrlId"], identifier.region),
         "FunctionArn": identifier.named_arn,
         "AuthType": config["AuthType"],
         "CreationTime": _timestamp(config["Created"]),
@@ -255,6 +255,20 @@ def _answer(ctx: Context, identifier: Identifier, config: Mapping[str, Any]) -> 
     if config.get("Cors"):
         answer["Cors"] = config["Cors"]
     return answer
+
+
+def _url(ctx: Context, url_id: str, region: str) -> str:
+    """AWS's form where names below the endpoint's lead here, a path of the endpoint elsewhere."""
+    try:
+        called = PublicUrl.parse(ctx.endpoint)
+    except ValueError:  # in process, or by a Host header that is empty
+        called = PublicUrl.parse("http://127.0.0.1")
+    address = called.address
+    if address is not None and address.is_loopback:
+        called = replace(called, host="localhost")
+    elif not ctx.names_below:
+        return f"{called}{PATH}{url_id}/"
+    return f"{called.below(f'{url_id}.lambda-url.{region}')}/"
 
 
 def _timestamp(at: float) -> str:
