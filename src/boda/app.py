@@ -274,6 +274,14 @@ class Platform:
         inside = InsideEndpoint.of(
             bound[0].getsockname()[1], settings.public_url, taken=RUNTIME_API_PORT
         )
+        clash = settings.reach.within("127.0.0.1", RUNTIME_API_PORT) or settings.reach.within(
+            inside.address, inside.port
+        )
+        if clash:
+            raise PlatformError(
+                f"{clash} cannot be opened to functions: it is what they reach boda itself by. "
+                "Let boda or the other server listen on another port."
+            )
         sandboxes = LinuxSandboxes(
             self._folder.sandbox,
             catalogue,

@@ -127,11 +127,12 @@ def test_two_environments_call_from_two_addresses(boda: Boda) -> None:
     boda.function("shows", shows)
     host = boda.open_url("shows")
     calls = (
-        "import http.client, json\n"
+        "import http.client, json, os\n"
         "def lambda_handler(event, context):\n"
         "    found = []\n"
         "    for _ in range(3):\n"  # the third may go by the short way
-        "        there = http.client.HTTPConnection('127.0.0.1', 4566, timeout=10)\n"
+        "        there = http.client.HTTPConnection(\n"
+        "            os.environ['AWS_ENDPOINT_URL'][7:], timeout=10)\n"
         "        there.request('GET', '/', headers={'Host': event['host']})\n"
         "        found.append(json.loads(there.getresponse().read()))\n"
         "        there.close()\n"

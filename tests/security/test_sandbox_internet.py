@@ -381,6 +381,10 @@ def test_what_cannot_be_kept_is_refused_at_the_start(tmp_path: Path) -> None:
     )
     assert done.returncode == 2
     assert "leave out --no-network" in " ".join(done.stderr.split())
-    for wrong in ("127.0.0.1", "localhost:80", "127.0.0.1:0", "[::1]:80", "127.0.0.1:4566"):
+    for wrong in ("127.0.0.1", "localhost:80", "127.0.0.1:0", "[::1]:80"):
         done = subprocess.run([*words, "--allow-host", wrong], capture_output=True, text=True)
         assert done.returncode == 2, wrong
+    own = [*words, "--allow-host", "127.0.0.1:9001"]
+    done = subprocess.run(own, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert "what they reach boda itself by" in done.stderr

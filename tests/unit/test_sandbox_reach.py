@@ -75,12 +75,18 @@ def test_networks_that_are_none(text: str) -> None:
     [
         *("", "127.0.0.1", "127.0.0.1:", "127.0.0.1:0", "127.0.0.1:70000", "localhost:80", ":80"),
         *("[::1]:80", "::1:80", "10.0.0.0/8:80", "0.0.0.0:80", "224.0.0.1:80"),
-        *("127.0.0.1:4566", "127.0.0.1:9001", "127.0.0.1:80 accept"),
+        "127.0.0.1:80 accept",
     ],
 )
 def test_hosts_that_are_none(text: str) -> None:
     with pytest.raises(ValueError, match=r"ADDRESS:PORT|IPv6|port|host|boda"):
         Reach.read([], [text])
+
+
+def test_what_is_of_a_sandboxs_own_network_is_found() -> None:
+    reach = Reach.read([], ["10.9.9.9:80", "127.0.0.1:8080"])
+    assert reach.within("127.0.0.1", 9001, 8080) == "127.0.0.1:8080"
+    assert reach.within("127.0.0.1", 9001) == reach.within("10.9.9.9", 81) == ""
 
 
 def test_without_a_word_nothing_is_opened() -> None:

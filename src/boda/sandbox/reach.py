@@ -13,8 +13,6 @@ import ipaddress
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from boda.sandbox import plan
-
 REFUSED = (
     "0.0.0.0/8",  # this network
     "10.0.0.0/8",  # private (RFC 1918)
@@ -32,7 +30,6 @@ REFUSED = (
 
 METADATA = "169.254.169.254"
 """Where most clouds give a machine its keys."""
-_OWN_PORTS = (plan.RUNTIME_API_PORT, plan.ENDPOINT_PORT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +81,12 @@ class Reach:
         """Of the hosts, those that packets find by their address."""
         return tuple(host for host in self.hosts if not host.address.is_loopback)
 
+    def within(self, address: str, *ports: int) -> str:
+        """Of the hosts, one that is a port of a sandbox's own network; "" if none is."""
+        own = ipaddress.IPv4Address(address)
+        clashes = [host for host in self.hosts if host.address == own and host.port in ports]
+        return str(clashes[0]) if clashes else ""
+
     def allows(self, address: str, port: int) -> bool:
         """Whether an address that would be refused is open."""
         found = ipaddress.IPv4Address(address)
@@ -129,8 +132,6 @@ def _host(text: str) -> Place:
     place = Place(ipaddress.IPv4Network(address), _port(port, text) if colon else None)
     if place.port is None:
         raise ValueError(f"{text} is not ADDRESS:PORT, such as 127.0.0.1:5432")
-    if str(address) == "127.0.0.1" and place.port in _OWN_PORTS:
-        raise ValueError(f"{text} is what functions reach boda itself by")
     return place
 
 
