@@ -292,6 +292,34 @@ answer = kept
     await sandbox.destroy()
 
 
+async def test_memory_counts_in_sockets_that_no_cgroup_counts(prison: Prison) -> None:
+    """Answers of the kernel that nobody reads: 2 KiB for each question, 8 MB in each socket."""
+    sandbox = await prison.start(memory_mb=128)
+    hoard = """
+import socket, struct, time
+ask = struct.pack("IHHII", 32, 18, 1, 1, 0) + struct.pack("BBHiII", 0, 0, 0, 1, 0, 0)
+kept = []
+for number in range(400):
+    one = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0)
+    one.setblocking(False)
+    one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
+    kept.append(one)
+    for _ in range(100):
+        try:
+            one.send(ask)
+        except OSError:
+            break
+time.sleep(30)
+"""
+    with pytest.raises(Died) as died:
+        await run(sandbox, hoard, 60)
+    assert died.value.how.signal == signal.SIGKILL
+    await sandbox.restart({})
+    names = "import socket; answer = [socket.if_nameindex(), len(socket.getaddrinfo('::1', 1))]"
+    assert await run(sandbox, names)  # who reads its answers is not in danger
+    await sandbox.destroy()
+
+
 async def test_a_fork_bomb_ends_at_its_number_of_processes(prison: Prison, shared: Sandbox) -> None:
     sandbox = await prison.start(memory_mb=1024, processes=200)
     bomb = "import os, time; end = time.monotonic() + 1.5\nwhile time.monotonic() < end:\n"

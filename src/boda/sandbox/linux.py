@@ -40,6 +40,7 @@ from boda.sandbox.running import LinuxSandbox, Pipes
 from boda.sandbox.shared import limit_bytes
 from boda.sandbox.template import OWN_MB, Template, missing
 from boda.sandbox.tiers import Tier, Tiers
+from boda.sandbox.unread import watch
 from boda.sandbox.volumes import Volumes
 from boda.sandbox.zygotes import Kind, Zygote, Zygotes
 
@@ -128,6 +129,7 @@ class LinuxSandboxes:
         self._usual_mb = 512
         self._uids = _Numbers(UIDS_PER_INSTANCE)
         self._alive: set[LinuxSandbox] = set()
+        self._watching: asyncio.Task[None] | None = None
         self._template_numbers = itertools.count(1)
         self._templates: dict[LinuxSandbox | None, Template] = {}
         self._ripening: dict[Template, asyncio.Task[None]] = {}
@@ -160,6 +162,8 @@ class LinuxSandboxes:
         if self._opened is None:
             self._opened = asyncio.create_task(asyncio.to_thread(self._open))
         await asyncio.shield(self._opened)
+        if self._watching is None and self._mode.isolated and not self._closed:
+            self._watching = asyncio.create_task(watch(lambda: self._alive, self._clock))
 
     def _open(self) -> None:
         self._lease = Lease(self._tag)
@@ -635,6 +639,8 @@ class LinuxSandboxes:
             return
         with contextlib.suppress(Exception):
             await self._opened
+        if self._watching is not None:
+            self._watching.cancel()
         await asyncio.gather(*(sandbox.destroy() for sandbox in list(self._alive)))
         await self._inits.close()
         await self._zygotes.close()

@@ -125,6 +125,19 @@ class LinuxSandbox:
     def pid(self) -> int:
         return self._init.pid
 
+    # unread.Watched
+
+    @property
+    def awake(self) -> bool:
+        return not self._stopped and self._ending is None
+
+    @property
+    def unread_limit(self) -> int:
+        return self.spec.memory_mb << 18  # a quarter, as of other sockets
+
+    def end_runtime(self) -> None:
+        self._tell({"op": "signal", "signal": signal.SIGKILL})
+
     # Starting
 
     async def begin(self, order: dict[str, Any], fds: Mapping[str, int]) -> None:
