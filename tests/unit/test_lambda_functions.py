@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import ctypes
 import errno
 import hashlib
@@ -23,8 +24,11 @@ import pytest
 from boda.core.arn import DEFAULT_ACCOUNT
 from boda.core.clock import ManualClock
 from boda.core.errors import AwsError, PlatformError
+from boda.gateway.service import BrokenOff, Stream
+from boda.gateway.wire import WireRequest
 from boda.services import lambda_
 from boda.services.lambda_ import inspection, rows
+from boda.services.lambda_.download import CodeDownloads
 from boda.services.lambda_.quotas import Quotas
 from boda.storage import durable
 from support.lambda_world import ROLE, World, package, world
@@ -390,6 +394,47 @@ async def test_code_whose_package_is_damaged_too_is_refused(tmp_path: Path) -> N
         steps = inspection.steps(tmp_path / "code", {version.code_dir.parent.name: "f"})
         faults = [step.fault for step in steps if step.fault]
         assert [fault.startswith("code of f: its ") for fault in faults] == [True, True]
+
+
+async def test_a_damaged_package_is_reported_and_its_whole_code_runs(tmp_path: Path) -> None:
+    async with world(tmp_path) as here:
+        await here.create("f", Code={"ZipFile": package({"app.py": "x" * 10_000})})
+    told: list[str] = []
+    async with world(tmp_path, damaged=told.append) as here:
+        version = here.functions.resolve(ARN)
+        assert version is not None
+        archive = version.code_dir.with_name("code.zip")
+        archive.write_bytes(archive.read_bytes() + b"more")
+        await here.service.verify(version)
+        assert len(told) == 1 and "another digest" in told[0]
+
+
+@pytest.mark.parametrize("size", [100, 600_000])
+@pytest.mark.parametrize("whole", [True, False])
+async def test_a_download_is_verified_before_its_end(
+    tmp_path: Path, size: int, whole: bool
+) -> None:
+    told: list[str] = []
+    async with world(tmp_path, damaged=told.append) as here:
+        content = package({"app.py": os.urandom(size)})
+        await here.create("f", Code={"ZipFile": content})
+        sha256 = hashlib.sha256(content).hexdigest()
+        archive = here.service.code_blob(sha256)
+        if not whole:
+            archive.write_bytes(content[:-1] + b"\x01")
+        url = urlsplit(here.service._core.code.sign(sha256))
+        request = WireRequest("GET", url.path, url.query, {})
+        answer = await CodeDownloads(here.service).handle(request)
+        given = answer.body if isinstance(answer.body, bytes) else b""
+        if isinstance(answer.body, Stream):
+            with contextlib.suppress(BrokenOff):
+                async for piece in answer.body.chunks:
+                    given += piece
+    if whole:
+        assert (answer.status, given, told) == (200, content, [])
+    else:
+        assert len(given) < len(content) and len(told) == 1
+        assert answer.status == (500 if size == 100 else 200)
 
 
 async def test_code_just_uploaded_is_known_to_be_whole(here: World) -> None:

@@ -252,6 +252,10 @@ class Lambda:
         """The package with this digest (hexadecimal), as it was uploaded."""
         return self._core.code.archive(sha256)
 
+    def package_damaged(self, sha256: str) -> None:
+        """Report that the package with this digest has another one."""
+        self._core.code.report_damage(f"package {sha256}: it has another digest")
+
     def verify_code_url(self, sha256: str, expires: str, signature: str) -> bool:
         """Whether ``/_boda/code/<sha256>?expires=…&signature=…`` is ours and still holds."""
         return self._core.code.verify(sha256, expires, signature)

@@ -71,7 +71,7 @@ class CodeStore:
         self._ids = ids
         self._referenced = referenced
         self._lost = lost
-        self._damaged = damaged
+        self.report_damage = damaged
         self._verified: set[str] = set()
         self._verifying: Locks[str] = Locks()
         self._slots = asyncio.Semaphore(_UNPACKERS)
@@ -155,9 +155,12 @@ class CodeStore:
         async with self._verifying.of(sha256):
             if sha256 in self._verified:
                 return
-            fault = await asyncio.to_thread(inspection.code_fault, self._root / sha256)
-            if fault:
-                self._damaged(f"code of {name}: {fault}")
+            folder = self._root / sha256
+            package = await asyncio.to_thread(inspection.package_fault, folder)
+            code = await asyncio.to_thread(inspection.code_fault, folder)
+            for fault in filter(None, (package, code)):
+                self.report_damage(f"code of {name}: {fault}")
+            if code:  # a damaged package alone keeps nothing from running
                 try:
                     await self.restore(sha256)
                 except (OSError, AwsError) as error:

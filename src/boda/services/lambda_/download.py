@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import IO, Protocol
 from urllib.parse import parse_qs
 
-from boda.gateway.service import Stream
+from boda.gateway.service import BrokenOff, Stream
 from boda.gateway.wire import WireRequest, WireResponse
 
 PREFIX = "/_boda/code/"
@@ -19,6 +20,8 @@ class Packages(Protocol):
     def verify_code_url(self, sha256: str, expires: str, signature: str) -> bool: ...
 
     def code_blob(self, sha256: str) -> Path: ...
+
+    def package_damaged(self, sha256: str) -> None: ...
 
 
 class CodeDownloads:
@@ -43,17 +46,31 @@ class CodeDownloads:
         except OSError:
             return _refusal(404, "NoSuchKey")
         size = await asyncio.to_thread(file.seek, 0, 2)
+        pieces = self._verified(file, sha256)
         headers = [("Content-Type", "application/zip")]
-        return WireResponse(200, headers, Stream(_pieces(file), size))
+        if size > _PIECE:
+            return WireResponse(200, headers, Stream(pieces, size))
+        try:
+            return WireResponse(200, headers, b"".join([piece async for piece in pieces]))
+        except BrokenOff:
+            return _refusal(500, "InternalError")
 
-
-async def _pieces(file: IO[bytes]) -> AsyncIterator[bytes]:
-    try:
-        file.seek(0)
-        while piece := await asyncio.to_thread(file.read, _PIECE):
-            yield piece
-    finally:
-        file.close()
+    async def _verified(self, file: IO[bytes], sha256: str) -> AsyncIterator[bytes]:
+        """The package; BrokenOff instead of its last piece where its digest is another."""
+        digest, held = hashlib.sha256(), b""
+        try:
+            file.seek(0)
+            while piece := await asyncio.to_thread(file.read, _PIECE):
+                await asyncio.to_thread(digest.update, piece)
+                if held:
+                    yield held
+                held = piece
+            if digest.hexdigest() != sha256:
+                self._packages.package_damaged(sha256)
+                raise BrokenOff
+            yield held
+        finally:
+            file.close()
 
 
 def _refusal(status: int, code: str) -> WireResponse:
