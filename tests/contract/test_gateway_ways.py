@@ -982,3 +982,34 @@ async def test_sessions_are_checked_each_time(on: Stage) -> None:
     assert b"ExpiredTokenException" in await line.ask(on.invoke(key=session))
     assert len(on.general) == 4 and len(here.invoker.calls) == 3
     line.close()
+
+
+async def test_a_warm_function_that_is_tagged_is_denied_by_its_tag(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The policy was there before, so that nothing but the tag has changed."""
+    async with stage(tmp_path, monkeypatch) as on:
+        both = {"Principal": "*", "Resource": ARN, "Action": "lambda:*"}
+        secret = {"StringEquals": {"aws:ResourceTag/secret": "yes"}}
+        statements = [
+            {"Effect": "Allow", **both},
+            {"Effect": "Deny", "Condition": secret, **both},
+        ]
+        policy = {"Version": "2012-10-17", "Statement": statements}
+        on.here.functions.set_policy(ARN, "$LATEST", Policy.parse(policy))
+        line = await Line.open(on.server.port)
+        requests = (on.invoke, on.browse)
+        for _ in range(3):
+            for request in requests:
+                assert (await line.ask(request())).startswith(b"HTTP/1.1 200 ")
+        on.general.clear()
+        for request in requests:
+            assert (await line.ask(request())).startswith(b"HTTP/1.1 200 ")
+        assert on.general == []
+        await on.here.call("TagResource", Resource=ARN, Tags={"secret": "yes"})
+        for request in requests:
+            assert (await line.ask(request())).startswith(b"HTTP/1.1 403 ")
+        await on.here.call("UntagResource", Resource=ARN, TagKeys=["secret"])
+        for request in requests:
+            assert (await line.ask(request())).startswith(b"HTTP/1.1 200 ")
+        line.close()

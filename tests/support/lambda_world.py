@@ -62,7 +62,7 @@ class Roles:
         self.asked: list[tuple[str, str]] = []
         self.tags: dict[str, dict[str, str]] = {}
 
-    def trusts(self, role_arn: str) -> bool:
+    def trusts(self, role_arn: str, function_arn: str) -> bool:
         return role_arn not in self.distrusted
 
     def may(self, role_arn: str, function: str, action: str, resource: str) -> bool:

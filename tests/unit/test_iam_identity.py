@@ -170,6 +170,32 @@ async def test_who_may_have_a_role(aws: Platform) -> None:
     assert trusts(ROLE, "lambda.amazonaws.com", {"aws:sourceaccount": "111111111111"})
 
 
+@pytest.mark.parametrize(
+    ("condition", "trusted"),
+    [
+        ({"ArnLike": {"aws:SourceArn": "arn:aws:lambda:*:*:function:f"}}, True),
+        ({"ArnLike": {"aws:SourceArn": "arn:aws:lambda:*:*:function:g"}}, False),
+        ({"DateLessThan": {"aws:CurrentTime": "2001-01-01T00:00:00Z"}}, False),
+        ({"DateGreaterThan": {"aws:CurrentTime": "1970-01-01T00:00:00Z"}}, True),
+        ({"StringEquals": {"aws:PrincipalServiceName": "lambda.amazonaws.com"}}, True),
+        ({"Bool": {"aws:PrincipalIsAWSService": "true"}}, True),
+        ({"StringEquals": {"aws:ResourceTag/team": "red"}}, True),
+        ({"StringEquals": {"aws:ResourceTag/team": "blue"}}, False),
+    ],
+)
+async def test_what_a_trust_policy_may_ask_of_a_service(
+    aws: Platform, condition: dict[str, Any], trusted: bool
+) -> None:
+    await aws.iam(
+        "CreateRole",
+        RoleName="r",
+        AssumeRolePolicyDocument=_trust(**condition),
+        Tags=[{"Key": "team", "Value": "red"}],
+    )
+    source = {"aws:sourcearn": "arn:aws:lambda:us-east-1:000000000000:function:f"}
+    assert aws.identity.role_trusts(ROLE, "lambda.amazonaws.com", source) is trusted
+
+
 async def test_a_functions_credentials(aws: Platform) -> None:
     await aws.iam("CreateRole", RoleName="r", AssumeRolePolicyDocument=_trust())
     await aws.iam("PutRolePolicy", RoleName="r", PolicyName="p", PolicyDocument=_document())

@@ -33,6 +33,7 @@ __all__ = [
     "decide",
     "ever_allow",
     "principal_keys",
+    "time_keys",
 ]
 
 
@@ -224,6 +225,14 @@ def principal_keys(principal: Principal) -> dict[str, str]:
     for key, value in principal.tags:
         keys[f"aws:principaltag/{key.lower()}"] = value
     return keys
+
+
+def time_keys(now: float) -> dict[str, str]:
+    """The condition keys that tell the time, by lower-case names. now: epoch seconds."""
+    return {
+        "aws:currenttime": datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "aws:epochtime": str(int(now)),
+    }
 
 
 _PRINCIPAL_TYPES: Mapping[str, str] = {

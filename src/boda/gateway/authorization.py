@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 
 from boda.core.clock import Clock
 from boda.core.condition_keys import PER_REQUEST
@@ -26,6 +25,7 @@ from boda.core.policy import (
     decide,
     ever_allow,
     principal_keys,
+    time_keys,
 )
 from boda.core.principal import ANONYMOUS, Principal
 from boda.gateway.identity import Directory
@@ -160,11 +160,7 @@ class Authorizer:
     def _context(
         self, principal: Principal, need: Need, keys: Keys
     ) -> dict[str, str | Sequence[str]]:
-        moment = self._clock.now()
-        context: dict[str, str | Sequence[str]] = {
-            "aws:currenttime": datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-            "aws:epochtime": str(int(moment)),
-        }
+        context: dict[str, str | Sequence[str]] = {**time_keys(self._clock.now())}
         for source in (keys, need.context):
             for name, value in source.items():
                 lowered = name.lower()

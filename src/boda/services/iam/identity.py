@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from boda.core.clock import Clock
 from boda.core.ids import Ids
-from boda.core.policy import Policy, Question, decide
+from boda.core.policy import Policy, Question, decide, principal_keys, time_keys
 from boda.core.principal import Kind, Principal, root_of, service_principal
 from boda.gateway.identity import Credential, Permissions
 from boda.services.iam.entities import (
@@ -271,12 +271,16 @@ class Identity:
         role = self.role(role_arn)
         if role is None:
             return False
-        question = Question(
-            service_principal(service, self.account),
-            "sts:AssumeRole",
-            role_arn,
-            {"aws:sourceaccount": self.account, **(context or {})},
-        )
+        principal = service_principal(service, self.account)
+        keys = {
+            **time_keys(self._clock.now()),
+            **{f"aws:resourcetag/{key.lower()}": value for key, value in role.tags},
+            "aws:resourceaccount": self.account,
+            "aws:sourceaccount": self.account,
+            **(context or {}),
+            **principal_keys(principal),
+        }
+        question = Question(principal, "sts:AssumeRole", role_arn, keys)
         return decide(question, resource=role.trust).allowed
 
     def issue_role_credentials(

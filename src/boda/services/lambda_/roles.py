@@ -51,7 +51,7 @@ _STREAM_ACTIONS = {
 class Directory(Protocol):
     """What is known of roles, in memory."""
 
-    def role_trusts(self, role_arn: str, service: str) -> bool: ...
+    def role_trusts(self, role_arn: str, service: str, context: Mapping[str, str]) -> bool: ...
 
     def role_tags(self, arn: str) -> Mapping[str, str]: ...
 
@@ -87,13 +87,16 @@ class ExecutionRoles:
         self._policy_of = policy_of
         self._duration_s = duration_s
 
-    def trusts(self, role_arn: str) -> bool:
-        """Whether the role exists and its trust policy lets Lambda assume it."""
-        return self._directory.role_trusts(role_arn, HOST)
+    def trusts(self, role_arn: str, function_arn: str) -> bool:
+        """Whether the role exists and its trust policy lets Lambda assume it for the function.
+
+        function_arn: without a qualifier.
+        """
+        return self._directory.role_trusts(role_arn, HOST, {"aws:sourcearn": function_arn})
 
     def credentials(self, version: FunctionVersion) -> Credential:
         """Raises AwsError AccessDeniedException if Lambda may not assume the role (any more)."""
-        if not self.trusts(version.role_arn):
+        if not self.trusts(version.role_arn, version.arn):
             raise AwsError("AccessDeniedException", _NOT_ASSUMED, 403)
         return self._directory.issue_role_credentials(
             version.role_arn, version.name, self._duration_s, function_arn=version.arn
@@ -105,11 +108,11 @@ class ExecutionRoles:
 
     def principal(self, version: FunctionVersion) -> Principal | None:
         """Whom Lambda acts as for a function, None if it may not assume the role (any more)."""
-        return self._principal(version.role_arn, version.name)
+        return self._principal(version.role_arn, version.arn)
 
-    def may(self, role_arn: str, name: str, action: str, resource: str) -> bool:
+    def may(self, role_arn: str, function_arn: str, action: str, resource: str) -> bool:
         """Whether Lambda may do something in the name of a function that has the role."""
-        principal = self._principal(role_arn, name)
+        principal = self._principal(role_arn, function_arn)
         if principal is None:
             return False
         arn = Arn.read(resource)
@@ -118,18 +121,18 @@ class ExecutionRoles:
         keys = RequestKeys(None, arn.region if arn is not None else "")
         return self._authorizer.allows(principal, Need(action, resource, policy), keys)
 
-    def _principal(self, role_arn: str, name: str) -> Principal | None:
-        if not self.trusts(role_arn):
+    def _principal(self, role_arn: str, function_arn: str) -> Principal | None:
+        if not self.trusts(role_arn, function_arn):
             return None
-        return self._directory.principal_of_role(role_arn, name)
+        return self._directory.principal_of_role(role_arn, function_arn.rpartition(":")[2])
 
 
 class Roles(Protocol):
     """What the service's operations ask of ``ExecutionRoles``."""
 
-    def trusts(self, role_arn: str) -> bool: ...
+    def trusts(self, role_arn: str, function_arn: str) -> bool: ...
 
-    def may(self, role_arn: str, name: str, action: str, resource: str) -> bool: ...
+    def may(self, role_arn: str, function_arn: str, action: str, resource: str) -> bool: ...
 
     def role_tags(self, role_arn: str) -> Mapping[str, str]: ...
 
@@ -154,7 +157,7 @@ class RoleCheck:
             "iam:AssociatedResourceArn": function.arn,
         }
         ctx.authorize(Need("iam:PassRole", role_arn, context=keys))
-        if not self._roles.trusts(role_arn):
+        if not self._roles.trusts(role_arn, function.arn):
             raise invalid(_NOT_ASSUMED)
 
     def settings(self, function: Named, settings: Settings) -> None:
@@ -220,4 +223,4 @@ class RoleCheck:
                 raise invalid(f"The {who} does not have permissions to call {verb} on {service}")
 
     def _may(self, function: Named, role_arn: str, action: str, resource: str) -> bool:
-        return self._roles.may(role_arn, function.name, action, resource)
+        return self._roles.may(role_arn, function.arn, action, resource)
