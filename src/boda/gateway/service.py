@@ -90,7 +90,7 @@ class Answer:
 ConditionKeys = Mapping[str, str | Sequence[str]]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class LateKeys:
     """prefixes: how the names of these condition keys begin, lower-case. read: gives all of them;
     it may raise NotInHead as long as the body has not been read."""

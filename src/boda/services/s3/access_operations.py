@@ -11,7 +11,7 @@ from boda.core.errors import AwsError
 from boda.core.policy import MalformedPolicy, Policy
 from boda.core.policy_principals import UnknownPrincipal
 from boda.gateway.service import Answer, Context, operation
-from boda.services.s3 import acls, errors, names, rows
+from boda.services.s3 import acls, condition_keys, errors, names, rows
 from boda.services.s3.core import Core, on_bucket, on_object
 from boda.services.s3.public import is_public
 
@@ -215,7 +215,12 @@ class AccessOperations:
                 raise errors.no_such_key(key)
         return acls.owner_alone(found.account)
 
-    @operation("PutObjectAcl", authorize=on_object("s3:PutObjectAcl", "s3:PutObjectVersionAcl"))
+    @operation(
+        "PutObjectAcl",
+        authorize=on_object(
+            "s3:PutObjectAcl", "s3:PutObjectVersionAcl", condition_keys.of_parameters
+        ),
+    )
     async def put_object_acl(
         self,
         ctx: Context,

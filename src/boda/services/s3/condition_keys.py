@@ -98,6 +98,12 @@ def of_request(request: WireRequest, claim: Claim | None, now: float) -> dict[st
     return keys
 
 
+def of_version(params: Mapping[str, Any]) -> Keys:
+    """Of what names an object, and a version of it or none."""
+    version_id = params.get("VersionId")
+    return {"s3:versionid": version_id} if version_id else {}
+
+
 def of_parameters(params: Mapping[str, Any]) -> Keys:
     """What a request's headers ask for."""
     return {key: params[member] for member, key in _HEADERS.items() if params.get(member)}

@@ -216,7 +216,7 @@ def on_bucket(action: str, *, anywhere: bool = False) -> Authorize:
 def on_object(
     action: str,
     version_action: str | None = None,
-    keys: Callable[[Mapping[str, Any]], Keys] = condition_keys.of_parameters,
+    keys: Callable[[Mapping[str, Any]], Keys] = condition_keys.of_version,
 ) -> Authorize:
     """Authorise ``action`` on the object of the call.
 

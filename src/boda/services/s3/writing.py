@@ -274,7 +274,12 @@ class WritingOperations:
             output["VersionId"] = version.version_id
         return output
 
-    @operation("DeleteObject", authorize=on_object("s3:DeleteObject", "s3:DeleteObjectVersion"))
+    @operation(
+        "DeleteObject",
+        authorize=on_object(
+            "s3:DeleteObject", "s3:DeleteObjectVersion", condition_keys.of_parameters
+        ),
+    )
     async def delete_object(
         self,
         ctx: Context,
