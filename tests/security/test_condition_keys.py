@@ -330,6 +330,16 @@ async def test_a_deny_that_nothing_can_hear_is_refused_wherever_it_is_put(
         assert await here.error(service, operation, who, **allowed) is None
 
 
+async def test_a_deny_to_whom_nobody_is_known_as_is_refused(stage: Stage) -> None:
+    statement = {"Effect": "Deny", "Principal": {"CanonicalUser": "0" * 64},
+                 "Action": "s3:*", "Resource": "arn:aws:s3:::b-ucket/*"}  # fmt: skip
+    put = {"Bucket": "b-ucket", "Policy": document(statement)}
+    error = await stage.here.error("s3", "PutBucketPolicy", **put)
+    assert error is not None and (error.status, "CanonicalUser" in error.message) == (501, True)
+    put["Policy"] = document({**statement, "Effect": "Allow"})
+    assert await stage.here.error("s3", "PutBucketPolicy", **put) is None
+
+
 async def _denied(call: Any, *args: Any, **params: Any) -> bool:
     try:
         await asyncio.to_thread(call, *args, **params)

@@ -45,7 +45,7 @@ _STATEMENT_KEYS = {
 }
 _ACTION = re.compile(r"[A-Za-z0-9-]+:[A-Za-z0-9*?_-]+")
 _ACCOUNT = re.compile(r"\d{12}")
-_UNIQUE_ID = re.compile(r"A(?:ID|RO|GP)A[A-Z0-9]{12,}(?::.+)?")
+_UNIQUE_ID = re.compile(r"A(?:ID|RO)A[A-Z0-9]{12,}(?::.+)?")
 _IAM_RESOURCES = (
     "user/",
     "federated-user/",
@@ -87,12 +87,14 @@ class Grant(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Principals:
-    """The Principal element. aws: ARNs, account ids, unique ids; everyone: ``*`` among them."""
+    """The Principal element. aws: ARNs, account ids, unique ids; everyone: ``*`` among them.
+    canonical: canonical ids of S3, which grant nothing here."""
 
     everyone: bool = False
     aws: frozenset[str] = frozenset()
     services: frozenset[str] = frozenset()
-    others: frozenset[str] = frozenset()
+    federated: frozenset[str] = frozenset()
+    canonical: frozenset[str] = frozenset()
 
     def grant(self, principal: Principal) -> Grant:
         if principal.kind == "service":
@@ -331,7 +333,8 @@ class _Parser:
             "*" in aws,
             aws - {"*"},
             named.get("Service", frozenset()),
-            named.get("Federated", frozenset()) | named.get("CanonicalUser", frozenset()),
+            named.get("Federated", frozenset()),
+            named.get("CanonicalUser", frozenset()),
         )
 
     def _conditions(self, raw: dict[str, Any], variables: bool) -> tuple[Condition, ...]:

@@ -28,7 +28,11 @@ class PolicyRules:
         self._names = names
 
     def admit(self, service: str, operation: str, policy: Policy) -> None:
-        """Raises AwsError 501 for a Deny on a condition key that nothing supplies."""
+        """Raises AwsError 501 for a Deny that would never speak: on a condition key that nothing
+        supplies, or to a canonical user, whom no caller is known as."""
+        if any(not one.allow and one.principals and one.principals.canonical
+               for one in policy.statements):  # fmt: skip
+            raise not_implemented(service, operation, "a Deny to a CanonicalUser")
         key = self._vocabulary.unknown_in_deny(policy) if self._vocabulary is not None else ""
         if key:
             detail = f"a Deny on the condition key {printable(key)}"
