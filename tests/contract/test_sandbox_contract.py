@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from boda.sandbox.architectures import own
 from boda.sandbox.contract import Exit, Sandbox, SandboxError, SandboxSpec
 from boda.sandbox.inits import Init
 from boda.sandbox.linux import LinuxSandboxes
@@ -532,3 +533,9 @@ async def test_on_uvloop_too(kit: Kit, tmp_path: Path) -> None:
             await sandboxes.close()
 
     await asyncio.to_thread(lambda: uvloop.run(life()))
+
+
+async def test_code_for_another_kind_of_machine_is_not_run(kit: Kit) -> None:
+    other = {"x86_64": "arm64", "arm64": "x86_64"}[own()]
+    with pytest.raises(SandboxError, match=f"does not run python for {other}"):
+        await kit.start(architecture=other)

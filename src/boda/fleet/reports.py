@@ -7,7 +7,6 @@ records, which the system log level filters (Lambda developer guide,
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,6 +15,7 @@ from typing import Any, Literal
 import orjson
 
 from boda.runtime.function import FunctionVersion, Initialization, runtime_arn
+from boda.sandbox.architectures import own
 
 Status = Literal["success", "error", "failure", "timeout"]
 Phase = Literal["init", "invoke"]
@@ -233,10 +233,9 @@ def _done(well: bool) -> str:
 
 def runtime_version(region: str, runtime: str) -> tuple[str, str]:
     """A runtime's version as INIT_START names it, and its ARN."""
-    machine = "arm64" if platform.machine() in ("aarch64", "arm64") else "x86_64"
     family = runtime.rstrip("0123456789.x")
     name = f"{family}:{runtime[len(family) :]}.v1" if family != runtime else f"{runtime}.v1"
-    return name, runtime_arn(region, runtime, machine)
+    return name, runtime_arn(region, runtime, own())
 
 
 def stream_name(version: FunctionVersion, now_s: float, digits: str) -> str:

@@ -76,6 +76,7 @@ def spec_of(
         ephemeral_mb=version.ephemeral_mb,
         environment=environment,
         template=template,
+        architecture=version.architecture,
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from boda.sandbox.architectures import own
 from boda.telemetry.contract import StreamKey
 
 Initialization = Literal["on-demand", "provisioned-concurrency", "snap-start"]
@@ -72,6 +73,7 @@ class FunctionVersion:
     snap_start: bool = False
     tenant_isolation: bool = False
     file_systems: tuple[str, ...] = ()
+    architecture: str = field(default_factory=own)
     recursive_loop: Literal["Terminate", "Allow"] = "Terminate"
 
     @property

@@ -67,7 +67,7 @@ class SandboxSpec:
     processes: processes and threads together. CPU follows memory: 1 vCPU per 1,769 MB.
     network: outbound internet where the machine permits it.
     template: the runtime process initialises the function and runs its hooks before snapshot, and
-    is then kept as an image; see ``Sandboxes.fork``.
+    is then kept as an image; see ``Sandboxes.fork``. architecture: for which the code is; "": any.
     """
 
     sandbox_id: str
@@ -81,6 +81,7 @@ class SandboxSpec:
     open_files: int = 1024
     network: bool = True
     template: bool = False
+    architecture: str = ""
 
 
 @dataclass(frozen=True, slots=True)

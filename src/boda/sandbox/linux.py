@@ -22,6 +22,7 @@ from typing import Any
 from boda.core.clock import Clock, SystemClock
 from boda.core.urls import InsideEndpoint
 from boda.sandbox import plan
+from boda.sandbox.architectures import runs_here
 from boda.sandbox.cgroups import Group, Hierarchy, Limit, NoHierarchy, favour_moves, open_hierarchy
 from boda.sandbox.contract import (
     Interpreter,
@@ -251,6 +252,8 @@ class LinuxSandboxes:
     async def start(self, spec: SandboxSpec) -> Sandbox:
         if spec.template and (reason := self.templates_missing):
             raise SandboxError(reason)
+        if spec.architecture and not runs_here(spec.runtime, spec.architecture):
+            raise SandboxError(f"this machine does not run {spec.runtime} for {spec.architecture}")
         await self.open()
         interpreter = self._interpreter(spec.runtime)
         tier = await self._tier(interpreter, spec.code_dir, spec.layer_dirs)

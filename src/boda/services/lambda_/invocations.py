@@ -20,6 +20,7 @@ from boda.invoke.streaming import open_stream
 from boda.invoke.tenancy import wrong_tenancy
 from boda.runtime import trace
 from boda.runtime.function import FunctionVersion
+from boda.sandbox.architectures import foreign, runs_here
 from boda.services.lambda_.access import need
 from boda.services.lambda_.core import Core
 from boda.services.lambda_.errors import (
@@ -170,6 +171,8 @@ class InvocationOperations:
         tail: bool,
     ) -> Call:
         """A synchronous call. AwsError where it cannot run, or goes in circles."""
+        if not runs_here(version.runtime, version.architecture):
+            raise foreign(version.runtime, version.architecture)
         if not self.core.runnable(version.runtime):
             raise absent_here(version.runtime)
         run_under, hops = trace.next_hop(

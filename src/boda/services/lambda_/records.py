@@ -43,8 +43,8 @@ class Settings:
     snap_start: ``ApplyOn``.
     layers: in merge order. image_uri: of a function of an image, else "". tenancy: "" or
     ``PER_TENANT``.
-    architecture: stored and echoed as on AWS. Code runs on this machine's own architecture, which
-    is the same thing for code without machine instructions of its own.
+    architecture: a function for another kind of machine is kept, and refused when it is invoked
+    (``sandbox/architectures.py``).
     """
 
     role: str
@@ -247,6 +247,7 @@ def hot(
         snap_start=settings.snap_start != "None" and version.version != LATEST,
         tenant_isolation=bool(settings.tenancy),
         file_systems=tuple(system["LocalMountPath"] for system in settings.file_systems),
+        architecture=settings.architecture,
         recursive_loop=function.recursive_loop,
     )
 

@@ -19,6 +19,7 @@ from boda.invoke.call import Call, Outcome
 from boda.invoke.path import Done
 from boda.runtime import trace
 from boda.runtime.function import FunctionVersion
+from boda.sandbox.architectures import runs_here
 from boda.services.lambda_.access import StandingNeed, need
 from boda.services.lambda_.core import Core
 from boda.services.lambda_.identifiers import Identifier
@@ -86,6 +87,7 @@ class WarmInvoke:
             and not version.file_systems
             and version.runtime != ""
             and self._runnable(version.runtime)
+            and runs_here(version.runtime, version.architecture)
         )
 
     def _ended(
