@@ -11,6 +11,7 @@ from boda.core.clock import Clock
 from boda.core.ids import Ids
 from boda.gateway.service import Service
 from boda.services.iam.access import CONDITION_KEYS
+from boda.services.iam.accounts import Account, Accounts, by_account
 from boda.services.iam.grants import Attachments, Boundaries, InlinePolicies
 from boda.services.iam.groups import Groups
 from boda.services.iam.identity import Identity
@@ -30,8 +31,23 @@ def build(
     database: Database, clock: Clock, ids: Ids, account: str = DEFAULT_ACCOUNT
 ) -> tuple[Service, Identity]:
     """The service and the directory; ``await identity.load()`` before the first request."""
-    store = Store(database, account, aws_managed())
-    identity = Identity(store, clock, ids)
+    managed = aws_managed()
+
+    def further(number: str) -> Account:
+        store = Store(database, number, managed)
+        identity = Identity(store, clock, ids)
+        return Account(identity, _service(store, identity, clock, ids).operations)
+
+    store = Store(database, account, managed)
+    accounts = Accounts(store, clock, ids, further)
+    service = _service(store, accounts, clock, ids)
+    for name, operation in service.operations.items():
+        service.operations[name] = by_account(accounts, operation)
+    return service, accounts
+
+
+def _service(store: Store, identity: Identity, clock: Clock, ids: Ids) -> Service:
+    """The operations on one account."""
     groups = [
         Users(store, clock, ids),
         AccessKeys(store, identity),
@@ -43,4 +59,4 @@ def build(
         Boundaries(store),
         Tagging(store),
     ]
-    return Service("iam", groups, condition_keys=CONDITION_KEYS), identity
+    return Service("iam", groups, condition_keys=CONDITION_KEYS)

@@ -80,6 +80,18 @@ class Store:
         for entity in await self._database.read(work):
             self._show(entity)
 
+    async def accounts(self) -> list[str]:
+        """The numbers of all accounts that have rows."""
+
+        def work(connection: Connection) -> set[str]:
+            return {
+                account
+                for table in TABLES.values()
+                for account in connection.execute(sa.select(table.c.account).distinct()).scalars()
+            }
+
+        return sorted(await self._database.read(work))
+
     async def exclusively(self, change: Coroutine[Any, Any, T]) -> T:
         """Run a change alone and to its end, whatever becomes of the caller."""
 
