@@ -230,8 +230,9 @@ def test_the_hosts_loopback_is_out_of_reach(boda: Boda) -> None:
             tries = [(address, port) for address in own for port in {ports}]
             for line in open("/proc/net/route").read().splitlines()[1:]:
                 gateway = socket.inet_ntoa(bytes.fromhex(line.split()[2])[::-1])
-                # Its own loopback has an endpoint of the same port, which is another socket.
-                tries += [(gateway, port) for port in [{boda.port}, *{ports}]]
+                if gateway != "0.0.0.0":  # a route of its own subnet has none
+                    # Its own loopback has an endpoint of the same port, which is another socket.
+                    tries += [(gateway, port) for port in [{boda.port}, *{ports}]]
             result = []
             for address, port in tries:
                 try:
