@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import dataclasses
 import gc
+import json
 import logging
 import math
 import os
@@ -36,7 +37,7 @@ from boda.core.health import Health, log_damage
 from boda.core.heap import give_back_large
 from boda.core.ids import Ids
 from boda.core.policy import Policy
-from boda.core.principal import Principal
+from boda.core.principal import Principal, root_of
 from boda.core.regions import Regions
 from boda.core.urls import InsideEndpoint, PublicUrl, in_url
 from boda.delivery.contract import Source
@@ -355,6 +356,7 @@ class Platform:
             provisioner=fleet,
             snapshotter=fleet,
             damaged=damaged,
+            adopt=partial(_adopt_role, self) if settings.auth == "open" else None,
             answered=recorder.answered,
             count=lambda function, metric: recorder.metric(
                 function.account,
@@ -637,6 +639,30 @@ def _within(settings: FleetSettings, shares: Descriptors) -> FleetSettings:
 def _keep(database: Database, content: str, crcs: bytes) -> None:
     """Store what an older blob is verified by."""
     database.write_now(lambda connection: s3.keep_crcs(connection, content, crcs))
+
+
+async def _adopt_role(platform: Platform, role: Arn) -> None:
+    """Make a role that Lambda may assume. In open mode it may do everything, as everybody may;
+    without, nothing: it has no policies."""
+    path, slash, name = role.resource.removeprefix("role/").rpartition("/")
+    trust = {
+        "Version": "2012-10-17",
+        "Statement": [
+            {
+                "Effect": "Allow",
+                "Principal": {"Service": "lambda.amazonaws.com"},
+                "Action": "sts:AssumeRole",
+            }
+        ],
+    }
+    params = {
+        "RoleName": name,
+        "Path": f"/{path}{slash}",
+        "AssumeRolePolicyDocument": json.dumps(trust),
+        "Description": "Made when a function first named it.",
+    }
+    with contextlib.suppress(AwsError):  # there, and it does not trust Lambda; or no role's name
+        await platform.gateway.call("iam", "CreateRole", params, root_of(role.account))
 
 
 async def _close(sockets: list[socket.socket]) -> None:

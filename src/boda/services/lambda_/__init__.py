@@ -65,7 +65,7 @@ from boda.services.lambda_.quotas import Quotas, adjusted
 from boda.services.lambda_.records import Function, Standing, Version
 from boda.services.lambda_.recursion import RecursionOperations
 from boda.services.lambda_.resource_policies import ResourcePolicyOperations
-from boda.services.lambda_.roles import ExecutionRoles, RoleCheck, Roles
+from boda.services.lambda_.roles import Adopt, ExecutionRoles, RoleCheck, Roles
 from boda.services.lambda_.runtime_management import RuntimeManagementOperations
 from boda.services.lambda_.shelf import Shelf
 from boda.services.lambda_.snapshots import Snapshots, Snapshotter
@@ -329,6 +329,7 @@ def build(
     count: Callable[[Identifier, str], None] = _uncounted,
     answered: Callable[[Answered], None] | None = None,
     damaged: Callable[[str], None] = log_damage,
+    adopt: Adopt | None = None,
 ) -> Lambda:
     """Put the service together; touches no disk.
 
@@ -338,7 +339,8 @@ def build(
     GetFunction; by default a signed path of the endpoint the caller used, which whoever serves
     the site answers with ``verify_code_url`` and ``code_blob``. provisioner: keeps environments
     initialised. snapshotter: runs the init of versions with SnapStart. count: counts a
-    metric of a function once. damaged: called with a sentence that names damaged code.
+    metric of a function once. damaged: called with a sentence that names damaged code. adopt:
+    makes execution roles that are named and do not exist; None where they are refused.
     """
     chosen = options or Options()
     core = Core(database, functions, reservations, clock, ids, chosen.quotas)
@@ -351,7 +353,7 @@ def build(
     transitions = Transitions(core, snapshots, chosen.update_settle_s)
     sources = Sources(core.code, objects)
     layers = Layers(core)
-    check = RoleCheck(roles)
+    check = RoleCheck(roles, adopt)
     mappings = EventSourceMappings(core, chosen.update_settle_s)
     signing = CodeSigning(core, count)
     core.signing = signing

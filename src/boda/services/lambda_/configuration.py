@@ -158,7 +158,7 @@ class ConfigurationOperations:
         function = self._changeable(identifier, revision_id)
         settings = rules.merge(function.latest.settings, params, self.core.quotas)
         if role is not None:
-            self._roles.check(ctx, role, identifier)
+            await self._roles.check(ctx, role, identifier)
         if any(given is not None for given in (role, dead_letter_config, vpc_config)):
             self._roles.settings(identifier, settings)
         return await self.core.whole(

@@ -100,7 +100,7 @@ class FunctionOperations:
         settings = rules.create(params, self.core.quotas)
         wanted_tags = rules.tags(tags or {}, self.core.quotas)
         self._refuse_existing(identifier)
-        self._roles.check(ctx, role, identifier)
+        await self._roles.check(ctx, role, identifier)
         self._roles.settings(identifier, settings)
         signing = code_signing_config_arn or ""
         if signing:

@@ -7,7 +7,7 @@ developer guide, "lambda-intro-execution-role"; sentences as the service was see
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 from boda.core.arn import Arn
@@ -137,13 +137,22 @@ class Roles(Protocol):
     def role_tags(self, role_arn: str) -> Mapping[str, str]: ...
 
 
+Adopt = Callable[[Arn], Awaitable[None]]
+"""Makes a role that Lambda may assume, unless one of that name is there."""
+
+
 class RoleCheck:
-    """Checks a function's role against what the function is configured to do."""
+    """Checks a function's role against what the function is configured to do.
 
-    def __init__(self, roles: Roles) -> None:
+    adopt: where callers are taken at their word (``--auth open``), roles that are named and do not
+    exist are made, as tools for local endpoints expect; None where they are refused.
+    """
+
+    def __init__(self, roles: Roles, adopt: Adopt | None = None) -> None:
         self._roles = roles
+        self._adopt = adopt
 
-    def check(self, ctx: Context, role_arn: str, function: Identifier) -> None:
+    async def check(self, ctx: Context, role_arn: str, function: Identifier) -> None:
         """Raises AwsError (AccessDeniedException, InvalidParameterValueException) unless the
         caller may pass the role and Lambda may assume it."""
         arn = Arn.read(role_arn)
@@ -157,6 +166,8 @@ class RoleCheck:
             "iam:AssociatedResourceArn": function.arn,
         }
         ctx.authorize(Need("iam:PassRole", role_arn, context=keys))
+        if self._adopt is not None and not self._roles.trusts(role_arn, function.arn):
+            await self._adopt(arn)
         if not self._roles.trusts(role_arn, function.arn):
             raise invalid(_NOT_ASSUMED)
 
