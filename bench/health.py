@@ -33,6 +33,10 @@ MOST_MS = 100
 MIB = 1024 * 1024
 STORMS, STORM_BYTES = 64, 6 * 1000 * 1000
 QUIET_S = 2.0
+SOURCE = """
+def lambda_handler(event, context):
+    return [[]] * 1_200_000 if "requestContext" in event else 1
+"""
 _EVERY_S = 0.002
 
 
@@ -158,6 +162,20 @@ def _many(before: bytes, member: bytes, after: bytes, size: int) -> Callable[[],
     return lambda: before + member * (size // len(member)) + after
 
 
+def _dense_event(stage: Stage) -> object:
+    body = _many(b"[", b"[],", b"1]", 6_000_000)()
+    return stage.send(
+        stage.signed("POST", f"{_FUNCTIONS}/f/invocations", body, service="lambda", root=True)
+    )
+
+
+def _dense_answers(stage: Stage) -> object:
+    """Of a function's URL."""
+    host = stage.boda.open_url("f")
+    request = f"GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode()
+    return stage.send(request)
+
+
 _LAYERS = _many(
     b'{"FunctionName":"f","Layers":[',
     b'"arn:aws:lambda:us-east-1:000000000000:layer:l:1",',
@@ -262,6 +280,8 @@ ATTACKS: dict[str, Attack] = {
     "root: a form of deep names": _form(
         _many(b"Action=TagUser&Version=2010-05-08", b"&" + b"a." * 60 + b"a=", b"", 1_000_000)
     ),
+    "root: an event of two million lists": _dense_event,
+    "anybody: a function that answers a million lists": _dense_answers,
 }
 """By name, in the order in which they are tried."""
 
@@ -274,6 +294,7 @@ def run(folder: Path) -> dict[str, Any]:
         key = iam.create_access_key(UserName="nobody")["AccessKey"]
         stage = Stage(boda, key["AccessKeyId"], key["SecretAccessKey"])
         boda.client("s3").create_bucket(Bucket="attacked")
+        boda.function("f", SOURCE, MemorySize=1024, Timeout=60)
         for name, attack in (ATTACKS | INSIDE).items():
             report[name] = measured(boda.port, lambda attack=attack: attack(stage))  # type: ignore[misc]
     for mode in ("sigv4", "open"):

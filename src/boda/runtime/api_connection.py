@@ -47,6 +47,8 @@ MAX_BODIES = 2 * MAX_PAYLOAD
 
 _ANSWER = re.compile(r"/2018-06-01/runtime/invocation/([^/]{1,128})/(response|error)")
 _ERROR_TYPE = re.compile(r"[A-Za-z][A-Za-z0-9_.:<>-]{0,255}")
+_TYPE_WITHIN = re.compile(rb'"errorType"\s{0,9}:\s{0,9}"([A-Za-z][A-Za-z0-9_.:<>-]{0,255})"')
+_LARGE_ERROR = 64 * 1024
 _REASONS = {
     200: "OK",
     202: "Accepted",
@@ -371,8 +373,12 @@ class Connection(asyncio.Protocol):
         given = self._headers.get("lambda-runtime-function-error-type", "")
         if _ERROR_TYPE.fullmatch(given):
             return given
+        body = bytes(self._body)
+        if len(body) > _LARGE_ERROR:  # read whole, it could hold everybody up
+            found = _TYPE_WITHIN.search(body)
+            return found[1].decode() if found else "Runtime.Unknown"
         try:
-            given = orjson.loads(self._body)["errorType"]
+            given = orjson.loads(body)["errorType"]
         except (orjson.JSONDecodeError, KeyError, TypeError):
             return "Runtime.Unknown"
         if isinstance(given, str) and _ERROR_TYPE.fullmatch(given):

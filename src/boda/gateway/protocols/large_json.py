@@ -57,13 +57,15 @@ class LongText:
             at = stop
 
 
-def parse(document: bytes, bounds: Bounds) -> Any:
-    """The document's value; strings longer than 1 MiB are LongText. Raises Malformed."""
-    return _Parser(document, bounds).document()
+def parse(document: bytes, bounds: Bounds, *, whole_text: bool = False) -> Any:
+    """The document's value; strings longer than 1 MiB are LongText unless ``whole_text``.
+    Raises Malformed."""
+    return _Parser(document, bounds, whole_text).document()
 
 
 class _Parser:
-    def __init__(self, data: bytes, bounds: Bounds) -> None:
+    def __init__(self, data: bytes, bounds: Bounds, whole_text: bool) -> None:
+        self._whole_text = whole_text
         self._data = data
         self._at = 0
         self._bounds = bounds
@@ -157,7 +159,7 @@ class _Parser:
                 raise _invalid()
             end = stop
         self._at = stop + 1
-        if stop - start > _LONG:
+        if stop - start > _LONG and not self._whole_text:
             return LongText(data, start, stop)
         self._text_left -= stop - start
         if self._text_left < 0:

@@ -6,6 +6,7 @@ signature, of policies on both sides where it does. Source: Lambda developer gui
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -33,6 +34,7 @@ from boda.services.lambda_.core import Core
 from boda.services.lambda_.errors import recursive
 from boda.services.lambda_.identifiers import Identifier
 from boda.services.lambda_.invocations import Invokes
+from boda.services.lambda_.payloads import READ_AT_ONCE_BYTES
 from boda.services.lambda_.url_configs import KIND, PATH, UrlIds
 from boda.services.lambda_.url_warm import (
     REQUEST_ID_HEADER,
@@ -250,7 +252,10 @@ class FunctionUrls:
         outcome = await self._invoker.invoke(call)
         if outcome.function_error:
             return internal()
-        return url_messages.response(outcome.payload) or internal()
+        payload = outcome.payload
+        if len(payload) > READ_AT_ONCE_BYTES:
+            return await asyncio.to_thread(url_messages.response, payload) or internal()
+        return url_messages.response(payload) or internal()
 
     def _refuse_loop(self, version: FunctionVersion, hops: int) -> None:
         if hops >= trace.MAX_HOPS and version.recursive_loop == "Terminate":

@@ -21,6 +21,7 @@ from boda.invoke.tenancy import wrong_tenancy
 from boda.runtime import trace
 from boda.runtime.function import FunctionVersion
 from boda.sandbox.architectures import foreign, runs_here
+from boda.services.lambda_ import payloads
 from boda.services.lambda_.access import need
 from boda.services.lambda_.core import Core
 from boda.services.lambda_.errors import (
@@ -92,7 +93,7 @@ class InvocationOperations:
     ) -> Answer:
         identifier = self._identify(ctx, function_name, qualifier)
         version = self._version(identifier, tenant_id)
-        content = self._payload(payload, invocation_type)
+        content = await self._payload(payload, invocation_type)
         context = self._client_context(client_context)
         if invocation_type == "DryRun":
             return Answer({}, 204)  # nothing is executed, so no executed version either
@@ -144,7 +145,7 @@ class InvocationOperations:
         """As Invoke, answered while the function still makes its answer."""
         identifier = self._identify(ctx, function_name, qualifier)
         version = self._version(identifier, tenant_id)
-        content = self._payload(payload, invocation_type, "InvokeWithResponseStream")
+        content = await self._payload(payload, invocation_type, "InvokeWithResponseStream")
         context = self._client_context(client_context)
         if invocation_type == "DryRun":
             return Answer({}, 204)  # nothing is executed, so no executed version either
@@ -202,7 +203,7 @@ class InvocationOperations:
         identifier = self._identify(ctx, function_name, None)
         version = self._version(identifier, "")
         limit = self.core.quotas.async_payload_bytes
-        content = self._payload(await invoke_args.read(limit + 1), "Event")
+        content = await self._payload(await invoke_args.read(limit + 1), "Event")
         await self._post(ctx, identifier, version, content, "")
         return {"Status": 202}
 
@@ -257,7 +258,7 @@ class InvocationOperations:
             raise snapshot_not_ready()
         raise wrong_state(there.state.state)
 
-    def _payload(
+    async def _payload(
         self, payload: bytes, invocation_type: str, operation: str = "InvokeFunction"
     ) -> bytes:
         """The event, checked; nothing at all is an empty object. AwsError."""
@@ -276,8 +277,8 @@ class InvocationOperations:
         if not payload:
             return b"{}"
         try:
-            orjson.loads(payload)
-        except orjson.JSONDecodeError as error:
+            await payloads.check(payload)
+        except ValueError as error:
             raise bad_content(
                 "Could not parse request body into json: Could not parse payload into json: "
                 f"{error}"

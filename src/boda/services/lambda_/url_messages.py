@@ -20,6 +20,7 @@ import orjson
 
 from boda.core.principal import Principal
 from boda.gateway.wire import WireRequest, WireResponse
+from boda.services.lambda_ import payloads
 
 _TEXT = re.compile(r"text/|application/(.*\+)?(json|xml|javascript)\b", re.I)
 """Content types of bodies that come as text; forms come as base64, whatever is in them."""
@@ -230,18 +231,19 @@ def _usual_lines(headers: tuple[tuple[str, str], ...]) -> list[tuple[str, str]] 
 
 def _unusual(payload: bytes) -> WireResponse | None:
     try:
-        # What begins so is UTF-8; json would look for other encodings.
-        plain = payload[:1] == b"{" and payload[1:2] != b"\0"
-        answer = json.loads(payload.decode(errors="surrogatepass") if plain else payload)
+        answer = payloads.loads(payload)
     except (ValueError, RecursionError):
         return None
+    dense = payloads.is_dense(payload)  # written again, it would hold everybody up
     if not isinstance(answer, dict) or "statusCode" not in answer:
-        return _plain(200, answer, {}, [])
+        return WireResponse(200, [_JSON], payload) if dense else _plain(200, answer, {}, [])
     head = _head(answer)
     if head is None:
         return None
     status, headers, cookies = head
     body = answer.get("body")
+    if dense and isinstance(body, dict | list):
+        return None
     if answer.get("isBase64Encoded") is True:
         try:
             body = base64.b64decode(body or "", validate=True)

@@ -6,6 +6,7 @@ request that is to be refused.
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -22,6 +23,7 @@ from boda.services.lambda_ import condition_keys, url_messages
 from boda.services.lambda_.access import StandingNeed, need
 from boda.services.lambda_.core import Core
 from boda.services.lambda_.identifiers import Identifier
+from boda.services.lambda_.payloads import READ_AT_ONCE_BYTES
 from boda.services.lambda_.warm import Begins
 from boda.telemetry.contract import Answered
 
@@ -102,8 +104,30 @@ class WarmUrl:
             response = refusal_of(error)
         elif outcome.function_error:
             response = internal()
+        elif len(outcome.payload) > READ_AT_ONCE_BYTES:
+            loop = asyncio.get_running_loop()
+            reading = loop.run_in_executor(None, url_messages.response, outcome.payload)
+            reading.add_done_callback(partial(self._read, reply, request_id, at))
+            return
         else:
             response = url_messages.response(outcome.payload) or internal()
+        self._answer(reply, request_id, at, response)
+
+    def _read(
+        self,
+        reply: Reply,
+        request_id: str,
+        at: float,
+        reading: asyncio.Future[WireResponse | None],
+    ) -> None:
+        """A large answer of the function was read in a thread."""
+        error = None if reading.cancelled() else reading.exception()
+        if error is not None or reading.cancelled():
+            reply.fail(error or RuntimeError("the platform stops"))
+            return
+        self._answer(reply, request_id, at, reading.result() or internal())
+
+    def _answer(self, reply: Reply, request_id: str, at: float, response: WireResponse) -> None:
         tell(self._core, self._identifier, at, response.status)
         form = self._forms.get((response.status, *response.headers))
         if form is None:

@@ -23,6 +23,7 @@ from boda.sandbox.architectures import runs_here
 from boda.services.lambda_.access import StandingNeed, need
 from boda.services.lambda_.core import Core
 from boda.services.lambda_.identifiers import Identifier
+from boda.services.lambda_.payloads import READ_AT_ONCE_BYTES
 
 _MOST_FORMS = 32
 
@@ -111,7 +112,9 @@ class WarmInvoke:
 
 
 def is_json(body: bytes) -> bool:
-    """Whether it is an event; nothing at all stands for an empty object."""
+    """Whether it is an event that is read at once; nothing at all stands for an empty object."""
+    if len(body) > READ_AT_ONCE_BYTES:
+        return False
     if body:
         try:
             orjson.loads(body)

@@ -1,0 +1,61 @@
+"""JSON of up to 6 MB from callers and functions, read without keeping everybody waiting.
+
+A reader in C holds the interpreter's lock from a document's first byte to its last: 6 MB of empty
+lists take a quarter of a second. What is large is read in a thread, and what is large and opens
+many containers by a reader that lets other threads run in between.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import orjson
+
+from boda.gateway.protocols import large_json
+from boda.gateway.protocols.bounds import Bounds
+from boda.gateway.protocols.scalars import Malformed
+
+READ_AT_ONCE_BYTES = 64 * 1024
+"""What is read on the event loop."""
+_MOST_OPENED = 200_000
+_UNBOUNDED = Bounds(1 << 40, 1 << 40)
+
+
+async def check(payload: bytes) -> None:
+    """Raises ValueError for what is no JSON."""
+    if len(payload) <= READ_AT_ONCE_BYTES:
+        orjson.loads(payload)
+    else:
+        await asyncio.to_thread(_check, payload)
+
+
+def _check(payload: bytes) -> None:
+    if is_dense(payload):
+        _read_in_steps(payload)
+    else:
+        orjson.loads(payload)
+
+
+def loads(payload: bytes) -> Any:
+    """As json.loads; for large payloads, to be called in a thread. Raises ValueError."""
+    if is_dense(payload):
+        return _read_in_steps(payload)
+    # What begins so is UTF-8; json would look for other encodings.
+    plain = payload[:1] == b"{" and payload[1:2] != b"\0"
+    return json.loads(payload.decode(errors="surrogatepass") if plain else payload)
+
+
+def is_dense(payload: bytes) -> bool:
+    """Whether it opens so many containers that it is read in steps."""
+    return len(payload) > READ_AT_ONCE_BYTES and (
+        payload.count(b"[") + payload.count(b"{") > _MOST_OPENED
+    )
+
+
+def _read_in_steps(payload: bytes) -> Any:
+    try:
+        return large_json.parse(payload, _UNBOUNDED, whole_text=True)
+    except Malformed as error:
+        raise ValueError(error.reason) from None
