@@ -3,21 +3,32 @@
 An event's removal is written a moment after its attempt, together with others', and a crash in
 between runs it again: "at least once". Each run of the function leaves an object of its own, so
 that runs can be counted. Runs that were cut off by the kill are told apart from those that had
-ended: the first must be run again, the second are what the wait for company costs.
+ended: the first must be run again, the second are what came between the function's last word and
+the removal's commit. How long the removal itself waits is measured at the journal, alone and
+beside a room that writes 200 times a second; the events at risk are those of that time.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
+import statistics
 import time
 from collections import Counter
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from bench.host import Boda
+from boda import delivery
+from boda.core.clock import SystemClock
+from boda.delivery.journal import Journal
+from boda.delivery.rows import Event
+from boda.storage.database import Database
 
 BUCKET = "again"
+_BESIDE = {"alone": 0, "beside others": 200}
 KILLS = 5
 EVENTS = 3000
 # The second object is put when the run is about to end.
@@ -54,6 +65,7 @@ def run(folder: Path, *, kills: int = KILLS, events: int = EVENTS) -> dict[str, 
         boda.stop()
     twice = sum(count - 1 for count in ended.values())
     cut = sum(begun.values()) - sum(ended.values())
+    waits = {name: asyncio.run(_waits(folder / name, busy)) for name, busy in _BESIDE.items()}
     return {
         "events": events,
         "lost": events - len(ended),
@@ -61,6 +73,47 @@ def run(folder: Path, *, kills: int = KILLS, events: int = EVENTS) -> dict[str, 
         "run again after they had ended": twice,
         "… each kill": round(twice / kills, 1),
         "run again since they were cut off": cut,
+        **{f"a removal waits, {name}": wait for name, wait in waits.items()},
+    }
+
+
+async def _waits(folder: Path, writes_per_s: int, removals: int = 300) -> dict[str, float]:
+    """Milliseconds from the end of an event until its removal is on disk."""
+    folder.mkdir()
+    database = Database(folder / "queue.db", [delivery.metadata])
+    begun: dict[int, float] = {}
+    took: list[float] = []
+
+    def removed(some: Sequence[Event]) -> None:
+        took.extend(time.perf_counter() - begun[event.id] for event in some)
+
+    journal = Journal(database, SystemClock(), lambda some: None, removed)
+    events = [
+        Event(n, 1, "arn:aws:lambda:::f", "$LATEST", f"r{n}", "", "", 0.0, 0.0, payload=b"{}")
+        for n in range(removals)
+    ]
+    for event in events:
+        journal.add(event, lambda error: None)
+    await journal.flush()
+
+    async def write_on() -> None:
+        while True:
+            await asyncio.sleep(1 / writes_per_s)
+            await database.write(lambda connection: None)
+
+    beside = asyncio.create_task(write_on()) if writes_per_s else None
+    for event in events:
+        begun[event.id] = time.perf_counter()
+        journal.remove(event)
+        await asyncio.sleep(0.005)
+    await journal.flush()
+    await asyncio.sleep(0.1)
+    if beside is not None:
+        beside.cancel()
+    database.close()
+    return {
+        "p50 ms": round(statistics.median(took) * 1000, 1),
+        "mean ms": round(statistics.mean(took) * 1000, 1),
     }
 
 
