@@ -524,8 +524,8 @@ class Platform:
     def _memory_is_short(self) -> None:
         self.health.report(
             "memory",
-            "the kernel ended an execution environment that was below its own limit; until that "
-            "is some time ago new ones count with their whole MemorySize",
+            "the kernel ended an execution environment that was below its own limit; for ten "
+            "minutes after the last one new ones are counted with their whole MemorySize",
             FleetSettings().caution_s,
         )
 

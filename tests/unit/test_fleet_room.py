@@ -152,6 +152,7 @@ def test_a_kill_has_each_count_with_its_size_for_a_while(figures: Figures) -> No
         room.promise(object(), 10, 200, 0.0)
     assert room.fits(3, 10, 300, 0.0), "it is expected to need little"
     room.killed(0.0)
+    assert not room.fits(0, 10, 10, 0.1), "nothing starts at once"
     # 1,000 MB are free and 200 in use, of which 400 stay: 800, of which 600 are committed.
     assert room.fits(3, 10, 200, 1.0) and not room.fits(3, 10, 201, 1.0)
     assert not room.fits(3, 10, 201, 59.0) and room.fits(3, 10, 201, 61.0)

@@ -50,6 +50,7 @@ async def test_a_call_gets_a_service_error_and_the_function_is_not_blamed(platfo
     assert lines[-1].endswith("Status: failure\tError Type: Sandbox.Failure\n")
     assert not any("Runtime." in line for line in lines)
     # What is left of it is used by nobody.
+    await platform.advance(1)
     platform.sandboxes.handle = lambda guest, call: guest.respond(call, b"1")
     assert (await platform.invoke(function())).payload == b"1"
     assert len(platform.sandboxes.made) == 2 and platform.sandboxes.made[0].destroyed
@@ -71,7 +72,12 @@ async def test_an_init_that_the_machine_ends_costs_the_call_nothing(platform):
             guest.ready()
 
     platform.sandboxes.init = init
-    assert (await platform.invoke(function(), b"7")).payload == b"7"
+    call = platform.begin(function(), b"7")
+    await platform.clock.settle()
+    assert len(platform.sandboxes.made) == 1, "not again at once"
+    for _ in range(8):
+        await platform.advance(SETTINGS.killed_pause_s)
+    assert (await call).payload == b"7"
     assert len(platform.sandboxes.made) == 4
 
 
@@ -87,7 +93,9 @@ async def test_a_reset_that_the_machine_ends_is_run_elsewhere(platform):
         machine_kills(guest) if len(seen) == 1 else guest.ready()
 
     platform.sandboxes.init = init
-    assert (await platform.invoke(version)).payload == b"1"
+    call = platform.begin(version)
+    await platform.advance(1)
+    assert (await call).payload == b"1"
     assert [guest.sandbox.restarts for guest in seen] == [1, 0]
 
 
@@ -96,6 +104,7 @@ async def test_an_idle_one_that_the_machine_ends_is_replaced(platform):
     machine_kills(platform.sandboxes.guests[0])
     await platform.clock.settle()
     assert platform.states() == []
+    await platform.advance(1)
     assert (await platform.invoke(function(), b"2")).payload == b"2"
 
 
@@ -132,8 +141,20 @@ async def test_provisioned_ones_come_back(platform):
     platform.fleet.provision(version, 2)
     await platform.clock.settle()
     machine_kills(platform.sandboxes.guests[0])
-    await platform.clock.settle()
+    await platform.advance(1)
     assert platform.fleet.provisioned(version).allocated == 2
+
+
+async def test_provisioned_ones_that_are_killed_at_once_are_not_started_on_and_on(platform):
+    version = function(version="1")
+    platform.sandboxes.init = machine_kills
+    platform.fleet.provision(version, 1)
+    await platform.advance(10)
+    assert len(platform.sandboxes.made) == 1
+    assert platform.fleet.provisioned(version).failing
+    platform.sandboxes.init = lambda guest: guest.ready()
+    await platform.advance(SETTINGS.provision_again_s)
+    assert platform.fleet.provisioned(version).allocated == 1
 
 
 async def test_a_template_that_the_machine_ends_is_no_fault_of_the_version(platform):
@@ -144,12 +165,13 @@ async def test_a_template_that_the_machine_ends_is_no_fault_of_the_version(platf
     with pytest.raises(SnapshotFailed) as failed:
         await task
     assert failed.value.cause == "platform"  # which is tried again
+    await platform.advance(1)
     platform.sandboxes.snapshot = lambda guest: guest.snapshotted()
     platform.sandboxes.restore = machine_kills
     call = platform.begin(version)
     await platform.clock.settle()
     platform.sandboxes.restore = lambda guest: guest.ready()
-    await platform.clock.settle()
+    await platform.advance(1)
     assert (await call).payload == b"{}"
 
 

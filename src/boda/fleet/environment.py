@@ -77,6 +77,7 @@ class Environment:
     """See the module. ``start`` once; then ``run`` whenever it is available.
 
     provisioned: kept whether or not calls need it. initialised: its runtime was ready once.
+    killed: the machine ended it.
     templates: given where it is to be forked from its version's template; such a one is not reset
     after a failure, since another is forked as fast.
     """
@@ -93,6 +94,7 @@ class Environment:
     ) -> None:
         self.provisioned = provisioned
         self.initialised = False
+        self.killed = False
         self._templates = templates
         self._initialization: Initialization = "on-demand"
         if templates is not None:
@@ -325,6 +327,7 @@ class Environment:
         """The kernel took the memory for others. That is no outcome of an invocation, and what an
         init inside an invocation has not reached can be run by another environment."""
         _log.warning("the machine ended an environment of %s", self.version.qualified_arn)
+        self.killed = True
         self._owner.killed_by_machine()
         now = self._clock.now()
         if self.state in ("init", "resetting"):

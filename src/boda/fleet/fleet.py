@@ -391,8 +391,9 @@ class Fleet:
             if waiter is not None:
                 told = error if isinstance(error, AwsError) else could_not_start()
                 waiter.future.set_exception(told)
-            if environment.provisioned and not environment.initialised:
-                self._provisioning_failed(pool, COULD_NOT_START)
+        failed = error is not None or environment.killed
+        if failed and environment.provisioned and not environment.initialised:
+            self._provisioning_failed(pool, COULD_NOT_START)
         self._want(pool)
         self._tidy(pool)
 

@@ -49,17 +49,22 @@ class Room:
         self._sizes: dict[Tenant, int] = {}
         self._committed_mb = 0
         self._cautious_until_s = -math.inf
+        self._paused_until_s = -math.inf
         self.pressed = False
 
     def killed(self, now_s: float) -> None:
         """The kernel killed one for the machine's memory: too much was promised."""
         self._cautious_until_s = now_s + self._settings.caution_s
+        self._paused_until_s = now_s + self._settings.killed_pause_s
 
     def fits(self, live: int, needs_mb: int, size_mb: int, now_s: float) -> bool:
-        """Whether another one does, beside so many. The first one always does.
+        """Whether another one does, beside so many. The first one always does, but for a moment
+        after a kill, so that what is killed at once is not started again at once.
 
         needs_mb: what it is expected to need; size_mb: what it may come to use.
         """
+        if now_s < self._paused_until_s:
+            return False
         if not live:
             return True
         if live >= self._settings.max_environments:

@@ -29,7 +29,8 @@ class FleetSettings:
         an environment is expected to need at least. overcommit: how many times the memory that
         there is for functions the MemorySize of all environments together may come to.
         caution_s: for how long after the kernel killed one for the machine's memory that is 1 at
-        most. settle_s: when what it needs shows in the machine's figures, after its init.
+        most; killed_pause_s: for how long nothing is started then. settle_s: when what it needs
+        shows in the machine's figures, after its init.
     start_limit_s: how long a call waits for an environment. room_limit_s: how long where the
         machine has no room for one. turn_s: how long a function without any environment waits
         until another one gives one up for it, though calls wait for that one too.
@@ -57,6 +58,7 @@ class FleetSettings:
     start_mb: int = 32
     overcommit: float = math.inf
     caution_s: float = 600.0
+    killed_pause_s: float = 0.25
     settle_s: float = 1.0
     start_limit_s: float = 60.0
     room_limit_s: float = 20.0
