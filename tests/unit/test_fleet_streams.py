@@ -306,18 +306,15 @@ async def test_a_connection_that_ends_half_way_is_a_truncated_response(
 
 async def test_an_answer_beside_a_streamed_one_is_refused(world: World) -> None:
     runtime, answer = await Http.open(world)
-    other, writer = await asyncio.open_connection(*runtime.address)
-    for kind in (b"error", b"response"):
-        writer.write(
-            b"POST /2018-06-01/runtime/invocation/id-1/%s HTTP/1.1\r\nHost: x\r\n"
-            b"Content-Length: 2\r\n\r\n{}" % kind
-        )
-        head = await asyncio.wait_for(other.readuntil(b"\r\n\r\n"), 5)
-        assert int(head.split()[1]) == 403
-        await other.readuntil(b"}")
-    writer.write(HEAD + b"1\r\nx\r\n0\r\n\r\n")
-    assert b" 403 " in await asyncio.wait_for(other.readuntil(b"\r\n\r\n"), 5)
-    writer.close()
+    plain = (
+        b"POST /2018-06-01/runtime/invocation/id-1/%s HTTP/1.1\r\nHost: x\r\n"
+        b"Content-Length: 2\r\n\r\n{}"
+    )
+    for sent in (plain % b"error", plain % b"response", HEAD + b"1\r\nx\r\n0\r\n\r\n"):
+        other, writer = await asyncio.open_connection(*runtime.address)
+        writer.write(sent)
+        assert b" 403 " in await asyncio.wait_for(other.readuntil(b"\r\n\r\n"), 5)
+        writer.close()
     runtime.writer.write(b"3\r\none\r\n0\r\n\r\n")
     assert await rest(answer) == b"one" and await runtime.status() == 202
     runtime.writer.close()
@@ -346,3 +343,14 @@ async def test_over_http_a_slow_caller_slows_the_function_too(world: World) -> N
     transport.write(b"0\r\n\r\n")
     assert await runtime.status() == 202
     runtime.writer.close()
+
+
+async def test_parts_that_came_at_once_are_passed_on_at_once(world: World) -> None:
+    """Thousands of parts of one byte cost what one part costs."""
+    answer = await world.open()
+    number = now(world).id
+    frame = struct.pack(">IB", 10, PART) + number + b"x"
+    world.guest.send(frame * 20_000 + struct.pack(">IB", 9, END) + number)
+    pieces = [data async for data in answer]
+    assert b"".join(pieces) == b"x" * 20_000
+    assert len(pieces) < 100

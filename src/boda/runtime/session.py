@@ -7,6 +7,7 @@ process sent is ever heard again. Both framings pass through one ``Conversation`
 from __future__ import annotations
 
 import asyncio
+import itertools
 import socket
 from typing import Protocol
 
@@ -175,7 +176,7 @@ class Session:
                 self._listener.runtime_answered(payload, True)
                 return self._open
         try:
-            for event in self._reader.feed(data):
+            for event in _joined(self._reader.feed(data)):
                 self._hear(event)
                 if not self._open:
                     return False
@@ -366,6 +367,25 @@ class Session:
                 "InvalidStateTransition",
                 f"Transition from {error.state} to {error.event} is not allowed.",
             ) from None
+
+
+def _joined(events: list[frames.Event]) -> list[frames.Event]:
+    """With the parts that came at once as one: they may be of one byte each, and to pass on each
+    by itself would keep everybody waiting."""
+    if len(events) < 2:
+        return events
+    joined: list[frames.Event] = []
+    for stream, found in itertools.groupby(events, _stream_of):
+        if stream is None:
+            joined += found
+        else:
+            parts = [one.data for one in found if isinstance(one, frames.Part)]
+            joined.append(frames.Part(stream, b"".join(parts)))
+    return joined
+
+
+def _stream_of(event: frames.Event) -> bytes | None:
+    return event.invocation_id if isinstance(event, frames.Part) else None
 
 
 def too_large_body(limit: int = frames.MAX_PAYLOAD) -> bytes:

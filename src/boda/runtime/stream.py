@@ -153,10 +153,12 @@ class ResponseStream:
         self._news.set()
 
     def feed(self, data: bytes) -> None:
+        left = self.limit - self._total
         self._total += len(data)
         if self._total > self.limit:
             self.overflowed = True
-        if not data or self._abandoned or self.overflowed:
+            data = data[: max(0, left)]
+        if not data or self._abandoned:
             return
         self._parts.append(data)
         self._held += len(data)
