@@ -17,6 +17,7 @@ import time
 from collections.abc import AsyncIterable, Awaitable, Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from awscrt.checksums import crc64nvme
@@ -144,20 +145,17 @@ class BlobStore:
     ) -> BlobReader:
         """The bytes from ``start``, ``length`` of them or all; raises BlobMissing.
 
-        check: every block is verified before any of its bytes are given, and the first piece
-        before this returns; what ``check.damaged`` makes is raised. The reader survives the
+        check: every block is verified before any of its bytes are given; what ``check.damaged``
+        makes is raised. The first piece is read before this returns. The reader survives the
         blob's deletion; close it with ``aclose``.
         """
         loop = asyncio.get_running_loop()
         try:
-            opened = await loop.run_in_executor(self._threads, _File, self._path(blob_id), check)
+            path = self._path(blob_id)
+            begin = partial(_begin, path, start, length, check, self._threads)
+            return await loop.run_in_executor(self._threads, begin)
         except (FileNotFoundError, ValueError):
             raise BlobMissing(f"There is no blob {blob_id}.") from None
-        rest = max(0, opened.size - start)
-        reader = BlobReader(opened, start, rest if length is None else length, self._threads)
-        if check is not None:
-            await reader.begin()
-        return reader
 
     async def delete(self, blob_ids: Iterable[str]) -> None:
         """Delete these blobs; those that are gone already are fine."""
@@ -207,58 +205,82 @@ class BlobStore:
 
 
 class BlobReader:
-    """Yields a blob's bytes, one piece ahead of its consumer."""
+    """Yields a blob's bytes, one piece ahead of its consumer. ``begin`` first."""
 
     def __init__(self, opened: _File, start: int, length: int, threads: ThreadPoolExecutor) -> None:
         self._file = opened
         self._offset = start
         self._left = length
         self._threads = threads
+        self._first = b""
         self._next: asyncio.Future[bytes] | None = None
+
+    def begin(self) -> None:
+        """Read the first piece, in the calling thread: a small blob costs one hand-over."""
+        if self._left > 0:
+            self._first = _whole(self._file.read(*self._advance()))
 
     def __aiter__(self) -> BlobReader:
         return self
 
     async def __anext__(self) -> bytes:
-        if self._next is None:
-            if self._left <= 0:
+        if self._first:
+            piece, self._first = self._first, b""
+        elif self._next is not None:
+            try:
+                piece = _whole(await self._next)
+            except BlobMissing:
                 await self.aclose()
-                raise StopAsyncIteration
-            self._next = self._read()
-        piece = await self._next
-        if not piece:
+                raise
+        else:
             await self.aclose()
-            raise BlobMissing("A blob is shorter than its row says.")
+            raise StopAsyncIteration
         self._next = self._read() if self._left > 0 else None
         return piece
-
-    async def begin(self) -> None:
-        """Read the first piece; raises what reading it raises, and closes the file then."""
-        if self._left <= 0:
-            return
-        self._next = self._read()
-        try:
-            await asyncio.shield(self._next)
-        except BaseException:
-            await self.aclose()
-            raise
 
     async def aclose(self) -> None:
         """Close the file; safe to call twice."""
         self._left = 0
+        self._first = b""
         self._next = None
         self._file.close_soon(self._threads)
 
-    def _read(self) -> asyncio.Future[bytes]:
+    def _advance(self) -> tuple[int, int]:
+        """The next piece: its offset and its length. After the first one, pieces begin where
+        blocks begin, so that none is read twice."""
         offset = self._offset
-        # After the first one, pieces begin where blocks begin: none is read twice.
         count = min(READ_PIECE - offset % BLOCK, self._left)
         self._offset += count
         self._left -= count
+        return offset, count
+
+    def _read(self) -> asyncio.Future[bytes]:
         loop = asyncio.get_running_loop()
-        future = loop.run_in_executor(self._threads, self._file.read, offset, count)
+        future = loop.run_in_executor(self._threads, self._file.read, *self._advance())
         future.add_done_callback(_heard)
         return future
+
+
+def _begin(
+    path: Path, start: int, length: int | None, check: Check | None, threads: ThreadPoolExecutor
+) -> BlobReader:
+    """In a worker thread: open a blob and read its first piece."""
+    opened = _File(path, check)
+    reader = BlobReader(
+        opened, start, max(0, opened.size - start) if length is None else length, threads
+    )
+    try:
+        reader.begin()
+    except BaseException:
+        opened.close()
+        raise
+    return reader
+
+
+def _whole(piece: bytes) -> bytes:
+    if not piece:
+        raise BlobMissing("A blob is shorter than its row says.")
+    return piece
 
 
 class _File:
