@@ -455,3 +455,34 @@ async def test_attributes_of_an_object_need_both_permissions(stage: Stage) -> No
             await here.let("eve", {"Effect": "Allow", "Action": actions, "Resource": "*"})
             error = await here.error("s3", "GetObjectAttributes", eve, **params)
             assert (error is None) is allowed, (actions, error)
+
+
+async def test_a_part_is_asked_for_what_its_upload_asked_for(stage: Stage) -> None:
+    """The usual policies against objects that are not encrypted let encrypted uploads pass."""
+    here = stage.here
+    eve = (await here.user("eve")).principal
+    unless = {"Null": {"s3:x-amz-server-side-encryption": "true"}}
+    tagged = {"StringEquals": {"s3:RequestObjectTag/secret": "yes"}}
+    for condition, asked, allowed in (
+        (unless, {"ServerSideEncryption": "AES256"}, True),
+        (unless, {}, False),
+        (tagged, {"Tagging": "secret=no"}, True),
+        (tagged, {"Tagging": "secret=yes"}, False),
+    ):
+        deny = {"Effect": "Deny", "Action": "s3:PutObject", "Resource": "*", "Condition": condition}
+        upload = {"Bucket": "b-ucket", "Key": "large"}
+        # Begun by somebody whom nothing is denied.
+        begun = await here.call("s3", "CreateMultipartUpload", **upload, **asked)
+        upload["UploadId"] = begun["UploadId"]
+        await here.let("eve", EVERYTHING, deny)
+        part: dict[str, Any] = {**upload, "PartNumber": 1}
+        errors = [
+            await here.error("s3", "UploadPart", eve, **part, Body=b"x"),
+            await here.error("s3", "UploadPartCopy", eve, **part, CopySource="b-ucket/k"),
+        ]
+        made = await here.call("s3", "UploadPart", **part, Body=b"x")
+        parts = {"Parts": [{"PartNumber": 1, "ETag": made["ETag"]}]}
+        errors.append(
+            await here.error("s3", "CompleteMultipartUpload", eve, **upload, MultipartUpload=parts)
+        )
+        assert [error is None for error in errors] == [allowed] * 3, (asked, errors)

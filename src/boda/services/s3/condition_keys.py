@@ -59,6 +59,7 @@ CONDITION_KEYS = [*_HEADERS.values(), *(_SUPPLIED + _NEVER_PRESENT).split()]
 EXISTING_TAG = "s3:existingobjecttag/"
 REQUEST_TAG = "s3:requestobjecttag"
 """With a slash and a tag's key behind it, or ``Keys``."""
+OF_UPLOAD = ("s3:x-amz-", REQUEST_TAG)
 OF_NEW_BUCKET = ("s3:locationconstraint", "aws:requesttag/", "aws:tagkeys")
 TAGGED = frozenset(
     f"s3:{action}"
@@ -111,8 +112,13 @@ def of_parameters(params: Mapping[str, Any]) -> Keys:
 
 def of_write(params: Mapping[str, Any], *, creates: bool = True) -> Keys:
     """Of what makes an object, or is a step on the way there. creates: the object is there then."""
+    creation = "true" if creates else "false"
+    return {**of_attributes(params), "s3:ObjectCreationOperation": creation}
+
+
+def of_attributes(params: Mapping[str, Any]) -> Keys:
+    """Of what an object is to be like."""
     keys = of_parameters(params)
-    keys["s3:ObjectCreationOperation"] = "true" if creates else "false"
     if isinstance(params.get("Tagging"), str):
         keys |= of_object_tags(tags.header_tags(params["Tagging"]))
     return keys

@@ -6,6 +6,7 @@ A finished object points at its upload's parts; reading it walks them in order.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -14,7 +15,8 @@ from urllib.parse import quote
 from sqlalchemy.engine import Connection
 
 from boda.core.errors import AwsError
-from boda.gateway.service import Body, Context, Need, operation
+from boda.gateway.service import Body, Context, LateKeys, Need, operation
+from boda.gateway.tag_keys import Keys
 from boda.services.s3 import (
     acls,
     attributes,
@@ -41,9 +43,6 @@ _PART_LIMIT = 10_000
 _LIST_LIMIT = 1000
 
 
-_step_keys = partial(condition_keys.of_write, creates=False)
-
-
 class MultipartOperations:
     """CreateMultipartUpload … CompleteMultipartUpload, and the lists of parts."""
 
@@ -54,12 +53,31 @@ class MultipartOperations:
 
     def _create_needs(self, ctx: Context, params: Mapping[str, Any]) -> Iterable[Need]:
         bucket, key = params["Bucket"], params["Key"]
-        keys = _step_keys(params)
+        keys = condition_keys.of_write(params, creates=False)
         yield self.core.need(ctx, "s3:PutObject", bucket, key, keys)
         if params.get("Tagging"):
             yield self.core.need(ctx, "s3:PutObjectTagging", bucket, key, keys)
         if params.get("ACL"):
             yield self.core.need(ctx, "s3:PutObjectAcl", bucket, key, keys)
+
+    def _part_needs(self, ctx: Context, params: Mapping[str, Any]) -> Iterable[Need]:
+        yield self._step(ctx, params, creates=False)
+
+    def _completion_needs(self, ctx: Context, params: Mapping[str, Any]) -> Iterable[Need]:
+        yield self._step(ctx, params, creates=True)
+
+    def _step(self, ctx: Context, params: Mapping[str, Any], *, creates: bool) -> Need:
+        """A step of an upload: what the upload asked for at its start is asked for by each."""
+        bucket, key = params["Bucket"], params["Key"]
+        keys = condition_keys.of_write(params, creates=creates)
+        read = partial(self._asked, bucket, key, params["UploadId"])
+        need = self.core.need(ctx, "s3:PutObject", bucket, key, keys)
+        return replace(need, late=LateKeys(condition_keys.OF_UPLOAD, read))
+
+    async def _asked(self, bucket: str, key: str, upload_id: str) -> Keys:
+        raw = key.encode(errors="replace")
+        found = await self.core.read(lambda c: rows.upload(c, bucket, raw, upload_id))
+        return condition_keys.of_attributes(found.details.get("asked", {})) if found else {}
 
     @operation("CreateMultipartUpload", authorize=_create_needs)
     async def create_multipart_upload(
@@ -108,6 +126,14 @@ class MultipartOperations:
             ContentLanguage=content_language,
             ContentType=content_type,
         )
+        attributes_asked = {
+            "ACL": acl,
+            "ServerSideEncryption": server_side_encryption,
+            "StorageClass": storage_class,
+            "Tagging": tagging,
+            "WebsiteRedirectLocation": website_redirect_location,
+        }
+        asked = {name: value for name, value in attributes_asked.items() if value}
         upload = Upload(
             names.new_upload_id(self.core.ids),
             found.name,
@@ -118,7 +144,7 @@ class MultipartOperations:
             checksum_algorithm or "",
             checksum_type or "",
             wanted_class,
-            details,
+            {**details, "asked": asked} if asked else details,
         )
 
         def work(connection: Connection) -> None:
@@ -139,7 +165,7 @@ class MultipartOperations:
             output["ChecksumType"] = checksum_type
         return output
 
-    @operation("UploadPart", authorize=on_object("s3:PutObject", keys=_step_keys))
+    @operation("UploadPart", authorize=_part_needs)
     async def upload_part(
         self,
         ctx: Context,
@@ -197,8 +223,7 @@ class MultipartOperations:
 
     def _copy_needs(self, ctx: Context, params: Mapping[str, Any]) -> Iterable[Need]:
         yield from self._sources.needs(ctx, params)
-        keys = _step_keys(params)
-        yield self.core.need(ctx, "s3:PutObject", params["Bucket"], params["Key"], keys)
+        yield from self._part_needs(ctx, params)
 
     @operation("UploadPartCopy", authorize=_copy_needs)
     async def upload_part_copy(
@@ -257,7 +282,7 @@ class MultipartOperations:
 
     @operation(
         "CompleteMultipartUpload",
-        authorize=on_object("s3:PutObject", keys=condition_keys.of_write),
+        authorize=_completion_needs,
     )
     async def complete_multipart_upload(
         self,
@@ -466,6 +491,7 @@ class MultipartOperations:
 
 def _completed_details(upload: Upload, count: int) -> dict[str, Any]:
     details = {**upload.details, "parts": count}
+    details.pop("asked", None)
     if upload.algorithm:
         details["part_checksums"] = True
     return details
