@@ -157,7 +157,7 @@ class Boda:
             FunctionName=name,
             Runtime=settings.pop("Runtime", None) or self.runtime(),
             Role=settings.pop("Role", None) or self.role(),
-            Handler="lambda_function.lambda_handler",
+            Handler=settings.pop("Handler", "lambda_function.lambda_handler"),
             Code=source if isinstance(source, dict) else {"ZipFile": content},
             **settings,
         )

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import shutil
+import stat
+from pathlib import Path
 from typing import Any
 
 import pytest
 from bench.host import Boda
 
 from support.custom_runtimes import custom
+from support.lambda_world import package
 
 SHELL = r"""#!/bin/bash
 echo "started by $_HANDLER"
@@ -76,3 +81,44 @@ def test_what_cannot_be_executed_is_an_invalid_entrypoint(
     error = ask(boda, name, {})
     assert error["errorType"] == "Runtime.InvalidEntrypoint"
     assert error["errorMessage"].endswith(f" Error: {words}")
+
+
+# In the manner of AWS's tutorial: bash under the name of sh, curl, a handler in a file of its own.
+TUTORIAL = r"""#!/bin/sh
+set -euo pipefail
+source "$LAMBDA_TASK_ROOT/$(echo "$_HANDLER" | cut -d. -f1).sh"
+API="http://${AWS_LAMBDA_RUNTIME_API}/2018-06-01/runtime/invocation"
+while true
+do
+  HEAD="$(mktemp)"
+  EVENT=$(curl -sS -LD "$HEAD" "$API/next")
+  ID=$(grep -Fi Lambda-Runtime-Aws-Request-Id "$HEAD" | tr -d '[:space:]' | cut -d: -f2)
+  ANSWER=$($(echo "$_HANDLER" | cut -d. -f2) "$EVENT")
+  curl "$API/$ID/response" -d "$ANSWER"
+done
+"""
+HANDLER = """function handler () {
+  EVENT=$1
+  echo "$EVENT" 1>&2;
+  ANSWER="Echoing request: '$EVENT'"
+
+  echo $ANSWER
+}
+"""
+
+
+@pytest.mark.skipif(
+    not (shutil.which("curl") and Path("/bin/bash").exists()), reason="needs curl and bash"
+)
+def test_the_script_of_a_tutorial_is_a_runtime(boda: Boda, name: str) -> None:
+    content = package(
+        {"bootstrap": TUTORIAL, "function.sh": HANDLER}, bootstrap=stat.S_IFREG | 0o755
+    )
+    boda.function(name, content, Runtime="provided.al2023", Handler="function.handler", Timeout=20)
+    for text in ("Hello", "again"):
+        answer = boda.client("lambda").invoke(
+            FunctionName=name, Payload=json.dumps({"text": text}).encode(), LogType="Tail"
+        )
+        said = answer["Payload"].read().decode()
+        assert said == "Echoing request: '" + json.dumps({"text": text}) + "'"
+        assert f'"{text}"' in base64.b64decode(answer["LogResult"]).decode()

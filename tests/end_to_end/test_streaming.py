@@ -202,6 +202,56 @@ def test_a_custom_runtime_streams_over_http(boda: Boda, name: str) -> None:
     assert joined["Payload"].read() == b"one two"
 
 
+GO = """#!{python}
+# The bytes that Go's lambdaurl sends.
+import http.client, json, os, time
+
+host = os.environ["AWS_LAMBDA_RUNTIME_API"]
+base = "/2018-06-01/runtime/invocation/"
+connection = http.client.HTTPConnection(host)
+while True:
+    connection.request("GET", base + "next")
+    answer = connection.getresponse()
+    answer.read()
+    request_id = answer.headers["Lambda-Runtime-Aws-Request-Id"]
+    connection.putrequest("POST", base + request_id + "/response", skip_accept_encoding=True)
+    for name, value in (
+        ("User-Agent", "aws-lambda-go/go1.24.1"),
+        ("Transfer-Encoding", "chunked"),
+        ("Content-Type", "application/vnd.awslambda.http-integration-response"),
+        ("Trailer", "Lambda-Runtime-Function-Error-Body,Lambda-Runtime-Function-Error-Type"),
+        ("Accept-Encoding", "gzip"),
+    ):
+        connection.putheader(name, value)
+    connection.endheaders()
+    head = {{"statusCode": 201, "headers": {{"Content-Type": "text/plain"}}, "cookies": ["a=1"]}}
+    for piece in (json.dumps(head).encode() + bytes(8), b"one ", b"two"):
+        connection.send(b"%x\\r\\n%s\\r\\n" % (len(piece), piece))
+        time.sleep(0.6)
+    connection.send(b"0\\r\\n\\r\\n")
+    answer = connection.getresponse()
+    assert (answer.status, answer.read() != b"") == (202, True)
+"""
+
+
+def test_gos_lambdaurl_streams(boda: Boda, name: str) -> None:
+    python = _python_inside(boda)
+    if not python:
+        pytest.skip("functions here are not told where their interpreter is")
+    custom(boda, name, GO.format(python=python))
+    host = boda.open_url(name, "RESPONSE_STREAM")
+    for _ in range(2):
+        connection = http.client.HTTPConnection("127.0.0.1", boda.port, timeout=20)
+        connection.request("GET", "/", headers={"Host": host})
+        answer = connection.getresponse()
+        assert (answer.status, answer.headers["Content-Type"]) == (201, "text/plain")
+        assert answer.headers["Set-Cookie"] == "a=1"
+        began = time.perf_counter()
+        assert answer.read(4) == b"one "
+        assert answer.read() == b"two"
+        assert time.perf_counter() - began > 0.5  # the second piece came later
+
+
 PAGE = """
 import time
 

@@ -240,12 +240,20 @@ HEAD = (
     b"Content-Type: text/plain\r\n\r\n"
 )
 
+GO = (
+    b"POST /2018-06-01/runtime/invocation/id-1/response HTTP/1.1\r\nHost: x\r\n"
+    b"User-Agent: aws-lambda-go/go1.24.1\r\nTransfer-Encoding: chunked\r\nContent-Type: %s\r\n"
+    b"Trailer: Lambda-Runtime-Function-Error-Body,Lambda-Runtime-Function-Error-Type\r\n"
+    b"Accept-Encoding: gzip\r\n\r\n"
+)
+INTEGRATION = b"application/vnd.awslambda.http-integration-response"
+
 
 class Http:
-    """A custom runtime's connection, with an invocation in hand."""
+    """A custom runtime's connection, with an invocation in hand. head: of its answer."""
 
     @classmethod
-    async def open(cls, world: World) -> tuple[Http, StreamedAnswer]:
+    async def open(cls, world: World, head: bytes = HEAD) -> tuple[Http, StreamedAnswer]:
         world.sandboxes.init = lambda guest: None
         version = function(timeout_s=5)
         call = Call(version, b"{}", "id-1", version.arn)
@@ -257,7 +265,7 @@ class Http:
         made.reader, made.writer = await asyncio.open_connection(*made.address)
         made.writer.write(NEXT)
         await made.reader.readuntil(b"\r\n\r\n{}")
-        made.writer.write(HEAD)
+        made.writer.write(head)
         return made, await asyncio.wait_for(opening, 5)
 
     async def status(self) -> int:
@@ -274,6 +282,47 @@ async def test_over_http_each_chunk_is_a_part(world: World) -> None:
     assert await rest(answer) == b"two" and await runtime.status() == 202
     assert not (await answer.outcome()).function_error
     runtime.writer.close()
+
+
+@pytest.mark.parametrize("content_type", [INTEGRATION, b"application/octet-stream"])
+async def test_gos_client_streams_without_a_word_of_it(world: World, content_type: bytes) -> None:
+    runtime, answer = await Http.open(world, GO % content_type)
+    assert answer.content_type == content_type.decode()
+    head = b'{"statusCode":200}' + bytes(8)
+    runtime.writer.write(b"%x\r\n%b\r\n" % (len(head), head))
+    assert await anext(answer) == head
+    runtime.writer.write(b"5\r\nhello\r\n")
+    assert await anext(answer) == b"hello"
+    runtime.writer.write(b"0\r\n\r\n")
+    assert await rest(answer) == b"" and await runtime.status() == 202
+    assert not (await answer.outcome()).function_error
+    runtime.writer.close()
+
+
+@pytest.mark.parametrize("failed", [False, True])
+async def test_gos_json_in_chunks_is_one_answer(world: World, failed: bool) -> None:
+    world.sandboxes.init = lambda guest: None
+    version = function(timeout_s=5)
+    calling = world.begin(version)
+    while not world.sandboxes.made:
+        await asyncio.sleep(0)
+    address = world.sandboxes.made[0].runtime_api.getsockname()
+    reader, writer = await asyncio.open_connection(*address)
+    writer.write(NEXT)
+    await reader.readuntil(b"\r\n\r\n{}")
+    trailers = b""
+    if failed:
+        body = base64.b64encode(b'{"errorType":"errorString","errorMessage":"no"}')
+        trailers = b"Lambda-Runtime-Function-Error-Body: %b\r\n" % body
+        trailers += b"Lambda-Runtime-Function-Error-Type: errorString\r\n"
+    writer.write(GO % b"application/json" + b'8\r\n{"a": 1}\r\n0\r\n' + trailers + b"\r\n")
+    outcome = await asyncio.wait_for(calling, 5)
+    if failed:
+        assert outcome.error_type == "errorString"
+        assert json.loads(outcome.payload)["errorMessage"] == "no"
+    else:
+        assert (outcome.payload, outcome.function_error) == (b'{"a": 1}', "")
+    writer.close()
 
 
 async def test_trailers_tell_of_an_error_and_the_exchange_succeeds(world: World) -> None:

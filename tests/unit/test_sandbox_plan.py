@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -51,6 +51,14 @@ def test_only_these_folders_of_the_host_show() -> None:
     assert {source for source in sources if not source.startswith("/dev/")} == {
         "/usr", "/lib64", "/etc/ssl/certs", "/usr/share/z", "/root/py", "/data/library",
     }  # fmt: skip
+
+
+def test_sh_is_bash_where_there_is_bash() -> None:
+    shown = plan.Bind("/usr/bin/bash", "/usr/bin/dash")
+    assert shown not in root()
+    host = replace(HOST, bash_for=("/usr/bin/bash", "/usr/bin/dash"))
+    steps = plan.root(Python(), Path("/data/library"), host, [])
+    assert steps.index(shown) > steps.index(plan.Bind("/usr", "/usr", recursive=True))
 
 
 def test_the_root_is_closed_last_and_the_host_let_go_last() -> None:

@@ -210,8 +210,7 @@ class Connection(asyncio.Protocol):
             self._body_left = int(self._headers.get("content-length", 0))
         if self._headers.get("expect", "").lower() == "100-continue" and self._transport:
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        mode = self._headers.get("lambda-runtime-function-response-mode", "")
-        if mode.lower() == "streaming":
+        if self._streams():
             try:
                 self._begin_stream()
             except NotNow as refusal:
@@ -356,7 +355,8 @@ class Connection(asyncio.Protocol):
             raise NotNow(400, "InvalidResponseModeHeader", f"Invalid response mode: {mode}")
         body = bytes(self._body)
         if failed or "lambda-runtime-function-error-type" in self._headers:
-            self.session.http_error(request_id, attempt, self._error_type(), body)
+            told = self._error_body() or body  # half-way, in the trailers
+            self.session.http_error(request_id, attempt, self._error_type(), told)
         else:
             self.session.http_response(request_id, attempt, body)
         self._accepted()
@@ -386,6 +386,21 @@ class Connection(asyncio.Protocol):
         return "Runtime.Unknown"
 
     # Answers in parts
+
+    def _streams(self) -> bool:
+        """Whether what comes is an answer in parts: it says so, or it is made like one.
+
+        Go's client names no mode. It sends every answer in chunks and announces the trailers for an
+        error half-way; what is not JSON then is read from the handler as it goes (``lambdaurl``,
+        handlers that return a reader).
+        """
+        headers = self._headers
+        mode = headers.get("lambda-runtime-function-response-mode", "")
+        if mode:
+            return mode.lower() == "streaming"
+        content_type = headers.get("content-type", "").partition(";")[0].strip().lower()
+        announced = "lambda-runtime-function-error-type" in headers.get("trailer", "").lower()
+        return announced and content_type not in ("", "application/json")
 
     def _begin_stream(self) -> None:
         """The head of an answer that comes in parts; other requests take no notice of the mode."""

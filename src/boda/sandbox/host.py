@@ -26,6 +26,7 @@ class Host:
     """top: the directories beside /usr that programs need, with the target if one is a link.
     etc: (path inside, source without links, is a folder). proc: names of /proc that exist.
     nameservers: those that a sandbox can reach; loopback_nameservers: those that it cannot.
+    bash_for: bash, and what ``/bin/sh`` is here where that is another shell.
     """
 
     top: tuple[tuple[str, str | None], ...]
@@ -34,6 +35,7 @@ class Host:
     nameservers: tuple[str, ...]
     loopback_nameservers: tuple[str, ...]
     resolver_options: tuple[str, ...]
+    bash_for: tuple[str, str] | None = None
 
     @classmethod
     def of_this_machine(cls) -> Host:
@@ -51,7 +53,13 @@ class Host:
                 etc.append((str(path), os.path.realpath(path), path.is_dir()))
         reachable, loopback, options = _resolver()
         proc = frozenset(os.listdir("/proc"))
-        return cls(tuple(top), tuple(etc), proc, reachable, loopback, options)
+        return cls(tuple(top), tuple(etc), proc, reachable, loopback, options, _shells())
+
+
+def _shells() -> tuple[str, str] | None:
+    bash, shell = (os.path.realpath(path) for path in ("/bin/bash", "/bin/sh"))
+    there = os.path.isfile(bash) and os.path.isfile(shell)
+    return (bash, shell) if there and bash != shell else None
 
 
 def _resolver() -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:

@@ -231,6 +231,9 @@ def _system(host: Host) -> list[Step]:
             steps += [Directory(f"/{name}"), Bind(f"/{name}", f"/{name}", recursive=True)]
         else:
             steps.append(Symlink(f"/{name}", link))
+    if host.bash_for is not None:
+        # /bin/sh is bash in Amazon Linux, and scripts for it are written so.
+        steps.append(Bind(*host.bash_for))
     return steps
 
 
