@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 import pytest
 
+from boda.gateway.protocols.bounds import DEFAULT
 from boda.services.lambda_ import payloads, url_messages
 
 DENSE = b'{"a":[' + b"[]," * 300_000 + b"0]}"
@@ -50,6 +51,12 @@ async def test_who_reads_what(
 async def test_what_is_no_json(payload: bytes) -> None:
     with pytest.raises(ValueError):
         await payloads.check(payload)
+
+
+def test_what_is_too_deep_to_be_kept_is_read() -> None:
+    text = b'{"a":{"b":[1,{"c":2}]},"d":[3]}'
+    found = payloads.large_json.parse(text, DEFAULT, kept_depth=2)
+    assert found == {"a": {"b": []}, "d": [3]}
 
 
 def test_dense_answers_of_functions() -> None:

@@ -57,14 +57,21 @@ class LongText:
             at = stop
 
 
-def parse(document: bytes, bounds: Bounds, *, whole_text: bool = False) -> Any:
+def parse(
+    document: bytes, bounds: Bounds, *, whole_text: bool = False, kept_depth: int = _MAX_DEPTH
+) -> Any:
     """The document's value; strings longer than 1 MiB are LongText unless ``whole_text``.
-    Raises Malformed."""
-    return _Parser(document, bounds, whole_text).document()
+    Raises Malformed.
+
+    kept_depth: what is nested deeper is read and not kept: millions of containers take long to be
+        looked through for garbage, and to be freed.
+    """
+    return _Parser(document, bounds, whole_text, kept_depth).document()
 
 
 class _Parser:
-    def __init__(self, data: bytes, bounds: Bounds, whole_text: bool) -> None:
+    def __init__(self, data: bytes, bounds: Bounds, whole_text: bool, kept_depth: int) -> None:
+        self._kept_depth = kept_depth
         self._whole_text = whole_text
         self._data = data
         self._at = 0
@@ -112,9 +119,13 @@ class _Parser:
         if first == b"]":
             self._at += 1
             return items
+        count = 0
         while True:
-            items.append(self._value(first, depth))
-            if self._ended(b"]", len(items)):
+            value = self._value(first, depth)
+            count += 1
+            if depth <= self._kept_depth:
+                items.append(value)
+            if self._ended(b"]", count):
                 return items
             first = self._next()
 
@@ -132,8 +143,10 @@ class _Parser:
             if type(key) is not str or self._next() != b":":
                 raise _invalid()
             self._at += 1
-            items[key] = self._value(self._next(), depth)
+            value = self._value(self._next(), depth)
             count += 1
+            if depth <= self._kept_depth:
+                items[key] = value
             if self._ended(b"}", count):
                 return items
             first = self._next()

@@ -33,15 +33,18 @@ async def check(payload: bytes) -> None:
 
 def _check(payload: bytes) -> None:
     if is_dense(payload):
-        _read_in_steps(payload)
+        _read_in_steps(payload, 0)
     else:
         orjson.loads(payload)
 
 
 def loads(payload: bytes) -> Any:
-    """As json.loads; for large payloads, to be called in a thread. Raises ValueError."""
+    """As json.loads; for large payloads, to be called in a thread. Raises ValueError.
+
+    Of a dense payload, an object and the objects in it are there, and nothing further in.
+    """
     if is_dense(payload):
-        return _read_in_steps(payload)
+        return _read_in_steps(payload, 2 if payload.lstrip()[:1] == b"{" else 0)
     # What begins so is UTF-8; json would look for other encodings.
     plain = payload[:1] == b"{" and payload[1:2] != b"\0"
     return json.loads(payload.decode(errors="surrogatepass") if plain else payload)
@@ -54,8 +57,8 @@ def is_dense(payload: bytes) -> bool:
     )
 
 
-def _read_in_steps(payload: bytes) -> Any:
+def _read_in_steps(payload: bytes, kept_depth: int) -> Any:
     try:
-        return large_json.parse(payload, _UNBOUNDED, whole_text=True)
+        return large_json.parse(payload, _UNBOUNDED, whole_text=True, kept_depth=kept_depth)
     except Malformed as error:
         raise ValueError(error.reason) from None
