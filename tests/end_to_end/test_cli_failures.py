@@ -252,3 +252,16 @@ def test_an_interrupt_in_the_first_second(tmp_path: Path, command: str, delay_s:
     # "up" stops cleanly once it has begun; the others may have ended by themselves, or are about
     # to: the interpreter gives the signal back its default then.
     assert process.returncode in (0, 1, 130, -signal.SIGINT)
+
+
+def test_interrupts_without_end_are_quiet(own_boda: Boda) -> None:
+    own_boda.start()
+    process = own_boda.process
+    assert process is not None
+    end = time.monotonic() + 60
+    while process.poll() is None and time.monotonic() < end:
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.005)  # between two presses of the keys
+    assert process.wait(1) in (0, 130, -signal.SIGINT)
+    said = own_boda.log.read_text()
+    assert "Traceback" not in said and "KeyboardInterrupt" not in said, said

@@ -19,14 +19,21 @@ INTERRUPTED = 130
 
 def main() -> None:
     """Run the command in ``sys.argv``; every failure is a sentence on stderr and an exit code."""
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))
+    _interrupt_quietly()
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by the caller
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
     from boda.cli.commands import run
 
-    sys.exit(run())
+    code = run()
+    _interrupt_quietly()  # an event loop gives the signal back Python's own handler
+    sys.exit(code)
+
+
+def _interrupt_quietly() -> None:
+    """Have SIGINT end the process at once, unless the caller ignores the signal."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))
 
 
 @contextmanager
