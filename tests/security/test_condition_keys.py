@@ -8,6 +8,7 @@ that the request has the call is refused; with another value that Deny is silent
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator
@@ -15,6 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.auth import S3SigV4Auth, SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
 from boda.core.clock import ManualClock, SystemClock
@@ -486,3 +490,44 @@ async def test_a_part_is_asked_for_what_its_upload_asked_for(stage: Stage) -> No
             await here.error("s3", "CompleteMultipartUpload", eve, **upload, MultipartUpload=parts)
         )
         assert [error is None for error in errors] == [allowed] * 3, (asked, errors)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "service"),
+    [
+        ("PUT", "/b-ucket/k?tagging", "s3"),
+        ("PUT", "/new-bucket", "s3"),
+        ("PUT", "/2015-03-31/functions/f/configuration", "lambda"),
+        ("POST", "/2015-03-31/functions/f/policy", "lambda"),
+        ("POST", f"/2017-03-31/tags/{FUNCTION.replace(':', '%3A')}", "lambda"),
+        ("PUT", "/2021-10-31/functions/f/url", "lambda"),
+    ],
+)
+async def test_keys_of_the_body_put_off_no_refusal(
+    tmp_path: Path, method: str, path: str, service: str
+) -> None:
+    """Whoever may not by any policy is told before the body is sent."""
+    async with account(tmp_path, SystemClock()) as here, served(here.gateway) as endpoint:
+        await here.functions.create("f")
+        await here.call("s3", "CreateBucket", Bucket="b-ucket")
+        other = {"StringEquals": {"aws:RequestTag/x": "y"}}
+        unrelated = {"Effect": "Allow", "Action": "logs:*", "Resource": "*", "Condition": other}
+        eve = await here.user("eve", unrelated)
+        digest = hashlib.sha256(b"").hexdigest()
+        headers = {"X-Amz-Content-SHA256": digest, "Content-Length": str(15 * 2**20)}
+        request = AWSRequest(method, endpoint + path, headers=headers)
+        signer = S3SigV4Auth if service == "s3" else SigV4Auth
+        signer(Credentials(eve.access_key_id, eve.secret), service, "us-east-1").add_auth(request)
+        request.headers.replace_header("X-Amz-Content-SHA256", digest)
+        lines = [f"{method} {path} HTTP/1.1", f"Host: {endpoint.removeprefix('http://')}"]
+        lines += [f"{name}: {value}" for name, value in request.headers.items()]
+        port = int(endpoint.rpartition(":")[2])
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write("\r\n".join([*lines, "", ""]).encode())
+        answer = b""
+        while b"is not authorized to perform: " not in answer:
+            more = await asyncio.wait_for(reader.read(4096), 30)
+            assert more, answer
+            answer += more
+        writer.close()
+        assert answer.startswith(b"HTTP/1.1 403 ")
