@@ -50,3 +50,14 @@ def test_the_locks_name_no_index() -> None:
         text = lock.read_text()
         assert "--hash=sha256:" in text
         assert not re.search(r"https?:|--(extra-)?index-url|--find-links", text), lock.name
+
+
+def test_every_difference_from_aws_names_a_test() -> None:
+    text = (ROOT / "docs" / "differs-from-aws.md").read_text()
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    told = [line for line in lines if not line.startswith(("| on AWS", "|---"))]
+    assert len(told) > 15
+    for line in told:
+        named = re.search(r"`(\w+/test_\w+\.py)::(\w+)` \|$", line)
+        assert named, line
+        assert f"def {named[2]}(" in (ROOT / "tests" / named[1]).read_text(), line
