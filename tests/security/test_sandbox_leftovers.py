@@ -167,10 +167,10 @@ async def test_descriptors_do_not_pile_up(tmp_path: Path) -> None:
 async def test_a_killed_platform_leaves_no_process(tmp_path: Path, isolation: str) -> None:
     instance = f"killed-{tmp_path}"
     (tmp_path / "code").mkdir()
-    (tmp_path / "platform.py").write_text(PLATFORM)
+    (tmp_path / "instance.py").write_text(PLATFORM)
     paths = [str(Path(__file__).parent.parent), os.environ.get("PYTHONPATH", "")]
     platform = subprocess.Popen(
-        [sys.executable, tmp_path / "platform.py", tmp_path, instance, isolation],
+        [sys.executable, tmp_path / "instance.py", tmp_path, instance, isolation],
         stdout=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
