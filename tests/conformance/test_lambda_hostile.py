@@ -131,7 +131,7 @@ def structures(shape: Shape, depth: int = 0) -> st.SearchStrategy[dict[str, Any]
 
 def operations() -> list[str]:
     """Those that are there."""
-    probe = lambda_.build(*[None] * 11)  # type: ignore[arg-type]
+    probe = lambda_.build(None, Path("code"), *[None] * 9)  # type: ignore[arg-type]
     return sorted(probe.service.operations)
 
 

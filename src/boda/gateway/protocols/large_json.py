@@ -20,7 +20,8 @@ _MAX_DEPTH = 128
 _WINDOW = 64 * 1024
 """The most bytes of a string that are looked at in one step."""
 _LONG = 1024 * 1024
-_LONGEST_TEXT = 2 * 1024 * 1024
+_LONGEST_TEXT = 7 * 1024 * 1024
+"""A log event of 1 MiB whose characters are all escaped takes six times as much."""
 _MOST_TEXT = 8 * 1024 * 1024
 """Bytes of all strings together, but for those that are LongText."""
 _SPACE = re.compile(rb"[ \t\n\r]{0,65536}")
