@@ -55,7 +55,9 @@ def test_json_nested_deeply_stops() -> None:
 def test_text_has_a_bound_of_its_own() -> None:
     with pytest.raises(Malformed, match="too much text"):
         large_json.parse(b"[" + (b'"' + b"a" * 1_000_000 + b'",') * 9 + b"<broken", bounds.DEFAULT)
-    long = large_json.parse(b'"' + b"a" * 3_000_000 + b'"', bounds.DEFAULT)
+    escaped = large_json.parse(b'"' + b"\\u00e9" * (1 << 20) + b'"', bounds.DEFAULT)
+    assert escaped.text() == "é" * (1 << 20)
+    long = large_json.parse(b'"' + b"a" * 8_000_000 + b'"', bounds.DEFAULT)
     with pytest.raises(Malformed, match="too long"):
         long.text()
 
