@@ -140,7 +140,7 @@ with socket.create_server(("127.0.0.1", int(sys.argv[1]))) as listening:
 
 
 def test_a_server_ends_with_all_that_it_started(tmp_path: Path) -> None:
-    peer = Peer("made up", PythonHome(), lambda port: [sys.executable, "-c", SERVER, str(port)])
+    peer = Peer("made up", PythonHome("bench"), lambda port: [sys.executable, "-c", SERVER, str(port)])
     with peer.running(tmp_path, REQUEST) as running:
         pids = [running.pid, *children(running.pid)]
         assert len(pids) == 2
@@ -151,7 +151,7 @@ def test_a_server_ends_with_all_that_it_started(tmp_path: Path) -> None:
 
 def test_a_server_that_does_not_start_says_why(tmp_path: Path) -> None:
     command = [sys.executable, "-c", "raise SystemExit('no licence here')"]
-    peer = Peer("made up", PythonHome(), lambda port: command)
+    peer = Peer("made up", PythonHome("bench"), lambda port: command)
     with (
         pytest.raises(RuntimeError, match=r"made up: it ended before.*: no licence here"),
         peer.running(tmp_path, REQUEST),

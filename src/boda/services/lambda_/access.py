@@ -17,6 +17,7 @@ from boda.gateway.tag_keys import Keys
 from boda.services.lambda_ import condition_keys
 from boda.services.lambda_.core import Core
 from boda.services.lambda_.identifiers import Identifier
+from boda.services.lambda_.records import Key
 
 
 class Group(Protocol):
@@ -59,7 +60,11 @@ def need(
 
 def tags_of(core: Core, identifier: Identifier) -> Mapping[str, str]:
     """The same object as long as the function's tags are."""
-    function = core.find(identifier.key)
+    return _tags(core, identifier.key)
+
+
+def _tags(core: Core, key: Key) -> Mapping[str, str]:
+    function = core.find(key)
     return _NO_TAGS if function is None else function.tags
 
 
@@ -76,15 +81,15 @@ class StandingNeed:
 
     def __init__(self, core: Core, identifier: Identifier, make: Callable[[], Need]) -> None:
         self._core = core
-        self._identifier = identifier
+        self._key = identifier.key
         self._arn = identifier.arn
         self._qualifier = identifier.meant
         self._make = make
         self._made = make()
-        self._tags = tags_of(core, identifier)
+        self._tags = _tags(core, self._key)
 
     def current(self) -> Need:
-        tags = tags_of(self._core, self._identifier)
+        tags = _tags(self._core, self._key)
         policy = self._core.hot.policy(self._arn, self._qualifier)
         if policy is not self._made.policy or tags is not self._tags:
             self._made, self._tags = self._make(), tags
