@@ -140,7 +140,9 @@ with socket.create_server(("127.0.0.1", int(sys.argv[1]))) as listening:
 
 
 def test_a_server_ends_with_all_that_it_started(tmp_path: Path) -> None:
-    peer = Peer("made up", PythonHome("bench"), lambda port: [sys.executable, "-c", SERVER, str(port)])
+    peer = Peer(
+        "made up", PythonHome("bench"), lambda port: [sys.executable, "-c", SERVER, str(port)]
+    )
     with peer.running(tmp_path, REQUEST) as running:
         pids = [running.pid, *children(running.pid)]
         assert len(pids) == 2
