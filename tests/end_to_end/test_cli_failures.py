@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from bench.host import Boda
+from botocore.exceptions import ClientError
 
 from support.commands import run_cli
 from support.person import person, why_no_person
@@ -97,10 +98,25 @@ def test_a_region_that_is_none(boda: Boda) -> None:
     assert "region" in sentence(run_cli(boda.folder, "ps", "--region", "two words"))
 
 
-@pytest.mark.parametrize("month", ["nov", "2026-13", "2026-1", "11-2026", "", "2026-11-01"])
+@pytest.mark.parametrize(
+    "month", ["nov", "2026-13", "2026-1", "11-2026", "", "2026-11-01", "0000-01", "9999-12"]
+)
 def test_months_that_are_none(tmp_path: Path, month: str) -> None:
     said = sentence(run_cli(tmp_path, "cost", "--month", month))
     assert "a month like 2026-11" in said
+
+
+def test_a_month_that_no_calendar_here_has_is_the_callers_mistake(boda: Boda) -> None:
+    for month in ("0000-01", "1969-12", "9999-12"):
+        with pytest.raises(ClientError) as refused:
+            boda.client("boda").get_cost(Month=month)
+        assert refused.value.response["Error"]["Code"] == "ValidationException"
+
+
+@pytest.mark.parametrize("name", ["two words", "hello:1", "x" * 65])
+def test_names_of_no_function_are_not_deleted(tmp_path: Path, name: str) -> None:
+    said = sentence(run_cli(tmp_path, "delete", name))
+    assert "cannot be a function's name" in said
 
 
 @pytest.mark.parametrize("since", ["abc", "0", "-1h", "1y", "1.5h", ""])
@@ -144,7 +160,7 @@ def test_payloads_that_cannot_be_read(tmp_path: Path) -> None:
 
 
 def test_words_that_are_not_utf_8(boda: Boda) -> None:
-    for words in (("invoke", "a\udcff"), ("logs", "a\udcff"), ("delete", "a\udcff")):
+    for words in (("invoke", "a\udcff"), ("logs", "a\udcff"), ("delete", "arn:\udcff")):
         assert "not UTF-8" in sentence(run_cli(boda.folder, *words))
 
 

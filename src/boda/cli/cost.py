@@ -14,7 +14,7 @@ EXAMPLES = (
     "boda cost --month 2026-10",
     "boda cost --json           for programs",
 )
-_MONTH = re.compile(r"[0-9]{4}-(0[1-9]|1[0-2])")
+_MONTH = re.compile(r"(19[7-9]|2[0-9]{2})[0-9]-(0[1-9]|1[0-2])")
 
 
 def cost(

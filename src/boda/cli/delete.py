@@ -32,6 +32,8 @@ def delete(
     from boda.cli.client import connect
     from boda.cli.output import print_json
 
+    if not name.startswith("arn:"):
+        functions.check_name(name, "Versions and aliases go with their function.")
     connection = connect(data_dir(folder), region)
     client, iam = connection.client("lambda"), connection.client("iam")
     found = functions.present(client, name)

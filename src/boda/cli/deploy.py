@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import re
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -31,7 +30,6 @@ _MAX_DIRECT_BYTES = 50 * 1024 * 1024
 _FAST_DIRECT_BYTES = 4 * 1024 * 1024
 """One larger than this is there sooner by way of a bucket: within a call it is text, a third
 longer and read as a whole."""
-_NAME = re.compile(r"[a-zA-Z0-9-_]{1,64}")
 
 
 class Auth(StrEnum):
@@ -136,11 +134,7 @@ def deploy(
     if not directory.is_dir():
         raise PlatformError(f"{directory} is not a folder.")
     name = name or directory.resolve().name
-    if _NAME.fullmatch(name) is None:
-        raise PlatformError(
-            f"{name!r} cannot be a function's name: that is up to 64 of a-z, A-Z, 0-9, - and _. "
-            "Choose one with --name."
-        )
+    functions.check_name(name, "Choose one with --name.")
     if role and policy:
         raise PlatformError("--policy is for the role that deploy makes; leave out --role.")
     policies = read_policies(policy) if policy else None

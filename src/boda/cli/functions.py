@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from typing import Any
 
 from boda.core.errors import PlatformError
 
+_NAME = re.compile(r"[a-zA-Z0-9-_]{1,64}")
 POLL_S = 0.03
 _PATIENCE_S = 300.0
+
+
+def check_name(name: str, advice: str) -> None:
+    """Raises PlatformError, which ends with the advice, if no function can have this name."""
+    if _NAME.fullmatch(name) is None:
+        raise PlatformError(
+            f"{name!r} cannot be a function's name: that is up to 64 of a-z, A-Z, 0-9, - and _. "
+            f"{advice}"
+        )
 
 
 def present(client: Any, name: str) -> dict[str, Any] | None:
