@@ -42,7 +42,10 @@ def test_a_port_of_the_machine(tmp_path: Path) -> None:
             with connection:
                 connection.sendall(b"the database")
 
-    with socket.create_server(("127.0.0.1", 0)) as server:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as server,
+        socket.create_server(("127.0.0.1", 0)) as another,
+    ):
         threading.Thread(target=serve, args=(server,), daemon=True).start()
         port = server.getsockname()[1]
         with Boda(tmp_path / "closed") as boda:
@@ -51,7 +54,7 @@ def test_a_port_of_the_machine(tmp_path: Path) -> None:
         with Boda(tmp_path / "open", "--allow-host", f"127.0.0.1:{port}") as boda:
             boda.function("ask", ASK, Timeout=10)
             assert invoke(boda, port) == "the database"
-            assert invoke(boda, boda.port) == "ConnectionRefusedError"
+            assert invoke(boda, another.getsockname()[1]) == "ConnectionRefusedError"
         server.shutdown(socket.SHUT_RDWR)
 
 
