@@ -24,6 +24,9 @@ from support.person import (
 unprivileged = pytest.mark.skipif(bool(why_no_namespaces()), reason=why_no_namespaces() or "no")
 anybody = pytest.mark.skipif(bool(why_no_person()), reason=why_no_person() or "no")
 
+UNLIMITED = ["memory", "socket memory", "kernel memory", "processes together", "CPU"]
+"""What only a cgroup limits, in the order in which it is told."""
+
 LOOK = """
 import os
 
@@ -79,9 +82,9 @@ def barred() -> Iterator[Person]:
 def test_limits_for_each_process_are_not_taken_for_limits_of_the_sandbox(user: Person) -> None:
     code, findings = user.doctor()
     assert code == 1
-    assert lacking(findings) == {"memory", "CPU"}
+    assert lacking(findings) == set(UNLIMITED)
     assert findings["sandbox"]["Enforced"] == "an unprivileged user namespace"
-    for name in ("memory", "CPU"):
+    for name in UNLIMITED:
         assert "root" in findings[name]["Remedy"] and "Delegate=yes" in findings[name]["Remedy"]
     said = user.run("doctor").stdout
     assert "`boda up` refuses to start" in said and "keeps every promise" not in said
@@ -92,8 +95,10 @@ def test_weaker_isolation_is_refused_in_one_sentence(user: Person) -> None:
     done = user.run("up", "--port", "0")
     assert done.returncode == 1 and done.stdout == ""
     [sentence] = done.stderr.strip().splitlines()
-    for word in ("(missing: memory, CPU)", "as root", "Delegate=yes", "--isolation process."):
+    missing = f"(missing: {', '.join(UNLIMITED)})"
+    for word in (missing, "as root", "Delegate=yes", "--isolation process."):
         assert word in sentence
+    assert sentence.count("as root") == 1
 
 
 @unprivileged
@@ -101,8 +106,8 @@ def test_what_this_machine_allows_is_in_force_all_the_same(user: Person) -> None
     with user.boda("--isolation", "process") as boda:
         seen = look(boda)
         [warning] = warnings(boda)
-        assert "missing on this machine: memory, CPU." in warning
-        assert health(boda)["isolation_missing"] == "memory, CPU"
+        assert f"missing on this machine: {', '.join(UNLIMITED)}." in warning
+        assert health(boda)["isolation_missing"] == ", ".join(UNLIMITED)
     assert seen["uid"] == 993 and seen["processes"] == [1, 2]
     assert seen["seen"] == ["/home"] and seen["writable"] == []  # the empty one of the sandbox
     assert seen["seccomp"] == ["Seccomp:\t2\n"]

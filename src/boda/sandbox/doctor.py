@@ -438,14 +438,14 @@ class _Examination:
             "the limit does not hold"
             if sockets
             else "what lies unread in a function's sockets is not limited",
-            f"boot without cgroup.memory=nosocket; {remedy}",
+            f"boot without cgroup.memory=nosocket; {remedy}" if memory else remedy,
         )
         self._add(
             "kernel memory",
             "kernel" in can,
             how,
             "pipes, sockets and page tables of a function are not limited",
-            f"boot without cgroup.memory=nokmem; {remedy}",
+            f"boot without cgroup.memory=nokmem; {remedy}" if memory else remedy,
         )
         counted = "pids" in can or self._mode.isolated
         self._add(
