@@ -117,6 +117,18 @@ def test_the_path_form_of_a_function_url(boda: Boda, name: str) -> None:
         urllib.request.urlopen(request, timeout=20)
 
 
+def test_a_key_that_looks_like_the_path_form(boda: Boda) -> None:
+    """Under its bucket's host name it is a key, whoever has a function URL."""
+    s3 = boda.client("s3")
+    s3.create_bucket(Bucket="keys")
+    where = {"Bucket": "keys", "Key": f"_url/{'a' * 32}/k"}
+    s3.put_object(**where, Body=b"kept")
+    link = s3.generate_presigned_url("get_object", Params=where)
+    assert "AWSAccessKeyId=" in link, "a host name that is signed cannot be exchanged"
+    url = link.replace(f"{boda.url}/keys/", f"http://keys.s3.localhost:{boda.port}/")
+    assert _read(url, "127.0.0.1", boda.port) == b"kept"
+
+
 @pytest.mark.parametrize("url", ["boda.example", "http://a/path", "ftp://a"])
 def test_a_wrong_public_url_is_refused(tmp_path: Path, url: str) -> None:
     done = subprocess.run(

@@ -7,7 +7,7 @@ import pytest
 from boda.gateway.absent import AbsentServices
 from boda.gateway.models import Models
 from boda.gateway.paths import PathTable
-from boda.gateway.routing import Router
+from boda.gateway.routing import Router, bucket_of_host
 from boda.gateway.wire import WireRequest
 
 SERVICES = ("apigateway", "apigatewayv2", "cloudwatch", "iam", "lambda", "logs", "s3", "sts")
@@ -240,4 +240,4 @@ async def test_names_of_absent_operations(
     ],
 )
 def test_a_hosts_bucket_whatever_the_suffix(host: str, bucket: str) -> None:
-    assert Router([]).bucket_of_host(host) == bucket
+    assert bucket_of_host(host) == bucket

@@ -53,7 +53,7 @@ from boda.gateway.parameters import HeadParameters, NotInHead, Parsing, parse_he
 from boda.gateway.payload import Payloads, declared, received, sha256_of
 from boda.gateway.policies import PolicyRules
 from boda.gateway.refusals import Refusals
-from boda.gateway.routing import Route, Router
+from boda.gateway.routing import Route, Router, bucket_of_host
 from boda.gateway.service import Answer, Context, Need, Service, authorise
 from boda.gateway.short import ShortWay
 from boda.gateway.traffic import Traffic
@@ -291,7 +291,7 @@ class Gateway:
         authenticator = self._authenticator
         credential = authenticator.credential(claim, x.signed, x.style)
         if claim.until:
-            bucket = self._router.bucket_of_host(x.request.host)
+            bucket = bucket_of_host(x.request.host)
             resource = f"/{quote(bucket)}{x.request.path}" if bucket else x.request.path
             authenticator.verify_old(claim, credential, x.request, resource)
             self._payloads.take(x, None)
@@ -368,7 +368,7 @@ class Gateway:
 
     def _context(self, x: Exchange) -> Context:
         assert x.offered is not None
-        request, principal = x.request, x.principal
+        request, principal, public = x.request, x.principal, self._public
         service = x.offered.service
         return Context(
             service,
@@ -380,13 +380,11 @@ class Gateway:
             self._check(principal, self._keys(x), service),
             request.headers,
             request.source_ip,
-            *(self._endpoint(request.host), request.environment_id),
-            self._policies,
-            self._hosts.ours(f"a.{self._public.host if self._public else request.host}"),
+            endpoint=f"http://{request.host}" if public is None else str(public),
+            environment_id=request.environment_id,
+            policies=self._policies,
+            names_below=self._hosts.ours(f"a.{request.host if public is None else public.host}"),
         )
-
-    def _endpoint(self, host: str) -> str:
-        return f"http://{host}" if self._public is None else str(self._public)
 
     def _keys(self, x: Exchange) -> RequestKeys:
         more = x.installed.service.request_keys if x.installed is not None else None

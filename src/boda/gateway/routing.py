@@ -20,6 +20,8 @@ from boda.gateway.wire import WireRequest
 _S3_CONTROL = "s3control"
 _S3_CONTROL_PATH = "/v20180820/"
 RPC_CBOR = "smithy-rpc-v2-cbor"
+# Host suffixes under which buckets have host names of their own.
+_BUCKET_DOMAINS = (".localhost.localstack.cloud", ".localhost", ".amazonaws.com")
 _REST = ("rest-json", "rest-xml")
 _QUERY = ("query", "ec2")
 # Only these two fields are looked for: the others are parsed later, where it may take long.
@@ -64,23 +66,17 @@ class _Known:
 
 
 class Router:
-    """services: the installed ones' models and the names of the operations they have.
-
-    domains: host suffixes under which buckets have host names of their own.
-    """
+    """services: the installed ones' models and the names of the operations they have."""
 
     def __init__(
         self,
         services: Iterable[tuple[ServiceModel, Iterable[str]]],
-        *,
-        domains: tuple[str, ...] = ("localhost.localstack.cloud", "localhost", "amazonaws.com"),
     ) -> None:
         self._by_signing: dict[str, list[_Known]] = {}
         self._by_target: dict[str, _Known] = {}
         self._by_host: dict[str, _Known] = {}
         self._all: list[_Known] = []
         self._s3: _Known | None = None
-        self._domains = tuple(f".{domain}" for domain in domains)
         for model, offered in services:
             known = _known(model, offered)
             self._all.append(known)
@@ -122,31 +118,6 @@ class Router:
                 return known.name, action
         return "", action
 
-    def bucket_of_host(self, host: str) -> str:
-        """The bucket that a host name means, or "" for path style.
-
-        ``<bucket>.s3.localhost``, ``<bucket>.s3.<region>.localhost``, ``<bucket>.localhost``. A
-        label ``s3`` behind other labels marks a bucket under any suffix: its path holds a key,
-        which must never be taken for a bucket.
-        """
-        name = host.rpartition(":")[0] if ":" in host and not host.endswith("]") else host
-        for domain in self._domains:
-            if name.endswith(domain):
-                name = name[: -len(domain)]
-                break
-        else:
-            return name.partition(".s3.")[0] if ".s3." in name else ""
-        if name == "s3" or name.startswith(("s3.", "s3-")):
-            return ""
-        if name.endswith(".s3"):
-            return name[:-3]
-        bucket, dot, region = name.rpartition(".")
-        if dot and bucket.endswith(".s3"):
-            return bucket[:-3]
-        if dot and region.startswith("s3-"):
-            return bucket
-        return name
-
     def _within(self, known: _Known, request: WireRequest) -> Route:
         headers = request.headers
         if known.table is None or known is not self._s3:
@@ -161,7 +132,7 @@ class Router:
                 if path.startswith(_S3_CONTROL_PATH) and "x-amz-account-id" in headers:
                     # Signed as S3, and of another model.
                     return _absent(request, _S3_CONTROL)
-                bucket = self.bucket_of_host(request.host)
+                bucket = bucket_of_host(request.host)
                 if bucket:
                     path = f"/{quote(bucket)}{path if path != '/' else ''}"
             method = request.method
@@ -245,6 +216,32 @@ def _known(model: ServiceModel, offered: Iterable[str]) -> _Known:
         if protocol in _REST
         else None,
     )
+
+
+def bucket_of_host(host: str) -> str:
+    """The bucket that a host name means, or "" for path style.
+
+    ``<bucket>.s3.localhost``, ``<bucket>.s3.<region>.localhost``, ``<bucket>.localhost``. A
+    label ``s3`` behind other labels marks a bucket under any suffix: its path holds a key,
+    which must never be taken for a bucket.
+    """
+    name = host.rpartition(":")[0] if ":" in host and not host.endswith("]") else host
+    for domain in _BUCKET_DOMAINS:
+        if name.endswith(domain):
+            name = name[: -len(domain)]
+            break
+    else:
+        return name.partition(".s3.")[0] if ".s3." in name else ""
+    if name == "s3" or name.startswith(("s3.", "s3-")):
+        return ""
+    if name.endswith(".s3"):
+        return name[:-3]
+    bucket, dot, region = name.rpartition(".")
+    if dot and bucket.endswith(".s3"):
+        return bucket[:-3]
+    if dot and region.startswith("s3-"):
+        return bucket
+    return name
 
 
 def _absent(request: WireRequest, scope: str) -> Route:

@@ -22,6 +22,7 @@ from boda.gateway.authorization import Permit
 from boda.gateway.callers import OpenCallers
 from boda.gateway.exchange import RequestKeys
 from boda.gateway.payload import sha256_of
+from boda.gateway.routing import bucket_of_host
 from boda.gateway.service import Need
 from boda.gateway.wire import WireRequest, WireResponse
 from boda.invoke.call import Call
@@ -80,9 +81,10 @@ class FunctionUrls:
         self._authorizer = authorizer
 
     def matches(self, request: WireRequest) -> bool:
-        if request.path.startswith(PATH):
+        if ".lambda-url." in request.host.lower() and _HOST.fullmatch(request.host) is not None:
             return True
-        return ".lambda-url." in request.host.lower() and _HOST.fullmatch(request.host) is not None
+        # Under the host name of a bucket, the path is an object's key.
+        return request.path.startswith(PATH) and not bucket_of_host(request.host)
 
     async def handle(self, request: WireRequest) -> WireResponse:
         request_id, at = self._core.ids.uuid(), self._core.clock.now()
