@@ -37,6 +37,18 @@ def test_a_full_buffer_drops_counts_and_tells() -> None:
     ]
 
 
+def test_what_a_stream_brought_on_itself_is_told_and_is_no_fault_of_the_platform() -> None:
+    buffer = LogBuffer()
+    buffer.drop(KEY, 0, "it was too fast")
+    buffer.add(OTHER, [(5, "a")], 5)
+    assert list(buffer.take()[0]) == [OTHER]
+    buffer.drop(KEY, 2, "it was too fast")
+    buffer.add(OTHER, [(6, "b")], 6)
+    taken, _ = buffer.take()
+    assert taken[KEY].events == [(6, "boda dropped 2 log events here: it was too fast.")]
+    assert buffer.dropped == 0
+
+
 def test_the_size_counts_memory_not_letters() -> None:
     narrow, wide = LogBuffer(), LogBuffer()
     narrow.add(KEY, [(1, "a" * 1000)], 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,5 +17,7 @@ def extensions_of(layer_dirs: Sequence[Path]) -> list[str]:
         except OSError:
             continue
         for entry in entries:
-            found[entry.name] = entry.is_file() and bool(entry.stat().st_mode & 0o111)
+            # Where a link leads is another matter inside a sandbox than here: it is not followed.
+            mode = entry.stat(follow_symlinks=False).st_mode
+            found[entry.name] = stat.S_ISLNK(mode) or bool(stat.S_ISREG(mode) and mode & 0o111)
     return sorted(name for name, runs in found.items() if runs)

@@ -9,6 +9,7 @@ import fcntl
 import json
 import os
 import random
+import re
 import resource
 import signal
 import struct
@@ -55,8 +56,10 @@ def with_ports(environ, named, listening):
     """The environment with the well-known addresses replaced by those really listened on."""
     changed = dict(environ)
     for address, (host, port) in zip(named, listening, strict=True):
-        actual = f"{host}:{port}"
-        changed = {key: value.replace(address, actual) for key, value in changed.items()}
+        scheme = "http://" if "://" in address else ""
+        whole = re.compile(rf"(?<![\w.-]){re.escape(address)}(?![\w.:-])")
+        actual = f"{scheme}{host}:{port}"
+        changed = {key: whole.sub(actual, value) for key, value in changed.items()}
     return changed
 
 

@@ -587,7 +587,7 @@ class LinuxSandboxes:
             "first_step": len(self._common),
             "named": [
                 f"127.0.0.1:{plan.RUNTIME_API_PORT}",
-                self._endpoint.url.partition("://")[2],
+                self._endpoint.url,
             ],
             "cgroups": list(group.entries),
             "thawed": group.thawed,

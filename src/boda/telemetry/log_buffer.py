@@ -50,7 +50,7 @@ class LogBuffer:
         """Append; returns what was taken."""
         batch = events if type(events) is list else list(events)
         if self.closed:
-            self.drop(key, len(batch), SHORT)
+            self.lose(key, len(batch), SHORT)
             return []
         size = 0
         for _, message in batch:
@@ -61,7 +61,7 @@ class LogBuffer:
             return batch
         size += len(batch) * _OBJECT_BYTES
         if self.bytes + size > self._hard:
-            self.drop(key, len(batch), SLOW)
+            self.lose(key, len(batch), SLOW)
             return []
         if self._drops:
             self._tell_drops(now_ms)
@@ -81,11 +81,17 @@ class LogBuffer:
         self.bytes -= size
 
     def drop(self, key: StreamKey, events: int, why: str) -> None:
-        """Count events of a stream that are not kept."""
-        self.dropped += events
+        """Have a stream say how many of its events are not kept, and why."""
+        if not events:
+            return
         told = (key, why)
         if told in self._drops or len(self._drops) < _MAX_DROP_COUNTS:
             self._drops[told] = self._drops.get(told, 0) + events
+
+    def lose(self, key: StreamKey, events: int, why: str) -> None:
+        """The same where the platform is to blame, which counts them."""
+        self.dropped += events
+        self.drop(key, events, why)
 
     def _tell_drops(self, now_ms: int) -> None:
         drops, self._drops = self._drops, {}

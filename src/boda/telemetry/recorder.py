@@ -408,7 +408,7 @@ class Recorder(Telemetry):
         if not waiting or not (why := await self._in_thread(self._why_no_room)):
             return waiting, held
         for key, one in waiting.items():
-            self._buffer.drop(key, len(one.events), SHORT)
+            self._buffer.lose(key, len(one.events), SHORT)
         self._buffer.release(held)
         if not self._buffer.closed and not self._stopped:
             self._buffer.closed = True
