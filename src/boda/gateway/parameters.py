@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from boda.core.long_work import beside
 from boda.gateway.exchange import Exchange
 from boda.gateway.limits import Limits
 
@@ -76,7 +77,7 @@ class Parsing:
         with x.inbound.keeping(len(body)):
             async with self._turns:
                 x.inbound.check_kept()
-                return await asyncio.to_thread(_parsed, x, head)
+                return await beside(_parsed, x, head)
 
     def _is_quick(self, x: Exchange, body: bytes) -> bool:
         if len(body) > self._at_once or "content-encoding" in x.request.headers:

@@ -6,7 +6,6 @@ signature, of policies on both sides where it does. Source: Lambda developer gui
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -16,6 +15,7 @@ from typing import Any, Protocol
 import orjson
 
 from boda.core.errors import AwsError
+from boda.core.long_work import beside
 from boda.core.principal import ANONYMOUS, Principal
 from boda.gateway.authentication import Authenticator, Malformed, read_claim, refusal
 from boda.gateway.authorization import Permit
@@ -256,7 +256,7 @@ class FunctionUrls:
             return internal()
         payload = outcome.payload
         if len(payload) > READ_AT_ONCE_BYTES:
-            return await asyncio.to_thread(url_messages.response, payload) or internal()
+            return await beside(url_messages.response, payload) or internal()
         return url_messages.response(payload) or internal()
 
     def _refuse_loop(self, version: FunctionVersion, hops: int) -> None:

@@ -7,12 +7,12 @@ many containers by a reader that lets other threads run in between.
 
 from __future__ import annotations
 
-import asyncio
 import json
 from typing import Any
 
 import orjson
 
+from boda.core.long_work import beside
 from boda.gateway.protocols import large_json
 from boda.gateway.protocols.bounds import Bounds
 from boda.gateway.protocols.scalars import Malformed
@@ -28,7 +28,7 @@ async def check(payload: bytes) -> None:
     if len(payload) <= READ_AT_ONCE_BYTES:
         orjson.loads(payload)
     else:
-        await asyncio.to_thread(_check, payload)
+        await beside(_check, payload)
 
 
 def _check(payload: bytes) -> None:
