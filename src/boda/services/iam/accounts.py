@@ -64,6 +64,8 @@ class Accounts(Identity):
     @property
     def generation(self) -> int:
         own = self._store.generation
+        if not self._others:  # asked with every request
+            return own
         return own + sum(1 + other.identity.generation for other in self._others.values())
 
     async def load(self) -> None:
@@ -77,7 +79,9 @@ class Accounts(Identity):
 
     def credential(self, access_key_id: str) -> Credential | None:
         found = super().credential(access_key_id)
-        return found or _first(other.credential(access_key_id) for other in self._identities())
+        if found is not None or not self._others:
+            return found
+        return _first(other.credential(access_key_id) for other in self._identities())
 
     def permissions(self, principal: Principal) -> Permissions:
         other = self._of(principal.account)
