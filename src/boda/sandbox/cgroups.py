@@ -101,15 +101,16 @@ class Hierarchy(Protocol):
 
 def _read(path: Path, name: str) -> str:
     try:
-        return (path / name).read_text()
+        with open(f"{path}/{name}", "rb", 0) as file:  # text takes twice as long
+            return file.read().decode()
     except OSError:
         return ""
 
 
 def _number(path: Path, name: str) -> int:
     try:
-        return int((path / name).read_text())
-    except (OSError, ValueError):
+        return int(_read(path, name))
+    except ValueError:
         return 0
 
 
