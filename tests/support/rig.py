@@ -172,6 +172,7 @@ class Objects:
 
     @operation("GetObject", authorize=_reads)
     async def get(self, ctx: Context, *, bucket: str, key: str,
+                  checksum_mode: str = "",
                   response_content_disposition: str = "") -> dict[str, Any]:  # fmt: skip
         if key == "endless":
             return {"Body": Stream(self._endless())}

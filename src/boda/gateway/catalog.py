@@ -73,7 +73,12 @@ class Offered:
         self.need = Need(f"{_IAM_PREFIXES.get(prefix, prefix)}:{model.name}")
         self.rule: BodyRule = body_rule(service.name, model.name, limits)
         self.streams = _is_streamed(model)
-        self.checks = bool(model.http_checksum) or bool(model.http_checksum_required)
+        checksum = model.http_checksum or {}
+        self.checks = (
+            "requestAlgorithmMember" in checksum
+            or bool(checksum.get("requestChecksumRequired"))
+            or bool(model.http_checksum_required)
+        )
         self.digest_required = model.name in DIGEST_REQUIRED.get(service.name, ())
         self.unsigned_payload = (
             model.auth_type == "v4-unsigned-body" or model.unsigned_payload is True

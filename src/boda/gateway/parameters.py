@@ -68,6 +68,10 @@ class Parsing:
     async def parse(self, x: Exchange, head: Mapping[str, Any]) -> dict[str, Any]:
         """All parameters, validated. Raises AwsError."""
         assert x.installed is not None and x.offered is not None
+        if x.inbound.empty and not x.offered.in_body:
+            params = dict(head)
+            x.installed.validator.check(x.offered.model, params)
+            return params
         body = x.request.body
         if not x.offered.parsed or not isinstance(body, bytes) or self._is_quick(x, body):
             return _parsed(x, head)

@@ -205,10 +205,14 @@ def _best(
     if not possible:
         return None
     most = max(len(one.literals) for one in possible)
-    met = [one for one in possible if not lacking(one)]
-    if met and (len(met[0].literals) == most or not most):
-        return met[0]
+    met = next((one for one in possible if _is_met(one, query, headers)), None)
+    if met is not None and len(met.literals) == most:
+        return met
     return min((one for one in possible if len(one.literals) == most), key=lacking)
+
+
+def _is_met(one: Candidate, query: Mapping[str, str], headers: Mapping[str, str]) -> bool:
+    return all(map(query.__contains__, one.query)) and all(map(headers.__contains__, one.headers))
 
 
 def _holds(query: Mapping[str, str], name: str, value: str) -> bool:

@@ -34,6 +34,7 @@ from boda.gateway.limits import BodyRule, Limits, body_rule, too_large_upload
 _SIGNED = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD"
 _SIGNED_TRAILER = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER"
 _UNSIGNED_TRAILER = "STREAMING-UNSIGNED-PAYLOAD-TRAILER"
+_OF_NOTHING = ("", sigv4.UNSIGNED, sigv4.EMPTY_SHA256)
 _HASHED_IN_A_THREAD = 1024 * 1024
 _CHUNKED = (_SIGNED, _SIGNED_TRAILER, _UNSIGNED_TRAILER)
 
@@ -116,6 +117,13 @@ class Payloads:
             # It will be refused; nobody needs to send it.
             return
         if not x.offered.streams:
+            if (
+                x.inbound.empty
+                and content in _OF_NOTHING
+                and not x.offered.checks
+                and "content-md5" not in x.request.headers
+            ):
+                return  # nothing comes, and nothing was said about it
             x.arriving = partial(self._receive_s3, x, content)
             return
         checks = self._checks(x, content, frozenset())

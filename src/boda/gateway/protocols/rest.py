@@ -36,7 +36,8 @@ class InputPlan:
     query: dict[str, tuple[str, ReadText, bool]] = field(default_factory=dict)
     query_map: tuple[str, bool] | None = None
     literals: frozenset[str] = frozenset()
-    headers: list[tuple[str, str, ReadText]] = field(default_factory=list)
+    headers: dict[str, tuple[int, str, ReadText]] = field(default_factory=dict)
+    """By lower-case name: its place among the model's members, the member, the reader."""
     prefixed: list[tuple[str, str]] = field(default_factory=list)
     payload: str = ""
     payload_shape: Shape | None = None
@@ -51,7 +52,8 @@ class OutputPlan:
 
     status: int = 200
     status_member: str = ""
-    headers: list[tuple[str, str, WriteText]] = field(default_factory=list)
+    headers: dict[str, tuple[str, WriteText]] = field(default_factory=dict)
+    """By member: the header's name and the writer."""
     prefixed: list[tuple[str, str]] = field(default_factory=list)
     payload: str = ""
     payload_shape: Shape | None = None
@@ -108,10 +110,11 @@ class Rest(Protocol):
         if request.query and (plan.query or plan.query_map):
             self._read_query(plan, request.query, params)
         headers = request.headers
-        for member, name, convert in plan.headers:
-            text = headers.get(name)
-            if text is not None:
-                self._read_header(params, member, name, convert, text)
+        # A request has few of the headers that a model knows (of GetObject some forty).
+        known = plan.headers.keys() & headers.keys()
+        for name in sorted(known, key=plan.headers.__getitem__) if len(known) > 1 else known:
+            _, member, convert = plan.headers[name]
+            self._read_header(params, member, name, convert, headers[name])
         for member, prefix in plan.prefixed:
             found = {
                 name[len(prefix) :]: text
@@ -237,7 +240,7 @@ class Rest(Protocol):
             elif place == "querystring":
                 self._plan_query(plan, member, name, part)
             elif place == "header":
-                plan.headers.append((member, name.lower(), header_reader(part)))
+                plan.headers[name.lower()] = (len(plan.headers), member, header_reader(part))
             elif place == "headers":
                 plan.prefixed.append((member, part.serialization.get("name", "").lower()))
             elif member == plan.payload:
@@ -325,7 +328,7 @@ def plan_members(plan: OutputPlan, shape: Shape) -> None:
         place = part.serialization.get("location")
         name = part.serialization.get("name", member)
         if place == "header":
-            plan.headers.append((member, name, header_writer(part)))
+            plan.headers[member] = (name, header_writer(part))
             if name.lower() == "content-type":
                 plan.content_type_member = member
         elif place == "headers":
@@ -339,9 +342,9 @@ def plan_members(plan: OutputPlan, shape: Shape) -> None:
 
 
 def write_headers(plan: OutputPlan, output: Mapping[str, Any], headers: Headers) -> None:
-    for member, name, convert in plan.headers:
-        value = output.get(member)
-        if value is not None:
+    for member, value in output.items():
+        if value is not None and member in plan.headers:
+            name, convert = plan.headers[member]
             headers.append((name, _one_line(convert(value))))
     for member, prefix in plan.prefixed:
         for name, value in (output.get(member) or {}).items():

@@ -197,9 +197,13 @@ def moment_to_text(value: Any, form: str, *, millis: bool = False) -> str:
             return value  # kept as the client wrote it: S3's Expires may be any text
         at = as_moment(value)
         day, month = _DAYS[at.weekday()], _MONTHS[at.month - 1]
-        return f"{day}, {at.day:02} {month} {at.year:04} {at:%H:%M:%S} GMT"
+        return f"{day}, {at.day:02} {month} {at.year:04} {_clock(at)} GMT"
     at = as_moment(value)
-    text = f"{at.year:04}-{at.month:02}-{at.day:02}T{at:%H:%M:%S}"
+    text = f"{at.year:04}-{at.month:02}-{at.day:02}T{_clock(at)}"
     if at.microsecond or millis:
         text += f".{at.microsecond // 1000:03}"
     return text + "Z"
+
+
+def _clock(at: datetime) -> str:
+    return f"{at.hour:02}:{at.minute:02}:{at.second:02}"  # strftime takes five times as long

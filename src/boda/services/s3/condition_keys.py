@@ -107,7 +107,8 @@ def of_version(params: Mapping[str, Any]) -> Keys:
 
 def of_parameters(params: Mapping[str, Any]) -> Keys:
     """What a request's headers ask for."""
-    return {key: params[member] for member, key in _HEADERS.items() if params.get(member)}
+    asked = _HEADERS.keys() & params.keys() if type(params) is dict else _HEADERS
+    return {_HEADERS[member]: params[member] for member in asked if params.get(member)}
 
 
 def of_write(params: Mapping[str, Any], *, creates: bool = True) -> Keys:
