@@ -21,7 +21,7 @@ from bench.host import Boda
 from boda.core.clock import SystemClock
 from boda.core.ids import Ids
 from boda.services.lambda_ import rows
-from boda.services.lambda_.code import CodeStore
+from boda.services.lambda_.code.store import CodeStore
 from boda.services.lambda_.quotas import Quotas
 from boda.services.lambda_.records import (
     ACTIVE,

@@ -27,13 +27,13 @@ from bench.signing import signed
 from boda.app import Platform, Settings
 from boda.core.principal import root_of
 from boda.fleet.environment import Environment
-from boda.gateway.connection import Connection
+from boda.gateway.http.connection import Connection
 from boda.gateway.short import ShortWay, _Reply
 from boda.invoke.path import Invoker
 from boda.runtime.session import Session
 from boda.services import lambda_
-from boda.services.lambda_.url_warm import WarmUrl
-from boda.services.lambda_.warm import WarmInvoke
+from boda.services.lambda_.invoking.warm import WarmInvoke
+from boda.services.lambda_.urls.warm import WarmUrl
 from boda.storage.folder import Folder
 
 STAGES: tuple[tuple[str, type, str], ...] = (

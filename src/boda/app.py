@@ -44,15 +44,15 @@ from boda.delivery.contract import Source
 from boda.delivery.post import Letter
 from boda.fleet.fleet import Fleet
 from boda.fleet.settings import FleetSettings
-from boda.gateway.authentication import Authenticator
-from boda.gateway.authorization import Authorizer
-from boda.gateway.callers import OpenCallers
+from boda.gateway.asking.authorization import Authorizer
+from boda.gateway.asking.callers import OpenCallers
+from boda.gateway.calling.models import Models
+from boda.gateway.calling.operation import Context
 from boda.gateway.gateway import Gateway
-from boda.gateway.hosts import Hosts
-from boda.gateway.limits import Limits
-from boda.gateway.models import Models
+from boda.gateway.http.hosts import Hosts
+from boda.gateway.http.limits import Limits
 from boda.gateway.server import HttpServer, bind
-from boda.gateway.service import Context
+from boda.gateway.signing.authentication import Authenticator
 from boda.invoke.catalogue import Functions
 from boda.invoke.concurrency import Concurrency
 from boda.invoke.gauges import Gauges
@@ -74,7 +74,7 @@ from boda.sandbox.plan import RUNTIME_API_PORT
 from boda.sandbox.reach import NOTHING, Reach
 from boda.scrub import Scrub
 from boda.services import iam, lambda_, logs, platform, s3, sts
-from boda.services.lambda_.download import CodeDownloads
+from boda.services.lambda_.code.download import CodeDownloads
 from boda.storage import disk
 from boda.storage.blobs import BlobStore
 from boda.storage.database import Database

@@ -21,7 +21,7 @@ from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
 from boda.core.principal import Principal, root_of
-from boda.gateway.wire import WireRequest, WireResponse
+from boda.gateway.http.wire import WireRequest, WireResponse
 from support.rig import (
     KEY,
     SECRET,

@@ -12,8 +12,8 @@ from boda.core.errors import AwsError
 from boda.fleet.refusals import too_many
 from boda.fleet.template import SnapshotFailed
 from boda.fleet.templates import not_regenerated, restore_failed, restore_timed_out
-from boda.gateway.models import Models
-from boda.gateway.service import Context
+from boda.gateway.calling.models import Models
+from boda.gateway.calling.operation import Context
 from boda.invoke.call import Outcome
 from boda.services import lambda_
 from boda.services.lambda_ import rows

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from boda.core.clock import SystemClock
 from boda.core.errors import AwsError
-from boda.gateway.models import Models
+from boda.gateway.calling.models import Models
 from boda.services import lambda_
 from boda.services.lambda_ import rows, rows_resources
 from support.lambda_world import ROLE, World, package, world

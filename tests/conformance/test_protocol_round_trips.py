@@ -19,8 +19,8 @@ from botocore.model import OperationModel, Shape
 from botocore.parsers import create_parser
 from botocore.serialize import create_serializer
 
-from boda.gateway.models import Models
-from boda.gateway.wire import WireRequest
+from boda.gateway.calling.models import Models
+from boda.gateway.http.wire import WireRequest
 
 SPOKEN = [
     ("lambda", "rest-json"),

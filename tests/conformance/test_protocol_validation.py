@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from boda.core.errors import AwsError
-from boda.gateway.models import Models
+from boda.gateway.calling.models import Models
 from support.golden import golden
 
 # The model has since changed the pattern of these members, and the newer model holds.

@@ -23,8 +23,8 @@ from botocore.model import OperationModel, ServiceModel
 from botocore.parsers import create_parser
 
 from boda.core.errors import AwsError
+from boda.gateway.http.wire import WireRequest, WireResponse
 from boda.gateway.protocols import protocol_for
-from boda.gateway.wire import WireRequest, WireResponse
 from support.golden import golden
 
 NOT_HELD = tomllib.loads(

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from boda.core.principal import root_of
-from boda.gateway import sigv4
-from boda.gateway.authentication import Authenticator, read_claim
-from boda.gateway.identity import Credential
-from boda.gateway.wire import WireRequest
+from boda.gateway.http.wire import WireRequest
+from boda.gateway.signing import sigv4
+from boda.gateway.signing.authentication import Authenticator, read_claim
+from boda.gateway.signing.identity import Credential
 from support.golden import golden
 
 SECRET = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"

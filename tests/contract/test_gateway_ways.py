@@ -26,9 +26,9 @@ from boda.core.clock import ManualClock
 from boda.core.errors import AwsError
 from boda.core.policy import Policy
 from boda.gateway.gateway import Gateway
-from boda.gateway.identity import Credential
 from boda.gateway.server import HttpServer
 from boda.gateway.short import ShortWay
+from boda.gateway.signing.identity import Credential
 from boda.invoke.call import Call, Outcome
 from boda.invoke.concurrency import too_many
 from boda.services.lambda_ import Options, Quotas
@@ -826,7 +826,7 @@ async def test_only_the_first_answer_counts(on: Stage, caplog: pytest.LogCapture
 async def test_what_is_remembered_is_bounded(on: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     for most in ("_MOST_GRANTS", "_MOST_VISITS", "_MOST_SEEN"):
         monkeypatch.setattr(f"boda.gateway.short.{most}", 8)
-    monkeypatch.setattr("boda.gateway.heads._REMEMBERED_LINES", 8)
+    monkeypatch.setattr("boda.gateway.http.heads._REMEMBERED_LINES", 8)
     line = await Line.open(on.server.port)
     for number in range(30):
         for _ in range(3):
@@ -852,7 +852,7 @@ async def test_nothing_is_learned_of_what_was_refused(on: Stage) -> None:
     line.close()
 
 
-REST = "boda.gateway.connection._REST_S"
+REST = "boda.gateway.http.connection._REST_S"
 
 
 async def test_head_and_body_may_come_apart(on: Stage, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,9 +13,9 @@ from boda.core.clock import ManualClock
 from boda.core.errors import AwsError
 from boda.core.policy import Policy
 from boda.core.principal import ANONYMOUS, Principal, root_of, service_principal
-from boda.gateway.authorization import Authorizer
-from boda.gateway.identity import Credential, Permissions
-from boda.gateway.service import Need
+from boda.gateway.asking.authorization import Authorizer
+from boda.gateway.asking.need import Need
+from boda.gateway.signing.identity import Credential, Permissions
 
 OWN, OTHER = "000000000000", "111111111111"
 BOB = Principal(

@@ -20,8 +20,8 @@ from bench.host import Boda
 from botocore.loaders import Loader
 from botocore.model import OperationModel, ServiceModel
 
-from boda.gateway.limits import Limits
-from boda.gateway.validation import Validator
+from boda.gateway.calling.validation import Validator
+from boda.gateway.http.limits import Limits
 from support.rig import KEY, SECRET, Rig, rig
 from support.wire import Line, plain
 

@@ -10,7 +10,7 @@ import httptools
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from boda.gateway.heads import Heads, request_line
+from boda.gateway.http.heads import Heads, request_line
 
 
 class Seen:

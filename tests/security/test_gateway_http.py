@@ -16,8 +16,8 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
 from boda.core.errors import PlatformError
-from boda.gateway.acceptor import AT_ONCE
-from boda.gateway.limits import Limits
+from boda.gateway.http.acceptor import AT_ONCE
+from boda.gateway.http.limits import Limits
 from boda.gateway.server import HttpServer
 from support.rig import KEY, SECRET, Rig, rig
 

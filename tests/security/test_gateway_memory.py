@@ -17,7 +17,7 @@ import pytest
 from bench import signing
 
 from boda.core.principal import ANONYMOUS
-from boda.gateway.identity import Credential
+from boda.gateway.signing.identity import Credential
 from support.rig import KEY, SECRET, USER_KEY, USER_SECRET, rig
 from support.wire import Line, plain, signed
 

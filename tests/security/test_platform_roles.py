@@ -12,7 +12,7 @@ import pytest
 from bench.host import TRUST, Boda
 from botocore.exceptions import ClientError
 
-from boda.gateway.wire import ENVIRONMENTS
+from boda.gateway.http.wire import ENVIRONMENTS
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="full isolation is tried as root")
 

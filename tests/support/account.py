@@ -14,9 +14,9 @@ from boda.core.clock import Clock
 from boda.core.errors import AwsError
 from boda.core.ids import Ids
 from boda.core.principal import Principal
-from boda.gateway.authorization import Authorizer
+from boda.gateway.asking.authorization import Authorizer
 from boda.gateway.gateway import Gateway
-from boda.gateway.identity import Credential
+from boda.gateway.signing.identity import Credential
 from boda.services import logs, s3, sts
 from boda.storage.blobs import BlobStore
 from boda.storage.database import Database

@@ -17,11 +17,11 @@ from botocore.exceptions import ClientError
 from boda.core.clock import Clock, ManualClock
 from boda.core.ids import Ids
 from boda.core.principal import Principal
-from boda.gateway.authorization import Authorizer
+from boda.gateway.asking.authorization import Authorizer
+from boda.gateway.calling.models import Models
 from boda.gateway.gateway import Gateway
-from boda.gateway.identity import Credential
-from boda.gateway.models import Models
 from boda.gateway.server import HttpServer
+from boda.gateway.signing.identity import Credential
 from boda.services import iam, sts
 from boda.services.iam import Identity
 from boda.storage.database import Database

@@ -19,12 +19,12 @@ from boda.core.errors import AwsError
 from boda.core.ids import Ids
 from boda.core.principal import Principal
 from boda.fleet.template import SnapshotFailed
-from boda.gateway.authentication import Authenticator
-from boda.gateway.authorization import Authorizer
+from boda.gateway.asking.authorization import Authorizer
+from boda.gateway.calling.models import Models
+from boda.gateway.calling.operation import Context
 from boda.gateway.gateway import Gateway
-from boda.gateway.identity import Credential
-from boda.gateway.models import Models
-from boda.gateway.service import Context
+from boda.gateway.signing.authentication import Authenticator
+from boda.gateway.signing.identity import Credential
 from boda.invoke.call import Call, Outcome
 from boda.invoke.catalogue import Functions
 from boda.invoke.concurrency import Concurrency

@@ -17,9 +17,9 @@ from boda import telemetry
 from boda.core.clock import ManualClock
 from boda.core.ids import Ids
 from boda.core.principal import Principal
-from boda.gateway.authorization import Authorizer
+from boda.gateway.asking.authorization import Authorizer
+from boda.gateway.calling.models import Models
 from boda.gateway.gateway import Gateway
-from boda.gateway.models import Models
 from boda.gateway.server import HttpServer
 from boda.services import iam, logs
 from boda.storage.database import Database

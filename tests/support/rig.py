@@ -19,14 +19,17 @@ from boda.core.ids import Ids
 from boda.core.policy import Policy
 from boda.core.principal import Principal, root_of
 from boda.core.regions import Regions
-from boda.gateway.authorization import Authorizer
+from boda.gateway.asking.authorization import Authorizer
+from boda.gateway.asking.need import Need
+from boda.gateway.calling.models import Models
+from boda.gateway.calling.operation import Answer, Context, operation
+from boda.gateway.calling.service import Service
 from boda.gateway.gateway import Gateway
-from boda.gateway.hosts import Hosts
-from boda.gateway.identity import Credential, Permissions
-from boda.gateway.limits import Limits
-from boda.gateway.models import Models
+from boda.gateway.http.hosts import Hosts
+from boda.gateway.http.limits import Limits
+from boda.gateway.http.wire import Body, Stream
 from boda.gateway.server import HttpServer
-from boda.gateway.service import Answer, Body, Context, Need, Service, Stream, operation
+from boda.gateway.signing.identity import Credential, Permissions
 
 HOSTS = ("x", "h", "other")
 """What raw requests of tests call the gateway by."""

@@ -19,11 +19,11 @@ from boda.core.errors import AwsError
 from boda.core.ids import Ids
 from boda.core.principal import Principal, root_of
 from boda.delivery.contract import Source
-from boda.gateway.authorization import Authorizer
+from boda.gateway.asking.authorization import Authorizer
+from boda.gateway.calling.models import Models
 from boda.gateway.gateway import Gateway
-from boda.gateway.identity import Credential, Permissions
-from boda.gateway.models import Models
 from boda.gateway.server import HttpServer
+from boda.gateway.signing.identity import Credential, Permissions
 from boda.services.s3 import S3, build, metadata
 from boda.storage.blobs import BlobStore
 from boda.storage.database import Database

@@ -8,8 +8,8 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from boda.gateway import sigv4
-from boda.gateway.identity import Credential
+from boda.gateway.signing import sigv4
+from boda.gateway.signing.identity import Credential
 
 _VARYING = (
     (rb"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", b"<uuid>"),

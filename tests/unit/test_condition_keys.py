@@ -10,9 +10,9 @@ import pytest
 
 from boda.core.condition_keys import GLOBAL_KEYS, PER_REQUEST, Vocabulary
 from boda.core.policy import Policy
-from boda.gateway.authentication import Claim
-from boda.gateway.exchange import RequestKeys
-from boda.gateway.wire import WireRequest
+from boda.gateway.calling.exchange import RequestKeys
+from boda.gateway.http.wire import WireRequest
+from boda.gateway.signing.authentication import Claim
 from boda.services.iam.access import CONDITION_KEYS as IAM
 from boda.services.lambda_.condition_keys import CONDITION_KEYS as LAMBDA
 from boda.services.logs.access import CONDITION_KEYS as LOGS

@@ -13,16 +13,16 @@ from botocore.credentials import Credentials
 from boda.core.clock import ManualClock
 from boda.core.errors import AwsError
 from boda.core.principal import root_of
-from boda.gateway import sigv4
-from boda.gateway.authentication import (
+from boda.gateway.http.wire import WireRequest
+from boda.gateway.signing import sigv4
+from boda.gateway.signing.authentication import (
     Authenticator,
     Malformed,
     Style,
     hinted_scope,
     read_claim,
 )
-from boda.gateway.identity import Credential
-from boda.gateway.wire import WireRequest
+from boda.gateway.signing.identity import Credential
 
 EMPTY = sigv4.EMPTY_SHA256
 BAD_URL = "AuthorizationQueryParametersError"

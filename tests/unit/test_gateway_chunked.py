@@ -9,9 +9,9 @@ import zlib
 import pytest
 
 from boda.core.errors import AwsError
-from boda.gateway.checksums import ContentMd5, checks_of
-from boda.gateway.chunked import AwsChunks
-from boda.gateway.sigv4 import ChunkSignatures, Signer, signing_key
+from boda.gateway.calling.checksums import ContentMd5, checks_of
+from boda.gateway.signing.chunked import AwsChunks
+from boda.gateway.signing.sigv4 import ChunkSignatures, Signer, signing_key
 
 # Amazon S3 API Reference, "Example calculations" of chunked uploads: 66,560 bytes of "a".
 SIGNER = Signer(

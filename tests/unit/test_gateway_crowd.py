@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from boda.gateway.crowd import Crowd, greediest, owner_of
+from boda.gateway.http.crowd import Crowd, greediest, owner_of
 
 
 class One:

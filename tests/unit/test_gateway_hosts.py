@@ -6,9 +6,9 @@ import pytest
 
 from boda.core.errors import AwsError
 from boda.core.principal import Principal, root_of
-from boda.gateway.callers import OpenCallers
-from boda.gateway.hosts import Hosts
-from boda.gateway.wire import WireRequest
+from boda.gateway.asking.callers import OpenCallers
+from boda.gateway.http.hosts import Hosts
+from boda.gateway.http.wire import WireRequest
 from support.rig import KEY, SESSION_KEY, USER_KEY, Keys
 
 LOCAL = [

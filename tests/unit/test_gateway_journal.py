@@ -12,9 +12,9 @@ from botocore.exceptions import ClientError
 from boda.core import log
 from boda.core.clock import ManualClock
 from boda.core.errors import AwsError
-from boda.gateway.exchange import Exchange
-from boda.gateway.journal import Journal, told
-from boda.gateway.wire import WireRequest, WireResponse
+from boda.gateway.calling.exchange import Exchange
+from boda.gateway.calling.journal import Journal, told
+from boda.gateway.http.wire import WireRequest, WireResponse
 from support.rig import rig, run
 
 

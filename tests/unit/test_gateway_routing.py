@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from boda.gateway.absent import AbsentServices
-from boda.gateway.models import Models
-from boda.gateway.paths import PathTable
-from boda.gateway.routing import Router, bucket_of_host
-from boda.gateway.wire import WireRequest
+from boda.gateway.calling.absent import AbsentServices
+from boda.gateway.calling.models import Models
+from boda.gateway.calling.paths import PathTable
+from boda.gateway.calling.routing import Router, bucket_of_host
+from boda.gateway.http.wire import WireRequest
 
 SERVICES = ("apigateway", "apigatewayv2", "cloudwatch", "iam", "lambda", "logs", "s3", "sts")
 

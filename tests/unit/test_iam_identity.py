@@ -13,7 +13,7 @@ import pytest
 from boda.core.clock import ManualClock
 from boda.core.errors import AwsError
 from boda.core.principal import Principal
-from boda.gateway.service import Need
+from boda.gateway.asking.need import Need
 from support.identity import ACCOUNT, Platform, platform
 
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/r"

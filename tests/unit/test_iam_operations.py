@@ -379,7 +379,7 @@ async def test_every_operation_asks_for_its_own_permission(aws: Platform) -> Non
         "Tags": [{"Key": "k", "Value": "v"}],
         "TagKeys": ["k"],
     }
-    from boda.gateway.models import Models
+    from boda.gateway.calling.models import Models
 
     model = Models().service("iam")
     service = aws.gateway._installed["iam"].service

@@ -12,7 +12,7 @@ from boda.core.principal import root_of, service_principal
 from boda.delivery.destination import AsyncRules
 from boda.delivery.retry import RetryPolicy
 from boda.fleet.fleet import Provisioned
-from boda.gateway.models import Models
+from boda.gateway.calling.models import Models
 from boda.runtime.function import FunctionVersion
 from support.lambda_world import World, package, world
 

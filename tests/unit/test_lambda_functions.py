@@ -24,11 +24,10 @@ import pytest
 from boda.core.arn import DEFAULT_ACCOUNT
 from boda.core.clock import ManualClock
 from boda.core.errors import AwsError, PlatformError
-from boda.gateway.service import BrokenOff, Stream
-from boda.gateway.wire import WireRequest
+from boda.gateway.http.wire import BrokenOff, Stream, WireRequest
 from boda.services import lambda_
 from boda.services.lambda_ import inspection, rows
-from boda.services.lambda_.download import CodeDownloads
+from boda.services.lambda_.code.download import CodeDownloads
 from boda.services.lambda_.quotas import Quotas
 from boda.storage import durable
 from support.lambda_world import ROLE, World, package, world

@@ -13,11 +13,11 @@ import pytest
 from boda.core.arn import DEFAULT_ACCOUNT
 from boda.core.clock import SystemClock
 from boda.core.principal import root_of
-from boda.gateway.service import Context
+from boda.gateway.calling.operation import Context
 from boda.invoke.call import Outcome
 from boda.runtime import trace
-from boda.services.lambda_ import invocations
 from boda.services.lambda_.identifiers import parse
+from boda.services.lambda_.invoking import operations as invocations
 from support.identity import answer, client, served
 from support.lambda_world import World, world
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from boda.core.errors import AwsError
-from boda.services.lambda_.package import unpack
+from boda.services.lambda_.code.package import unpack
 from boda.services.lambda_.quotas import Quotas
 
 CANNOT = "Could not unzip uploaded file. Please check your file, then try to upload again."

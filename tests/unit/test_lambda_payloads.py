@@ -10,7 +10,8 @@ import orjson
 import pytest
 
 from boda.gateway.protocols.bounds import DEFAULT
-from boda.services.lambda_ import payloads, url_messages
+from boda.services.lambda_.invoking import payloads
+from boda.services.lambda_.urls import messages as url_messages
 
 DENSE = b'{"a":[' + b"[]," * 300_000 + b"0]}"
 LARGE = b'"' + b"x" * 100_000 + b'"'

@@ -10,7 +10,7 @@ import pytest
 
 from boda.core.errors import AwsError
 from boda.runtime.function import FunctionVersion
-from boda.services.lambda_.roles import ExecutionRoles
+from boda.services.lambda_.settings.roles import ExecutionRoles
 from support.identity import ACCOUNT, Platform, platform
 from support.lambda_world import ROLE, World, world
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from boda.services.lambda_ import url_messages
+from boda.services.lambda_.urls import messages as url_messages
 
 Said = tuple[int, list[tuple[str, str]], Any] | None
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from boda.services.logs.filter_pattern import BadPattern, compile_pattern
+from boda.services.logs.patterns.pattern import BadPattern, compile_pattern
 
 
 def matches(pattern: str, message: str) -> bool:

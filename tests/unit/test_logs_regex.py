@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from boda.services.logs.pattern_regex import BadRegex, Regex
+from boda.services.logs.patterns.regex import BadRegex, Regex
 
 _ATOM = st.sampled_from(
     [

@@ -12,9 +12,8 @@ import cbor2
 import pytest
 
 from boda.core.errors import AwsError
-from boda.gateway.models import Models
-from boda.gateway.service import Stream
-from boda.gateway.wire import WireResponse
+from boda.gateway.calling.models import Models
+from boda.gateway.http.wire import Stream, WireResponse
 
 NAMESPACE = "{http://s3.amazonaws.com/doc/2006-03-01/}"
 

@@ -15,12 +15,12 @@ import orjson
 import pytest
 
 from boda.core.errors import AwsError
-from boda.gateway.models import Models
+from boda.gateway.calling.models import Models
+from boda.gateway.calling.validation import show, validate
+from boda.gateway.http.wire import WireRequest
 from boda.gateway.protocols import bounds, cbor_values, form_values, large_json, xml_values
 from boda.gateway.protocols.bounds import Bounds
 from boda.gateway.protocols.scalars import Malformed, blob_from_pieces
-from boda.gateway.validation import show, validate
-from boda.gateway.wire import WireRequest
 
 FEW = Bounds(members=10, values=50)
 MIB = 1024 * 1024

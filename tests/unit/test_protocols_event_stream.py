@@ -15,11 +15,10 @@ from botocore.exceptions import EventStreamError
 from botocore.parsers import create_parser
 
 from boda.core.errors import AwsError
-from boda.gateway.models import Models
+from boda.gateway.calling.models import Models
+from boda.gateway.http.wire import Stream, WireRequest
 from boda.gateway.protocols import event_stream
 from boda.gateway.protocols.event_stream import CorruptMessage, Decoder, Sized
-from boda.gateway.service import Stream
-from boda.gateway.wire import WireRequest
 
 HEADERS = {
     "yes": True,

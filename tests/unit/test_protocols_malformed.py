@@ -12,10 +12,10 @@ import cbor2
 import pytest
 
 from boda.core.errors import AwsError
-from boda.gateway.models import Models
+from boda.gateway.calling.models import Models
+from boda.gateway.http.wire import WireRequest
 from boda.gateway.protocols import xml_values
 from boda.gateway.protocols.scalars import Malformed
-from boda.gateway.wire import WireRequest
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,9 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from boda.services.s3 import listing, rows
-from boda.services.s3.listing import Scope
+from boda.services.s3 import rows
+from boda.services.s3.listing import pages as listing
+from boda.services.s3.listing.pages import Scope
 from boda.services.s3.rows import Upload, Version
 from boda.storage.database import driver
 

@@ -15,11 +15,14 @@ import pytest
 from boda.core.clock import ManualClock
 from boda.core.errors import AwsError
 from boda.core.ids import Ids
-from boda.services.s3 import checksums, cors, names, notifications, ranges, tags, words
-from boda.services.s3.checksums import Claim, Digest, combined, composite
-from boda.services.s3.conditions import ReadConditions
-from boda.services.s3.notifications import Rule
-from boda.services.s3.public import is_public
+from boda.services.s3 import names, tags
+from boda.services.s3.access.public import is_public
+from boda.services.s3.buckets import cors
+from boda.services.s3.notifications import rules as notifications
+from boda.services.s3.notifications.rules import Rule
+from boda.services.s3.objects import checksums, ranges, words
+from boda.services.s3.objects.checksums import Claim, Digest, combined, composite
+from boda.services.s3.objects.conditions import ReadConditions
 from boda.services.s3.rows import Version
 from boda.services.s3.sequence import Sequence, sequencer
 

@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from boda.gateway.models import Models
-from boda.gateway.patterns import matcher
+from boda.gateway.calling.models import Models
+from boda.gateway.calling.patterns import matcher
 
 TAG = r"^([\p{L}\p{Z}\p{N}_.:/=+\-@]*)$"
 

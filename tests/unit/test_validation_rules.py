@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from boda.core.errors import AwsError
-from boda.gateway.models import Models
-from boda.gateway.validation import show, validate
+from boda.gateway.calling.models import Models
+from boda.gateway.calling.validation import show, validate
 
 
 @pytest.fixture(scope="module")

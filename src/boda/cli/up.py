@@ -167,7 +167,7 @@ def up(
     from boda.app import Settings, run
     from boda.core.regions import Regions
     from boda.core.urls import PublicUrl
-    from boda.gateway.hosts import Hosts
+    from boda.gateway.http.hosts import Hosts
     from boda.services.lambda_ import adjusted
 
     try:

@@ -27,9 +27,33 @@ from boda.core.policy_principals import Names
 from boda.core.principal import ANONYMOUS, Principal
 from boda.core.regions import Regions
 from boda.core.urls import PublicUrl
-from boda.gateway import checksums, sigv2
-from boda.gateway.absent import AbsentServices
-from boda.gateway.authentication import (
+from boda.gateway.asking.authorization import Authorizer
+from boda.gateway.asking.callers import OpenCallers, foreign_host, foreign_page
+from boda.gateway.asking.need import Need, authorise
+from boda.gateway.asking.policies import PolicyRules
+from boda.gateway.calling import checksums
+from boda.gateway.calling.absent import AbsentServices
+from boda.gateway.calling.bodies import BytesBody
+from boda.gateway.calling.catalog import Installed, Offered, operations_of, unknown_operation
+from boda.gateway.calling.exchange import Exchange, RequestKeys
+from boda.gateway.calling.journal import Journal
+from boda.gateway.calling.models import Models
+from boda.gateway.calling.operation import Answer, Context
+from boda.gateway.calling.parameters import HeadParameters, NotInHead, Parsing, parse_head
+from boda.gateway.calling.payload import Payloads, declared, received, sha256_of
+from boda.gateway.calling.refusals import Refusals
+from boda.gateway.calling.routing import Route, Router, bucket_of_host
+from boda.gateway.calling.service import Service
+from boda.gateway.http.asgi import read_request, send_response
+from boda.gateway.http.body import Inbound
+from boda.gateway.http.hosts import Hosts
+from boda.gateway.http.intake import Intake
+from boda.gateway.http.limits import BodyRule, Limits
+from boda.gateway.http.traffic import Traffic
+from boda.gateway.http.wire import WireRequest, WireResponse
+from boda.gateway.short import ShortWay
+from boda.gateway.signing import sigv2
+from boda.gateway.signing.authentication import (
     Authenticator,
     Malformed,
     Style,
@@ -37,27 +61,7 @@ from boda.gateway.authentication import (
     read_claim,
     refusal,
 )
-from boda.gateway.authorization import Authorizer
-from boda.gateway.body import BytesBody, Inbound
-from boda.gateway.callers import OpenCallers, foreign_host, foreign_page
-from boda.gateway.catalog import Installed, Offered, operations_of, unknown_operation
-from boda.gateway.exchange import Exchange, RequestKeys
-from boda.gateway.hosts import Hosts
-from boda.gateway.http import read_request, send_response
-from boda.gateway.identity import Directory
-from boda.gateway.intake import Intake
-from boda.gateway.journal import Journal
-from boda.gateway.limits import BodyRule, Limits
-from boda.gateway.models import Models
-from boda.gateway.parameters import HeadParameters, NotInHead, Parsing, parse_head
-from boda.gateway.payload import Payloads, declared, received, sha256_of
-from boda.gateway.policies import PolicyRules
-from boda.gateway.refusals import Refusals
-from boda.gateway.routing import Route, Router, bucket_of_host
-from boda.gateway.service import Answer, Context, Need, Service, authorise
-from boda.gateway.short import ShortWay
-from boda.gateway.traffic import Traffic
-from boda.gateway.wire import WireRequest, WireResponse
+from boda.gateway.signing.identity import Directory
 
 log = logging.getLogger("boda.gateway")
 

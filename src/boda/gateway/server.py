@@ -14,11 +14,11 @@ from uvicorn.config import Config
 from uvicorn.server import ServerState
 
 from boda.core.errors import PlatformError
-from boda.gateway.acceptor import Acceptor, Turn
-from boda.gateway.connection import Connection, Outbox, Sweeper
-from boda.gateway.crowd import Crowd
 from boda.gateway.gateway import Gateway
-from boda.gateway.limits import Limits
+from boda.gateway.http.acceptor import Acceptor, Turn
+from boda.gateway.http.connection import Connection, Outbox, Sweeper
+from boda.gateway.http.crowd import Crowd
+from boda.gateway.http.limits import Limits
 
 _BACKLOG = 2048
 

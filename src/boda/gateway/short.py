@@ -17,24 +17,26 @@ import copy
 import hashlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, Protocol
+from typing import Any
 
 from boda.core.errors import AwsError
 from boda.core.ids import Ids
-from boda.gateway.authentication import Authenticator, KnownCaller
-from boda.gateway.authorization import Authorizer, Permit
-from boda.gateway.body import Inbound, incomplete_body
-from boda.gateway.cycle import fields_of, status_line
-from boda.gateway.exchange import Exchange
-from boda.gateway.heads import MAX_HEAD, Headers, Heads, request_line
-from boda.gateway.hosts import Hosts
-from boda.gateway.http import plain_headers
-from boda.gateway.intake import Intake
-from boda.gateway.limits import Limits
-from boda.gateway.refusals import Refusals
-from boda.gateway.service import REQUEST_ID, VARIES, Answer, Form, Target
-from boda.gateway.traffic import Traffic
-from boda.gateway.wire import WireRequest, WireResponse
+from boda.gateway.asking.authorization import Authorizer, Permit
+from boda.gateway.calling.exchange import Exchange
+from boda.gateway.calling.operation import Answer
+from boda.gateway.calling.refusals import Refusals
+from boda.gateway.calling.target import REQUEST_ID, VARIES, Form, Target
+from boda.gateway.http.asgi import plain_headers
+from boda.gateway.http.body import Inbound, incomplete_body
+from boda.gateway.http.cycle import fields_of, status_line
+from boda.gateway.http.fast_path import Begun, Client
+from boda.gateway.http.heads import MAX_HEAD, Headers, Heads, request_line
+from boda.gateway.http.hosts import Hosts
+from boda.gateway.http.intake import Intake
+from boda.gateway.http.limits import Limits
+from boda.gateway.http.traffic import Traffic
+from boda.gateway.http.wire import WireRequest, WireResponse
+from boda.gateway.signing.authentication import Authenticator, KnownCaller
 
 log = logging.getLogger("boda.gateway")
 
@@ -52,9 +54,6 @@ _LONGEST = 4096
 
 Given = frozenset[tuple[str, str]]
 Made = Callable[[Exchange, Answer], WireResponse]
-Begun = Literal["yes", "no", "awaits"]
-"""Whether a request was taken. no: with nothing begun, it is for the general way. awaits: it may be
-taken with the rest of its body, which is to come at once, as SDKs send head and body apart."""
 
 
 async def _no_body() -> Any:
@@ -62,21 +61,6 @@ async def _no_body() -> Any:
 
 
 _NOTHING = Inbound(_no_body, 0, empty=True, intake=Intake(Limits()))
-
-
-class Client(Protocol):
-    """The connection that a request came over."""
-
-    client: tuple[str, int] | None
-
-    def reply(self, status: bytes, fields: bytes, body: bytes, *, closes: bool) -> None:
-        """Write an answer and go on with what comes next.
-
-        fields: whole lines. closes: they say that the connection ends with this answer.
-        """
-
-    def abort(self) -> None:
-        """Close at once: there is no answer."""
 
 
 class _Grant:

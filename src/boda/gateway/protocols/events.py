@@ -8,10 +8,10 @@ from typing import Any
 from botocore.model import Shape
 
 from boda.core.errors import AwsError
+from boda.gateway.http.wire import Body
 from boda.gateway.protocols import event_stream
 from boda.gateway.protocols.event_stream import Message, Sized
 from boda.gateway.protocols.scalars import Malformed, as_moment
-from boda.gateway.service import Body
 
 _WIDTHS = {"byte": 1, "short": 2, "integer": 4, "long": 8}
 

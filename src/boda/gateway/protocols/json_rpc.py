@@ -11,6 +11,7 @@ from typing import Any
 from botocore.model import OperationModel, ServiceModel, Shape
 
 from boda.core.errors import AwsError
+from boda.gateway.http.wire import Stream, WireRequest, WireResponse
 from boda.gateway.protocols import event_stream, json_values
 from boda.gateway.protocols.bounds import Bounds
 from boda.gateway.protocols.events import EventCodec
@@ -22,8 +23,6 @@ from boda.gateway.protocols.protocol import (
     whole_body,
 )
 from boda.gateway.protocols.rest_json import plain
-from boda.gateway.service import Stream
-from boda.gateway.wire import WireRequest, WireResponse
 
 
 class JsonRpc(Protocol):

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 from botocore.model import OperationModel, ServiceModel, Shape
 
 from boda.core.errors import AwsError
+from boda.gateway.http.wire import WireRequest, WireResponse
 from boda.gateway.protocols.bounds import DEFAULT, Bounds
 from boda.gateway.protocols.scalars import Malformed
-from boda.gateway.wire import WireRequest, WireResponse
 
 _MAX_INFLATED = 16 * 1024 * 1024
 

@@ -11,6 +11,7 @@ from urllib.parse import unquote, unquote_plus
 
 from botocore.model import OperationModel, ServiceModel, Shape
 
+from boda.gateway.http.wire import Stream, WireRequest, WireResponse
 from boda.gateway.protocols import event_stream
 from boda.gateway.protocols.bounds import Bounds
 from boda.gateway.protocols.events import EventCodec
@@ -18,8 +19,6 @@ from boda.gateway.protocols.json_values import encode
 from boda.gateway.protocols.protocol import Headers, Protocol, whole_body
 from boda.gateway.protocols.scalars import Malformed, blob_from_text, blob_to_text
 from boda.gateway.protocols.xml_values import ReadText, text_reader, text_writer
-from boda.gateway.service import Stream
-from boda.gateway.wire import WireRequest, WireResponse
 
 _BODILESS = (204, 304)
 _LABEL = re.compile(r"\{(\w+)(\+?)\}")

@@ -11,6 +11,7 @@ from typing import Any
 from botocore.model import OperationModel, ServiceModel, Shape
 
 from boda.core.errors import AwsError
+from boda.gateway.http.wire import WireResponse
 from boda.gateway.protocols import json_values
 from boda.gateway.protocols.json_values import JsonReader, JsonWriter
 from boda.gateway.protocols.protocol import message_member
@@ -22,7 +23,6 @@ from boda.gateway.protocols.rest import (
     plan_members,
     write_headers,
 )
-from boda.gateway.wire import WireResponse
 
 _PLAIN_TYPES = (str, int, float, bool, list, dict, type(None))
 

@@ -11,6 +11,7 @@ from typing import Any
 from botocore.model import OperationModel, ServiceModel, Shape
 
 from boda.core.errors import AwsError
+from boda.gateway.http.wire import WireResponse
 from boda.gateway.protocols import xml_values
 from boda.gateway.protocols.bounds import Bounds
 from boda.gateway.protocols.protocol import ErrorNames
@@ -25,7 +26,6 @@ from boda.gateway.protocols.rest import (
 )
 from boda.gateway.protocols.scalars import Malformed
 from boda.gateway.protocols.xml_values import Node, XmlReader, XmlWriter, escape
-from boda.gateway.wire import WireResponse
 
 _DECLARATION = '<?xml version="1.0" encoding="UTF-8"?>\n'
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from boda.core.arn import DEFAULT_ACCOUNT
 from boda.core.clock import Clock
 from boda.core.ids import Ids
-from boda.gateway.service import Service
+from boda.gateway.calling.service import Service
 from boda.services.iam.access import CONDITION_KEYS
 from boda.services.iam.accounts import Account, Accounts, by_account
 from boda.services.iam.grants import Attachments, Boundaries, InlinePolicies

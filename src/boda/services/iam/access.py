@@ -11,8 +11,9 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
 from boda.core.errors import AwsError
-from boda.gateway import tag_keys
-from boda.gateway.service import Authorize, Context, Need, operation
+from boda.gateway.asking import tag_keys
+from boda.gateway.asking.need import Need
+from boda.gateway.calling.operation import Authorize, Context, operation
 from boda.services.iam.entities import Group, ManagedPolicy, Role, User
 from boda.services.iam.store import Store
 

@@ -17,8 +17,10 @@ from boda.core.clock import Clock
 from boda.core.errors import AwsError
 from boda.core.ids import Ids
 from boda.core.principal import Principal
-from boda.gateway.identity import Credential, Permissions
-from boda.gateway.service import Context, Need, Operation
+from boda.gateway.asking.need import Need
+from boda.gateway.calling.operation import Context
+from boda.gateway.calling.service import Operation
+from boda.gateway.signing.identity import Credential, Permissions
 from boda.services.iam.entities import Role, Session
 from boda.services.iam.identity import Identity
 from boda.services.iam.store import Store

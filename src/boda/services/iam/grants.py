@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from boda.gateway.service import Context, operation
+from boda.gateway.calling.operation import Context, operation
 from boda.services.iam import rules, shapes
 from boda.services.iam.access import Room, change, on
 from boda.services.iam.entities import Actor, Group

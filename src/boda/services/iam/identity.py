@@ -9,7 +9,7 @@ from boda.core.clock import Clock
 from boda.core.ids import Ids
 from boda.core.policy import Policy, Question, decide, principal_keys, time_keys
 from boda.core.principal import Kind, Principal, root_of, service_principal
-from boda.gateway.identity import Credential, Permissions
+from boda.gateway.signing.identity import Credential, Permissions
 from boda.services.iam.entities import (
     AccessKey,
     Document,
@@ -30,7 +30,7 @@ _NOTHING = Policy({}, ())
 
 
 class Identity:
-    """The directory of one account (gateway.identity.Directory), and more for those above.
+    """The directory of one account (gateway.signing.identity.Directory), and more for those above.
 
     ``load`` first; then everything but the ``async`` methods answers from memory.
     """

@@ -8,7 +8,7 @@ from typing import Any
 
 from boda.core.clock import Clock
 from boda.core.ids import Ids
-from boda.gateway.service import Context, operation
+from boda.gateway.calling.operation import Context, operation
 from boda.services.iam import rules, shapes
 from boda.services.iam.access import Room, change, listing, on
 from boda.services.iam.entities import Actor, Document, Group, ManagedPolicy, Version

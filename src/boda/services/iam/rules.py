@@ -11,7 +11,7 @@ from boda.core.errors import AwsError
 from boda.core.policy import MalformedPolicy, Policy
 from boda.core.policy_document import PolicyKind
 from boda.core.policy_principals import UnknownPrincipal
-from boda.gateway.service import Context
+from boda.gateway.calling.operation import Context
 from boda.services.iam.entities import (
     AccessKey,
     Actor,

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from boda.gateway.service import Context, operation
+from boda.gateway.calling.operation import Context, operation
 from boda.services.iam import rules, shapes
 from boda.services.iam.access import Room, change, on
 from boda.services.iam.entities import ManagedPolicy, Role, Tags, User

@@ -1,15 +1,12 @@
 """AWS Lambda's API: functions, their code, their settings, who may invoke them, and Invoke.
 
-One file per group of operations; a further group is a class with ``@operation`` methods that
-``build`` adds to its list. What they share:
+A folder for each idea, in it one file per group of operations; a further group is a class with
+``@operation`` methods that ``build`` adds to its list. What the folders share stands here:
 
-    identifiers.py  what a caller calls a function      rules.py    parameters to settings
+    identifiers.py  what a caller calls a function      quotas.py   limits, as data
     records.py      a function in memory                rows.py     the same on disk
-    core.py         how it changes                      states.py   how it becomes Active
-    package.py      zips, taken as hostile              code.py     unpacked code on disk
-    answers.py      records as AWS answers them         quotas.py   limits, as data
-    versions.py     publishing                          snapshots.py  SnapStart
-    layer_*.py      layers and their rows
+    core.py         how it changes                      access.py   who may
+    shelf.py        mappings and code signing configs in memory
 """
 
 from __future__ import annotations
@@ -30,50 +27,53 @@ from boda.core.policy import Policy
 from boda.core.principal import Principal
 from boda.delivery.destination import AsyncRules
 from boda.fleet.fleet import Provisioned
-from boda.gateway import tag_keys
-from boda.gateway.authentication import Authenticator
-from boda.gateway.authorization import Authorizer
-from boda.gateway.callers import OpenCallers
-from boda.gateway.exchange import RequestKeys
-from boda.gateway.service import Context, Need, Service
+from boda.gateway.asking import tag_keys
+from boda.gateway.asking.authorization import Authorizer
+from boda.gateway.asking.callers import OpenCallers
+from boda.gateway.asking.need import Need
+from boda.gateway.calling.exchange import RequestKeys
+from boda.gateway.calling.operation import Context
+from boda.gateway.calling.service import Service
+from boda.gateway.signing.authentication import Authenticator
 from boda.invoke.catalogue import Functions, split_qualifier
 from boda.runtime.function import FunctionVersion
-from boda.services.lambda_ import event_invoke, records, rows, rows_resources
-from boda.services.lambda_.aliases import AliasOperations
-from boda.services.lambda_.code import CodeStore
-from boda.services.lambda_.code_signing import CodeSigning, CodeSigningOperations
-from boda.services.lambda_.concurrency import ConcurrencyOperations
+from boda.services.lambda_ import records, rows, rows_resources
+from boda.services.lambda_.code.signing import CodeSigning, CodeSigningOperations
+from boda.services.lambda_.code.sources import Objects, Sources
+from boda.services.lambda_.code.store import CodeStore
 from boda.services.lambda_.condition_keys import CONDITION_KEYS
-from boda.services.lambda_.configuration import ConfigurationOperations
 from boda.services.lambda_.core import Core, Reservations
-from boda.services.lambda_.event_invoke import EventInvokeOperations
-from boda.services.lambda_.event_source_mappings import (
+from boda.services.lambda_.functions.configuration import ConfigurationOperations
+from boda.services.lambda_.functions.operations import FunctionOperations
+from boda.services.lambda_.functions.recursion import RecursionOperations
+from boda.services.lambda_.functions.runtime_management import RuntimeManagementOperations
+from boda.services.lambda_.identifiers import Identifier
+from boda.services.lambda_.invoking import event_invoke
+from boda.services.lambda_.invoking.event_invoke import EventInvokeOperations
+from boda.services.lambda_.invoking.operations import Events, InvocationOperations, Invokes
+from boda.services.lambda_.layers.operations import LayerOperations
+from boda.services.lambda_.layers.permissions import LayerPermissionOperations
+from boda.services.lambda_.layers.store import Layers
+from boda.services.lambda_.mappings.operations import (
     EventSourceMappingOperations,
     EventSourceMappings,
 )
-from boda.services.lambda_.function_urls import Allows, FunctionUrls
-from boda.services.lambda_.functions import FunctionOperations
-from boda.services.lambda_.identifiers import Identifier
-from boda.services.lambda_.invocations import Events, InvocationOperations, Invokes
-from boda.services.lambda_.layer_permissions import LayerPermissionOperations
-from boda.services.lambda_.layer_store import Layers
-from boda.services.lambda_.layers import LayerOperations
-from boda.services.lambda_.permissions import PermissionOperations
-from boda.services.lambda_.provisioned import ProvisionedOperations
-from boda.services.lambda_.provisioning import Provisioner, Provisioning
+from boda.services.lambda_.policies.permissions import PermissionOperations
+from boda.services.lambda_.policies.resource_policies import ResourcePolicyOperations
 from boda.services.lambda_.quotas import Quotas, adjusted
 from boda.services.lambda_.records import Function, Standing, Version
-from boda.services.lambda_.recursion import RecursionOperations
-from boda.services.lambda_.resource_policies import ResourcePolicyOperations
-from boda.services.lambda_.roles import Adopt, ExecutionRoles, RoleCheck, Roles
-from boda.services.lambda_.runtime_management import RuntimeManagementOperations
+from boda.services.lambda_.scaling.concurrency import ConcurrencyOperations
+from boda.services.lambda_.scaling.provisioned import ProvisionedOperations
+from boda.services.lambda_.scaling.provisioning import Provisioner, Provisioning
+from boda.services.lambda_.settings.roles import Adopt, ExecutionRoles, RoleCheck, Roles
 from boda.services.lambda_.shelf import Shelf
-from boda.services.lambda_.snapshots import Snapshots, Snapshotter
-from boda.services.lambda_.sources import Objects, Sources
-from boda.services.lambda_.states import Transitions, in_motion
 from boda.services.lambda_.tags import TagOperations
-from boda.services.lambda_.url_configs import UrlConfigOperations, UrlIds
-from boda.services.lambda_.versions import VersionOperations
+from boda.services.lambda_.urls.configs import UrlConfigOperations, UrlIds
+from boda.services.lambda_.urls.site import Allows, FunctionUrls
+from boda.services.lambda_.versions.aliases import AliasOperations
+from boda.services.lambda_.versions.operations import VersionOperations
+from boda.services.lambda_.versions.snapshots import Snapshots, Snapshotter
+from boda.services.lambda_.versions.states import Transitions, in_motion
 from boda.storage.database import Database
 from boda.storage.lost import LostAndFound
 from boda.telemetry.contract import Answered

@@ -11,9 +11,10 @@ from typing import Any, Protocol
 
 from boda.core.arn import Arn
 from boda.core.errors import AwsError
-from boda.gateway import tag_keys
-from boda.gateway.service import Authorize, Context, LateKeys, Need
-from boda.gateway.tag_keys import Keys
+from boda.gateway.asking import tag_keys
+from boda.gateway.asking.need import LateKeys, Need
+from boda.gateway.asking.tag_keys import Keys
+from boda.gateway.calling.operation import Authorize, Context
 from boda.services.lambda_ import condition_keys
 from boda.services.lambda_.core import Core
 from boda.services.lambda_.identifiers import Identifier

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from boda.gateway.tag_keys import Keys
-from boda.services.lambda_.answers import vpc_id
+from boda.gateway.asking.tag_keys import Keys
 from boda.services.lambda_.identifiers import Identifier
+from boda.services.lambda_.settings.answers import vpc_id
 
 CONDITION_KEYS = [
     "lambda:CodeSigningConfigArn",

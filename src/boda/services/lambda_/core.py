@@ -20,11 +20,11 @@ from boda.core.clock import Clock
 from boda.core.errors import AwsError
 from boda.core.ids import Ids
 from boda.core.locks import Locks
-from boda.gateway.service import Context
+from boda.gateway.calling.operation import Context
 from boda.invoke.catalogue import LATEST, Functions
 from boda.runtime.function import FunctionVersion
 from boda.services.lambda_ import records, rows
-from boda.services.lambda_.code import CodeStore
+from boda.services.lambda_.code.store import CodeStore
 from boda.services.lambda_.errors import not_found
 from boda.services.lambda_.identifiers import Identifier, parse
 from boda.services.lambda_.quotas import Quotas

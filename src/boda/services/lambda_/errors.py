@@ -5,6 +5,11 @@ from __future__ import annotations
 from boda.core.errors import AwsError
 from boda.runtime.function import FunctionVersion
 
+FUNCTIONS_ONLY = (
+    "This operation is permitted on Lambda functions only. Aliases and versions do not support "
+    "this operation. Please specify either a function name or an unqualified function ARN."
+)
+
 
 def invalid(message: str) -> AwsError:
     """InvalidParameterValueException, which Lambda itself answers (unlike the front end's)."""

@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
 import os
-import stat
-import sys
-import zipfile
-import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,16 +11,11 @@ import orjson
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from boda.core.errors import AwsError
-from boda.services.lambda_ import layer_records, rows, rows_resources
-from boda.services.lambda_.package import Entry, entries
-from boda.services.lambda_.quotas import Quotas
+from boda.services.lambda_ import rows, rows_resources
+from boda.services.lambda_.code.inspection import code_fault, package_fault
+from boda.services.lambda_.layers import records as layer_records
 from boda.services.lambda_.records import Standing
 from boda.storage.inspection import Step, damaged_rows
-
-_CHUNK = 1024 * 1024
-# What was taken in once is not measured by quotas that were lowered since.
-_ANY = dataclasses.replace(Quotas(), entries=sys.maxsize)
 
 
 def row_faults(connection: Connection) -> Iterator[str]:
@@ -88,57 +77,3 @@ def steps(code: Path, wanted: Mapping[str, str]) -> Iterator[Step]:
         yield Step(size)
         for fault in filter(None, faults):
             yield Step(0, f"code of {name}: {fault}")
-
-
-def package_fault(folder: Path) -> str:
-    """What is wrong with the package kept in ``<code>/<sha256>``; "" if nothing is."""
-    try:
-        with (folder / "code.zip").open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        return f"its package {folder.name} cannot be read ({error.strerror})"
-    return "" if found == folder.name else f"its package {folder.name} has another digest"
-
-
-def code_fault(folder: Path) -> str:
-    """What is wrong with the unpacked code in ``<code>/<sha256>/task``; "" if nothing is.
-
-    It is held against the directory of the package, which has a checksum of each file. Blocking.
-    """
-    task = folder / "task"
-    try:
-        with zipfile.ZipFile(folder / "code.zip") as archive:
-            expected = {str(entry.path): entry for entry in entries(archive, _ANY)}
-            for entry in expected.values():
-                if not _same(archive, entry, task / entry.path):
-                    return f"its file {entry.path} is not what the package holds"
-        for place, folders, names in os.walk(task):
-            for name in (*names, *folders):
-                path = Path(place, name)
-                if str(path.relative_to(task)) in expected:
-                    continue
-                if path.is_symlink() or not path.is_dir():  # folders need no entries of their own
-                    return f"its file {path.relative_to(task)} is not in the package"
-    except OSError as error:
-        return f"its code cannot be read ({error.strerror})"
-    except (AwsError, zipfile.BadZipFile, ValueError, NotImplementedError, EOFError):
-        return f"its package {folder.name} cannot be read"
-    return ""
-
-
-def _same(archive: zipfile.ZipFile, entry: Entry, place: Path) -> bool:
-    try:
-        found = os.lstat(place)
-        if entry.kind == "folder":
-            return stat.S_ISDIR(found.st_mode)
-        if entry.kind == "link":
-            return os.readlink(place) == archive.read(entry.info).decode()
-        if not stat.S_ISREG(found.st_mode) or found.st_size != entry.info.file_size:
-            return False
-        crc = 0
-        with place.open("rb", buffering=0) as file:
-            while chunk := file.read(_CHUNK):
-                crc = zlib.crc32(chunk, crc)
-        return crc == entry.info.CRC
-    except (FileNotFoundError, NotADirectoryError):
-        return False

@@ -151,7 +151,7 @@ class Function:
 
     reserved: reserved concurrent executions, or None. policies: statements by qualifier, the
     unqualified function's under ``$LATEST``. attached: what else was configured for it, by kind
-    and qualifier, in the members AWS names it by (attached.py).
+    and qualifier, in the members AWS names it by (rows.put_attached).
     last_version: the highest number ever published; numbers are not given twice.
     """
 

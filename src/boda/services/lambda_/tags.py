@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from boda.core.errors import not_implemented
-from boda.gateway.service import Answer, Context, operation
-from boda.services.lambda_ import rules
+from boda.gateway.calling.operation import Answer, Context, operation
 from boda.services.lambda_.access import on_resource
 from boda.services.lambda_.core import Core
 from boda.services.lambda_.errors import invalid, resource_not_found
 from boda.services.lambda_.identifiers import Identifier, other_region
+from boda.services.lambda_.settings import rules
 from boda.services.lambda_.shelf import Shelf
 
 _CALLED = {

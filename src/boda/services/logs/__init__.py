@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from boda.core.clock import Clock
 from boda.core.ids import Ids
-from boda.gateway.service import Service
+from boda.gateway.calling.service import Service
 from boda.services.logs.access import CONDITION_KEYS
 from boda.services.logs.events import Events
 from boda.services.logs.groups import Groups

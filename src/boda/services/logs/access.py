@@ -12,9 +12,10 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any, Protocol
 
-from boda.gateway import tag_keys
-from boda.gateway.service import Authorize, Context, LateKeys, Need
-from boda.gateway.tag_keys import Keys
+from boda.gateway.asking import tag_keys
+from boda.gateway.asking.need import LateKeys, Need
+from boda.gateway.asking.tag_keys import Keys
+from boda.gateway.calling.operation import Authorize, Context
 from boda.services.logs.names import group_arn, group_in_identifier, stream_arn
 from boda.telemetry.log_store import LogStore
 

@@ -10,9 +10,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from boda.core.clock import Clock
 from boda.core.errors import AwsError, BodaError
-from boda.gateway.service import Context, operation
+from boda.gateway.calling.operation import Context, operation
 from boda.services.logs.access import on_group, on_stream
-from boda.services.logs.filter_pattern import BadPattern, compile_pattern
 from boda.services.logs.names import (
     Accepted,
     check_range,
@@ -21,6 +20,7 @@ from boda.services.logs.names import (
     no_group,
     no_stream,
 )
+from boda.services.logs.patterns.pattern import BadPattern, compile_pattern
 from boda.services.logs.streams import sequence_token as token_of
 from boda.services.logs.tokens import page_token, place_token, read_page_token, read_place
 from boda.telemetry.block import event_id, position

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from boda.core.errors import AwsError, not_implemented
-from boda.gateway.service import Context, operation
+from boda.gateway.calling.operation import Context, operation
 from boda.services.logs.access import on_created_group, on_group, on_tagged
 from boda.services.logs.names import (
     MAX_TAGS,

@@ -9,7 +9,7 @@ from typing import Any
 from boda.core.clock import Clock
 from boda.core.errors import AwsError
 from boda.core.ids import Ids
-from boda.gateway.service import Context, operation
+from boda.gateway.calling.operation import Context, operation
 from boda.services.logs.access import on_tailed
 from boda.services.logs.events import pattern_test
 from boda.services.logs.names import group_in_arn, invalid, no_group

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from boda.core.errors import AwsError
-from boda.gateway.service import Context, operation
+from boda.gateway.calling.operation import Context, operation
 from boda.services.logs.access import on_group, on_stream
 from boda.services.logs.names import (
     check_range,

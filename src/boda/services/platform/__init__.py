@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from boda.core.clock import Clock
-from boda.gateway.service import Context, Service, operation
+from boda.gateway.calling.operation import Context, operation
+from boda.gateway.calling.service import Service
 
 MODELS = Path(__file__).parent / "model"
 

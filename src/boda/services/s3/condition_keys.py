@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from boda.gateway import tag_keys
-from boda.gateway.authentication import Claim
-from boda.gateway.tag_keys import Keys
-from boda.gateway.wire import WireRequest
+from boda.gateway.asking import tag_keys
+from boda.gateway.asking.tag_keys import Keys
+from boda.gateway.http.wire import WireRequest
+from boda.gateway.signing.authentication import Claim
 from boda.services.s3 import tags
 
 _HEADERS = {

@@ -15,16 +15,17 @@ from boda.core.clock import Clock
 from boda.core.errors import AwsError
 from boda.core.ids import Ids
 from boda.delivery.contract import PostOffice
-from boda.gateway.service import Authorize, Context, LateKeys, Need
-from boda.gateway.tag_keys import Keys
+from boda.gateway.asking.need import LateKeys, Need
+from boda.gateway.asking.tag_keys import Keys
+from boda.gateway.calling.operation import Authorize, Context
 from boda.services.s3 import condition_keys, errors, names, rows
-from boda.services.s3.buckets import Bucket, Buckets, adopt, change
-from boda.services.s3.contents import Contents
-from boda.services.s3.events import Happening
-from boda.services.s3.outbox import Outbox
+from boda.services.s3.buckets.store import Bucket, Buckets, adopt, change
+from boda.services.s3.notifications.events import Happening
+from boda.services.s3.notifications.outbox import Outbox
+from boda.services.s3.objects.contents import Contents
+from boda.services.s3.objects.trash import Trash
 from boda.services.s3.rows import Letter
 from boda.services.s3.sequence import Sequence
-from boda.services.s3.trash import Trash
 from boda.storage.blobs import BlobStore
 from boda.storage.database import Database
 from boda.storage.lost import LostAndFound, missing_contents

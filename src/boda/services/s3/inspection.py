@@ -9,9 +9,10 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from boda.services.s3 import checksums, rows
-from boda.services.s3.checksums import Hash, encode, hasher
-from boda.services.s3.contents import matches
+from boda.services.s3 import rows
+from boda.services.s3.objects import checksums
+from boda.services.s3.objects.checksums import Hash, encode, hasher
+from boda.services.s3.objects.contents import matches
 from boda.services.s3.rows import Part, Version
 from boda.storage.blobs import Blocks, blob_path
 from boda.storage.inspection import Read, Step, blob_steps, damaged_rows

@@ -11,19 +11,20 @@ from boda.core.ids import Ids
 from boda.core.policy import Policy
 from boda.core.principal import Principal
 from boda.delivery.contract import PostOffice
-from boda.gateway.service import Need, Service, authorise
+from boda.gateway.asking.need import Need, authorise
+from boda.gateway.calling.service import Service
 from boda.services.s3 import condition_keys
-from boda.services.s3.access_operations import AccessOperations
-from boda.services.s3.bucket_operations import BucketOperations
+from boda.services.s3.access.operations import AccessOperations
+from boda.services.s3.buckets.cors import CorsOperations
+from boda.services.s3.buckets.operations import BucketOperations
+from boda.services.s3.buckets.unset import UnsetOperations
 from boda.services.s3.core import Core
-from boda.services.s3.cors import CorsOperations
-from boda.services.s3.listing_operations import ListingOperations
-from boda.services.s3.multipart import MultipartOperations
+from boda.services.s3.listing.operations import ListingOperations
 from boda.services.s3.names import object_arn
-from boda.services.s3.notification_operations import NotificationOperations
-from boda.services.s3.reading import ReadingOperations
-from boda.services.s3.unset import UnsetOperations
-from boda.services.s3.writing import WritingOperations
+from boda.services.s3.notifications.operations import NotificationOperations
+from boda.services.s3.objects.reading import ReadingOperations
+from boda.services.s3.objects.writing import WritingOperations
+from boda.services.s3.uploads.operations import MultipartOperations
 from boda.storage.blobs import BlobStore
 from boda.storage.database import Database
 

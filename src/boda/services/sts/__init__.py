@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from boda.gateway.service import Service
+from boda.gateway.calling.service import Service
 from boda.services.sts.condition_keys import CONDITION_KEYS
 from boda.services.sts.identity import Sessions
 from boda.services.sts.tokens import Tokens

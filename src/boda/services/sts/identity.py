@@ -7,7 +7,7 @@ from typing import Protocol
 
 from boda.core.policy import Policy
 from boda.core.principal import Principal
-from boda.gateway.identity import Credential
+from boda.gateway.signing.identity import Credential
 
 Tags = tuple[tuple[str, str], ...]
 

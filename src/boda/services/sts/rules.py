@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 
 from boda.core.errors import AwsError
 from boda.core.policy import MalformedPolicy, Policy
-from boda.gateway.service import Context
+from boda.gateway.calling.operation import Context
 from boda.services.sts.identity import Sessions, Tags
 
 CHAINED_LIMIT_S = 3_600

@@ -8,9 +8,10 @@ from typing import Any
 
 from boda.core.arn import Arn
 from boda.core.errors import AwsError
-from boda.gateway import tag_keys
-from boda.gateway.identity import Credential
-from boda.gateway.service import Context, Need, operation
+from boda.gateway.asking import tag_keys
+from boda.gateway.asking.need import Need
+from boda.gateway.calling.operation import Context, operation
+from boda.gateway.signing.identity import Credential
 from boda.services.sts import rules
 from boda.services.sts.identity import Sessions
 

@@ -1,0 +1,247 @@
+"""May they? Decisions from the policies in memory, kept so that a warm one costs a lookup.
+
+Law of this file: a kept decision depends on nothing but its key. A decision that looked at a
+condition key which may differ between two calls (source address, time, tags of the request …) is
+not kept, unless the need itself gives that condition's value and so has it in the key. (Which keys
+those are is told in core/condition_keys.py; all others come with the need and the caller.) All are
+dropped when the directory's generation moves, and a resource's new policy is a new object and so
+a new key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from boda.core.clock import Clock
+from boda.core.condition_keys import PER_REQUEST
+from boda.core.errors import AwsError
+from boda.core.policy import (
+    PRINCIPAL_KEY_PREFIXES,
+    TRUST_ACTIONS,
+    Decision,
+    Policy,
+    Question,
+    decide,
+    ever_allow,
+    principal_keys,
+    time_keys,
+)
+from boda.core.principal import ANONYMOUS, Principal
+from boda.gateway.asking.need import Need, Undecided
+from boda.gateway.signing.identity import Directory
+
+Keys = Mapping[str, str | Sequence[str]]
+
+_KEPT = 16_384
+_Value = str | tuple[str, ...]
+_Key = tuple[Principal, str, str, str, str, Policy | None, bool, tuple[tuple[str, _Value], ...]]
+
+_FORBIDDEN = {
+    # Code and status by service; all others answer AccessDeniedException.
+    **dict.fromkeys(
+        ("s3", "iam", "sts", "sqs", "cloudformation", "cloudwatch", "autoscaling", "rds"),
+        ("AccessDenied", 403),
+    ),
+    "sns": ("AuthorizationError", 403),
+    "ec2": ("UnauthorizedOperation", 403),
+    **dict.fromkeys(
+        ("lambda", "apigateway", "apigatewayv2", "scheduler", "xray", "kafka", "pipes"),
+        ("AccessDeniedException", 403),
+    ),
+}
+_POLICY_NAMES = {
+    "identity": "identity-based policy",
+    "boundary": "permissions boundary",
+    "session": "session policy",
+    "resource": "resource-based policy",
+}
+
+
+class Authorizer:
+    """Checks Needs.
+
+    open_mode: allows everything; for tests, announced by whoever starts the platform.
+    """
+
+    def __init__(self, directory: Directory, clock: Clock, *, open_mode: bool = False) -> None:
+        self._directory = directory
+        self._clock = clock
+        self._open = open_mode
+        self._generation = directory.generation
+        self._kept: dict[_Key, Decision] = {}
+
+    def check(self, principal: Principal, need: Need, keys: Keys, *, service: str = "") -> None:
+        """Raises AwsError AccessDenied(Exception) when the principal may not, and Undecided when
+        that depends on the need's late keys.
+
+        keys: the request's condition keys (``aws:SourceIp`` …).
+        service: the service that answers and so chooses the error's code; the action's own when
+            empty (``iam:PassRole`` is refused by Lambda in Lambda's words).
+        """
+        if self._open:
+            return
+        self._refresh()
+        key = _key(principal, need)
+        decision = self._kept.get(key)
+        if decision is None:
+            decision = self.decide(principal, need, keys)
+            if need.late is not None and any(map(need.late.has, decision.reads)):
+                raise Undecided
+            if _rests_on_its_key(decision, need, keys):
+                if len(self._kept) >= _KEPT:
+                    self._kept.clear()
+                self._kept[key] = decision
+        if not decision.allowed:
+            raise _refusal(principal, need, decision, service)
+
+    def check_ever(self, principal: Principal, need: Need, *, service: str) -> None:
+        """Raises AwsError AccessDenied(Exception) when the principal may not on any resource: no
+        policy of its own allows the action. For needs whose resource is not known yet, and has
+        no policy."""
+        if self._open or principal.kind not in ("user", "assumed-role"):
+            return
+        if need.action.lower() in TRUST_ACTIONS:
+            return
+        if not ever_allow(self._directory.permissions(principal).identity, need.action):
+            raise _refusal(principal, need, Decision(False, blocker="identity"), service)
+
+    def allows(self, principal: Principal, need: Need, keys: Keys) -> bool:
+        """The same as a question, for answers that list only what the caller may see."""
+        try:
+            self.check(principal, need, keys)
+        except AwsError:
+            return False
+        return True
+
+    def permit(self, principal: Principal) -> Permit:
+        """For whoever asks the same again and again."""
+        return Permit(self, self._directory, principal)
+
+    def known(self, principal: Principal, need: Need) -> bool:
+        """Whether a decision is kept that they may; False says nothing."""
+        if self._open:
+            return True
+        self._refresh()
+        decision = self._kept.get(_key(principal, need))
+        return decision is not None and decision.allowed
+
+    def _refresh(self) -> None:
+        if self._generation != self._directory.generation:
+            self._kept.clear()
+            self._generation = self._directory.generation
+
+    def decide(self, principal: Principal, need: Need, keys: Keys) -> Decision:
+        """A fresh decision."""
+        context = self._context(principal, need, keys)
+        decision = self._decide(principal, need, need.action, context)
+        if not decision.allowed or not need.also:
+            return decision
+        second = self._decide(principal, need, need.also, context)
+        return replace(second, reads=decision.reads | second.reads)
+
+    def _decide(
+        self,
+        principal: Principal,
+        need: Need,
+        action: str,
+        context: Mapping[str, str | Sequence[str]],
+    ) -> Decision:
+        permissions = self._directory.permissions(principal)
+        return decide(
+            Question(principal, action, need.resource, context),
+            identity=permissions.identity,
+            boundary=permissions.boundary,
+            session=permissions.session,
+            resource=need.policy,
+            account=need.account,
+        )
+
+    def _context(
+        self, principal: Principal, need: Need, keys: Keys
+    ) -> dict[str, str | Sequence[str]]:
+        context: dict[str, str | Sequence[str]] = {**time_keys(self._clock.now())}
+        for source in (keys, need.context):
+            for name, value in source.items():
+                lowered = name.lower()
+                if not lowered.startswith(PRINCIPAL_KEY_PREFIXES):
+                    context[lowered] = value
+        owner = need.account or principal.account
+        if owner != ANONYMOUS.account:
+            context["aws:resourceaccount"] = owner
+            if need.action.startswith("s3:"):
+                context["s3:resourceaccount"] = owner
+        context.update(principal_keys(principal))
+        return context
+
+
+class Permit:
+    """A principal's permission for one thing after the other, mostly the same.
+
+    It holds as long as the need is the same object and the directory of the same generation, so
+    it must not be kept beyond what made the need.
+    """
+
+    __slots__ = ("_authorizer", "_directory", "_generation", "_need", "_principal")
+
+    def __init__(self, authorizer: Authorizer, directory: Directory, principal: Principal) -> None:
+        self._authorizer = authorizer
+        self._directory = directory
+        self._principal = principal
+        self._need: Need | None = None
+        self._generation = -1
+
+    def holds(self, need: Need) -> bool:
+        """Whether they certainly may; where not, ``Authorizer.check`` decides and says why."""
+        generation = self._directory.generation
+        if need is self._need and generation == self._generation:
+            return True
+        if not self._authorizer.known(self._principal, need):
+            return False
+        self._need, self._generation = need, generation
+        return True
+
+
+def _key(principal: Principal, need: Need) -> _Key:
+    context: tuple[tuple[str, _Value], ...] = ()
+    if need.context:
+        context = tuple(
+            sorted(
+                (name, value if isinstance(value, str) else tuple(value))
+                for name, value in need.context.items()
+            )
+        )
+    actions = need.action, need.also
+    settled = need.late is None
+    return (principal, *actions, need.resource, need.account, need.policy, settled, context)
+
+
+def _rests_on_its_key(decision: Decision, need: Need, keys: Keys) -> bool:
+    """Whether the decision looked at nothing beyond its key."""
+    given = {name.lower() for name in need.context}
+    varying = PER_REQUEST.union(map(str.lower, keys))
+    return all(read in given or read not in varying for read in decision.reads)
+
+
+def _refusal(principal: Principal, need: Need, decision: Decision, service: str) -> AwsError:
+    """AWS's sentence. Source: IAM User Guide, "Troubleshoot access denied error messages"."""
+    service = service or need.action.partition(":")[0].lower()
+    code, status = _FORBIDDEN.get(service, ("AccessDeniedException", 400))
+    if service == "s3" and (principal.kind == "anonymous" or need.account not in _own(principal)):
+        # S3 tells strangers nothing about why.
+        return AwsError(code, "Access Denied", status)
+    who = "anonymous" if principal.kind == "anonymous" else principal.arn
+    resource = f'"{need.resource}"' if service == "s3" else need.resource
+    text = f"User: {who} is not authorized to perform: {need.action} on resource: {resource}"
+    if need.action.lower() not in TRUST_ACTIONS:
+        policy = _POLICY_NAMES[decision.blocker]
+        if decision.explicit:
+            article = "an" if policy[0] in "aeiou" else "a"
+            text += f" with an explicit deny in {article} {policy}"
+        else:
+            text += f" because no {policy} allows the {need.action} action"
+    return AwsError(code, text, status)
+
+
+def _own(principal: Principal) -> tuple[str, str]:
+    return ("", principal.account)

@@ -1,0 +1,67 @@
+"""Who calls where nothing is verified (``--auth open``)."""
+
+from __future__ import annotations
+
+import re
+
+from boda.core.errors import AwsError
+from boda.core.principal import Principal, root_of
+from boda.gateway.http.hosts import Hosts
+from boda.gateway.http.wire import WireRequest
+from boda.gateway.signing.authentication import Malformed, hinted_scope, read_claim
+from boda.gateway.signing.identity import Directory
+
+_ACCOUNT = re.compile(r"[0-9]{12}")
+
+
+class OpenCallers:
+    """Takes callers at their word. account: whose root user calls without a word.
+
+    hosts: tells the pages of other sites apart, which must not call as anybody.
+    """
+
+    def __init__(self, directory: Directory, account: str, hosts: Hosts) -> None:
+        self._directory = directory
+        self._account = account
+        self._hosts = hosts
+
+    def principal(self, request: WireRequest) -> Principal:
+        """The caller: the owner of a key that is known here, whatever its signature; else the
+        root user, of the account that the key names if it is an account's number."""
+        key = _access_key_id(request)
+        known = self._directory.credential(key) if key else None
+        if known is not None:
+            return known.principal
+        return root_of(key if _ACCOUNT.fullmatch(key) else self._account, key)
+
+    def refuse_pages(self, request: WireRequest) -> None:
+        """Raises AwsError AccessDenied if another site's page makes a browser send this."""
+        origin = self._hosts.foreign(request)
+        if origin:
+            raise foreign_page(origin)
+
+
+def foreign_page(origin: str) -> AwsError:
+    return AwsError(
+        "AccessDenied",
+        f"Pages of {origin[:256]} may not call this platform from a browser.",
+        403,
+    )
+
+
+def foreign_host(host: str) -> AwsError:
+    return AwsError(
+        "AccessDenied",
+        f"{host[:256]} is no name of this platform. If it should be one, start boda with "
+        "--server-name.",
+        403,
+    )
+
+
+def _access_key_id(request: WireRequest) -> str:
+    try:
+        claim = read_claim(request)
+    except Malformed:
+        hint = hinted_scope(request)
+        return hint[0] if hint is not None else ""
+    return claim.access_key_id if claim is not None else ""

@@ -1,0 +1,69 @@
+"""What a call may need: permissions, and the condition keys that policies may ask about them."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from boda.core.policy import Policy
+
+ConditionKeys = Mapping[str, str | Sequence[str]]
+
+
+@dataclass(slots=True, eq=False)
+class LateKeys:
+    """prefixes: how the names of these condition keys begin, lower-case. read: gives all of them;
+    it may raise NotInHead as long as the body has not been read."""
+
+    prefixes: tuple[str, ...]
+    read: Callable[[], Awaitable[ConditionKeys]]
+
+    @classmethod
+    def of(cls, prefixes: tuple[str, ...], make: Callable[[], ConditionKeys]) -> LateKeys:
+        """make: the same as ``read`` for what is at hand."""
+
+        async def read() -> ConditionKeys:
+            return make()
+
+        return cls(prefixes, read)
+
+    def has(self, key: str) -> bool:
+        return key.startswith(self.prefixes)
+
+
+class Undecided(Exception):
+    """The decision about a need depends on one of its late keys. See ``authorise``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """One permission that a call needs, checked by the gateway before the operation runs.
+
+    action: ``lambda:InvokeFunction``. resource: an ARN or ``*``.
+    policy: the resource's own policy, if it has one.
+    context: condition keys beyond the global ones (``aws:SourceIp``, ``aws:PrincipalArn`` …).
+    account: the account that owns the resource; the caller's when empty.
+    also: a second action on the same resource that must be allowed as well.
+    late: condition keys that take a read of rows, or the request's body; looked up if a policy
+        asks for one of them.
+    """
+
+    action: str
+    resource: str = "*"
+    policy: Policy | None = None
+    context: Mapping[str, str | Sequence[str]] = field(default_factory=dict)
+    account: str = ""
+    also: str = ""
+    late: LateKeys | None = None
+
+
+async def authorise(check: Callable[[Need], None], need: Need) -> None:
+    """Check a need that may have late keys. Raises AwsError AccessDenied(Exception)."""
+    try:
+        check(need)
+    except Undecided:
+        assert need.late is not None
+        context = {**need.context, **await need.late.read()}
+        check(replace(need, context=context, late=None))

@@ -1,0 +1,1 @@
+"""Which operation a request calls: routed, read, parsed, validated, answered."""

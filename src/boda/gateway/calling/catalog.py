@@ -1,0 +1,244 @@
+"""What the gateway knows about each installed operation, worked out once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from botocore.exceptions import BotoCoreError
+from botocore.model import OperationModel, OperationNotFoundError, ServiceModel
+
+from boda.core.errors import AwsError, not_implemented, printable
+from boda.gateway.asking.need import Need
+from boda.gateway.calling.checksums import DIGEST_REQUIRED, PREFIX
+from boda.gateway.calling.models import Models
+from boda.gateway.calling.service import Operation, Service, snake
+from boda.gateway.calling.target import Short
+from boda.gateway.http.limits import LONGEST_LISTS, BodyRule, Limits, body_rule
+from boda.gateway.protocols import Protocol, bounds
+
+# IAM's name of a service where it is not the one that requests are signed for.
+_IAM_PREFIXES = {"monitoring": "cloudwatch", "email": "ses"}
+
+
+class Brief(NamedTuple):
+    """An operation's short way. payload: the parameter that is the body. bound: the lower-case
+    names of the headers that are parameters."""
+
+    short: Short
+    payload: str
+    bound: frozenset[str]
+
+
+class Offered:
+    """One operation of an installed service.
+
+    operation: what carries it out, or None when boda lacks it. names: handler keyword by member.
+    settled: members that the gateway honours itself (checksums, lengths), so that a handler
+        which does not name them has not ignored them.
+    streams: its input is a streamed blob. checks: its model has checksums of the body.
+    digest_required: it is refused without one.
+    unsigned_payload: clients leave the body out of the signature. anybody: needs no signature.
+    briefly: its short way, if it has one.
+    in_body: the members that are not in the head. nameless: they are all of them, so that the
+        head names no resource. parsed: they are more than one blob as it is.
+    bounds: of a body that is parsed.
+    """
+
+    __slots__ = (
+        "anybody",
+        "bounds",
+        "briefly",
+        "checks",
+        "digest_required",
+        "in_body",
+        "model",
+        "name",
+        "nameless",
+        "names",
+        "need",
+        "operation",
+        "parsed",
+        "rule",
+        "service",
+        "settled",
+        "streams",
+        "unsigned_payload",
+    )
+
+    def __init__(self, service: Service, model: OperationModel, limits: Limits) -> None:
+        self.service = service.name
+        self.name = model.name
+        self.model = model
+        self.operation: Operation | None = service.operations.get(model.name)
+        prefix = model.service_model.signing_name
+        self.need = Need(f"{_IAM_PREFIXES.get(prefix, prefix)}:{model.name}")
+        self.rule: BodyRule = body_rule(service.name, model.name, limits)
+        self.streams = _is_streamed(model)
+        checksum = model.http_checksum or {}
+        self.checks = (
+            "requestAlgorithmMember" in checksum
+            or bool(checksum.get("requestChecksumRequired"))
+            or bool(model.http_checksum_required)
+        )
+        self.digest_required = model.name in DIGEST_REQUIRED.get(service.name, ())
+        self.unsigned_payload = (
+            model.auth_type == "v4-unsigned-body" or model.unsigned_payload is True
+        )
+        self.anybody = model.auth_type == "none" or model.auth == ["smithy.api#noAuth"]
+        self.names: Mapping[str, str] = {}
+        self.settled: frozenset[str] = frozenset()
+        shape = model.input_shape
+        if self.operation is not None and shape is not None:
+            accepts = self.operation.accepts
+            self.names = {one: snake(one) for one in shape.members if snake(one) in accepts}
+            self.settled = frozenset(self._settled(shape.members))
+        self.briefly = self._brief(service)
+        self.in_body = _in_body(model)
+        shape = model.input_shape
+        self.nameless = shape is not None and len(self.in_body) == len(shape.members)
+        self.parsed = bool(self.in_body) and not _is_blob(model)
+        longest = LONGEST_LISTS.get(service.name, {})
+        told = longest.get(model.name) or longest.get("")
+        self.bounds = bounds.of_list(told) if told else bounds.of_operation(model)
+
+    def _brief(self, service: Service) -> Brief | None:
+        """None too where the gateway does more for the operation than the short way can."""
+        shape, operation = self.model.input_shape, self.operation
+        if operation is None or operation.short is None or shape is None:
+            return None
+        if self.streams or self.checks or self.unsigned_payload or service.decorate is not None:
+            raise ValueError(f"{self.service}:{self.name} cannot have a short way")
+        payload = str(shape.serialization.get("payload", ""))
+        bound = set()
+        for name, member in shape.members.items():
+            where = member.serialization
+            if where.get("location") == "headers" or (name == payload) != (
+                member.type_name == "blob"
+            ):
+                raise ValueError(f"{self.service}:{self.name} cannot have a short way")
+            if where.get("location") == "header":
+                bound.add(where.get("name", name).lower())
+        return Brief(operation.short, snake(payload), frozenset(bound))
+
+    def _settled(self, members: Mapping[str, Any]) -> Iterable[str]:
+        for name, member in members.items():
+            where = member.serialization
+            if where.get("location") != "header":
+                continue
+            header = where.get("name", name).lower()
+            if header == "content-length" or (
+                self.checks
+                and (
+                    header in ("content-md5", "x-amz-sdk-checksum-algorithm")
+                    or header.startswith(PREFIX)
+                )
+            ):
+                yield name
+
+    def keywords(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """The handler's keyword arguments; AwsError 501 names what the handler does not take."""
+        names = self.names
+        try:
+            return {names[member]: value for member, value in params.items()}
+        except KeyError:
+            pass
+        keywords = {}
+        for member, value in params.items():
+            name = names.get(member)
+            if name is not None:
+                keywords[name] = value
+            elif member not in self.settled:
+                raise not_implemented(self.service, self.name, f"parameter {member}")
+        return keywords
+
+
+class Installed:
+    """One installed service: its model, its operations as they are asked for, its protocols."""
+
+    def __init__(self, service: Service, models: Models, limits: Limits) -> None:
+        self.name = service.name
+        self.service = service
+        self.model = models.service(service.name)
+        self.validator = models.validator(service.name)
+        self._models = models
+        self._limits = limits
+        self._offered: dict[str, Offered] = {}
+        self._protocols: dict[str, Protocol] = {}
+        unknown = sorted(set(service.operations) - set(self.model.operation_names))
+        if unknown:
+            raise ValueError(f"{service.name} has no operation {', '.join(unknown)}")
+
+    def offered(self, name: str) -> Offered | None:
+        """None when the service has no operation of that name."""
+        found = self._offered.get(name)
+        if found is None:
+            try:
+                model = self.model.operation_model(name)
+            except (OperationNotFoundError, BotoCoreError):
+                return None
+            found = self._offered[name] = Offered(self.service, model, self._limits)
+        return found
+
+    def protocol(self, wire: str) -> Protocol:
+        found = self._protocols.get(wire)
+        if found is None:
+            found = self._protocols[wire] = self._models.protocol(self.name, wire)
+        return found
+
+
+def unknown_operation(style: str, operation: str, method: str, path: str) -> AwsError:
+    """A request that means no operation of its service, in the family's words."""
+    if style == "s3":
+        return AwsError(
+            "MethodNotAllowed",
+            "The specified method is not allowed against this resource.",
+            405,
+            Method=method,
+        )
+    if style == "query":
+        if not operation:
+            return AwsError("MissingAction", "Missing Action", 400)
+        return AwsError("InvalidAction", f"Could not find operation {printable(operation)}", 400)
+    if operation:
+        return AwsError("UnknownOperationException", printable(operation), 404)
+    return AwsError(
+        "UnknownOperationException", f"No operation is known at {method} {printable(path)}", 404
+    )
+
+
+def operations_of(
+    services: Sequence[Service], models: Models
+) -> list[tuple[ServiceModel, list[str]]]:
+    """For the router: each model with the names of the operations that are here."""
+    return [(models.service(one.name), list(one.operations)) for one in services]
+
+
+def _in_body(model: OperationModel) -> frozenset[str]:
+    """The members of an operation's input that only its body tells."""
+    shape = model.input_shape
+    if shape is None:
+        return frozenset()
+    rest = model.service_model.resolved_protocol in ("rest-json", "rest-xml")
+    return frozenset(
+        name
+        for name, member in shape.members.items()
+        if not (rest and member.serialization.get("location"))
+    )
+
+
+def _is_blob(model: OperationModel) -> bool:
+    """Whether the input's body is one blob, which nobody parses."""
+    shape = model.input_shape
+    payload = shape.serialization.get("payload") if shape is not None else None
+    return bool(payload and shape.members[payload].type_name == "blob")
+
+
+def _is_streamed(model: OperationModel) -> bool:
+    """Whether the input's payload has the streaming trait (S3's Body has, Lambda's Payload not).
+
+    botocore's ``has_streaming_input`` is true of every payload that is a blob.
+    """
+    shape = model.input_shape
+    payload = shape.serialization.get("payload") if shape is not None else None
+    return bool(payload and shape.members[payload].serialization.get("streaming"))

@@ -1,0 +1,108 @@
+"""One request on its way through the gateway, and what its policies may ask about it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+
+from boda.core.arn import DEFAULT_REGION
+from boda.core.principal import ANONYMOUS
+from boda.gateway.calling.catalog import Installed, Offered
+from boda.gateway.calling.routing import Route
+from boda.gateway.http.body import Inbound
+from boda.gateway.http.wire import WireRequest
+from boda.gateway.signing.authentication import Claim, Flaw, Style
+from boda.gateway.signing.identity import Credential
+
+Arriving = Callable[[], Awaitable[bytes]]
+
+
+class Exchange:
+    """Each step fills in what the next ones read.
+
+    request: as the operation sees it; signed: as the caller signed it.
+    claim, problem: who the caller says it is, or why that cannot be read.
+    credential: the key that the claim was found signed with.
+    installed, offered: the service and its operation, where boda has them.
+    arriving: reads the body of an operation that takes it whole; None once it has been read.
+    """
+
+    __slots__ = (
+        "arriving",
+        "claim",
+        "credential",
+        "inbound",
+        "installed",
+        "offered",
+        "principal",
+        "problem",
+        "region",
+        "request",
+        "request_id",
+        "route",
+        "signed",
+        "style",
+    )
+
+    def __init__(self, request: WireRequest, inbound: Inbound) -> None:
+        self.request = request
+        self.signed = request
+        self.inbound = inbound
+        self.route = Route("", "rest-json")
+        self.style: Style = "json"
+        self.claim: Claim | None = None
+        self.problem: Flaw | None = None
+        self.credential: Credential | None = None
+        self.installed: Installed | None = None
+        self.offered: Offered | None = None
+        self.principal = ANONYMOUS
+        self.region = DEFAULT_REGION
+        self.request_id = ""
+        self.arriving: Arriving | None = None
+
+
+class RequestKeys(Mapping[str, str]):
+    """The condition keys that the request itself gives, made when a policy asks.
+
+    The authoriser adds the principal's keys and the time. request: None for calls in process.
+    more: makes the keys that the service has of its requests.
+    """
+
+    __slots__ = ("_made", "_more", "_region", "_request")
+
+    def __init__(
+        self,
+        request: WireRequest | None,
+        region: str,
+        more: Callable[[], Mapping[str, str]] | None = None,
+    ) -> None:
+        self._request = request
+        self._region = region
+        self._more = more
+        self._made: dict[str, str] | None = None
+
+    def __getitem__(self, key: str) -> str:
+        return self._keys()[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._keys())
+
+    def __len__(self) -> int:
+        return len(self._keys())
+
+    def _keys(self) -> dict[str, str]:
+        if self._made is None:
+            made = {
+                "aws:RequestedRegion": self._region,
+                "aws:SecureTransport": "false",
+                "aws:ViaAWSService": "false",
+            }
+            if self._request is not None:
+                made["aws:SourceIp"] = self._request.source_ip
+                for key, header in (("aws:UserAgent", "user-agent"), ("aws:Referer", "referer")):
+                    value = self._request.headers.get(header)
+                    if value is not None:
+                        made[key] = value
+            if self._more is not None:
+                made.update(self._more())
+            self._made = made
+        return self._made

@@ -1,0 +1,60 @@
+"""botocore's service models and the protocols over them, loaded at first use and kept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from botocore.loaders import Loader
+from botocore.model import ServiceModel
+
+from boda.gateway.calling.validation import Validator
+from boda.gateway.protocols import Protocol, protocol_for
+
+
+class Models:
+    """What the gateway knows of services before any of them runs.
+
+    Only the models that come with botocore are read, not those of the user's home folder, so
+    that every machine answers alike.
+    """
+
+    def __init__(self, folders: Sequence[Path] = ()) -> None:
+        """folders: where models are that botocore does not have, laid out as botocore's own."""
+        self._loader = Loader(
+            extra_search_paths=[Loader.BUILTIN_DATA_PATH, *map(str, folders)],
+            include_default_search_paths=False,
+        )
+        self._services: dict[str, ServiceModel] = {}
+        self._protocols: dict[tuple[str, str], Protocol] = {}
+        self._validators: dict[str, Validator] = {}
+
+    def service(self, name: str) -> ServiceModel:
+        """The model of botocore's service of that name; raises botocore's UnknownServiceError."""
+        model = self._services.get(name)
+        if model is None:
+            description = self._loader.load_service_model(name, "service-2")
+            model = self._services[name] = ServiceModel(description, service_name=name)
+        return model
+
+    def protocol(self, name: str, spoken: str = "") -> Protocol:
+        """The service's protocol, or another of those it speaks.
+
+        spoken: ``query`` for an older client of a service that has moved to json or cbor …
+        """
+        key = (name, spoken)
+        protocol = self._protocols.get(key)
+        if protocol is None:
+            protocol = self._protocols[key] = protocol_for(self.service(name), spoken)
+        return protocol
+
+    def validator(self, name: str) -> Validator:
+        validator = self._validators.get(name)
+        if validator is None:
+            validator = self._validators[name] = Validator(self.service(name))
+        return validator
+
+    def names(self) -> list[str]:
+        """Every service botocore knows."""
+        found: list[str] = self._loader.list_available_services("service-2")
+        return found

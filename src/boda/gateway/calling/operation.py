@@ -1,0 +1,85 @@
+"""An operation as its service writes it: marked, called with a context, answered.
+
+A parameter of the model reaches the method under its botocore snake-case name
+(``FunctionName`` → ``function_name``; ``botocore.xform_name``), already validated against the
+model and with the model's types (timestamps are aware datetimes, blobs are bytes, a streaming
+blob is a ``Body``). A parameter that the caller sent and the method does not name answers
+"not implemented": nothing is accepted and then ignored.
+
+The method returns the output's members by their model names as a dict, ``None`` for an empty
+answer, or an ``Answer`` when status or headers differ from the model's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from boda.core.principal import Principal
+from boda.gateway.asking.need import Need
+from boda.gateway.asking.policies import PolicyRules
+
+
+@dataclass(slots=True)
+class Answer:
+    """An operation's answer when the output's members alone do not say it.
+
+    output: members by model name. status: overrides the model's. headers: added as they are.
+    """
+
+    output: Mapping[str, Any] = field(default_factory=dict)
+    status: int | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Context:
+    """What an operation knows about the call besides its parameters.
+
+    authorize: checks a further Need in the middle of an operation (``iam:PassRole`` …);
+        raises AwsError AccessDenied(Exception).
+    headers: the request's HTTP headers, lower-case names; empty for calls in process.
+    endpoint: scheme, host and port under which the caller reached boda, for URLs in answers.
+    names_below: whether names below the endpoint's host lead to boda, too.
+    environment_id: the execution environment the call came from, or "".
+    policies: what policies are kept as, and whether they may be.
+    """
+
+    service: str
+    operation: str
+    region: str
+    account: str
+    principal: Principal
+    request_id: str
+    authorize: Callable[[Need], None]
+    headers: Mapping[str, str] = field(default_factory=dict)
+    source_ip: str = "127.0.0.1"
+    endpoint: str = ""
+    environment_id: str = ""
+    policies: PolicyRules = PolicyRules()  # noqa: RUF009 (stateless)
+    names_below: bool = False
+
+
+Handler = Callable[..., Awaitable[Any]]
+
+
+Authorize = Callable[[Any, Context, Mapping[str, Any]], Iterable[Need]]
+
+
+F = TypeVar("F", bound=Handler)
+
+
+def operation(name: str, *, authorize: Authorize | None = None) -> Callable[[F], F]:
+    """Mark a coroutine method as the AWS operation ``name``.
+
+    authorize: called as ``authorize(self, ctx, params)`` with params by model names; yields the
+        Needs of the call. Without it the call needs ``<iam prefix>:<name>`` on ``*``.
+        An operation that anybody may call returns an empty tuple.
+    """
+
+    def mark(method: F) -> F:
+        method.__boda_operation__ = (name, authorize)  # type: ignore[attr-defined]
+        return method
+
+    return mark

@@ -1,0 +1,115 @@
+"""How a request that goes wrong is answered: in the protocol and the words its caller expects."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from botocore.model import ServiceModel
+
+from boda.core.errors import AwsError, Unwritable
+from boda.core.ids import Ids
+from boda.gateway.calling.exchange import Exchange
+from boda.gateway.calling.journal import Journal
+from boda.gateway.http.wire import WireResponse
+from boda.gateway.protocols import Protocol, protocol_for
+from boda.storage import disk
+
+log = logging.getLogger("boda.gateway")
+
+_INTERNAL = {
+    "s3": ("InternalError", "We encountered an internal error. Please try again."),
+    "lambda": ("ServiceException", "The AWS Lambda service encountered an internal error."),
+}
+_INTERNAL_ELSE = (
+    "InternalFailure",
+    "The request processing has failed because of an unknown error, exception or failure.",
+)
+# Of a disk that refuses writes, with status 503; by service, and where that has no word of its
+# own, by the style of its protocol.
+_UNWRITABLE = {
+    "lambda": "ServiceException",
+    "s3": "ServiceUnavailable",
+    "query": "ServiceUnavailable",
+    "json": "ServiceUnavailableException",
+}
+_STOPPING = {
+    "s3": ("SlowDown", "Please reduce your request rate."),
+    "query": ("ServiceUnavailable", "The service is stopping; try again soon."),
+    "json": ("ServiceUnavailableException", "The service is stopping; try again soon."),
+}
+
+
+class _Logged(AwsError):
+    """An error of which the log says more than a line already."""
+
+
+class Refusals:
+    """Serialises errors, and notes them in the log; knows the protocols also of services that
+    boda lacks."""
+
+    def __init__(self, ids: Ids, journal: Journal) -> None:
+        self._ids = ids
+        self._journal = journal
+        self._protocols: dict[str, Protocol] = {}
+
+    def answer(self, x: Exchange, error: AwsError) -> WireResponse:
+        if isinstance(error, Unwritable):
+            error = self._unwritable(x, error)
+        request_id = self._request_id(x)
+        if not isinstance(error, _Logged):
+            self._journal.note(x, error)
+        model = x.offered.model if x.offered is not None else None
+        try:
+            response = self._protocol(x).serialize_error(error, model, request_id)
+        except Exception:
+            log.exception("request %s: its error could not be written", request_id)
+            return WireResponse(500, [("x-amzn-RequestId", request_id)])
+        written = {name.lower() for name, _ in response.headers}
+        response.headers.extend(
+            (name, value) for name, value in error.headers.items() if name.lower() not in written
+        )
+        return response
+
+    def unexpected(self, x: Exchange, error: BaseException) -> AwsError:
+        """Log what happened, once; the error that is returned tells the caller nothing but that
+        the disk refuses writes, if it does."""
+        if disk.refused(error):
+            return disk.unwritable(error)
+        name = f"{x.offered.service}:{x.offered.name}" if x.offered is not None else "it"
+        log.error("request %s: %s failed", self._request_id(x), name, exc_info=error)
+        service = x.installed.name if x.installed is not None else ""
+        code, message = _INTERNAL.get(service, _INTERNAL_ELSE)
+        fields: dict[str, Any] = {"Type": "Service"} if service == "lambda" else {}
+        return _Logged(code, message, 500, **fields)
+
+    @staticmethod
+    def _unwritable(x: Exchange, error: Unwritable) -> AwsError:
+        service = x.installed.name if x.installed is not None else ""
+        code = _UNWRITABLE.get(service) or _UNWRITABLE[x.style]
+        fields: dict[str, Any] = {"Type": "Service"} if service == "lambda" else {}
+        return AwsError(code, error.message, error.status, headers=error.headers, **fields)
+
+    @staticmethod
+    def stopping(x: Exchange) -> AwsError:
+        code, message = _STOPPING[x.style]
+        return AwsError(code, message, 503, headers={"Connection": "close"})
+
+    def _request_id(self, x: Exchange) -> str:
+        if not x.request_id:
+            x.request_id = self._ids.uuid()
+        return x.request_id
+
+    def _protocol(self, x: Exchange) -> Protocol:
+        wire = x.route.wire
+        if x.installed is not None:
+            return x.installed.protocol(wire)
+        found = self._protocols.get(wire)
+        if found is None:
+            nothing = {
+                "metadata": {"protocol": wire, "endpointPrefix": "boda"},
+                "operations": {},
+                "shapes": {},
+            }
+            found = self._protocols[wire] = protocol_for(ServiceModel(nothing, "boda"), wire)
+        return found

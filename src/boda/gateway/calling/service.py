@@ -1,0 +1,121 @@
+"""What a service looks like to the gateway: a name and its operations.
+
+A service is built from groups: plain objects whose coroutine methods carry ``@operation``::
+
+    class Aliases:
+        def __init__(self, core: LambdaCore) -> None: ...
+
+        @operation("ListAliases", authorize=on_function("lambda:ListAliases"))
+        async def list_aliases(self, ctx, *, function_name, marker=None, max_items=50): ...
+
+    Service("lambda", [Functions(core), Aliases(core), ...])
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import botocore
+
+from boda.gateway.asking.need import Need
+from boda.gateway.calling.operation import Authorize, Context, Handler
+from boda.gateway.calling.target import Short
+from boda.gateway.http.wire import WireRequest, WireResponse
+from boda.gateway.signing.authentication import Claim
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One operation of a service, bound to the object that carries it out.
+
+    accepts: the snake-case parameter names the method takes.
+    needs: given context and parameters (model names), the permissions the call needs.
+    short: given account, region and the parameters but for the payload, where requests like
+        this one lead on the short way; None where they are for the general way.
+    """
+
+    name: str
+    run: Handler
+    accepts: frozenset[str]
+    needs: Callable[[Context, Mapping[str, Any]], Iterable[Need]] | None
+    short: Short | None = None
+
+
+Preflight = Callable[[WireRequest, Mapping[str, str]], Awaitable[WireResponse | None]]
+Admits = Callable[[WireRequest, Mapping[str, str]], bool]
+Decorate = Callable[[WireRequest, Mapping[str, str], WireResponse], Awaitable[None]]
+OfRequest = Callable[[WireRequest, Claim | None, float], Mapping[str, str]]
+
+
+class Service:
+    """A named set of operations.
+
+    name: botocore's service name (``lambda``, ``s3``, ``logs``, ``iam``, ``sts``).
+    preflight: answers an unsigned ``OPTIONS`` request that is routed to this service; given the
+        request and the path's labels (``{"Bucket": …, "Key": …}``). May raise AwsError; None
+        means the service has nothing to say.
+    decorate: sees every ordinary answer, errors included, before it is sent, with the same
+        labels, and may add headers to it (CORS). Must not raise.
+    admits: whether the service lets a page of the request's ``Origin`` send the request, given
+        the same.
+    condition_keys: the names of the service's own condition keys, with those that are rightly
+        never present here; one that ends in a slash stands for all that begin so.
+    request_keys: given a request, its claim and the time, the condition keys that it gives
+        whatever it needs. Their names are among ``core.condition_keys.PER_REQUEST``.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        groups: Iterable[object],
+        *,
+        preflight: Preflight | None = None,
+        decorate: Decorate | None = None,
+        admits: Admits | None = None,
+        condition_keys: Iterable[str] = (),
+        request_keys: OfRequest | None = None,
+    ) -> None:
+        self.name = name
+        self.admits = admits
+        self.condition_keys = frozenset(condition_keys)
+        self.request_keys = request_keys
+        self.preflight = preflight
+        self.decorate = decorate
+        self.operations: dict[str, Operation] = {}
+        for group in groups:
+            for found in _operations_of(group):
+                if found.name in self.operations:
+                    raise ValueError(f"{name}:{found.name} is defined twice")
+                self.operations[found.name] = found
+
+
+def snake(member: str) -> str:
+    """``FunctionName`` → ``function_name``, as botocore spells it."""
+    name: str = botocore.xform_name(member)
+    return name
+
+
+def _operations_of(group: object) -> Iterable[Operation]:
+    shorts: dict[str, Short] = {}
+    found: list[tuple[str, Authorize | None, Handler]] = []
+    for attribute in dir(type(group)):
+        function = getattr(type(group), attribute, None)
+        marked = getattr(function, "__boda_operation__", None)
+        if marked is not None:
+            found.append((*marked, getattr(group, attribute)))
+        short = getattr(function, "__boda_short__", None)
+        if short is not None:
+            shorts[short] = getattr(group, attribute)
+    for name, authorize, method in found:
+        parameters = list(inspect.signature(method).parameters)[1:]
+        needs = _bind(authorize, group) if authorize is not None else None
+        yield Operation(name, method, frozenset(parameters), needs, shorts.get(name))
+
+
+def _bind(
+    authorize: Authorize, group: object
+) -> Callable[[Context, Mapping[str, Any]], Iterable[Need]]:
+    return lambda ctx, params: authorize(group, ctx, params)

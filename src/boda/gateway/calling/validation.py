@@ -1,0 +1,529 @@
+"""Requests against the model, refused in AWS's words.
+
+    2 validation errors detected: Value 'x!' at 'qualifier' failed to satisfy constraint: Member
+    must satisfy regular expression pattern: [a-z]+; Value null at 'role' failed to …
+
+Who checks what, as recorded from the services:
+
+    most services   required, enum, pattern, length and range at any depth; ValidationException,
+                    of query services and those that once were ValidationError
+    logs            the same; InvalidParameterException where the operation knows no
+                    ValidationException
+    sns             required members only, the rest is its own
+    s3              required members of documents only: MalformedXML
+    sqs, ec2        required parameters only: MissingParameter
+
+A checker first answers yes or no, which costs an Invoke a few microseconds; only a request that
+is refused is gone through again for the words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+from botocore.model import OperationModel, ServiceModel, Shape
+
+from boda.core.errors import AwsError
+from boda.gateway.calling.patterns import matcher
+
+_NULL = "Member must not be null"
+_MALFORMED_XML = (
+    "The XML you provided was not well-formed or did not validate against our published schema"
+)
+_REQUIRED_ONLY = ("sns", "s3", "sqs", "ec2")
+_AFTER_BODY = {"header": 1, "headers": 1, "querystring": 1, "uri": 2}
+# Values in the order in which the service was recorded to list them, where that order follows
+# from nothing the model says.
+_RECORDED_ENUMS = {
+    ("apigateway", frozenset(("REGIONAL", "EDGE", "PRIVATE"))): "PRIVATE, EDGE, REGIONAL",
+    (
+        "apigateway",
+        frozenset(("add", "remove", "replace", "move", "copy", "test")),
+    ): "add, remove, move, test, replace, copy",
+    (
+        "lambda",
+        frozenset(("TRIM_HORIZON", "LATEST", "AT_TIMESTAMP")),
+    ): "LATEST, AT_TIMESTAMP, TRIM_HORIZON",
+    (
+        "logs",
+        frozenset(("json", "plain", "w3c", "raw", "parquet")),
+    ): "w3c, raw, json, plain, parquet",
+}
+
+# Enums whose values the service checks itself, in words of its own (recorded).
+_OPEN_ENUMS = frozenset((("lambda", "Runtime"),))
+# Lengths of the same kind: the service has one sentence for both (recorded).
+_OPEN_LENGTHS = frozenset((("logs", "LogGroupName"), ("logs", "LogStreamName")))
+
+_MOST_SHOWN = 4096
+"""Characters of a value in a message."""
+_MOST_SENTENCES = 100
+
+Ok = Callable[[Any], bool]
+Explain = Callable[[Any, str, list[str]], None]
+
+
+class _Rule:
+    """What is asked of a shape. ok: whether a value passes. explain: appends the sentences."""
+
+    __slots__ = ("explain", "ok")
+
+    def __init__(self, ok: Ok, explain: Explain) -> None:
+        self.ok = ok
+        self.explain = explain
+
+
+def validate(params: Mapping[str, Any], shape: Shape) -> None:
+    """Check parameters against a shape on its own; a Validator does so faster and by service."""
+    rule = _Compiler("").rule(shape)
+    if rule is not None and not rule.ok(params):
+        sentences: list[str] = []
+        rule.explain(params, "", sentences)
+        _refuse(sentences, "ValidationException")
+
+
+class Validator:
+    """Checks the requests of one service; what it learns of a shape it keeps."""
+
+    def __init__(self, service: ServiceModel) -> None:
+        self._service = service.service_name
+        self._compiler = _Compiler(self._service)
+        self._queries = service.is_query_compatible or service.resolved_protocol == "query"
+        self._rules: dict[str, _Rule | None] = {}
+        self._head_rules: dict[str, _Rule | None] = {}
+
+    def check(self, op: OperationModel, params: Mapping[str, Any]) -> None:
+        """Return if the parameters are what the model asks for, else raise AwsError (400)."""
+        self._check(self.prepare(op), op, params)
+
+    def check_head(self, op: OperationModel, params: Mapping[str, Any]) -> None:
+        """The same of the parameters that are in path, query string and headers."""
+        try:
+            rule = self._head_rules[op.name]
+        except KeyError:
+            rule = self._head_rules[op.name] = self._rule(op, head_only=True)
+        self._check(rule, op, params)
+
+    def prepare(self, op: OperationModel) -> _Rule | None:
+        """Compile what the operation's parameters are checked by, once."""
+        try:
+            return self._rules[op.name]
+        except KeyError:
+            rule = self._rules[op.name] = self._rule(op)
+            return rule
+
+    def _check(self, rule: _Rule | None, op: OperationModel, params: Mapping[str, Any]) -> None:
+        if rule is None:
+            return
+        try:
+            if rule.ok(params):
+                return
+            sentences: list[str] = []
+            rule.explain(params, "", sentences)
+        except (TypeError, AttributeError, ValueError):
+            # Parameters of a call in process have met no parser yet.
+            raise AwsError("SerializationException", "A parameter is of the wrong type") from None
+        except RecursionError:
+            raise AwsError("SerializationException", "A parameter is nested too deeply") from None
+        if sentences:
+            _refuse(sentences, self._code(op))
+
+    def _rule(self, op: OperationModel, *, head_only: bool = False) -> _Rule | None:
+        shape = op.input_shape
+        if shape is None:
+            return None
+        members = [
+            (name, member)
+            for name, member in shape.members.items()
+            if not head_only or member.serialization.get("location")
+        ]
+        # Recorded: what is wrong in the body is named before the query string, that before
+        # the path.
+        members.sort(key=lambda pair: _AFTER_BODY.get(pair[1].serialization.get("location"), 0))
+        prefix = ""
+        if self._service == "apigateway":
+            prefix = f"{_lower(op.name)}Input."
+        return self._compiler.structure(shape, members, prefix)
+
+    def _code(self, op: OperationModel) -> str:
+        if self._queries:
+            return "ValidationError"
+        if self._service == "logs":
+            known = {shape.name for shape in op.error_shapes}
+            if "InvalidParameterException" in known and "ValidationException" not in known:
+                return "InvalidParameterException"
+        return "ValidationException"
+
+
+def _refuse(sentences: list[str], code: str) -> None:
+    count = len(sentences)
+    plural = "error" if count == 1 else "errors"
+    raise AwsError(code, f"{count} validation {plural} detected: {'; '.join(sentences)}")
+
+
+class _Compiler:
+    """Turns shapes into rules; None where nothing is asked."""
+
+    def __init__(self, service: str) -> None:
+        self._service = service
+        self._required_only = service in _REQUIRED_ONLY
+        self._rules: dict[str, _Rule | None] = {}
+
+    def rule(self, shape: Shape) -> _Rule | None:
+        name = shape.name
+        if name in self._rules:
+            return self._rules[name]
+        # A recursive shape finds this rule while its own is being made.
+        rule = self._rules[name] = _Rule(
+            lambda value: self._final(name).ok(value),
+            lambda value, path, out: self._final(name).explain(value, path, out),
+        )
+        made = self._compile(shape)
+        if made is None and rule is self._rules[name]:
+            self._rules[name] = None
+        else:
+            self._rules[name] = made
+        return self._rules[name]
+
+    def _final(self, name: str) -> _Rule:
+        rule = self._rules[name]
+        if rule is None:
+            return _Rule(lambda _: True, lambda *_: None)
+        return rule
+
+    def _compile(self, shape: Shape) -> _Rule | None:
+        kind = shape.type_name
+        if getattr(shape, "is_document_type", False) or shape.serialization.get("eventstream"):
+            return None
+        if kind == "structure":
+            return self.structure(shape, list(shape.members.items()))
+        if kind == "list":
+            return self._list(shape)
+        if kind == "map":
+            return self._map(shape)
+        return None if self._required_only else self._scalar(shape)
+
+    # structures
+
+    def structure(
+        self, shape: Shape, members: list[tuple[str, Shape]], body_prefix: str = ""
+    ) -> _Rule | None:
+        required = set(shape.required_members)
+        checks: list[tuple[str, str, Shape, _Rule | None, bool]] = []
+        for name, part in members:
+            rule = None
+            if not (part.serialization.get("streaming") or part.serialization.get("eventstream")):
+                rule = self.rule(part)
+            if rule is not None or name in required:
+                place = part.serialization.get("location")
+                path = _lower(name) if place else body_prefix + _lower(name)
+                checks.append((name, path, part, rule, name in required))
+        if not checks:
+            return None
+        always = [name for name, _, _, _, must in checks if must]
+        tests = [(name, rule.ok) for name, _, _, rule, _ in checks if rule is not None]
+
+        def ok(value: Any) -> bool:
+            for name in always:
+                if value.get(name) is None:
+                    return False
+            for name, test in tests:
+                item = value.get(name)
+                if item is not None and not test(item):
+                    return False
+            return True
+
+        def explain(value: Any, path: str, out: list[str]) -> None:
+            for name, step, part, rule, must in checks:
+                here = f"{path}.{step}" if path else step
+                item = value.get(name)
+                if item is None:
+                    if must:
+                        self._missing(here, name, part, out)
+                elif rule is not None:
+                    rule.explain(item, here, out)
+
+        return _Rule(ok, explain)
+
+    def _missing(self, path: str, name: str, part: Shape, out: list[str]) -> None:
+        if self._service == "s3":
+            if part.serialization.get("location"):
+                wire = part.serialization.get("name", name)
+                raise AwsError(
+                    "InvalidRequest", f"Missing required parameter for this request: '{wire}'"
+                )
+            raise AwsError("MalformedXML", _MALFORMED_XML)
+        if self._service in ("sqs", "ec2"):
+            raise AwsError("MissingParameter", f"The request must contain the parameter {name}.")
+        out.append(f"Value null at '{path}' failed to satisfy constraint: {_NULL}")
+
+    # lists and maps
+
+    def _list(self, shape: Shape) -> _Rule | None:
+        member = shape.member
+        own = [] if self._required_only else self._sizes(shape)
+        inner = self.rule(member)
+        if _is_scalar(member):
+            return self._scalars(shape, own, inner)
+        test = inner.ok if inner is not None else None
+
+        def fine(value: Any) -> bool:
+            return all(item is not None and (test is None or test(item)) for item in value)
+
+        def ok(value: Any) -> bool:
+            return all(holds(value) for holds, _ in own) and fine(value)
+
+        def explain(value: Any, path: str, out: list[str]) -> None:
+            self._say(shape, value, path, own, out)
+            for number, item in enumerate(value, 1):
+                if len(out) >= _MOST_SENTENCES:
+                    return
+                here = f"{path}.{number}.member"
+                if item is None:
+                    out.append(f"Value null at '{here}' failed to satisfy constraint: {_NULL}")
+                elif inner is not None:
+                    inner.explain(item, here, out)
+
+        return _Rule(ok, explain)
+
+    def _scalars(self, shape: Shape, own: list[Any], inner: _Rule | None) -> _Rule | None:
+        """A list of scalars is named whole, with everything that is asked of its members."""
+        test = inner.ok if inner is not None else None
+
+        def fine(value: Any) -> bool:
+            return all(item is not None and (test is None or test(item)) for item in value)
+
+        sentence = f"Member must satisfy constraint: [{', '.join(self._held(shape.member))}]"
+        checks = [*own, (fine, sentence)]
+        return self._checked(shape, checks)
+
+    def _map(self, shape: Shape) -> _Rule | None:
+        own = [] if self._required_only else self._sizes(shape)
+        keys = self.rule(shape.key)
+        values = self.rule(shape.value)
+        if keys is not None:
+            test_key = keys.ok
+            sentence = f"Map keys must satisfy constraint: [{', '.join(self._held(shape.key))}]"
+            own.append((lambda value: all(test_key(key) for key in value), sentence))
+        scalar = _is_scalar(shape.value)
+        test = values.ok if values is not None else None
+
+        def fine(value: Any) -> bool:
+            return all(item is not None and (test is None or test(item)) for item in value.values())
+
+        if scalar:
+            sentence = f"Map value must satisfy constraint: [{', '.join(self._held(shape.value))}]"
+            return self._checked(shape, [*own, (fine, sentence)])
+
+        def ok(value: Any) -> bool:
+            return all(holds(value) for holds, _ in own) and fine(value)
+
+        def explain(value: Any, path: str, out: list[str]) -> None:
+            self._say(shape, value, path, own, out)
+            for key, item in value.items():
+                if len(out) >= _MOST_SENTENCES:
+                    return
+                here = f"{path}.{_cut(key)}.member"
+                if item is None:
+                    out.append(f"Value null at '{here}' failed to satisfy constraint: {_NULL}")
+                elif values is not None:
+                    values.explain(item, here, out)
+
+        return _Rule(ok, explain)
+
+    # scalars
+
+    def _scalar(self, shape: Shape) -> _Rule | None:
+        if shape.type_name in ("boolean", "timestamp"):
+            return None
+        if shape.type_name in ("string", "blob"):
+            sizes = self._sizes(shape)
+            pattern = self._pattern(shape)
+            # Recorded: Lambda names the length before the pattern, the others after it.
+            checks = sizes + pattern if self._service == "lambda" else pattern + sizes
+            checks += self._enum(shape)
+        else:
+            checks = self._range(shape)
+        return self._checked(shape, checks) if checks else None
+
+    def _sizes(self, shape: Shape) -> list[tuple[Ok, str]]:
+        low, high = shape.metadata.get("min"), shape.metadata.get("max")
+        if (self._service, shape.name) in _OPEN_LENGTHS:
+            high = None
+        checks: list[tuple[Ok, str]] = []
+        if high is not None:
+            most = int(high)
+            sentence = f"Member must have length less than or equal to {most}"
+            checks.append((lambda value: len(value) <= most, sentence))
+        if low is not None and int(low) > 0:
+            least = int(low)
+            sentence = f"Member must have length greater than or equal to {least}"
+            checks.append((lambda value: len(value) >= least, sentence))
+        return checks
+
+    def _range(self, shape: Shape) -> list[tuple[Ok, str]]:
+        low, high = shape.metadata.get("min"), shape.metadata.get("max")
+        if (self._service, shape.name) in _OPEN_LENGTHS:
+            high = None
+        checks: list[tuple[Ok, str]] = []
+        if high is not None:
+            sentence = f"Member must have value less than or equal to {high}"
+            checks.append((lambda value: value <= high, sentence))
+        if low is not None:
+            sentence = f"Member must have value greater than or equal to {low}"
+            checks.append((lambda value: value >= low, sentence))
+        return checks
+
+    def _pattern(self, shape: Shape) -> list[tuple[Ok, str]]:
+        text = shape.metadata.get("pattern")
+        matches = matcher(text) if text and shape.type_name == "string" else None
+        if matches is None:
+            return []
+        return [(matches, f"Member must satisfy regular expression pattern: {text}")]
+
+    def _enum(self, shape: Shape) -> list[tuple[Ok, str]]:
+        values = shape.metadata.get("enum")
+        if not values or (self._service, shape.name) in _OPEN_ENUMS:
+            return []
+        return [(frozenset(values).__contains__, self._enum_sentence(values, alone=True))]
+
+    def _enum_sentence(self, values: list[str], *, alone: bool) -> str:
+        shown = _RECORDED_ENUMS.get((self._service, frozenset(values)))
+        if shown is None:
+            in_order = alone and self._service == "lambda"
+            shown = ", ".join(_hash_set_order(values) if in_order else values)
+        return f"Member must satisfy enum value set: [{shown}]"
+
+    def _asked(self, shape: Shape) -> list[str]:
+        """Everything that is asked of the members of a list or map, as it is listed there."""
+        if self._required_only or not _is_scalar(shape):
+            return []
+        if shape.type_name not in ("string", "blob"):
+            return [sentence for _, sentence in self._range(shape)]
+        asked = [sentence for _, sentence in self._sizes(shape)]
+        if shape.metadata.get("min") == 0:
+            asked.append("Member must have length greater than or equal to 0")
+        asked += [sentence for _, sentence in self._pattern(shape)]
+        if shape.metadata.get("enum"):
+            asked.append(self._enum_sentence(shape.metadata["enum"], alone=False))
+        return asked
+
+    def _held(self, shape: Shape) -> list[str]:
+        """As ``_asked``, with that none may be null where the service lists that too.
+
+        Recorded: Lambda always does, the others where nothing else is asked.
+        """
+        asked = self._asked(shape)
+        return [*asked, _NULL] if self._service == "lambda" or not asked else asked
+
+    def _checked(self, shape: Shape, checks: list[tuple[Ok, str]]) -> _Rule:
+        tests = [holds for holds, _ in checks]
+
+        def ok(value: Any) -> bool:
+            for holds in tests:  # noqa: SIM110 - a generator costs more than what it asks
+                if not holds(value):
+                    return False
+            return True
+
+        def explain(value: Any, path: str, out: list[str]) -> None:
+            self._say(shape, value, path, checks, out)
+
+        return _Rule(tests[0] if len(tests) == 1 else ok, explain)
+
+    def _say(
+        self,
+        shape: Shape,
+        value: Any,
+        path: str,
+        checks: list[tuple[Ok, str]],
+        out: list[str],
+    ) -> None:
+        for holds, sentence in checks:
+            if not holds(value):
+                shown = "" if _is_sensitive(shape) else f" '{show(value, shape)}'"
+                out.append(f"Value{shown} at '{path}' failed to satisfy constraint: {sentence}")
+
+
+def show(value: Any, shape: Shape | None = None) -> str:
+    """A value as a Java service prints it, cut behind ``_MOST_SHOWN`` characters.
+
+    What is cut off is never built: a list of a million members costs what its first few do.
+    """
+    shown = ""
+    for part in _parts(value, shape):
+        shown += part
+        if len(shown) > _MOST_SHOWN:
+            return f"{shown[:_MOST_SHOWN]}..."
+    return shown
+
+
+def _parts(value: Any, shape: Shape | None) -> Iterator[str]:
+    if value is None:
+        yield "null"
+    elif value is True or value is False:
+        yield "true" if value else "false"
+    elif isinstance(value, bytes | bytearray):
+        yield f"java.nio.HeapByteBuffer[pos=0 lim={len(value)} cap={len(value)}]"
+    elif isinstance(value, list):
+        member = shape.member if shape is not None else None
+        yield from _joined("[", (("", item, member) for item in value), "]")
+    elif isinstance(value, dict):
+        if shape is not None and shape.type_name == "structure":
+            members = shape.members.items()
+            items = ((f"{_lower(name)}=", value.get(name), part) for name, part in members)
+            yield from _joined(f"{shape.name}(", items, ")")
+        else:
+            member = shape.value if shape is not None else None
+            pairs = ((f"{_cut(key)}=", item, member) for key, item in value.items())
+            yield from _joined("{", pairs, "}")
+    else:
+        yield _cut(value)
+
+
+def _joined(
+    opening: str, items: Iterable[tuple[str, Any, Shape | None]], closing: str
+) -> Iterator[str]:
+    yield opening
+    for number, (name, item, shape) in enumerate(items):
+        yield f", {name}" if number else name
+        yield from _parts(item, shape)
+    yield closing
+
+
+def _cut(value: Any) -> str:
+    return (value if isinstance(value, str) else str(value))[: _MOST_SHOWN + 1]
+
+
+def _lower(name: str) -> str:
+    return name[:1].lower() + name[1:]
+
+
+def _is_scalar(shape: Shape) -> bool:
+    return shape.type_name not in ("structure", "list", "map")
+
+
+def _is_sensitive(shape: Shape) -> bool:
+    """Whether the value, or what a list or map of it holds, may not be repeated."""
+    if shape.metadata.get("sensitive"):
+        return True
+    if shape.type_name == "list":
+        return _is_scalar(shape.member) and _is_sensitive(shape.member)
+    if shape.type_name == "map":
+        return any(part.metadata.get("sensitive") for part in (shape.key, shape.value))
+    return False
+
+
+def _hash_set_order(values: list[str]) -> list[str]:
+    """The order in which Java's HashSet of these strings lists them, as Lambda does."""
+    size = 1
+    while len(values) > size * 0.75:
+        size *= 2
+
+    def bucket(text: str) -> int:
+        code = 0
+        for character in text:
+            code = (31 * code + ord(character)) & 0xFFFFFFFF
+        return (code ^ (code >> 16)) & (size - 1)
+
+    return sorted(values, key=bucket)

@@ -1,0 +1,1 @@
+"""HTTP without AWS: connections, heads, bodies as they arrive, and their limits."""

@@ -1,0 +1,34 @@
+"""What a connection and a fast path are to each other."""
+
+from __future__ import annotations
+
+from typing import Literal, Protocol
+
+Begun = Literal["yes", "no", "awaits"]
+"""Whether a request was taken. no: with nothing begun, it is for the general way. awaits: it may be
+taken with the rest of its body, which is to come at once, as SDKs send head and body apart."""
+
+
+class Client(Protocol):
+    """The connection that a request came over."""
+
+    client: tuple[str, int] | None
+
+    def reply(self, status: bytes, fields: bytes, body: bytes, *, closes: bool) -> None:
+        """Write an answer and go on with what comes next.
+
+        fields: whole lines. closes: they say that the connection ends with this answer.
+        """
+
+    def abort(self) -> None:
+        """Close at once: there is no answer."""
+
+
+class FastPath(Protocol):
+    """Takes requests straight from the bytes of a connection (gateway/short.py)."""
+
+    def begin(self, client: Client, data: bytes) -> Begun:
+        """Take a request if it can go this way.
+
+        data: what was read from the client, beginning with a request's first byte.
+        """

@@ -1,0 +1,90 @@
+"""A request and a response between the HTTP server and the protocols."""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Protocol
+
+ENVIRONMENTS = ipaddress.IPv6Network("fd62:6f64:6100::/48")
+"""The addresses that execution environments call from, as ``aws:SourceIp`` shows them: of the
+unique local ones, since any other could be that of a machine which a policy lets in."""
+
+
+class Body(Protocol):
+    """A request body that is read as it arrives, never held in memory whole.
+
+    Iterating yields chunks and raises AwsError when a checksum, a signature or the length does
+    not hold; a consumer must therefore commit only after the iteration has ended.
+    """
+
+    length: int | None
+    """Decoded length in bytes if the client told it."""
+
+    def __aiter__(self) -> AsyncIterator[bytes]: ...
+
+    async def read(self, limit: int | None = None) -> bytes:
+        """The whole rest; AwsError ``RequestTooLarge`` past ``limit`` bytes."""
+        ...
+
+    def checksums(self) -> Mapping[str, str]:
+        """After the end: checksums sent in trailers, by lower-case header name."""
+        ...
+
+
+class BrokenOff(Exception):
+    """A stream ends before it is whole; its client finds the connection closed."""
+
+
+@dataclass(slots=True)
+class Stream:
+    """A response body that is sent as it is made.
+
+    chunks: yields bytes, or raises BrokenOff; closed (aclose) when the client goes away.
+    length: total bytes when known, for Content-Length; chunked transfer otherwise.
+    """
+
+    chunks: AsyncIterator[bytes]
+    length: int | None = None
+
+
+@lru_cache(maxsize=4096)
+def environment_address(environment_id: str) -> str:
+    """The address of ``ENVIRONMENTS`` that stands for one environment for as long as it lives."""
+    size = (ENVIRONMENTS.max_prefixlen - ENVIRONMENTS.prefixlen) // 8
+    digest = hashlib.blake2s(environment_id.encode(), digest_size=size).digest()
+    return str(ENVIRONMENTS[int.from_bytes(digest)])
+
+
+@dataclass(slots=True)
+class WireRequest:
+    """An HTTP request before it is an operation.
+
+    path: raw, still percent-encoded, without the query. query: raw, without ``?``.
+    headers: lower-case names; repeated ones joined with ``,`` (cookies with ``; ``).
+    body: bytes when the operation's input is not streamed, else a Body.
+    host: the ``Host`` header. source_ip: the peer's address; an execution environment's own one
+    (``environment_address``) for what comes through its endpoint socket.
+    environment_id: the execution environment whose endpoint socket it came through, or "".
+    """
+
+    method: str
+    path: str
+    query: str
+    headers: Mapping[str, str]
+    body: bytes | Body = b""
+    host: str = ""
+    source_ip: str = "127.0.0.1"
+    environment_id: str = ""
+
+
+@dataclass(slots=True)
+class WireResponse:
+    """An HTTP response. headers: in order, names as written; body: bytes or a Stream."""
+
+    status: int
+    headers: list[tuple[str, str]] = field(default_factory=list)
+    body: bytes | Stream = b""

@@ -1,0 +1,1 @@
+"""Signatures: which key a request claims, and whether the claim holds."""

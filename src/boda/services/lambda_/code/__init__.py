@@ -1,0 +1,1 @@
+"""Code: where packages come from, how they are checked and kept."""

@@ -1,0 +1,1 @@
+"""Functions: created, read, configured, deleted."""

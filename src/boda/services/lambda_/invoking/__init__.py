@@ -1,0 +1,1 @@
+"""Invoke in all its forms, and how asynchronous events are handled."""

@@ -1,0 +1,1 @@
+"""Layers, their versions and who may use them."""

@@ -1,0 +1,1 @@
+"""Function URLs: their configs, and the calls through them."""

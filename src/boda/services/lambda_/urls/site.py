@@ -1,0 +1,282 @@
+"""Function URLs: a site of the gateway that invokes functions for plain HTTP requests.
+
+Who may is asked anew for each request: of the resource policy alone where the URL asks for no
+signature, of policies on both sides where it does. Source: Lambda developer guide, "urls-auth".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any, Protocol
+
+import orjson
+
+from boda.core.errors import AwsError
+from boda.core.long_work import beside
+from boda.core.principal import ANONYMOUS, Principal
+from boda.gateway.asking.authorization import Permit
+from boda.gateway.asking.callers import OpenCallers
+from boda.gateway.asking.need import Need
+from boda.gateway.calling.exchange import RequestKeys
+from boda.gateway.calling.payload import sha256_of
+from boda.gateway.calling.routing import bucket_of_host
+from boda.gateway.http.wire import WireRequest, WireResponse
+from boda.gateway.signing.authentication import Authenticator, Malformed, read_claim, refusal
+from boda.invoke.call import Call
+from boda.invoke.catalogue import LATEST
+from boda.invoke.streaming import open_stream
+from boda.runtime import trace
+from boda.runtime.function import FunctionVersion
+from boda.services.lambda_.core import Core
+from boda.services.lambda_.errors import recursive
+from boda.services.lambda_.identifiers import Identifier
+from boda.services.lambda_.invoking.operations import Invokes
+from boda.services.lambda_.invoking.payloads import READ_AT_ONCE_BYTES
+from boda.services.lambda_.urls import messages as url_messages
+from boda.services.lambda_.urls import stream as url_stream
+from boda.services.lambda_.urls.configs import KIND, PATH, UrlIds
+from boda.services.lambda_.urls.warm import (
+    REQUEST_ID_HEADER,
+    WarmUrl,
+    internal,
+    refusal_of,
+    tell,
+    url_need,
+)
+
+_HOST = re.compile(r"([a-z0-9]{32})\.lambda-url\.([a-z0-9-]+)\.[a-z0-9._-]+(?::\d+)?", re.I)
+_PATH = re.compile(PATH + r"([a-z0-9]{32})(?=/|$)")
+_FORBIDDEN = (
+    "Forbidden. For troubleshooting Function URL authorization issues, see: "
+    "https://docs.aws.amazon.com/lambda/latest/dg/urls-auth.html"
+)
+Keys = Mapping[str, Any]
+
+
+class Allows(Protocol):
+    """The authoriser."""
+
+    def allows(self, principal: Principal, need: Need, keys: Keys) -> bool: ...
+
+    def permit(self, principal: Principal) -> Permit: ...
+
+
+class FunctionUrls:
+    """callers: checks signatures, or takes callers at their word."""
+
+    def __init__(
+        self,
+        core: Core,
+        ids: UrlIds,
+        invoker: Invokes,
+        callers: Authenticator | OpenCallers,
+        authorizer: Allows,
+    ) -> None:
+        self._core = core
+        self._ids = ids
+        self._invoker = invoker
+        self._callers = callers
+        self._authorizer = authorizer
+
+    def matches(self, request: WireRequest) -> bool:
+        if ".lambda-url." in request.host.lower() and _HOST.fullmatch(request.host) is not None:
+            return True
+        # Under the host name of a bucket, the path is an object's key.
+        return request.path.startswith(PATH) and not bucket_of_host(request.host)
+
+    async def handle(self, request: WireRequest) -> WireResponse:
+        request_id, at = self._core.ids.uuid(), self._core.clock.now()
+        identifier, preflight = None, False
+        cors: Mapping[str, Any] = {}
+        try:
+            identifier, config = self._find(request)
+            cors = config.get("Cors") or {}
+            preflight = bool(cors) and request.method == "OPTIONS" and _preflight(request)
+            if preflight:
+                response = WireResponse(200)
+            else:
+                response = await self._answer(request, identifier, config, request_id)
+        except AwsError as error:
+            response = refusal_of(error)
+        # Beside those that the function gave, if any.
+        response.headers += url_messages.cross_origin(request, cors, preflight=preflight)
+        response.headers.append((REQUEST_ID_HEADER, request_id))
+        if identifier is not None:
+            tell(self._core, identifier, at, response.status)
+        return response
+
+    def short(self, request: WireRequest) -> WarmUrl | None:
+        """For URLs that ask for no signature, answer browsers of their own origin only, and
+        answer when the function has."""
+        try:
+            identifier, config = self._find(request)
+        except AwsError:
+            return None
+        if config["AuthType"] != "NONE" or config.get("Cors"):
+            return None
+        if config.get("InvokeMode") == "RESPONSE_STREAM":
+            return None
+        try:
+            form = url_messages.EventForm(_as_called(request), config["UrlId"])
+        except ValueError:
+            return None
+        return WarmUrl(
+            self._core,
+            self._invoker,
+            self._authorizer.permit(ANONYMOUS),
+            identifier,
+            config,
+            partial(self._present, config["UrlId"]),
+            form,
+        )
+
+    def _present(self, url_id: str) -> Mapping[str, Any] | None:
+        """The config of a URL as it is now."""
+        place = self._ids.find(url_id)
+        function = self._core.find(place.key) if place is not None else None
+        if place is None or function is None:
+            return None
+        return function.attached.get(KIND, {}).get(place.qualifier)
+
+    async def _answer(
+        self,
+        request: WireRequest,
+        identifier: Identifier,
+        config: Mapping[str, Any],
+        request_id: str,
+    ) -> WireResponse:
+        caller = await self._admit(request, identifier, config)
+        body = await self._body(request)
+        return await self._invoke(request, body, identifier, config, caller, request_id)
+
+    async def _body(self, request: WireRequest) -> bytes:
+        """The body, which is read once, and by nobody who may not invoke."""
+        body = request.body
+        if isinstance(body, bytes):
+            return body
+        limit = self._core.quotas.sync_payload_bytes
+        if body.length is not None and body.length > limit:
+            raise _too_large()
+        try:
+            request.body = data = await body.read(limit)
+        except AwsError as error:
+            raise (_too_large() if error.status == 413 else error) from None
+        return data
+
+    def _find(self, request: WireRequest) -> tuple[Identifier, Mapping[str, Any]]:
+        named = _HOST.fullmatch(request.host)
+        found = named or _PATH.match(request.path)
+        place = self._ids.find(found[1].lower()) if found is not None else None
+        function = self._core.find(place.key) if place is not None else None
+        if place is None or function is None:
+            raise AwsError("AccessDeniedException", "", 403)
+        if named is not None and function.region != named[2].lower():
+            raise AwsError("AccessDeniedException", "", 403)
+        config = function.attached[KIND][place.qualifier]
+        qualifier = None if place.qualifier == LATEST else place.qualifier
+        return Identifier(*place.key, qualifier), config
+
+    async def _admit(
+        self,
+        request: WireRequest,
+        identifier: Identifier,
+        config: Mapping[str, Any],
+    ) -> Principal | None:
+        """The caller, None where no signature is asked for. AwsError (403)."""
+        kind = config["AuthType"]
+        caller = None
+        if kind == "AWS_IAM":
+            caller = await self._signer(request, identifier, config.get("Cors") or {})
+        need = url_need(self._core, identifier, kind)
+        keys = RequestKeys(request, identifier.region)
+        if not self._authorizer.allows(caller or ANONYMOUS, need, keys):
+            raise AwsError("AccessDeniedException", _FORBIDDEN, 403)
+        return caller
+
+    async def _signer(
+        self, request: WireRequest, identifier: Identifier, cors: Mapping[str, Any]
+    ) -> Principal:
+        callers = self._callers
+        if isinstance(callers, OpenCallers):
+            if not url_messages.cross_origin(request, cors, preflight=False):
+                callers.refuse_pages(request)
+            return callers.principal(request)
+        try:
+            claim = read_claim(request)
+        except Malformed as problem:
+            raise problem.error("json") from None
+        if claim is None:
+            raise AwsError("AccessDeniedException", _FORBIDDEN, 403)
+        if (claim.service, claim.region) != ("lambda", identifier.region):
+            raise refusal(
+                "scope", "json", "Credential should be scoped to correct service: 'lambda'."
+            )
+        credential = callers.credential(claim, request, "json")
+        digest = await sha256_of(await self._body(request))
+        callers.verify(claim, credential, request, digest, "json")
+        return credential.principal
+
+    async def _invoke(
+        self,
+        request: WireRequest,
+        body: bytes,
+        identifier: Identifier,
+        config: Mapping[str, Any],
+        caller: Principal | None,
+        request_id: str,
+    ) -> WireResponse:
+        version = self._core.hot.resolve(identifier.arn, identifier.meant)
+        if version is None:
+            return internal()
+        now = self._core.clock.now()
+        run_under, hops = trace.next_hop(
+            request.headers.get(trace.HEADER, ""), identifier.arn, now, self._core.ids.hex
+        )
+        self._refuse_loop(version, hops)
+        event = url_messages.event(
+            _as_called(request),
+            body,
+            url_id=config["UrlId"],
+            request_id=request_id,
+            trace_id=run_under,
+            now_s=now,
+            caller=caller,
+        )
+        payload = orjson.dumps(event)
+        if len(payload) > self._core.quotas.sync_payload_bytes:
+            raise _too_large()
+        call = Call(version, payload, request_id, identifier.named_arn, trace_id=run_under)
+        if config.get("InvokeMode") == "RESPONSE_STREAM":
+            answer = await open_stream(self._invoker, call, self._core.clock)
+            return await url_stream.response(answer) or internal()
+        outcome = await self._invoker.invoke(call)
+        if outcome.function_error:
+            return internal()
+        payload = outcome.payload
+        if len(payload) > READ_AT_ONCE_BYTES:
+            return await beside(url_messages.response, payload) or internal()
+        return url_messages.response(payload) or internal()
+
+    def _refuse_loop(self, version: FunctionVersion, hops: int) -> None:
+        if hops >= trace.MAX_HOPS and version.recursive_loop == "Terminate":
+            raise recursive(version.arn, hops)
+
+
+def _as_called(request: WireRequest) -> WireRequest:
+    """The request as it would be under the URL's own host name, without the path form's prefix."""
+    if _HOST.fullmatch(request.host) is not None:
+        return request
+    found = _PATH.match(request.path)
+    return request if found is None else replace(request, path=request.path[found.end() :] or "/")
+
+
+def _too_large() -> AwsError:
+    """The body alone, or the event made of it."""
+    return AwsError("RequestEntityTooLargeException", "Request is too large.", 413)
+
+
+def _preflight(request: WireRequest) -> bool:
+    return "origin" in request.headers and "access-control-request-method" in request.headers

@@ -1,0 +1,86 @@
+"""Streamed answers of function URLs: what the function streams, as HTTP.
+
+A function that says ``application/vnd.awslambda.http-integration-response`` begins with an object
+of status, headers and cookies and eight zero bytes; what follows is the body. What any other
+function answers is the body as it is. Source: Lambda developer guide,
+"response-streaming-tutorial" and "configuration-response-streaming".
+"""
+
+from __future__ import annotations
+
+from boda.core.errors import AwsError
+from boda.gateway.http.wire import BrokenOff, Stream, WireResponse
+from boda.invoke.streaming import StreamedAnswer
+from boda.services.lambda_.urls import messages as url_messages
+
+MAX_PRELUDE = 16_384
+"""Bytes of the object before the body."""
+
+_HTTP = "application/vnd.awslambda.http-integration-response"
+_SEPARATOR = bytes(8)
+_BODILESS = (204, 304)
+
+
+class Body:
+    """The chunks of a streamed answer. first: what was read of it along with its head."""
+
+    def __init__(self, answer: StreamedAnswer, first: bytes) -> None:
+        self._answer = answer
+        self._first = first
+
+    def __aiter__(self) -> Body:
+        return self
+
+    async def __anext__(self) -> bytes:
+        """BrokenOff where the function failed half-way: no status is left to tell it."""
+        if self._first:
+            first, self._first = self._first, b""
+            return first
+        try:
+            async for data in self._answer:
+                return data
+            outcome = await self._answer.outcome()
+        except AwsError:
+            raise BrokenOff from None
+        if outcome.function_error:
+            raise BrokenOff
+        raise StopAsyncIteration
+
+    async def aclose(self) -> None:
+        await self._answer.aclose()
+
+
+async def response(answer: StreamedAnswer) -> WireResponse | None:
+    """What the caller gets; None where the function failed before it, or made no answer of it."""
+    taken = False
+    try:
+        head, first = await _head(answer)
+        if head is None:
+            return None
+        if head.status in _BODILESS:
+            return head
+        taken = True
+        head.body = Stream(Body(answer, first))
+        return head
+    finally:
+        if not taken:
+            await answer.aclose()
+
+
+async def _head(answer: StreamedAnswer) -> tuple[WireResponse | None, bytes]:
+    """The head, and what of the body came with it."""
+    if answer.failed:
+        return None, b""
+    if answer.content_type.partition(";")[0].strip().lower() != _HTTP:
+        return url_messages.typed_head(answer.content_type), b""
+    begin = bytearray()
+    async for data in answer:
+        begin += data
+        end = begin.find(_SEPARATOR, 0, MAX_PRELUDE + len(_SEPARATOR))
+        if end >= 0:
+            return url_messages.streamed_head(bytes(begin[:end])), bytes(
+                begin[end + len(_SEPARATOR) :]
+            )
+        if len(begin) > MAX_PRELUDE:
+            break
+    return None, b""

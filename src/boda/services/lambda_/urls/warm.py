@@ -1,0 +1,195 @@
+"""The short way of function URLs: a plain request to a URL that asks for no signature.
+
+Law of this file: it leads to the very answers of ``FunctionUrls.handle``, and leaves to it every
+request that is to be refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from boda.core.errors import AwsError
+from boda.gateway.asking.authorization import Permit
+from boda.gateway.asking.need import Need
+from boda.gateway.calling.target import REQUEST_ID, Form, Reply
+from boda.gateway.http.wire import WireResponse
+from boda.invoke.call import Call, Outcome
+from boda.runtime import trace
+from boda.services.lambda_ import condition_keys
+from boda.services.lambda_.access import StandingNeed, need
+from boda.services.lambda_.core import Core
+from boda.services.lambda_.identifiers import Identifier
+from boda.services.lambda_.invoking.payloads import READ_AT_ONCE_BYTES
+from boda.services.lambda_.invoking.warm import Begins
+from boda.services.lambda_.urls import messages as url_messages
+from boda.telemetry.contract import Answered
+
+REQUEST_ID_HEADER = "x-amzn-RequestId"
+_MOST_FORMS = 32
+_LONGEST_HEAD = 512
+
+
+class WarmUrl:
+    """One head, as it came more than once.
+
+    config: of the URL, as it was then. present: what it is now, None where it is no more.
+    form: the events that such a head makes.
+    """
+
+    def __init__(
+        self,
+        core: Core,
+        invoker: Begins,
+        permit: Permit,
+        identifier: Identifier,
+        config: Mapping[str, Any],
+        present: Callable[[], Mapping[str, Any] | None],
+        form: url_messages.EventForm,
+    ) -> None:
+        self._core = core
+        self._invoker = invoker
+        self._permit = permit
+        self._identifier = identifier
+        self._arn = identifier.arn
+        self._named_arn = identifier.named_arn
+        self._qualifier = identifier.meant
+        self._config = config
+        self._present = present
+        self._form = form
+        calling = partial(url_need, core, identifier, config["AuthType"])
+        self._need = StandingNeed(core, identifier, calling)
+        self._forms: dict[tuple[Any, ...], Form] = {}
+
+    def need(self) -> None:
+        return None
+
+    def begin(self, request_id: str, headers: Mapping[str, str], body: bytes, reply: Reply) -> bool:
+        core = self._core
+        if self._present() is not self._config or not self._permit.holds(self._need.current()):
+            return False
+        version = core.hot.resolve(self._arn, self._qualifier)
+        if version is None:
+            return False
+        now = core.clock.now()
+        run_under, hops = trace.next_hop(
+            headers.get(trace.HEADER, ""), self._arn, now, core.ids.hex
+        )
+        if hops >= trace.MAX_HOPS and version.recursive_loop == "Terminate":
+            return False
+        event = self._form.fill(body, request_id, run_under, now)
+        limit = core.quotas.sync_payload_bytes
+        if event is None or len(event) > limit or len(body) > limit:
+            return False
+        self._invoker.begin(
+            Call(version, event, request_id, self._named_arn, trace_id=run_under),
+            partial(self._ended, reply, request_id, now),
+        )
+        return True
+
+    def _ended(
+        self,
+        reply: Reply,
+        request_id: str,
+        at: float,
+        outcome: Outcome | None,
+        error: BaseException | None,
+    ) -> None:
+        if outcome is None:
+            if not isinstance(error, AwsError):
+                reply.fail(error or RuntimeError("no outcome"))
+                return
+            response = refusal_of(error)
+        elif outcome.function_error:
+            response = internal()
+        elif len(outcome.payload) > READ_AT_ONCE_BYTES:
+            loop = asyncio.get_running_loop()
+            reading = loop.run_in_executor(None, url_messages.response, outcome.payload)
+            reading.add_done_callback(partial(self._read, reply, request_id, at))
+            return
+        else:
+            response = url_messages.response(outcome.payload) or internal()
+        self._answer(reply, request_id, at, response)
+
+    def _read(
+        self,
+        reply: Reply,
+        request_id: str,
+        at: float,
+        reading: asyncio.Future[WireResponse | None],
+    ) -> None:
+        """A large answer of the function was read in a thread."""
+        error = None if reading.cancelled() else reading.exception()
+        if error is not None or reading.cancelled():
+            reply.fail(error or RuntimeError("the platform stops"))
+            return
+        self._answer(reply, request_id, at, reading.result() or internal())
+
+    def _answer(self, reply: Reply, request_id: str, at: float, response: WireResponse) -> None:
+        tell(self._core, self._identifier, at, response.status)
+        form = self._forms.get((response.status, *response.headers))
+        if form is None:
+            form = self._learn_form(response, reply)
+        if form is not None:
+            assert isinstance(response.body, bytes)
+            reply.answer(form, "", response.body)
+        else:
+            response.headers.append((REQUEST_ID_HEADER, request_id))
+            reply.respond(response)
+
+    def _learn_form(self, response: WireResponse, reply: Reply) -> Form | None:
+        """None where such an answer has none, or is not worth to be remembered."""
+        headers = response.headers
+        if sum(len(name) + len(value) for name, value in headers) > _LONGEST_HEAD:
+            return None
+        headed = WireResponse(response.status, [*headers, (REQUEST_ID_HEADER, REQUEST_ID)])
+        try:
+            form = reply.form(headed)
+        except ValueError:
+            return None
+        if len(self._forms) >= _MOST_FORMS:
+            self._forms.clear()
+        self._forms[response.status, *headers] = form
+        return form
+
+
+def tell(core: Core, identifier: Identifier, at: float, status: int) -> None:
+    """Count a request that came at a time and is answered now."""
+    core.answered(
+        Answered(
+            identifier.account,
+            identifier.region,
+            identifier.name,
+            identifier.qualifier or "",
+            at,
+            status,
+            max(0.0, core.clock.now() - at) * 1000.0,
+        )
+    )
+
+
+def url_need(core: Core, identifier: Identifier, auth_type: str) -> Need:
+    """The permission to call a function's URL: both actions, for URLs of any age.
+
+    Source: Lambda developer guide, "urls-auth".
+    """
+    keys = {
+        **condition_keys.of_url(identifier, auth_type),
+        "lambda:InvokedViaFunctionUrl": "true",
+    }
+    first = need(core, "lambda:InvokeFunctionUrl", identifier, keys)
+    return replace(first, also="lambda:InvokeFunction")
+
+
+def internal() -> WireResponse:
+    return WireResponse(502, [("Content-Type", "application/json")], b"Internal Server Error")
+
+
+def refusal_of(error: AwsError) -> WireResponse:
+    body = json.dumps({"Message": error.message or None}, separators=(",", ":")).encode()
+    headers = [("Content-Type", "application/json"), ("x-amzn-ErrorType", error.code)]
+    return WireResponse(error.status, [*headers, *error.headers.items()], body)

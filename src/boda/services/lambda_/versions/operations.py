@@ -1,0 +1,163 @@
+"""PublishVersion, ListVersionsByFunction, and what publishing is.
+
+A version is ``$LATEST`` at a moment, under the next number. Nothing is published where code and
+settings are those of the newest version already (recorded): that version is answered instead.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from boda.gateway.calling.operation import Context, operation
+from boda.invoke.catalogue import LATEST
+from boda.services.lambda_.access import on_function
+from boda.services.lambda_.arn_pages import start
+from boda.services.lambda_.core import Core
+from boda.services.lambda_.errors import (
+    FUNCTIONS_ONLY,
+    invalid,
+    stale_revision,
+    update_in_progress,
+    wrong_state,
+)
+from boda.services.lambda_.identifiers import Identifier
+from boda.services.lambda_.records import (
+    ACTIVE,
+    NEVER_UPDATED,
+    PENDING,
+    UPDATED,
+    UPDATING,
+    Function,
+    Version,
+    fingerprint,
+)
+from boda.services.lambda_.settings import answers
+from boda.services.lambda_.versions.states import Transitions
+
+
+def unqualified(core: Core, ctx: Context, function_name: str) -> Identifier:
+    """The function a caller names as a whole. AwsError where a version or an alias is named."""
+    identifier = core.identify(ctx, function_name)
+    if identifier.qualifier not in (None, LATEST):
+        raise invalid(FUNCTIONS_ONLY)
+    return Identifier(*identifier.key)
+
+
+def next_version(
+    transitions: Transitions, function: Function, latest: Version, description: str | None = None
+) -> Version | None:
+    """What publishing ``latest`` adds; None where the newest version is the same already.
+
+    A version of code that has not taken effect is Pending; so is one with SnapStart, as on AWS,
+    where its snapshot is being made then. One whose init failed is not answered again: what it
+    failed of may be gone.
+    """
+    core = transitions.core
+    origin = fingerprint(latest)
+    newest = function.versions.get(str(function.last_version))
+    if newest is not None and newest.origin == origin and newest.state.state != "Failed":
+        return None
+    settings = latest.settings
+    if description is not None:
+        settings = dataclasses.replace(settings, description=description)
+    snapshot = transitions.snapshots.apply(settings)
+    ready = latest.state == ACTIVE and latest.update != UPDATING and not snapshot
+    return dataclasses.replace(
+        latest,
+        version=str(function.last_version + 1),
+        settings=settings,
+        revision_id=core.ids.uuid(),
+        build_id=core.ids.uuid(),
+        state=ACTIVE if ready else PENDING,
+        update=UPDATED if ready else NEVER_UPDATED,
+        origin=origin,
+        snapshot=snapshot,
+    )
+
+
+class VersionOperations:
+    """Numbered versions. Deleting one is DeleteFunction with its number."""
+
+    def __init__(self, core: Core, transitions: Transitions) -> None:
+        self.core = core
+        self._transitions = transitions
+
+    @operation("PublishVersion", authorize=on_function("lambda:PublishVersion"))
+    async def publish_version(
+        self,
+        ctx: Context,
+        *,
+        function_name: str,
+        code_sha256: str | None = None,
+        description: str | None = None,
+        revision_id: str | None = None,
+    ) -> dict[str, Any]:
+        identifier = unqualified(self.core, ctx, function_name)
+        return await self.core.whole(
+            self._publish(identifier, code_sha256, description, revision_id)
+        )
+
+    async def _publish(
+        self,
+        identifier: Identifier,
+        code_sha256: str | None,
+        description: str | None,
+        revision_id: str | None,
+    ) -> dict[str, Any]:
+        core = self.core
+        async with core.lock(identifier.key):
+            function = core.function(identifier)
+            latest = function.latest
+            if latest.state != ACTIVE:
+                raise wrong_state(latest.state.state)
+            if latest.update == UPDATING:
+                raise update_in_progress(function.arn)
+            if revision_id and revision_id != latest.revision_id:
+                raise stale_revision()
+            current = answers.code_sha256(latest)
+            if code_sha256 and code_sha256 != current:
+                raise invalid(
+                    f"CodeSHA256 ({code_sha256}) is different from current CodeSHA256 in $LATEST "
+                    f"({current}). Please try again with the CodeSHA256 in $LATEST."
+                )
+            made = next_version(self._transitions, function, latest, description)
+            if made is None:
+                made = function.versions[str(function.last_version)]
+            else:
+                core.refuse_over_storage(identifier.key, made.unzipped_bytes)
+                await core.put(function, made, core.revised(latest))  # recorded: $LATEST changes
+                if made.state == ACTIVE:
+                    core.expose(function, made)
+                else:
+                    self._transitions.begin(made)
+            return answers.configuration(made, self.core.runnable, qualifier=made.version)
+
+    @operation("ListVersionsByFunction", authorize=on_function("lambda:ListVersionsByFunction"))
+    async def list_versions_by_function(
+        self,
+        ctx: Context,
+        *,
+        function_name: str,
+        marker: str | None = None,
+        max_items: int | None = None,
+    ) -> dict[str, Any]:
+        """``$LATEST`` first, then by number; pages of at most 50, whatever is asked."""
+        identifier = unqualified(self.core, ctx, function_name)
+        function = self.core.function(identifier)
+        most = min(max_items or self.core.quotas.page, self.core.quotas.page)
+        first = order(start(marker, "function")[1])
+        versions = [each for each in function.numbered if order(each.version) >= first]
+        answer: dict[str, Any] = {
+            "Versions": [
+                answers.summary(version, qualifier=version.version) for version in versions[:most]
+            ]
+        }
+        if len(versions) > most:
+            answer["NextMarker"] = f"{function.arn}:{versions[most].version}"
+        return answer
+
+
+def order(version: str) -> int:
+    """Where a version stands in a list; 0 for ``$LATEST`` and for what is none."""
+    return int(version) if version.isascii() and version.isdigit() and len(version) < 20 else 0

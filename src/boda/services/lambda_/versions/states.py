@@ -1,0 +1,90 @@
+"""How a function moves from Pending to Active, and an update from InProgress to Successful.
+
+The code is unpacked and verified before the create or update is answered, and what was updated
+is what calls run from the answer on. A new function or version is let onto the invoke path when
+it has become Active: at once, or with SnapStart when its init has been run. An update is seen in
+progress for ``settle_s`` all the same, because it can be on AWS, and a second one meanwhile is
+refused.
+A move that a crash interrupted is made at the next start.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+
+from boda.core.errors import AwsError
+from boda.services.lambda_.core import Core
+from boda.services.lambda_.records import (
+    ACTIVE,
+    PENDING,
+    UPDATED,
+    UPDATING,
+    Function,
+    Standing,
+    Version,
+)
+from boda.services.lambda_.versions.snapshots import Snapshots
+
+_log = logging.getLogger(__name__)
+_AGAIN_S = 1.0
+
+
+class Transitions:
+    """Moves versions on. settle_s: how long an update is seen in progress."""
+
+    def __init__(self, core: Core, snapshots: Snapshots, settle_s: float) -> None:
+        self.core = core
+        self.snapshots = snapshots
+        self._settle_s = settle_s
+
+    def begin(self, version: Version, *, new: bool = False) -> None:
+        """Move the version on, later. new: of a function just created, which is not waited with."""
+        if version.state == PENDING:
+            self.core.hot.announce(version.arn, version.version)
+        self.core.later(self._move(version, 0.0 if new else self._settle_s))
+
+    def finished(self, version: Version, state: Standing = ACTIVE) -> Version:
+        """The version as it is after the move; with a new revision, as recorded."""
+        after = self.core.revised(version, state=state, update=UPDATED)
+        if state != ACTIVE:
+            return dataclasses.replace(after, snapshot=False)
+        return after
+
+    async def _move(self, version: Version, delay_s: float) -> None:
+        core = self.core
+        await core.clock.sleep(delay_s)
+        state = await self.snapshots.take(version) if version.snapshot else ACTIVE
+        while not await core.whole(self._finish(version, state)):
+            await core.clock.sleep(_AGAIN_S)
+
+    async def _finish(self, begun: Version, state: Standing) -> bool:
+        core = self.core
+        key = (begun.account, begun.region, begun.name)
+        async with core.lock(key):
+            function = core.find(key)
+            version = function.versions.get(begun.version) if function is not None else None
+            if function is None or version is None or version.build_id != begun.build_id:
+                return True  # deleted or replaced meanwhile
+            if not in_motion(version):
+                return True
+            try:
+                await core.put(function, self.finished(version, state))
+            except AwsError as error:
+                _log.warning("%s stays %s: %s", begun.arn, version.state.state, error.message)
+                return False
+            if state == ACTIVE:
+                core.expose(function, function.versions[begun.version])
+            else:
+                core.hot.announce(begun.arn, begun.version, False)
+            return True
+
+
+def in_motion(version: Version) -> bool:
+    """Whether a create or an update has not taken effect yet."""
+    return version.state == PENDING or version.update == UPDATING
+
+
+def busy(function: Function) -> bool:
+    """Whether the function must not be changed now."""
+    return in_motion(function.latest)

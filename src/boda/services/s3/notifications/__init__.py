@@ -1,0 +1,1 @@
+"""Notifications: their configuration, and the events that are sent."""

@@ -1,0 +1,1 @@
+"""Objects: written, read, copied, deleted, and their versions."""

@@ -1,0 +1,97 @@
+"""Deletes the blobs that no object names any more, in the background.
+
+What a row says was replaced is deleted; what no row names at all goes to lost+found.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from functools import partial
+
+from boda.core.clock import Clock
+from boda.services.s3 import rows
+from boda.services.s3.objects.contents import Contents
+from boda.storage.blobs import BlobStore
+from boda.storage.database import Database
+from boda.storage.lost import LostAndFound
+
+_log = logging.getLogger(__name__)
+
+_BATCH = 200
+_PAUSE_S = 5.0
+
+
+class Trash:
+    """The blobs in the trash's rows, and the orphans of an earlier run.
+
+    A blob is in the trash from the commit that replaced its object, so that a crash forgets
+    none. Deleting is nobody's wait: it happens in the background.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        blobs: BlobStore,
+        contents: Contents,
+        clock: Clock,
+        lost: LostAndFound,
+    ) -> None:
+        self._database = database
+        self._blobs = blobs
+        self._contents = contents
+        self._clock = clock
+        self._lost = lost
+        self._full = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        self._full.set()
+        self._task = asyncio.create_task(self._run())
+
+    async def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+            self._task = None
+
+    def filled(self) -> None:
+        """Something was thrown away."""
+        self._full.set()
+
+    async def _run(self) -> None:
+        try:
+            moved = await self._blobs.sweep(self._known, self._lost)
+            if moved:
+                _log.info("%d blobs that no object names were moved to lost+found", moved)
+        except Exception:
+            _log.exception("blobs of an earlier run could not be swept")
+        while True:
+            await self._full.wait()
+            self._full.clear()
+            try:
+                left = await self.empty()
+            except Exception:
+                _log.exception("replaced blobs could not be deleted now")
+                left = True
+            if left:
+                await self._clock.sleep(_PAUSE_S)
+                self._full.set()
+
+    async def empty(self) -> bool:
+        """Delete what nobody reads; whether something is left."""
+        while True:
+            waiting = await self._database.read(partial(rows.some_trash, limit=_BATCH))
+            free = [blob for blob in waiting if blob not in self._contents.reading]
+            if free:
+                await self._blobs.delete(free)
+                await self._database.write(partial(rows.forget_trash, contents=free))
+            if len(free) < len(waiting):
+                return True
+            if not waiting:
+                return False
+
+    async def _known(self, blobs: list[str]) -> set[str]:
+        return await self._database.read(partial(rows.known_blobs, contents=blobs))
