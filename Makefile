@@ -17,8 +17,15 @@ setup: .venv/.ready
 demo: .venv/.demo
 	@bash examples/demo.sh
 
-test: lint
-	@bash scripts/test.sh
+# The whole suite, or the rooms of it that ROOM names; OPTIONS are pytest's.
+ROOMS := $(sort $(notdir $(patsubst %/,%,$(dir $(wildcard tests/*/test_*.py)))))
+unknown := $(filter-out $(ROOMS),$(ROOM))
+ifneq ($(and $(unknown),$(filter test,$(MAKECMDGOALS))),)
+$(error There is no room of tests called $(unknown); the rooms are $(ROOMS))
+endif
+
+test: $(if $(ROOM),setup,lint)
+	@bash scripts/test.sh $(OPTIONS) $(ROOM:%=tests/%)
 
 lint: setup
 	@.venv/bin/ruff check .

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The whole suite, in parallel; each test has its own port and folder, and nothing is left.
+# The suite, or what of it the arguments name, in parallel; each test has its own port and folder,
+# and nothing is left.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 folder=$(mktemp -d "${TMPDIR:-/tmp}/boda-test-XXXXXX")

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from boda.core.clock import SystemClock
+from support.golden import cases
 from support.identity import client, served
 from support.lambda_world import world
 from support.transcripts import Matcher, Talk, paged, shaped, transcripts
@@ -24,12 +25,8 @@ from support.transcripts import Matcher, Talk, paged, shaped, transcripts
 LISTED = tomllib.loads((Path(__file__).parent / "lambda_differences.toml").read_text())
 
 
-def cases() -> list[Any]:
-    try:
-        found = transcripts()
-    except pytest.skip.Exception:
-        return []
-    return [pytest.param(case, id=case["name"]) for case in found]
+def conversations() -> list[Any]:
+    return [pytest.param(case, id=case["name"]) for case in transcripts()]
 
 
 def listed(name: str) -> dict[str, str]:
@@ -49,7 +46,7 @@ def test_there_are_conversations_to_hold() -> None:
         assert len(entry["reason"]) > 20
 
 
-@pytest.mark.parametrize("case", cases())
+@pytest.mark.parametrize("case", cases(conversations))
 async def test_a_recorded_conversation(case: dict[str, Any], tmp_path: Path) -> None:
     found = await differences(case["steps"], tmp_path)
     places = {line.partition(": ")[0] for line in found}

@@ -8,15 +8,17 @@ import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+import pytest
+
+from support.specification import ROOT, named, promises
+from support.summary import Summary
 
 
 def test_every_test_that_the_specification_names_exists() -> None:
-    text = (ROOT / "SPECIFICATION.md").read_text()
-    named = re.findall(r"`(\w+/test_\w+\.py)::(\w+)`", text)
-    assert len(named) > 40
+    tests = {test for promise in promises().values() for test in named(promise)}
+    assert len(tests) > 40
     defined: dict[str, set[str]] = {}
-    for file, test in named:
+    for file, test in tests:
         if file not in defined:
             tree = ast.parse((ROOT / "tests" / file).read_text())
             defined[file] = {
@@ -28,12 +30,31 @@ def test_every_test_that_the_specification_names_exists() -> None:
 
 
 def test_every_promise_names_a_test_or_is_pending() -> None:
-    text = (ROOT / "SPECIFICATION.md").read_text()
-    promises = re.split(r"^(?=\d+\. )", text, flags=re.M)[1:]
-    numbers = [int(promise.split(".")[0]) for promise in promises]
-    assert numbers == list(range(1, len(numbers) + 1))
-    for promise in promises:
-        assert "::" in promise or "*pending*" in promise, promise
+    found = promises()
+    assert list(found) == list(range(1, len(found) + 1))
+    for promise in found.values():
+        assert named(promise) or "*pending*" in promise, promise
+
+
+def test_a_promise_is_not_held_by_tests_that_were_all_skipped() -> None:
+    """Nor is it named where a test of it ran, or was not asked for."""
+    numbers = [number for number, promise in promises().items() if len(named(promise)) > 1]
+    skipped, some, few = numbers[:3]
+    summary = Summary(strict=False)
+    for number in (skipped, some, few):
+        tests = named(promises()[number])
+        for file, test in tests[: -1 if number == few else None]:
+            ran = number == some and test == tests[-1][1]
+            report = pytest.TestReport(
+                f"tests/{file}::{test}[x]",
+                (file, 1, test),
+                {},
+                "passed" if ran else "skipped",
+                None if ran else (file, 1, "Skipped: not here"),
+                "call",
+            )
+            summary.pytest_runtest_logreport(report)
+    assert summary.not_held() == ([skipped], [some])
 
 
 def test_imports_point_downward() -> None:
