@@ -1,0 +1,72 @@
+"""Tasks that outlive whoever began them: kept until they end, and waited for at a stop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
+
+
+class Tasks:
+    """The tasks of one owner.
+
+    asyncio itself keeps no task alive; this does. A failure that nobody awaits is logged once.
+    """
+
+    def __init__(self) -> None:
+        self._running: set[asyncio.Task[Any]] = set()
+
+    def __len__(self) -> int:
+        return len(self._running)
+
+    def spawn(self, work: Coroutine[Any, Any, T], name: str | None = None) -> asyncio.Task[T]:
+        """Run work in the background, and log its failure."""
+        task = self._begin(work, name)
+        task.add_done_callback(_report)
+        return task
+
+    async def finish(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run work to its end even if the caller is cancelled meanwhile, and return its result.
+
+        Raises what the work raises; if the caller has left, the failure is logged.
+        """
+        task = self._begin(work, None)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            task.add_done_callback(_report)
+            raise
+
+    async def drain(self, timeout_s: float | None = None) -> None:
+        """Wait until no task is left, those that begin meanwhile included.
+
+        Cancels what is left after the timeout, and waits for its end.
+        """
+        if timeout_s is None:
+            while self._running:
+                await asyncio.wait(list(self._running))
+        elif self._running:
+            await asyncio.wait(list(self._running), timeout=timeout_s)
+            await self.cancel()
+
+    async def cancel(self) -> None:
+        """Cancel all tasks and wait for their end."""
+        for task in self._running:
+            task.cancel()
+        await self.drain()
+
+    def _begin(self, work: Coroutine[Any, Any, T], name: str | None) -> asyncio.Task[T]:
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        return task
+
+
+def _report(task: asyncio.Task[Any]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        _log.error("%s failed", task.get_name(), exc_info=error)

@@ -1,0 +1,127 @@
+"""Tasks outlive their callers, tell of failures, and are waited for."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from boda.core.clock import ManualClock
+from boda.core.settling import Settling
+from boda.core.tasks import Tasks
+
+
+async def turn() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+async def test_work_is_finished_though_its_caller_leaves() -> None:
+    tasks, go, done = Tasks(), asyncio.Event(), []
+
+    async def work() -> str:
+        await go.wait()
+        done.append(True)
+        return "result"
+
+    caller = asyncio.ensure_future(tasks.finish(work()))
+    await turn()
+    caller.cancel()
+    await turn()
+    assert caller.cancelled() and not done and len(tasks) == 1
+    go.set()
+    await tasks.drain()
+    assert done and len(tasks) == 0
+    assert await tasks.finish(work()) == "result"
+
+
+async def test_a_failure_goes_to_the_caller_or_to_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    tasks, go = Tasks(), asyncio.Event()
+
+    async def fail() -> None:
+        await go.wait()
+        raise ValueError("broken")
+
+    caller = asyncio.ensure_future(tasks.finish(fail()))
+    await turn()
+    go.set()
+    with pytest.raises(ValueError, match="broken"):
+        await caller
+    assert not caplog.records
+    go.clear()
+    left = asyncio.ensure_future(tasks.finish(fail()))
+    tasks.spawn(fail(), name="sweeper")
+    await turn()
+    left.cancel()
+    await turn()
+    go.set()
+    await tasks.drain()
+    await turn()
+    said = [record.message for record in caplog.records]
+    assert len(said) == 2 and "sweeper failed" in said
+
+
+async def test_draining_waits_for_what_begins_meanwhile_and_cancels_what_is_late() -> None:
+    tasks, ended = Tasks(), []
+
+    async def second() -> None:
+        await turn()
+        ended.append("second")
+
+    async def first() -> None:
+        await turn()
+        tasks.spawn(second())
+
+    tasks.spawn(first())
+    await tasks.drain()
+    assert ended == ["second"]
+
+    async def never() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append("cancelled")
+
+    tasks.spawn(never())
+    await tasks.drain(timeout_s=0.001)
+    assert ended == ["second", "cancelled"] and len(tasks) == 0
+
+
+async def test_a_change_settles_after_its_time_and_is_tried_again() -> None:
+    clock = ManualClock()
+    settling, steps = Settling(clock), []
+
+    async def step() -> bool:
+        steps.append(clock.monotonic())
+        return len(steps) == 3
+
+    settling.begin(step, after_s=5.0, again_s=2.0, key="one")
+    settling.begin(step, key="one")
+    for _ in range(12):
+        await clock.advance(1.0)
+    assert [moment - steps[0] for moment in steps] == [0, 2, 4]
+    settling.begin(step, key="one")
+    await turn()
+    assert len(steps) == 4, "what has settled can be settled anew"
+    await settling.stop()
+
+
+async def test_a_stop_finishes_the_step_that_has_begun_and_calls_off_the_rest() -> None:
+    settling, go, ended = Settling(ManualClock()), asyncio.Event(), []
+
+    async def step() -> bool:
+        await go.wait()
+        ended.append("step")
+        return False
+
+    settling.begin(step)
+    settling.begin(step, after_s=10.0)
+    await turn()
+    stopping = asyncio.ensure_future(settling.stop())
+    await turn()
+    assert not stopping.done()
+    go.set()
+    await stopping
+    assert ended == ["step"]
