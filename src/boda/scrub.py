@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable, Iterator
 
 from boda.core.clock import Clock
+from boda.core.tasks import Tasks
 from boda.storage.inspection import Step
 from boda.storage.lost import LostAndFound
 
@@ -39,17 +40,14 @@ class Scrub:
         self._clock = clock
         self._damaged = damaged
         self._clean = clean
-        self._task: asyncio.Task[None] | None = None
+        self._tasks = Tasks()
 
     def start(self) -> None:
-        self._task = asyncio.create_task(self._run(), name="scrub")
+        self._tasks.spawn(self._run(), name="scrub")
 
     async def stop(self) -> None:
         """Safe to call twice."""
-        task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+        await self._tasks.cancel()
 
     async def _run(self) -> None:
         await self._clock.sleep(_FIRST_S)

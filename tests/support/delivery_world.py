@@ -266,7 +266,7 @@ class Office:
             timer.cancel()
         if journal._timer is not None:
             journal._timer.cancel()
-        tasks = [*queue._tasks, *([journal._task] if journal._task is not None else [])]
+        tasks = [*queue._tasks._running, *([journal._task] if journal._task is not None else [])]
         for task in tasks:
             task.cancel()
         journal._additions, journal._deferrals = [], []

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from boda.core.clock import ManualClock
+from boda.core.errors import AwsError
 from boda.core.settling import Settling
 from boda.core.tasks import Tasks
 
@@ -61,6 +62,20 @@ async def test_a_failure_goes_to_the_caller_or_to_the_log(
     await turn()
     said = [record.message for record in caplog.records]
     assert len(said) == 2 and "sweeper failed" in said
+
+
+async def test_a_failure_that_has_words_is_told_in_them(caplog: pytest.LogCaptureFixture) -> None:
+    tasks = Tasks()
+
+    async def refuse() -> None:
+        raise AwsError("ServiceException", "The disk is full.", 503)
+
+    tasks.spawn(refuse(), name="writer")
+    await tasks.drain()
+    await turn()
+    (record,) = caplog.records
+    assert record.levelname == "WARNING" and record.exc_info is None
+    assert record.message == "writer failed: ServiceException: The disk is full."
 
 
 async def test_draining_waits_for_what_begins_meanwhile_and_cancels_what_is_late() -> None:

@@ -7,6 +7,8 @@ import logging
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
+from boda.core.errors import BodaError
+
 T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
@@ -15,7 +17,8 @@ _log = logging.getLogger(__name__)
 class Tasks:
     """The tasks of one owner.
 
-    asyncio itself keeps no task alive; this does. A failure that nobody awaits is logged once.
+    asyncio itself keeps no task alive; this does. A failure that nobody awaits is logged once: one
+    that has words for users as a sentence, any other with its traceback.
     """
 
     def __init__(self) -> None:
@@ -54,19 +57,29 @@ class Tasks:
             await asyncio.wait(list(self._running), timeout=timeout_s)
             await self.cancel()
 
+    def abort(self) -> None:
+        """Cancel all tasks without waiting for their end."""
+        for task in list(self._running):
+            task.cancel()
+
     async def cancel(self) -> None:
         """Cancel all tasks and wait for their end."""
-        for task in self._running:
-            task.cancel()
+        self.abort()
         await self.drain()
 
     def _begin(self, work: Coroutine[Any, Any, T], name: str | None) -> asyncio.Task[T]:
-        task = asyncio.get_running_loop().create_task(work, name=name)
+        task = asyncio.get_running_loop().create_task(
+            work, name=name or getattr(work, "__qualname__", None)
+        )
         self._running.add(task)
         task.add_done_callback(self._running.discard)
         return task
 
 
 def _report(task: asyncio.Task[Any]) -> None:
-    if not task.cancelled() and (error := task.exception()) is not None:
+    if task.cancelled() or (error := task.exception()) is None:
+        return
+    if isinstance(error, BodaError):
+        _log.warning("%s failed: %s", task.get_name(), error)
+    else:
         _log.error("%s failed", task.get_name(), exc_info=error)

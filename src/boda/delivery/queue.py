@@ -14,13 +14,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 from boda.core.clock import Clock, Timer
 from boda.core.errors import AwsError
 from boda.core.ids import Ids
+from boda.core.tasks import Tasks
 from boda.delivery import rows
 from boda.delivery.attempt import Attempts, Invokes
 from boda.delivery.counts import Counts
@@ -103,7 +104,7 @@ class Queue:
         self._last_id = -1
         self._opening = asyncio.Lock()
         self._held = 0
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Tasks()
         self._open = False
 
     # Accepting
@@ -260,11 +261,7 @@ class Queue:
             timer.cancel()
         self._timers.clear()
         self._journal.close()
-        if self._tasks:
-            _, late = await asyncio.wait(self._tasks, timeout=grace_s)
-            for task in late:
-                task.cancel()
-            await asyncio.gather(*late, return_exceptions=True)
+        await self._tasks.drain(grace_s)
         await self._journal.flush()
         if self._last_id >= 0:
             await self._keep_time()
@@ -312,7 +309,7 @@ class Queue:
     def _see_clock(self) -> None:
         """Have it stored if the machine's clock was set."""
         if self._open and self._time.unkept() is not None:
-            self._spawn(self._keep_time())
+            self._tasks.spawn(self._keep_time())
 
     # Lanes
 
@@ -338,7 +335,7 @@ class Queue:
             return
         now, room = self._now(), self._room()
         if lane.wants_load(now, room):
-            self._spawn(self._load(lane, room))
+            self._tasks.spawn(self._load(lane, room))
         if lane.running or lane.has_due(now):
             self._shares.active(lane.arn)
         elif self._shares.passive(lane.arn):
@@ -354,7 +351,7 @@ class Queue:
         allowed = self._allowed(lane)
         while (event := lane.start(now, allowed)) is not None:
             lane.runners += 1
-            self._spawn(self._run(lane, event))
+            self._tasks.spawn(self._run(lane, event))
 
     def _set_timer(self, lane: Lane, moment: float | None, now: float) -> None:
         there = self._timers.get(lane.number)
@@ -400,11 +397,6 @@ class Queue:
                 event.payload = None
         self._turn(lane)
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
     # Running
 
     async def _run(self, lane: Lane, first: Event) -> None:
@@ -415,7 +407,7 @@ class Queue:
                 await self._attempt(lane, event)
                 now, room = self._now(), self._room()
                 if lane.wants_load(now, room) and self._open:
-                    self._spawn(self._load(lane, room))
+                    self._tasks.spawn(self._load(lane, room))
                 if self._journal.failing:
                     await self._journal.room()
                     now = self._now()

@@ -14,11 +14,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from functools import partial
-from typing import Any, Protocol
+from typing import Protocol
 
 from boda.core.errors import AwsError
+from boda.core.tasks import Tasks
 from boda.fleet.alarm import Alarm
 from boda.fleet.exits import (
     EXIT_ERROR,
@@ -114,7 +115,6 @@ class Environment:
         self._owner = owner
         self._clock = around.clock
         self._born = around.clock.monotonic()
-        self._loop = asyncio.get_running_loop()
         self._stream = stream_name(version, around.clock.now(), self.id)
         self._reports = Reports(version, self._initialization)
         key = version.log_stream(self._stream)
@@ -128,7 +128,7 @@ class Environment:
         self._keys: ContainerCredentials | None = None
         self._metadata = around.metadata(version)
         self._endpoint: Closable | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Tasks()
         self._watcher: asyncio.Task[None] | None = None
         self._call: Call | None = None
         self._ended: Ended | None = None
@@ -226,8 +226,7 @@ class Environment:
 
     async def destroyed(self) -> None:
         """Return when everything it began has ended."""
-        while self._tasks:
-            await asyncio.wait(list(self._tasks))
+        await self._tasks.drain()
 
     def lapsed(self, now_s: float) -> bool:
         """Whether its role's credentials are near their end; never before it served at all.
@@ -302,7 +301,7 @@ class Environment:
         else:
             self._api.renew(session)
         session.open()
-        self._watcher = self._spawn(self._watch(sandbox, session))
+        self._watcher = self._tasks.spawn(self._watch(sandbox, session))
 
     def _deafen(self) -> None:
         """Hear nothing more of the present runtime process; its output so far is kept."""
@@ -376,7 +375,7 @@ class Environment:
         if self._watcher is not None and self._watcher is not asyncio.current_task():
             self._watcher.cancel()
         if self._sandbox is not None:
-            self._spawn(self._destroy_sandbox(self._sandbox))
+            self._tasks.spawn(self._destroy_sandbox(self._sandbox))
 
     async def _destroy_sandbox(self, sandbox: Sandbox) -> None:
         try:
@@ -409,7 +408,7 @@ class Environment:
             self._hand_over()
             self._log_start(self._invoked_at)
         else:
-            self._spawn(self._reset())
+            self._tasks.spawn(self._reset())
         self._deadline.set(self._begun_s + self.version.timeout_s)
 
     def _log_start(self, now_s: float) -> None:
@@ -653,7 +652,7 @@ class Environment:
             return
         assert self._sandbox is not None
         self._owner.environment_stopping(self)
-        self._spawn(self._stopped(self._sandbox))
+        self._tasks.spawn(self._stopped(self._sandbox))
 
     async def _stopped(self, sandbox: Sandbox) -> None:
         try:
@@ -750,12 +749,6 @@ class Environment:
 
     def _move(self, event: str) -> None:
         self.state = move(self.state, event)
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = self._loop.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
 
 
 def _nothing() -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter, OrderedDict
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ from boda.core.descriptors import Spare
 from boda.core.errors import AwsError
 from boda.core.ids import Ids
 from boda.core.rate import Rate
+from boda.core.tasks import Tasks
 from boda.fleet.environment import Environment
 from boda.fleet.hungry import Hungry
 from boda.fleet.memory import available_memory, machine_memory_mb, stalled_percent
@@ -111,7 +112,7 @@ class Fleet:
         self._tenants: Counter[tuple[str, str, str]] = Counter()
         # Lately, and when; in this order.
         self._retired: OrderedDict[VersionKey, float] = OrderedDict()
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._tasks = Tasks()
         self._sweeper: asyncio.Task[None] | None = None
         self._closing = False
         self._quiet = asyncio.Event()
@@ -326,8 +327,7 @@ class Fleet:
                 wait.cancel()
         for environment in list(self._live.values()):
             environment.destroy()
-        while self._tasks:
-            await asyncio.wait(list(self._tasks))
+        await self._tasks.drain()
 
     # Owner of environments
 
@@ -381,7 +381,7 @@ class Fleet:
         if not self._live:
             self._quiet.set()
         self._leaving += 1
-        self._spawn(self._buried(environment))
+        self._tasks.spawn(self._buried(environment))
         pool = self._pool_of.pop(environment, None)
         if pool is None:
             return
@@ -514,7 +514,7 @@ class Fleet:
         now_s = self._clock.monotonic()
         self._room.promise(environment, self._needs_mb(pool), _size_mb(pool.version), now_s)
         self._begin_sweeping()
-        self._spawn(environment.start())
+        self._tasks.spawn(environment.start())
 
     def _needs_mb(self, pool: Pool) -> int:
         """What one more environment is expected to need: what others of the pool have shown."""
@@ -653,11 +653,6 @@ class Fleet:
                 return
             for each in going:  # before it is gone its memory is not back
                 await each.destroyed()
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
 
 def _size_mb(version: FunctionVersion) -> int:

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 from boda.core.errors import AwsError
+from boda.core.tasks import Tasks
 from boda.fleet.alarm import Alarm
 from boda.fleet.exits import (
     INVALID_ENTRYPOINT,
@@ -92,8 +92,7 @@ class Template:
         self._around = around
         self._owner = owner
         self._clock = around.clock
-        self._loop = asyncio.get_running_loop()
-        self._ready: asyncio.Future[None] = self._loop.create_future()
+        self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._ready.add_done_callback(lambda done: done.cancelled() or done.exception())
         self._stream = stream_name(version, around.clock.now(), self.id)
         self._reports = Reports(version, "snap-start")
@@ -106,7 +105,7 @@ class Template:
         self._api: RuntimeApi | None = None
         self._endpoint: Closable | None = None
         self._watcher: asyncio.Task[None] | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Tasks()
         self._begun_s = self._born
         self._image_bytes = 0
 
@@ -121,7 +120,7 @@ class Template:
         await asyncio.shield(self._ready)
 
     def start(self) -> None:
-        self._spawn(self._start())
+        self._tasks.spawn(self._start())
 
     def destroy(self, error: SnapshotFailed | None = None) -> None:
         """Idempotent. error: told to who waits for it."""
@@ -135,7 +134,7 @@ class Template:
         self._owner.template_dead(self)
         if self._watcher is not None and self._watcher is not asyncio.current_task():
             self._watcher.cancel()
-        self._spawn(self._bury())
+        self._tasks.spawn(self._bury())
 
     def _deafen(self) -> None:
         """There is no process any more that could speak or ask."""
@@ -149,8 +148,7 @@ class Template:
 
     async def destroyed(self) -> None:
         """Return when everything it began has ended."""
-        while self._tasks:
-            await asyncio.wait(list(self._tasks))
+        await self._tasks.drain()
 
     @property
     def image_bytes(self) -> int:
@@ -222,7 +220,7 @@ class Template:
             sandbox.runtime_api, session, keys, self._clock, around.connections, metadata
         )
         session.open()
-        self._watcher = self._spawn(self._watch(sandbox, session))
+        self._watcher = self._tasks.spawn(self._watch(sandbox, session))
 
     async def _watch(self, sandbox: Sandbox, session: Session) -> None:
         end = await sandbox.wait_runtime()
@@ -254,7 +252,7 @@ class Template:
             return
         self._report("success")
         self.state = "snapshotted"
-        self._spawn(self._ripen())
+        self._tasks.spawn(self._ripen())
 
     async def _ripen(self) -> None:
         """The runtime may have lied: it is ready when the platform has seen its image."""
@@ -327,9 +325,3 @@ class Template:
         lines = self._reports.init_done(now, took_ms, "init", status, error_type)
         self._output.write(lines, now)
         record_init(self._around.telemetry, self.version, took_ms, now)
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = self._loop.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task

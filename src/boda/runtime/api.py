@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from typing import Any
 
 from boda.core.clock import Clock
 from boda.core.descriptors import Spare
+from boda.core.tasks import Tasks
 from boda.runtime.api_connection import Bodies, Connection
 from boda.runtime.credentials import ContainerCredentials
 from boda.runtime.metadata import Metadata
@@ -52,7 +52,7 @@ class RuntimeApi:
         self._connections: set[Connection] = set()
         self._bodies = Bodies()
         self._turns = Turns(clock)
-        self._accepting: set[asyncio.Task[Any]] = set()
+        self._accepting = Tasks()
         self._borrowed = 0
         self._open = True
         self._listens = False
@@ -87,8 +87,7 @@ class RuntimeApi:
             self._open = self._listens = False
             self._loop.remove_reader(self._fd)
             self._turns.close()
-        for task in list(self._accepting):
-            task.cancel()
+        self._accepting.abort()
         self._drop()
 
     def _drop(self) -> None:
@@ -101,8 +100,7 @@ class RuntimeApi:
         self._connections.discard(connection)
         self._give_back()
 
-    def _accepted(self, task: asyncio.Task[Any]) -> None:
-        self._accepting.discard(task)
+    def _accepted(self, _: asyncio.Task[None]) -> None:
         self._give_back()
 
     def _borrow(self) -> bool:
@@ -146,9 +144,8 @@ class RuntimeApi:
             accepted.close()
             return
         accepted.setblocking(False)
-        task = self._loop.create_task(self._serve(accepted))
-        self._accepting.add(task)
-        task.add_done_callback(self._accepted)
+        serving = self._accepting.spawn(self._serve(accepted))
+        serving.add_done_callback(self._accepted)
 
     async def _serve(self, accepted: socket.socket) -> None:
         connection = Connection(self._session, self.keys, self._bodies, self._turns, self.metadata)

@@ -18,6 +18,7 @@ import socket
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
+from boda.core.tasks import Tasks
 from boda.sandbox.contract import SandboxError
 from boda.sandbox.zygotes import CLOEXEC, Kind
 
@@ -182,7 +183,7 @@ class Inits:
         self._ready = ready
         self._waiting: dict[Kind, list[Init]] = {}
         self._refills: dict[Kind, asyncio.Task[None]] = {}
-        self._ending: set[asyncio.Task[None]] = set()
+        self._ending = Tasks()
         self._closed = False
 
     def take(self, kind: Kind) -> Init | None:
@@ -191,9 +192,7 @@ class Inits:
             init = waiting.pop(0)
             if not init.gone:
                 return init
-            task = asyncio.get_running_loop().create_task(init.end())
-            self._ending.add(task)
-            task.add_done_callback(self._ending.discard)
+            self._ending.spawn(init.end())
         return None
 
     def refill(self, kind: Kind) -> None:
@@ -229,4 +228,4 @@ class Inits:
             await asyncio.wait(list(self._refills.values()))
         every = [init for waiting in self._waiting.values() for init in waiting]
         self._waiting.clear()
-        await asyncio.gather(*self._ending, *(init.end() for init in every))
+        await asyncio.gather(self._ending.drain(), *(init.end() for init in every))

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from boda.core.clock import Clock, SystemClock
+from boda.core.tasks import Tasks
 from boda.core.urls import InsideEndpoint
 from boda.sandbox import plan
 from boda.sandbox.architectures import runs_here
@@ -134,7 +135,7 @@ class LinuxSandboxes:
         self._template_numbers = itertools.count(1)
         self._templates: dict[LinuxSandbox | None, Template] = {}
         self._ripening: dict[Template, asyncio.Task[None]] = {}
-        self._background: set[asyncio.Task[None]] = set()
+        self._background = Tasks()
 
     @property
     def mode(self) -> Mode:
@@ -532,9 +533,7 @@ class LinuxSandboxes:
                 await asyncio.to_thread(volumes.refill, self._usual_mb)
 
         if not self._background:
-            task = asyncio.create_task(work())
-            self._background.add(task)
-            task.add_done_callback(self._background.discard)
+            self._background.spawn(work())
 
     def _environment_steps(self, spec: SandboxSpec, volume: bool) -> list[plan.Step]:
         if not self._mode.isolated:
@@ -647,8 +646,7 @@ class LinuxSandboxes:
         await asyncio.gather(*(sandbox.destroy() for sandbox in list(self._alive)))
         await self._inits.close()
         await self._zygotes.close()
-        if self._background:
-            await asyncio.wait(self._background)
+        await self._background.drain()
         await asyncio.to_thread(self._close)
 
     def _close(self) -> None:

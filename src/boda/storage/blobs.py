@@ -20,8 +20,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from awscrt.checksums import crc64nvme
-
+from boda.core.crc import crc64nvme
 from boda.core.errors import BodaError
 from boda.core.health import Health
 from boda.core.ids import Ids

@@ -19,11 +19,11 @@ import os
 import re
 import sqlite3
 import struct
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from boda.core.crc import crc32
 from boda.core.errors import PlatformError
 from boda.core.ids import Ids
 from boda.storage.durable import replace_durably
@@ -257,7 +257,7 @@ class Generation:
 def _encoded(label: Label) -> bytes:
     """Of one length, so that writing it in place never leaves a part of another one."""
     text = f'{{"folder": "{label.folder}", "generation": {label.generation:<20d}'
-    return f'{text}, "check": "{zlib.crc32(text.encode()):08x}"}}\n'.encode()
+    return f'{text}, "check": "{crc32(text.encode(), 0):08x}"}}\n'.encode()
 
 
 def _holds_anything(folder: Path) -> bool:

@@ -14,6 +14,7 @@ from pathlib import Path
 from boda.core.clock import Clock
 from boda.core.errors import BodaError
 from boda.core.health import Health
+from boda.core.tasks import Tasks
 from boda.storage import disk
 from boda.storage.database import Database
 
@@ -47,17 +48,14 @@ class Monitor:
         self._dropped = dropped
         self._dropped_before = dict.fromkeys(dropped, 0)
         self._look_s = look_s
-        self._task: asyncio.Task[None] | None = None
+        self._tasks = Tasks()
 
     def start(self) -> None:
-        self._task = asyncio.create_task(self._run(), name="monitor")
+        self._tasks.spawn(self._run(), name="monitor")
 
     async def stop(self) -> None:
         """Safe to call twice."""
-        task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+        await self._tasks.cancel()
 
     async def _run(self) -> None:
         while True:

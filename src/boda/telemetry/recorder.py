@@ -28,6 +28,7 @@ from sqlalchemy.exc import OperationalError
 
 from boda.core.clock import Clock
 from boda.core.errors import BodaError, Unwritable
+from boda.core.tasks import Tasks
 from boda.storage.database import Database
 from boda.telemetry import cost
 from boda.telemetry.block import Block, pack
@@ -82,7 +83,6 @@ class Recorder(Telemetry):
         self._database = database
         self._clock = clock
         self._why_no_room = why_no_room
-        self._reopening: asyncio.Task[None] | None = None
         self._high = high_bytes
         self._low = low_bytes
         self._buffer = LogBuffer(hard_bytes)
@@ -100,7 +100,8 @@ class Recorder(Telemetry):
         self._urgent = asyncio.Event()
         self._room = asyncio.Event()
         self._sweep_now = asyncio.Event()
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks = Tasks()
+        self._rounds = Tasks()
         self._stopped = False
         self.logs = LogStore(database, clock, self._settle, self._sweep_now.set)
 
@@ -108,20 +109,15 @@ class Recorder(Telemetry):
 
     async def start(self) -> None:
         """Begin to write and to sweep."""
-        self._tasks = [
-            asyncio.create_task(self._write_on(), name="telemetry-writer"),
-            asyncio.create_task(self._sweep_on(), name="telemetry-sweeper"),
-        ]
+        self._tasks.spawn(self._write_on(), name="telemetry-writer")
+        self._tasks.spawn(self._sweep_on(), name="telemetry-sweeper")
 
     async def stop(self) -> None:
         """Write what waits, then end. Safe to call twice."""
         if self._stopped:
             return
         self._stopped = True
-        tasks = [*self._tasks, *([self._reopening] if self._reopening else [])]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._tasks.cancel()
         self.end_subscriptions()
         try:
             await self.flush()
@@ -219,9 +215,7 @@ class Recorder(Telemetry):
     async def flush(self) -> None:
         """Return when everything appended so far is durable; raises what storage raised."""
         # The round goes on when the caller goes away, or nobody would know whether it wrote.
-        writing = asyncio.ensure_future(self._round())
-        writing.add_done_callback(lambda done: done.cancelled() or done.exception())
-        await asyncio.shield(writing)
+        await self._rounds.finish(self._round())
 
     async def put_events(self, key: StreamKey, events: Sequence[tuple[int, str]]) -> bool:
         """Store events and return once they are durable; False when there is no such stream.
@@ -412,7 +406,7 @@ class Recorder(Telemetry):
         self._buffer.release(held)
         if not self._buffer.closed and not self._stopped:
             self._buffer.closed = True
-            self._reopening = asyncio.create_task(self._reopen(), name="telemetry-reopen")
+            self._tasks.spawn(self._reopen(), name="telemetry-reopen")
             _log.error("Log events are dropped until the disk has room for them: %s", why)
         return {}, 0
 
