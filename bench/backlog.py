@@ -22,9 +22,10 @@ from typing import Any
 from bench.delivery import SOURCE, cpu_s, waiting
 from bench.host import Boda
 from bench.s3 import Peak
+from boda.core.arn import function_arn
 from boda.core.ids import Ids
 from boda.delivery import rows
-from boda.invoke.catalogue import LATEST, function_arn
+from boda.invoke.catalogue import LATEST
 from boda.storage.database import Database
 
 EVENTS = 1_000_000

@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from boda import delivery, telemetry
+from boda.core.arn import function_arn
 from boda.core.clock import Clock
 from boda.core.errors import AwsError
 from boda.core.ids import Ids
@@ -41,7 +42,7 @@ from boda.invoke.catalogue import LATEST, Functions
 from boda.invoke.concurrency import Concurrency, Lease
 from boda.invoke.path import Done, Invoker
 from boda.invoke.streaming import open_stream
-from boda.runtime.function import FunctionVersion, function_arn
+from boda.runtime.function import FunctionVersion
 from support.delivery_world import ACCOUNT, REGION, ROLE
 from support.fake_sandbox import function
 from support.fleet_platform import Platform

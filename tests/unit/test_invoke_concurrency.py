@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from boda.core.arn import function_arn, split_qualifier
 from boda.core.clock import ManualClock
 from boda.core.errors import AwsError
 from boda.core.policy import Policy
-from boda.invoke.catalogue import Functions, split_qualifier
+from boda.invoke.catalogue import Functions
 from boda.invoke.concurrency import Concurrency
 from boda.invoke.gauges import Gauges
-from boda.runtime.function import function_arn
 from support.fake_sandbox import FakeTelemetry, function
 
 PLACE = ("000000000000", "us-east-1")

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from boda.cli.options import DataDir, Json, Region, data_dir
+from boda.core.arn import is_arn
 from boda.core.errors import PlatformError
 
 EXAMPLES = (
@@ -32,7 +33,7 @@ def delete(
     from boda.cli.client import connect
     from boda.cli.output import print_json
 
-    if not name.startswith("arn:"):
+    if not is_arn(name):
         functions.check_name(name, "Versions and aliases go with their function.")
     connection = connect(data_dir(folder), region)
     client, iam = connection.client("lambda"), connection.client("iam")

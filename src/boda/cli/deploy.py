@@ -16,6 +16,7 @@ import typer
 
 from boda.cli import interruptible
 from boda.cli.options import DataDir, Json, Region, absolute, data_dir, default_cache_dir
+from boda.core.arn import Arn, is_arn
 from boda.core.errors import PlatformError
 
 EXAMPLES = (
@@ -248,8 +249,9 @@ def _variables(pairs: list[str]) -> dict[str, str]:
 
 def _layer(client: Any, word: str) -> str:
     """The ARN of a layer's version: the latest where only a name is given. PlatformError."""
-    if word.startswith("arn:"):
-        if word.count(":") != 7:
+    if is_arn(word):
+        layer = Arn.read(word)
+        if layer is None or len(layer.words) != 3:
             raise PlatformError(f"--layer: {word} is not the ARN of a layer's version.")
         return word
     name, colon, number = word.partition(":")

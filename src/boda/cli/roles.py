@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from boda.cli.options import absolute
-from boda.core.arn import Arn
+from boda.core.arn import Arn, build, is_arn
 from boda.core.errors import PlatformError
 
 _TRUST = {
@@ -24,7 +24,7 @@ _TRUST = {
         }
     ],
 }
-_BASIC = "arn:aws:iam::aws:policy/service-role/AWSLambdaBasicExecutionRole"
+_BASIC = build("iam", "", "aws", "policy/service-role/AWSLambdaBasicExecutionRole")
 _PATH = "/boda-deploy/"
 _TAG = "boda-deploy:function"
 _MAX_NAME = 64
@@ -43,7 +43,7 @@ def read_policies(words: Sequence[str]) -> Policies:
     attached: list[str] = []
     inline: dict[str, Any] = {}
     for word in words:
-        if word.startswith("arn:"):
+        if is_arn(word):
             found = Arn.read(word)
             if found is None or found.service != "iam" or not found.resource.startswith("policy/"):
                 raise PlatformError(f"--policy: {word} is not the ARN of a policy.")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from boda.cli.client import Connection
-from boda.core.arn import DEFAULT_REGION, Arn
+from boda.core.arn import DEFAULT_REGION, Arn, bucket_arn
 from boda.core.errors import PlatformError
 
 _EVENTS = ["s3:ObjectCreated:*"]
@@ -82,7 +82,7 @@ def call_on_objects(connection: Connection, name: str, arn: str, source: Source)
             StatementId=source.statement,
             Action="lambda:InvokeFunction",
             Principal="s3.amazonaws.com",
-            SourceArn=f"arn:aws:s3:::{source.bucket}",
+            SourceArn=bucket_arn(source.bucket),
             SourceAccount=Arn.parse(arn).account,
         )
     rules = [

@@ -1,4 +1,4 @@
-"""Amazon Resource Names."""
+"""Amazon Resource Names: parsed and built here and nowhere else."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from dataclasses import dataclass
 PARTITION = "aws"
 DEFAULT_ACCOUNT = "000000000000"
 DEFAULT_REGION = "us-east-1"
+
+_BEGIN = "arn:"
+_PARTS = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,19 +24,82 @@ class Arn:
 
     @classmethod
     def parse(cls, text: str) -> Arn:
-        """Raises ValueError when the text is not an ARN."""
-        parts = text.split(":", 5)
-        if len(parts) != 6 or parts[0] != "arn" or not parts[1] or not parts[2] or not parts[5]:
+        """Raises ValueError if the text is no ARN."""
+        parts = components(text)
+        if len(parts) != _PARTS or parts[0] != "arn" or not (parts[1] and parts[2] and parts[5]):
             raise ValueError(f"not an ARN: {text!r}")
         return cls(parts[2], parts[3], parts[4], parts[5], parts[1])
 
     @classmethod
     def read(cls, text: str) -> Arn | None:
-        """The same; None when the text is not an ARN."""
+        """Parse a text. None if it is no ARN."""
         try:
             return cls.parse(text)
         except ValueError:
             return None
 
+    @property
+    def words(self) -> list[str]:
+        """The resource cut at its colons: ``function``, the name, the qualifier."""
+        return self.resource.split(":")
+
+    @property
+    def name(self) -> str:
+        """The resource behind its first word, of services that name kinds so: ``my-function``."""
+        return self.resource.partition(":")[2]
+
+    @property
+    def path(self) -> tuple[str, str]:
+        """The resource's kind and the rest, of services that cut at slashes: ``role``, ``a/b``."""
+        kind, _, rest = self.resource.partition("/")
+        return kind, rest
+
     def __str__(self) -> str:
         return f"arn:{self.partition}:{self.service}:{self.region}:{self.account}:{self.resource}"
+
+
+def build(service: str, region: str, account: str, resource: str) -> str:
+    """Return an ARN's text."""
+    return f"arn:{PARTITION}:{service}:{region}:{account}:{resource}"
+
+
+def is_arn(text: str) -> bool:
+    """Return whether a text begins as ARNs do, which names do not."""
+    return text.startswith(_BEGIN)
+
+
+def components(text: str) -> list[str]:
+    """Cut a text at its first five colons. It is no ARN if these are fewer than six parts."""
+    return text.split(":", _PARTS - 1)
+
+
+def function_arn(account: str, region: str, name: str) -> str:
+    """Return a function's ARN without qualifier."""
+    return f"arn:{PARTITION}:lambda:{region}:{account}:function:{name}"
+
+
+def split_qualifier(arn: str) -> tuple[str, str]:
+    """Cut a function's ARN into one without qualifier and the qualifier or an empty string."""
+    if arn.count(":") != 7:
+        return arn, ""
+    unqualified, _, qualifier = arn.rpartition(":")
+    return unqualified, qualifier
+
+
+def split_version(arn: str) -> tuple[str, str]:
+    """Cut what ends in ``:VERSION``, for example a layer's ARN or name, at its last colon.
+
+    Without a colon the first part is empty.
+    """
+    base, _, version = arn.rpartition(":")
+    return base, version
+
+
+def bucket_arn(bucket: str, key: str | None = None) -> str:
+    """Return the ARN of a bucket, or of an object in it."""
+    return build("s3", "", "", bucket if key is None else f"{bucket}/{key}")
+
+
+def root_arn(account: str) -> str:
+    """Return the ARN of an account's root user, which stands for the account in policies."""
+    return build("iam", "", account, "root")

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+from boda.core.arn import components
 from boda.core.wildcard import Resolve, Template, split_arn
 
 Values = Sequence[str]
@@ -145,7 +146,7 @@ def _arn(texts: list[str], variables: bool) -> Test:
     patterns = [[Template(part, variables=variables) for part in split_arn(text)] for text in texts]
 
     def fits(pattern: list[Template], value: str, resolve: Resolve) -> bool:
-        parts = value.split(":", 5) if len(pattern) == 6 else [value]
+        parts = components(value) if len(pattern) == 6 else [value]
         if len(pattern) not in (1, 6) or len(parts) != len(pattern):
             return False
         pairs = zip(pattern, parts, strict=True)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Literal
 
+from boda.core.arn import Arn, components, root_arn
 from boda.core.conditions import Condition, Reader, parse_conditions
 from boda.core.principal import Principal
 from boda.core.wildcard import Pattern, Template
@@ -122,7 +123,7 @@ class Principals:
 
     def _names_account(self, principal: Principal) -> bool:
         account = principal.account
-        return account in self.aws or f"arn:aws:iam::{account}:root" in self.aws
+        return account in self.aws or root_arn(account) in self.aws
 
 
 @dataclass(frozen=True, slots=True)
@@ -375,7 +376,7 @@ def _check_action(action: str) -> None:
 def _check_resource(resource: str) -> None:
     if resource == "*":
         return
-    parts = resource.split(":", 5)
+    parts = components(resource)
     if parts[0] != "arn" or len(parts) == 1:
         raise MalformedPolicy(f'Resource {resource} must be in ARN format or "*".')
     partition = parts[1]
@@ -401,10 +402,9 @@ def _check_resource(resource: str) -> None:
 def _is_aws_principal(name: str) -> bool:
     if _ACCOUNT.fullmatch(name) or _UNIQUE_ID.fullmatch(name):
         return True
-    parts = name.split(":", 5)
-    if len(parts) != 6 or parts[0] != "arn" or not _ACCOUNT.fullmatch(parts[4]):
+    arn = Arn.read(name)
+    if arn is None or not _ACCOUNT.fullmatch(arn.account):
         return False
-    resource = parts[5]
-    if parts[2] == "iam":
-        return resource == "root" or resource.startswith(("user/", "role/"))
-    return parts[2] == "sts" and resource.startswith(("assumed-role/", "federated-user/"))
+    if arn.service == "iam":
+        return arn.resource == "root" or arn.resource.startswith(("user/", "role/"))
+    return arn.service == "sts" and arn.resource.startswith(("assumed-role/", "federated-user/"))

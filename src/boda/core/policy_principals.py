@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterator, Mapping
 from importlib.resources import files
 from typing import Any, Protocol, runtime_checkable
 
+from boda.core.arn import Arn, build
+
 Swap = Callable[[str, str], str]
 """Given a kind (``AWS``, ``Service`` …) and a name, the name to put in its place."""
 
-_SESSION = re.compile(r"arn:aws:sts::(\d{12}):assumed-role/([^/]+)/(.+)")
-_OWNED = re.compile(r"arn:aws:iam::(\d{12}):(?:user|role)/.+")
 _UNIQUE_ID = re.compile(r"(A(?:ID|RO)A[A-Z0-9]{12,})(?::(.+))?")
 _HOST = re.compile(r"([a-z0-9][a-z0-9.-]*)\.(?:amazonaws\.com(?:\.cn)?|amazon\.com)")
 _REGION = re.compile(r"\.[a-z]{2,4}(?:-[a-z]+)+-\d+$")
@@ -94,14 +94,16 @@ def kept(names: Names) -> Swap:
         if kind != "AWS":
             return name
         found: str | None = name
-        session, owned, unique = (
-            expression.fullmatch(name) for expression in (_SESSION, _OWNED, _UNIQUE_ID)
-        )
-        if session is not None and session[1] == names.account:
-            role_id = names.role_id(session[2])
-            found = f"{role_id}:{session[3]}" if role_id else None
-        elif owned is not None and owned[1] == names.account:
-            found = names.unique_id(name)
+        unique = _UNIQUE_ID.fullmatch(name)
+        arn = Arn.read(name)
+        if arn is not None and arn == Arn(arn.service, "", names.account, arn.resource):
+            kind_of, rest = arn.path
+            role, _, session = rest.partition("/")
+            if arn.service == "sts" and kind_of == "assumed-role" and role and session:
+                role_id = names.role_id(role)
+                found = f"{role_id}:{session}" if role_id else None
+            elif arn.service == "iam" and kind_of in ("user", "role") and rest:
+                found = names.unique_id(name)
         elif unique is not None and names.arn_of(unique[1]) is None:
             found = None
         if found is None:
@@ -121,7 +123,8 @@ def shown(names: Names) -> Swap:
             return name
         if unique[2] is None:
             return arn
-        return f"arn:aws:sts::{names.account}:assumed-role/{arn.rpartition('/')[2]}/{unique[2]}"
+        role = arn.rpartition("/")[2]
+        return build("sts", "", names.account, f"assumed-role/{role}/{unique[2]}")
 
     return swap
 

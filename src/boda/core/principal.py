@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from boda.core.arn import DEFAULT_ACCOUNT
+from boda.core.arn import DEFAULT_ACCOUNT, root_arn
 
 Kind = Literal["root", "user", "assumed-role", "service", "anonymous"]
 
@@ -54,7 +54,7 @@ ANONYMOUS = Principal("anonymous", "anonymous", "*", "anonymous")
 
 
 def root_of(account: str = DEFAULT_ACCOUNT, access_key_id: str = "") -> Principal:
-    arn = f"arn:aws:iam::{account}:root"
+    arn = root_arn(account)
     return Principal("root", account, arn, account, arn, access_key_id)
 
 

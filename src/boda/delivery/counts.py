@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Literal
 
-from boda.core.arn import Arn
+from boda.core.arn import Arn, split_qualifier
 from boda.delivery.rows import Event
 from boda.telemetry.contract import NAMESPACE, Telemetry
 
@@ -48,9 +48,9 @@ class Counts:
 def _place(arn: str, invoked_arn: str) -> tuple[str, str, tuple[dict[str, str], ...]]:
     """Account, region and dimensions."""
     parsed = Arn.parse(arn)
-    name = parsed.resource.partition(":")[2]
+    name = parsed.name
     found: tuple[dict[str, str], ...] = ({"FunctionName": name},)
-    if invoked_arn.count(":") == 7:
-        qualifier = invoked_arn.rpartition(":")[2]
+    _, qualifier = split_qualifier(invoked_arn)
+    if qualifier:
         found += ({"FunctionName": name, "Resource": f"{name}:{qualifier}"},)
     return parsed.account, parsed.region, found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from boda.core.arn import Arn
+from boda.core.arn import Arn, split_qualifier
 from boda.core.errors import AwsError
 from boda.core.ids import Ids
 from boda.core.policy import Policy
@@ -12,7 +12,7 @@ from boda.core.principal import Principal
 from boda.delivery.contract import Source
 from boda.delivery.post import Letter
 from boda.delivery.queue import Queue
-from boda.invoke.catalogue import LATEST, Functions, split_qualifier
+from boda.invoke.catalogue import LATEST, Functions
 
 ACTION = "lambda:InvokeFunction"
 EVENT_LIMIT = 1024 * 1024

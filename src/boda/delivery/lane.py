@@ -31,7 +31,7 @@ class Lane:
         self.number = number
         self.arn = arn
         parsed = Arn.parse(arn)
-        self.function = (parsed.account, parsed.region, parsed.resource.partition(":")[2])
+        self.function = (parsed.account, parsed.region, parsed.name)
         self.next_due: float | None = None
         self.running: set[int] = set()
         self.runners = 0

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 
+from boda.core.arn import split_qualifier
 from boda.runtime.call import Call
 from boda.runtime.function import FunctionVersion
 from boda.telemetry.contract import NAMESPACE, Metered, Telemetry
-from boda.telemetry.tally import dimensions, qualifier_in
+from boda.telemetry.tally import dimensions
 
 
 def count(telemetry: Telemetry, call: Call, name: str) -> None:
@@ -25,4 +26,4 @@ def record_init(telemetry: Telemetry, version: FunctionVersion, init_ms: float, 
 
 def qualifier_of(call: Call) -> str:
     """By which the caller named the version or alias, or ""."""
-    return qualifier_in(call.invoked_arn)
+    return split_qualifier(call.invoked_arn)[1]

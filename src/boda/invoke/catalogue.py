@@ -11,8 +11,9 @@ import random
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
+from boda.core.arn import function_arn, split_qualifier
 from boda.core.policy import Policy
-from boda.runtime.function import FunctionVersion, function_arn
+from boda.runtime.function import FunctionVersion
 
 LATEST = "$LATEST"
 
@@ -192,11 +193,3 @@ class Functions:
             return
         for listener in self._listeners:
             listener(version)
-
-
-def split_qualifier(arn: str) -> tuple[str, str]:
-    """A function ARN as (without qualifier, qualifier or "")."""
-    parts = arn.split(":")
-    if len(parts) == 8:
-        return ":".join(parts[:7]), parts[7]
-    return arn, ""

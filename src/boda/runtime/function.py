@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from boda.core.arn import build, function_arn
 from boda.sandbox.architectures import own
 from boda.telemetry.contract import StreamKey
 
@@ -18,15 +19,10 @@ VersionKey = tuple[str, str, str, str, str]
 """Account, region, name, version and revision."""
 
 
-def function_arn(account: str, region: str, name: str) -> str:
-    """A function's ARN without qualifier."""
-    return f"arn:aws:lambda:{region}:{account}:function:{name}"
-
-
 def runtime_arn(region: str, runtime: str, architecture: str) -> str:
     """The ARN of a runtime's version: stable per runtime and architecture."""
     digest = hashlib.sha256(f"{runtime}/{architecture}".encode()).hexdigest()
-    return f"arn:aws:lambda:{region}::runtime:{digest}"
+    return build("lambda", region, "", f"runtime:{digest}")
 
 
 @dataclass(frozen=True, slots=True)

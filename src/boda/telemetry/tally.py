@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
+from boda.core.arn import split_qualifier
 from boda.telemetry.contract import NAMESPACE, Answered, Function, Metered
 from boda.telemetry.metering import FREE_EPHEMERAL_MB, Key, Sums
 from boda.telemetry.metrics import Series, Statistics
@@ -126,7 +127,7 @@ def dimensions(function: Function, arn: str) -> list[Dimensions]:
     """For the region, by function, and by what the caller named where that was a version or an
     alias; an alias also with the version it led to."""
     by_function: Dimensions = (("FunctionName", function.name),)
-    qualifier = qualifier_in(arn)
+    _, qualifier = split_qualifier(arn)
     if not qualifier:
         return [(), by_function]
     resource = ("Resource", f"{function.name}:{qualifier}")
@@ -135,11 +136,6 @@ def dimensions(function: Function, arn: str) -> list[Dimensions]:
         # In the order of their names, as the dimensions of a series stand.
         found.append((("ExecutedVersion", function.version), *by_function, resource))
     return found
-
-
-def qualifier_in(arn: str) -> str:
-    """The version or alias that a function's ARN names, or ""."""
-    return arn.rpartition(":")[2] if arn.count(":") == 7 else ""
 
 
 def _ones(count: int) -> Statistics:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from boda.core.arn import Arn
+from boda.core.arn import Arn, split_qualifier
 from boda.core.clock import Clock
 from boda.core.errors import AwsError
 from boda.core.health import log_damage
@@ -35,7 +35,7 @@ from boda.gateway.calling.exchange import RequestKeys
 from boda.gateway.calling.operation import Context
 from boda.gateway.calling.service import Service
 from boda.gateway.signing.authentication import Authenticator
-from boda.invoke.catalogue import Functions, split_qualifier
+from boda.invoke.catalogue import Functions
 from boda.runtime.function import FunctionVersion
 from boda.services.lambda_ import records, rows, rows_resources
 from boda.services.lambda_.code.signing import CodeSigning, CodeSigningOperations

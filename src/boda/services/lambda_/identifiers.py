@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
+from boda.core.arn import function_arn
 from boda.core.errors import AwsError
 from boda.invoke.catalogue import LATEST
-from boda.runtime.function import function_arn
 from boda.services.lambda_.errors import constraint, invalid, not_found, resource_not_found
 
 PATTERN = (

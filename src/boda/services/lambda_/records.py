@@ -10,9 +10,10 @@ from typing import Any, Literal, NamedTuple, cast
 
 import orjson
 
+from boda.core.arn import function_arn
 from boda.core.policy import Policy
 from boda.invoke.catalogue import LATEST
-from boda.runtime.function import FunctionVersion, LogSettings, function_arn
+from boda.runtime.function import FunctionVersion, LogSettings
 
 Key = tuple[str, str, str]
 """Account, region, name."""
