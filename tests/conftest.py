@@ -5,9 +5,9 @@ from __future__ import annotations
 import signal
 
 import pytest
-from support.summary import Summary
 
 from support import golden
+from support.summary import Summary
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

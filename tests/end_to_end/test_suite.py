@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from support.specification import ROOT, named, promises
 
 NEEDS_FACTS = (
