@@ -185,8 +185,13 @@ def compile_record_filter(patterns: Iterable[str], source: FilteredSource) -> Re
             kind = "json" if isinstance(data, dict) else "plain"
         if kind == "plain" and not source.plain:
             raise PatternError(f'"{source.data}" must be an object')
-        made.append(_RecordPattern(compile_pattern(text, _UNKNOWN_TO_FILTERS), kind))
+        made.append(_RecordPattern(compile_filter(text), kind))
     return RecordFilter(source, tuple(made))
+
+
+def compile_filter(text: str) -> EventPattern:
+    """Compile one pattern of filter criteria. Raises PatternError if it is none."""
+    return compile_pattern(text, _UNKNOWN_TO_FILTERS)
 
 
 def _parsed(text: str | bytes) -> Any:

@@ -12,8 +12,9 @@ from typing import Any
 
 from boda.core.arn import Arn
 from boda.core.errors import AwsError
+from boda.events.patterns import PatternError
+from boda.events.patterns.dialects import compile_filter
 from boda.services.lambda_.errors import invalid
-from boda.services.lambda_.mappings.filter_patterns import is_pattern
 
 Members = Mapping[str, Any]
 
@@ -208,8 +209,11 @@ def _check_filters(members: Members) -> None:
     filters = (members.get("FilterCriteria") or {}).get("Filters") or []
     if len(filters) > 10:
         raise invalid("Number of filters cannot be greater than 10.")
-    if not all(is_pattern(each.get("Pattern") or "") for each in filters):
-        raise invalid("Invalid filter pattern definition.")
+    for each in filters:
+        try:
+            compile_filter(each.get("Pattern") or "")
+        except PatternError:
+            raise invalid("Invalid filter pattern definition.") from None
 
 
 def _check_ranges(members: Members) -> None:
