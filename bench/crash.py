@@ -3,13 +3,16 @@
 Clients put objects, and invoke a function with InvocationType Event; each writes down what was
 acknowledged. The platform is killed, started again, and everything acknowledged must be there:
 the objects with their bytes, and for each event the object that the function puts. Runs beyond
-the first of an event are counted: a kill may run an event again, and must never lose one.
+the first of an event are counted: a kill may run an event again, and must never lose one. They are
+told apart by the platform's log, which has a line for each event that is done with: after the end
+of a run the event was still on disk, or the run had put its object and had not ended.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 import threading
 import time
 from collections import Counter
@@ -24,15 +27,17 @@ import boto3, uuid
 s3 = boto3.client("s3")
 
 def lambda_handler(event, context):
-    s3.put_object(Bucket="crash", Key=f"done/{event['id']}/{uuid.uuid4().hex}")
+    run = f"{context.aws_request_id}/{uuid.uuid4().hex}"
+    s3.put_object(Bucket="crash", Key=f"done/{event['id']}/{run}")
 """
+_DONE_WITH = re.compile(r"event (\S+) is done with")
 
 
 KILLS = 30
 
 
 def run(folder: Path, *, kills: int = KILLS, seconds: float = 1.0) -> dict[str, Any]:
-    boda = Boda(folder / "data")
+    boda = Boda(folder / "data", "--log-level", "debug")
     objects: dict[str, str] = {}
     events: set[str] = set()
     boda.start()
@@ -64,9 +69,10 @@ def run(folder: Path, *, kills: int = KILLS, seconds: float = 1.0) -> dict[str, 
                 one.join()
             boda.start()
         lost_objects = _lost_objects(boda, objects)
-        runs = _runs(boda, events)
+        runs, requests = _runs(boda, events)
     finally:
         boda.stop()
+    ends = Counter(_DONE_WITH.findall(boda.log.read_text()))
     return {
         "kills": kills,
         "acknowledged_objects": len(objects),
@@ -74,6 +80,8 @@ def run(folder: Path, *, kills: int = KILLS, seconds: float = 1.0) -> dict[str, 
         "acknowledged_events": len(events),
         "lost_events": len(events - runs.keys()),
         "extra_runs": sum(count - 1 for count in runs.values()),
+        "of_events_that_had_ended": sum(max(0, ends[one] - 1) for one in requests),
+        "of_events_that_had_not": sum(runs.values()) - sum(ends[one] for one in requests),
     }
 
 
@@ -116,16 +124,18 @@ def _lost_objects(boda: Boda, objects: dict[str, str]) -> int:
     return lost
 
 
-def _runs(boda: Boda, events: set[str]) -> Counter[str]:
-    """How often each event was run, once all were or nothing more happens."""
+def _runs(boda: Boda, events: set[str]) -> tuple[Counter[str], Counter[str]]:
+    """How often each event was run, by its id and by its request id, once all were or nothing more
+    happens."""
     s3 = boda.client("s3")
     end = time.monotonic() + 120
     while True:
-        done = Counter(
-            item["Key"].split("/")[1]
+        keys = [
+            item["Key"].split("/")
             for page in s3.get_paginator("list_objects_v2").paginate(Bucket="crash", Prefix="done/")
             for item in page.get("Contents", [])
-        )
+        ]
+        done, requests = Counter(key[1] for key in keys), Counter(key[2] for key in keys)
         if events <= done.keys() or time.monotonic() > end:
-            return done
+            return done, requests
         time.sleep(0.2)

@@ -28,6 +28,7 @@ from boda.gateway.http.wire import BrokenOff, Stream, WireRequest
 from boda.services import lambda_
 from boda.services.lambda_ import inspection, rows
 from boda.services.lambda_.code.download import CodeDownloads
+from boda.services.lambda_.core import Core
 from boda.services.lambda_.quotas import Quotas
 from boda.storage import durable
 from support.lambda_world import ROLE, World, package, world
@@ -233,19 +234,23 @@ async def test_everything_is_there_after_a_restart(tmp_path: Path) -> None:
     assert seen.recursive_loop == "Allow"
 
 
-async def test_what_a_crash_left_in_motion_is_finished_at_the_next_start(tmp_path: Path) -> None:
+async def test_what_a_crash_left_in_motion_is_finished_at_the_next_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with world(tmp_path) as here:
         await here.create("updated")
         await here.call("UpdateFunctionConfiguration", FunctionName="updated", MemorySize=512)
-        await here.call(
-            "CreateFunction",
-            FunctionName="pending",
-            Role=ROLE,
-            Runtime="python3.12",
-            Handler="a.b",
-            Code={"ZipFile": package()},
-        )
-        # Nothing of it has taken effect when the platform dies.
+        with monkeypatch.context() as dying:
+            # Nothing of it takes effect before the platform dies.
+            dying.setattr(Core, "later", lambda self, work: work.close())
+            await here.call(
+                "CreateFunction",
+                FunctionName="pending",
+                Role=ROLE,
+                Runtime="python3.12",
+                Handler="a.b",
+                Code={"ZipFile": package()},
+            )
         stored = await here.database.read(rows.load)
     assert {each.latest.state.state for each in stored} == {"Pending", "Active"}
     (tmp_path / "code" / ".new-left").mkdir()

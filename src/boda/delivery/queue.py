@@ -434,6 +434,7 @@ class Queue:
             elif verdict.refused:
                 lane.was_refused(self._now())
             if verdict.again_at is None:
+                _log.debug("event %s is done with", event.request_id)
                 lane.end(event)
                 self._journal.remove(event)
                 return
