@@ -24,7 +24,8 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(
             f"the recorded facts are not in {golden.root()}; BODA_GOLDEN names another folder"
         )
-    # A shell that is not interactive starts what it runs in the background with SIGINT ignored, and
-    # whatever is started by it inherits that; tests interrupt what they start.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    # A shell script starts its background jobs with SIGINT ignored, and they hand that on to
+    # whatever they start: a command that a test interrupts would never end.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     config.pluginmanager.register(Summary(strict=strict))

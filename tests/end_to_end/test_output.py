@@ -106,7 +106,7 @@ def test_following_a_log_until_interrupted(boda: Boda, name: str) -> None:
         stderr=subprocess.PIPE,
         text=True,
     )
-    watchdog = threading.Timer(30, follower.kill)
+    watchdog = threading.Timer(90, follower.kill)
     watchdog.start()
     try:
         assert follower.stdout is not None and follower.stderr is not None
@@ -115,7 +115,7 @@ def test_following_a_log_until_interrupted(boda: Boda, name: str) -> None:
             while (line := follower.stdout.readline()) != f"seen {number}\n":
                 assert line, follower.stderr.read()
         follower.send_signal(signal.SIGINT)
-        assert follower.wait() == 130
+        assert follower.wait(30) == 130
         assert follower.stderr.read() == ""
     finally:
         watchdog.cancel()

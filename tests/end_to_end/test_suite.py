@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -50,6 +51,18 @@ def test_a_run_that_must_have_the_facts_fails_without_them(tmp_path: Path) -> No
     done = suite(tmp_path / "nowhere", "--require-facts")
     assert done.returncode == 4
     assert f"the recorded facts are not in {tmp_path}/nowhere" in done.stderr
+
+
+def test_a_run_in_the_background_of_a_script_can_interrupt_what_it_starts() -> None:
+    """Such a run has SIGINT ignored, as its children would."""
+    interrupts = (
+        "tests/end_to_end/test_cli_failures.py::test_an_interrupt_in_the_first_second[up-0.0]"
+    )
+    pytest_ = shlex.join([sys.executable, "-m", "pytest", "-n", "1", interrupts])
+    done = subprocess.run(
+        ["/bin/sh", "-c", f"trap '' INT; exec {pytest_}"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0 and "1 passed" in done.stdout, done.stdout
 
 
 @pytest.mark.parametrize(
