@@ -48,6 +48,7 @@ from boda.gateway.asking.authorization import Authorizer
 from boda.gateway.asking.callers import OpenCallers
 from boda.gateway.calling.models import Models
 from boda.gateway.calling.operation import Context
+from boda.gateway.dialect import QUERY
 from boda.gateway.gateway import Gateway
 from boda.gateway.http.hosts import Hosts
 from boda.gateway.http.limits import Limits
@@ -74,7 +75,9 @@ from boda.sandbox.plan import RUNTIME_API_PORT
 from boda.sandbox.reach import NOTHING, Reach
 from boda.scrub import Scrub
 from boda.services import iam, lambda_, logs, platform, s3, sts
+from boda.services.absent import LACKING
 from boda.services.lambda_.code.download import CodeDownloads
+from boda.services.s3.hosts import bucket_of_host
 from boda.storage import disk
 from boda.storage.blobs import BlobStore
 from boda.storage.database import Database
@@ -90,6 +93,8 @@ ROLE_CREDENTIALS_S = 12 * 3600.0
 """How long a function's credentials hold; its environments are replaced before they lapse."""
 
 SCHEMA_VERSION = 1
+_DIALECTS = {"iam": QUERY, "lambda": lambda_.DIALECT, "logs": logs.DIALECT, "s3": s3.DIALECT,
+             "sts": QUERY}  # fmt: skip
 GRACE_S = 900.0
 """How long running invocations may take to finish after a signal to stop: none runs longer."""
 
@@ -261,7 +266,9 @@ class Platform:
         await self._keep_root_keys(identity)
 
         hosts = Hosts(settings.host, settings.names())
-        authorizer = Authorizer(identity, clock, open_mode=settings.auth == "open")
+        authorizer = Authorizer(
+            identity, clock, open_mode=settings.auth == "open", dialects=_DIALECTS
+        )
         functions = Functions()
         concurrency = Concurrency(
             settings.quotas.concurrent_executions,
@@ -380,7 +387,7 @@ class Platform:
         ]
         gateway = self.gateway = Gateway(
             services,
-            Models([platform.MODELS]),
+            Models([platform.MODELS], _DIALECTS),
             identity,
             authorizer,
             clock,
@@ -399,6 +406,7 @@ class Platform:
                     if settings.auth == "open"
                     else Authenticator(identity, clock),
                     authorizer,
+                    lambda host: bool(bucket_of_host(host)),
                 ),
             ],
             limits=Limits(connections=shares.clients, endpoints_connections=shares.endpoints),
@@ -406,6 +414,7 @@ class Platform:
             account=settings.account,
             hosts=hosts,
             public_url=settings.public_url,
+            lacking=LACKING,
         )
         server = HttpServer(gateway, settings.host, settings.port, bound=bound)
         await functions_service.load()

@@ -17,6 +17,7 @@ from boda.gateway.calling.operation import Context
 from boda.invoke.call import Outcome
 from boda.services import lambda_
 from boda.services.lambda_ import rows
+from support.dialects import DIALECTS
 from support.lambda_world import ROLE, World, package, world
 
 F = "arn:aws:lambda:us-east-1:000000000000:function:f"
@@ -258,7 +259,7 @@ def _context(here: World, headers: dict[str, str]) -> Any:
 
 
 def test_every_exception_of_the_model_is_accounted_for() -> None:
-    names = {shape.name for shape in Models().service("lambda").error_shapes}
+    names = {shape.name for shape in Models(dialects=DIALECTS).service("lambda").error_shapes}
     assert names == PROVOKED.keys() | UNPROVOKED.keys()
     assert not PROVOKED.keys() & UNPROVOKED.keys()
 
@@ -273,7 +274,7 @@ async def test_it_can_be_provoked(name: str, tmp_path: Path) -> None:
     ) as here:
         await here.create("f", Publish=True)
         error = await PROVOKED[name](here)
-    shape = Models().service("lambda").shape_for(name)
+    shape = Models(dialects=DIALECTS).service("lambda").shape_for(name)
     assert error.code == name
     assert error.message
     status = shape.metadata.get("error", {}).get("httpStatusCode", 500)

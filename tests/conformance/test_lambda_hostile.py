@@ -24,9 +24,10 @@ from boda.core.errors import AwsError
 from boda.gateway.calling.models import Models
 from boda.services import lambda_
 from boda.services.lambda_ import rows, rows_resources
+from support.dialects import DIALECTS
 from support.lambda_world import ROLE, World, package, world
 
-MODEL = Models().service("lambda")
+MODEL = Models(dialects=DIALECTS).service("lambda")
 KNOWN = {
     "FunctionName": ["f", "g", "f:1", "f:live", "f:$LATEST", "missing"],
     "Qualifier": ["1", "live", "$LATEST", "9", "missing"],

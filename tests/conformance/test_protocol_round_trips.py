@@ -21,6 +21,7 @@ from botocore.serialize import create_serializer
 
 from boda.gateway.calling.models import Models
 from boda.gateway.http.wire import WireRequest
+from support.dialects import DIALECTS
 
 SPOKEN = [
     ("lambda", "rest-json"),
@@ -56,7 +57,7 @@ MAX_DEPTH = 4
 
 @pytest.fixture(scope="module")
 def models() -> Models:
-    return Models()
+    return Models(dialects=DIALECTS)
 
 
 class Maker:

@@ -11,6 +11,7 @@ import pytest
 
 from boda.core.errors import AwsError
 from boda.gateway.calling.models import Models
+from support.dialects import DIALECTS
 from support.golden import golden
 
 # The model has since changed the pattern of these members, and the newer model holds.
@@ -58,7 +59,7 @@ def _words(message: str | None) -> str | None:
 
 
 def test_lambda_refuses_what_aws_refused() -> None:
-    models = Models()
+    models = Models(dialects=DIALECTS)
     service = models.service("lambda")
     refused = passed = 0
     for operation, params, recorded in calls():

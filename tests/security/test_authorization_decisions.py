@@ -16,6 +16,7 @@ from boda.core.principal import ANONYMOUS, Principal, root_of, service_principal
 from boda.gateway.asking.authorization import Authorizer
 from boda.gateway.asking.need import Need
 from boda.gateway.signing.identity import Credential, Permissions
+from support.dialects import DIALECTS
 
 OWN, OTHER = "000000000000", "111111111111"
 BOB = Principal(
@@ -56,7 +57,8 @@ def refusal(
     directory: Directory, principal: Principal, need: Need, service: str = ""
 ) -> tuple[str, int, str]:
     with pytest.raises(AwsError) as caught:
-        Authorizer(directory, ManualClock()).check(principal, need, {}, service=service)
+        authorizer = Authorizer(directory, ManualClock(), dialects=DIALECTS)
+        authorizer.check(principal, need, {}, service=service)
     return caught.value.code, caught.value.status, caught.value.message
 
 

@@ -20,6 +20,7 @@ from boda.gateway.signing.identity import Credential
 from boda.services import logs, s3, sts
 from boda.storage.blobs import BlobStore
 from boda.storage.database import Database
+from support.dialects import DIALECTS
 from support.lambda_world import World, models, world
 from support.s3_world import NotingPost
 
@@ -100,7 +101,7 @@ async def account(folder: Path, clock: Clock | None = None) -> AsyncIterator[Acc
             ],
             models(),
             here.identity,
-            Authorizer(here.identity, here.clock),
+            Authorizer(here.identity, here.clock, dialects=DIALECTS),
             here.clock,
             ids,
             auth="sigv4",

@@ -25,6 +25,7 @@ from boda.gateway.signing.identity import Credential
 from boda.services import iam, sts
 from boda.services.iam import Identity
 from boda.storage.database import Database
+from support.dialects import DIALECTS
 
 ACCOUNT = "000000000000"
 
@@ -68,7 +69,7 @@ class Platform:
 @functools.cache
 def _models() -> Models:
     """Reading them is most of the time a small test would take."""
-    return Models()
+    return Models(dialects=DIALECTS)
 
 
 @contextlib.asynccontextmanager
@@ -80,7 +81,7 @@ async def platform(folder: Path, clock: Clock | None = None) -> AsyncIterator[Pl
         service, identity = iam.build(database, clock, ids, ACCOUNT)
         await identity.load()
         root = await identity.ensure_root()
-        authorizer = Authorizer(identity, clock)
+        authorizer = Authorizer(identity, clock, dialects=DIALECTS)
         gateway = Gateway(
             [service, sts.build(identity)],
             _models(),

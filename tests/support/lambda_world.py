@@ -33,6 +33,7 @@ from boda.runtime.function import FunctionVersion
 from boda.services import iam, lambda_
 from boda.storage.database import Database
 from boda.telemetry.contract import Answered
+from support.dialects import DIALECTS
 from support.identity import ACCOUNT
 
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/worker"
@@ -180,7 +181,7 @@ class Objects:
 @functools.cache
 def models() -> Models:
     """Reading them is most of the time a small test would take."""
-    return Models()
+    return Models(dialects=DIALECTS)
 
 
 @dataclass
@@ -335,7 +336,7 @@ async def world(
             **others,
         )
         await service.load()
-        authorizer = Authorizer(identity, clock)
+        authorizer = Authorizer(identity, clock, dialects=DIALECTS)
         gateway = Gateway(
             [iam_service, service.service],
             models(),

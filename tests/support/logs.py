@@ -24,6 +24,7 @@ from boda.gateway.server import HttpServer
 from boda.services import iam, logs
 from boda.storage.database import Database
 from boda.telemetry import Recorder
+from support.dialects import DIALECTS
 
 ACCOUNT = "000000000000"
 REGION = "us-east-1"
@@ -87,9 +88,18 @@ async def logs_platform(folder: Path) -> AsyncIterator[LogsPlatform]:
     services = [identities, logs.build(recorder, clock, ids)]
 
     def gateway(*, is_open: bool) -> Gateway:
-        authorizer = Authorizer(identity, clock, open_mode=is_open)
+        authorizer = Authorizer(identity, clock, open_mode=is_open, dialects=DIALECTS)
         auth = "open" if is_open else "sigv4"
-        return Gateway(services, Models(), identity, authorizer, clock, ids, auth=auth, health=dict)
+        return Gateway(
+            services,
+            Models(dialects=DIALECTS),
+            identity,
+            authorizer,
+            clock,
+            ids,
+            auth=auth,
+            health=dict,
+        )
 
     server = HttpServer(gateway(is_open=True), "127.0.0.1", 0)
     await server.start()

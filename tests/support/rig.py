@@ -30,6 +30,8 @@ from boda.gateway.http.limits import Limits
 from boda.gateway.http.wire import Body, Stream
 from boda.gateway.server import HttpServer
 from boda.gateway.signing.identity import Credential, Permissions
+from boda.services.absent import LACKING
+from support.dialects import DIALECTS
 
 HOSTS = ("x", "h", "other")
 """What raw requests of tests call the gateway by."""
@@ -41,7 +43,7 @@ SESSION_KEY, SESSION_SECRET, SESSION_TOKEN = "ASIASESSION", "session-secret", "s
 @functools.cache
 def _models() -> Models:
     """Read once per process: they never change, and reading them takes longer than a test."""
-    return Models()
+    return Models(dialects=DIALECTS)
 
 
 class Keys:
@@ -270,7 +272,7 @@ async def rig(*, auth: Any = "sigv4", limits: Limits | None = None, clock: Clock
         services,
         _models(),
         keys,
-        Authorizer(keys, clock, open_mode=auth == "open"),
+        Authorizer(keys, clock, open_mode=auth == "open", dialects=DIALECTS),
         clock,
         Ids(),
         auth=auth,
@@ -279,6 +281,7 @@ async def rig(*, auth: Any = "sigv4", limits: Limits | None = None, clock: Clock
         limits=limits,
         regions=regions,
         hosts=Hosts(names=HOSTS),
+        lacking=LACKING,
     )
     server = HttpServer(gateway, "127.0.0.1", 0)
     await server.start()

@@ -27,6 +27,7 @@ from boda.gateway.signing.identity import Credential, Permissions
 from boda.services.s3 import S3, build, metadata
 from boda.storage.blobs import BlobStore
 from boda.storage.database import Database
+from support.dialects import DIALECTS
 
 ACCOUNT, OTHER_ACCOUNT = "000000000000", "111111111111"
 
@@ -147,9 +148,9 @@ async def s3_world(folder: Path, clock: Clock | None = None, post: NotingPost | 
     s3 = build(database, blobs, post, clock, ids)
     gateway = Gateway(
         [s3.service],
-        Models(),
+        Models(dialects=DIALECTS),
         keys,
-        Authorizer(keys, clock, open_mode=False),
+        Authorizer(keys, clock, dialects=DIALECTS),
         clock,
         ids,
         auth="sigv4",

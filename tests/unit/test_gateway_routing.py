@@ -7,21 +7,24 @@ import pytest
 from boda.gateway.calling.absent import AbsentServices
 from boda.gateway.calling.models import Models
 from boda.gateway.calling.paths import PathTable
-from boda.gateway.calling.routing import Router, bucket_of_host
+from boda.gateway.calling.routing import Router
 from boda.gateway.http.wire import WireRequest
+from boda.services.absent import LACKING
+from boda.services.s3.hosts import bucket_of_host
+from support.dialects import DIALECTS
 
 SERVICES = ("apigateway", "apigatewayv2", "cloudwatch", "iam", "lambda", "logs", "s3", "sts")
 
 
 @pytest.fixture(scope="module")
 def models() -> Models:
-    return Models()
+    return Models(dialects=DIALECTS)
 
 
 @pytest.fixture(scope="module")
 def router(models: Models) -> Router:
     return Router(
-        (models.service(name), ["GetBucketLifecycle"] if name == "x" else []) for name in SERVICES
+        ((models.service(name), [], models.dialect(name).addressing) for name in SERVICES), LACKING
     )
 
 
@@ -218,7 +221,7 @@ def test_services_that_are_not_here(router: Router) -> None:
 async def test_names_of_absent_operations(
     name: str, method: str, path: str, operation: str
 ) -> None:
-    assert await AbsentServices().operation(name, method, path, "", {}) == operation
+    assert await AbsentServices(LACKING).operation(name, method, path, "", {}) == operation
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from boda.core.errors import AwsError
+from support.dialects import DIALECTS
 from support.identity import ACCOUNT, Platform, platform
 
 ALLOW = json.dumps(
@@ -381,7 +382,7 @@ async def test_every_operation_asks_for_its_own_permission(aws: Platform) -> Non
     }
     from boda.gateway.calling.models import Models
 
-    model = Models().service("iam")
+    model = Models(dialects=DIALECTS).service("iam")
     service = aws.gateway._installed["iam"].service
     assert len(service.operations) > 60
     for name in service.operations:

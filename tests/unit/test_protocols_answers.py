@@ -14,13 +14,14 @@ import pytest
 from boda.core.errors import AwsError
 from boda.gateway.calling.models import Models
 from boda.gateway.http.wire import Stream, WireResponse
+from support.dialects import DIALECTS
 
 NAMESPACE = "{http://s3.amazonaws.com/doc/2006-03-01/}"
 
 
 @pytest.fixture(scope="module")
 def models() -> Models:
-    return Models()
+    return Models(dialects=DIALECTS)
 
 
 def answered(

@@ -21,6 +21,7 @@ from boda.gateway.http.wire import WireRequest
 from boda.gateway.protocols import bounds, cbor_values, form_values, large_json, xml_values
 from boda.gateway.protocols.bounds import Bounds
 from boda.gateway.protocols.scalars import Malformed, blob_from_pieces
+from support.dialects import DIALECTS
 
 FEW = Bounds(members=10, values=50)
 MIB = 1024 * 1024
@@ -29,7 +30,7 @@ TOO_MANY = "more members than the operation takes"
 
 @pytest.fixture(scope="module")
 def models() -> Models:
-    return Models()
+    return Models(dialects=DIALECTS)
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from boda.gateway.calling.models import Models
 from boda.gateway.http.wire import Stream, WireRequest
 from boda.gateway.protocols import event_stream
 from boda.gateway.protocols.event_stream import CorruptMessage, Decoder, Sized
+from support.dialects import DIALECTS
 
 HEADERS = {
     "yes": True,
@@ -37,7 +38,7 @@ PLAIN = {**HEADERS, "byte": -5, "short": -300, "long": 2**40}
 
 @pytest.fixture(scope="module")
 def models() -> Models:
-    return Models()
+    return Models(dialects=DIALECTS)
 
 
 def test_what_is_encoded_is_decoded_however_it_arrives() -> None:

@@ -16,11 +16,12 @@ from boda.gateway.calling.models import Models
 from boda.gateway.http.wire import WireRequest
 from boda.gateway.protocols import xml_values
 from boda.gateway.protocols.scalars import Malformed
+from support.dialects import DIALECTS
 
 
 @pytest.fixture(scope="module")
 def models() -> Models:
-    return Models()
+    return Models(dialects=DIALECTS)
 
 
 def refusal(

@@ -8,6 +8,7 @@ import pytest
 
 from boda.gateway.calling.models import Models
 from boda.gateway.calling.patterns import matcher
+from support.dialects import DIALECTS
 
 TAG = r"^([\p{L}\p{Z}\p{N}_.:/=+\-@]*)$"
 
@@ -76,7 +77,7 @@ def test_no_pattern_takes_long(pattern: str, text: str) -> None:
 
 
 def test_nearly_all_patterns_of_the_services_here_are_understood() -> None:
-    models = Models()
+    models = Models(dialects=DIALECTS)
     for service in ("lambda", "iam", "sts", "logs", "events", "dynamodb", "scheduler"):
         shapes = models.service(service)._shape_resolver._shape_map
         patterns = {shape["pattern"] for shape in shapes.values() if shape.get("pattern")}

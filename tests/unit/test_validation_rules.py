@@ -9,11 +9,12 @@ import pytest
 from boda.core.errors import AwsError
 from boda.gateway.calling.models import Models
 from boda.gateway.calling.validation import show, validate
+from support.dialects import DIALECTS
 
 
 @pytest.fixture(scope="module")
 def models() -> Models:
-    return Models()
+    return Models(dialects=DIALECTS)
 
 
 def refusal(models: Models, service: str, operation: str, **params: Any) -> AwsError:

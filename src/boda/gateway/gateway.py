@@ -32,9 +32,9 @@ from boda.gateway.asking.callers import OpenCallers, foreign_host, foreign_page
 from boda.gateway.asking.need import Need, authorise
 from boda.gateway.asking.policies import PolicyRules
 from boda.gateway.calling import checksums
-from boda.gateway.calling.absent import AbsentServices
+from boda.gateway.calling.absent import NONE_LACKING, Absent, AbsentServices
 from boda.gateway.calling.bodies import BytesBody
-from boda.gateway.calling.catalog import Installed, Offered, operations_of, unknown_operation
+from boda.gateway.calling.catalog import Installed, Offered, offers_of
 from boda.gateway.calling.exchange import Exchange, RequestKeys
 from boda.gateway.calling.journal import Journal
 from boda.gateway.calling.models import Models
@@ -42,8 +42,9 @@ from boda.gateway.calling.operation import Answer, Context
 from boda.gateway.calling.parameters import HeadParameters, NotInHead, Parsing, parse_head
 from boda.gateway.calling.payload import Payloads, declared, received, sha256_of
 from boda.gateway.calling.refusals import Refusals
-from boda.gateway.calling.routing import Route, Router, bucket_of_host
+from boda.gateway.calling.routing import Route, Router
 from boda.gateway.calling.service import Service
+from boda.gateway.dialect import of_protocol
 from boda.gateway.http.asgi import read_request, send_response
 from boda.gateway.http.body import Inbound
 from boda.gateway.http.hosts import Hosts
@@ -56,10 +57,8 @@ from boda.gateway.signing import sigv2
 from boda.gateway.signing.authentication import (
     Authenticator,
     Malformed,
-    Style,
     hinted_scope,
     read_claim,
-    refusal,
 )
 from boda.gateway.signing.identity import Directory
 
@@ -68,8 +67,6 @@ log = logging.getLogger("boda.gateway")
 HEALTH = "/_boda/health"
 _HEALTH_ELSEWHERE = "/_localstack/health"
 """Where tools that were written for another local endpoint wait for it."""
-# Services that are known by another name than the one requests are signed for.
-_SERVICE_NAMES = {"monitoring": "cloudwatch", "states": "stepfunctions"}
 _FORM = "multipart/form-data"
 _UNSIGNED_BODY = BodyRule(256 * 1024, "RequestEntityTooLarge", "The request body is too large.")
 
@@ -98,6 +95,7 @@ class Gateway:
     health: further members of ``GET /_boda/health``, or another ``status`` than ``ok``.
     sites: asked in order for requests to host names of their own.
     regions: those that requests may be signed for; AWS's by default.
+    lacking: what is known of services that are not installed, by signing name.
     """
 
     def __init__(
@@ -117,6 +115,7 @@ class Gateway:
         account: str = DEFAULT_ACCOUNT,
         hosts: Hosts | None = None,
         public_url: PublicUrl | None = None,
+        lacking: Mapping[str, Absent] = NONE_LACKING,
     ) -> None:
         self.limits = limits or Limits()
         self._regions = regions or Regions()
@@ -124,8 +123,13 @@ class Gateway:
         self._hosts = hosts or Hosts()
         self._public = public_url
         self._installed = {one.name: Installed(one, models, self.limits) for one in services}
-        self._router = Router(operations_of(services, models))
-        self._absent = AbsentServices()
+        self._router = Router(offers_of(self._installed.values()), lacking)
+        self._absent = AbsentServices(lacking)
+        self._hoisted = frozenset(
+            one.model.signing_name
+            for one in self._installed.values()
+            if one.dialect.signatures.hoisted
+        )
         self._authenticator = Authenticator(directory, clock)
         self._authorizer = authorizer
         self._clock = clock
@@ -234,21 +238,21 @@ class Gateway:
                 _, x.region, scope = hint
         else:
             if claim is not None:
-                x.region, scope = claim.region, claim.service
-                if claim.presigned and scope == "s3":
+                x.region, scope = claim.region, claim.service or self._router.otherwise or None
+                if claim.presigned and scope in self._hoisted:
                     x.request = request = _hoisted(request, old=bool(claim.until))
         route = self._router.route(request, scope)
         x.route = route
         installed = x.installed = self._installed.get(route.service)
         if installed is not None and route.operation:
             x.offered = installed.offered(route.operation)
-        x.style = _style(route)
-        x.request_id = self._ids.hex(16).upper() if x.style == "s3" else self._ids.uuid()
+        x.dialect = installed.dialect if installed is not None else of_protocol(route.wire)
+        x.request_id = self._ids.hex(16).upper() if x.dialect.hex_request_ids else self._ids.uuid()
         if self._traffic.draining and not request.environment_id:
             raise self._refusals.stopping(x)
         if x.region not in self._regions and (x.problem is None or self._open):
             detail = self._regions.refusal(printable(x.region))
-            raise refusal("region", x.style, detail)
+            raise x.dialect.signatures.refusal("region", detail)
 
     async def _preflight(self, x: Exchange) -> WireResponse | None:
         if x.request.method != "OPTIONS" or x.installed is None:
@@ -262,17 +266,17 @@ class Gateway:
         """Raises AwsError if another site's page makes a browser send what nobody has signed.
 
         A signature that will be checked is proof enough of what its owner wants, and without one
-        only S3 has something to give away. A bucket's own rules may let a page in; and as on AWS
-        a page may show what anybody may read, since it cannot read that itself.
+        only a service for anonymous callers has something to give away. Its own rules may let a
+        page in; and as on AWS a page may show what anybody may read, since it cannot read that.
         """
         request = x.request
-        asks_nobody = x.style == "s3" or request.path in (HEALTH, _HEALTH_ELSEWHERE)
+        asks_nobody = x.dialect.signatures.anonymous or request.path in (HEALTH, _HEALTH_ELSEWHERE)
         if self._open is None and (x.claim is not None or not asks_nobody):
             return
         origin = self._hosts.foreign(request)
         if not origin:
             return
-        if x.installed is not None and x.style == "s3":
+        if x.installed is not None and x.dialect.signatures.anonymous:
             reads = request.method in ("GET", "HEAD")
             if reads and (self._open is None or "origin" not in request.headers):
                 return
@@ -287,34 +291,37 @@ class Gateway:
             self._payloads.take(x, None)
             return
         if x.problem is not None:
-            raise x.problem.error(x.style)
+            raise x.problem.error(x.dialect.signatures)
         claim = x.claim
         if claim is None:
             await self._admit_anonymous(x)
             return
-        authenticator = self._authenticator
-        credential = authenticator.credential(claim, x.signed, x.style)
+        authenticator, rules = self._authenticator, x.dialect.signatures
+        if claim.until and not rules.old:
+            raise rules.refusal("mechanism", "HMAC-SHA1")
+        credential = authenticator.credential(claim, x.signed, rules)
         if claim.until:
-            bucket = bucket_of_host(x.request.host)
-            resource = f"/{quote(bucket)}{x.request.path}" if bucket else x.request.path
-            authenticator.verify_old(claim, credential, x.request, resource)
+            label = x.dialect.addressing.label
+            first = label(x.request.host) if label is not None else ""
+            resource = f"/{quote(first)}{x.request.path}" if first else x.request.path
+            authenticator.verify_old(claim, credential, x.request, resource, rules)
             self._payloads.take(x, None)
             x.principal = credential.principal
             return
         payload = declared(x, claim)
         if payload is not None:
-            chain = authenticator.verify(claim, credential, x.signed, payload, x.style)
+            chain = authenticator.verify(claim, credential, x.signed, payload, rules)
             self._payloads.take(x, chain)
         else:
             self._payloads.take(x, None)
             await self._payloads.receive(x)
             payload = await sha256_of(received(x))
-            authenticator.verify(claim, credential, x.signed, payload, x.style)
+            authenticator.verify(claim, credential, x.signed, payload, rules)
         x.credential, x.principal = credential, credential.principal
 
     async def _admit_anonymous(self, x: Exchange) -> None:
-        """Unsigned: S3 leaves it to the bucket's policy; a few operations ask for no signature."""
-        if x.style == "s3":
+        """Unsigned: some services leave it to policies; a few operations ask for no signature."""
+        if x.dialect.signatures.anonymous:
             self._payloads.take(x, None)
             return
         in_body = x.route.action_in_body
@@ -324,7 +331,7 @@ class Gateway:
             )
             self._name_action(x)
         if x.offered is None or not x.offered.anybody:
-            raise refusal("missing", x.style)
+            raise x.dialect.signatures.refusal("missing")
         if not in_body:
             self._payloads.take(x, None)
 
@@ -341,16 +348,17 @@ class Gateway:
         if route.absent:
             request = x.request
             operation = route.operation or await self._named_elsewhere(x, route.absent)
-            name = _SERVICE_NAMES.get(route.absent, route.absent)
+            name = self._absent.name(route.absent)
             raise not_implemented(name, printable(operation or f"{request.method} {request.path}"))
-        if route.service and not route.operation and route.service != "s3":
-            # Several models share a signing name (Lambda's, for one): another may know it.
+        if route.service and not route.operation and not x.dialect.addressing.otherwise:
+            # Several models may share a signing name: another may know it.
             operation = await self._named_elsewhere(x, route.service)
             if operation:
                 raise not_implemented(route.service, operation)
-        if x.style == "s3" and x.request.headers.get("content-type", "").startswith(_FORM):
-            raise not_implemented("s3", "PostObject", "uploads from a browser's form")
-        raise unknown_operation(x.style, route.operation, x.request.method, x.request.path)
+        form = x.dialect.addressing.form
+        if form and x.request.headers.get("content-type", "").startswith(_FORM):
+            raise not_implemented(route.service, form, "uploads from a browser's form")
+        raise x.dialect.unknown(route.operation, x.request.method, x.request.path)
 
     async def _named_elsewhere(self, x: Exchange, signing_name: str) -> str:
         """The REST operation's name in a model of a service that boda lacks, or ""."""
@@ -367,7 +375,7 @@ class Gateway:
         x.route.operation = action
         installed = x.installed = self._installed.get(service)
         if installed is not None:
-            x.route.service = service
+            x.route.service, x.dialect = service, installed.dialect
             x.offered = installed.offered(action) if action else None
 
     def _context(self, x: Exchange) -> Context:
@@ -538,18 +546,12 @@ def _needs(offered: Offered, ctx: Context, params: Mapping[str, Any]) -> Iterabl
     return () if offered.anybody else (offered.need,)
 
 
-def _style(route: Route) -> Style:
-    if route.service == "s3" or route.absent == "s3":
-        return "s3"
-    return "query" if route.wire in ("query", "ec2") else "json"
-
-
 def _labels(route: Route) -> dict[str, str]:
     return {name: route.label(name) for name in route.labels}
 
 
 def _hoisted(request: WireRequest, *, old: bool) -> WireRequest:
-    """A presigned URL may carry headers as parameters (``x-amz-tagging=…``); S3 takes them so."""
+    """A presigned URL may carry headers as parameters (``x-amz-tagging=…``)."""
     if old:
         return replace(request, headers=sigv2.hoisted(request.query) | dict(request.headers))
     if "x-amz-" not in request.query:

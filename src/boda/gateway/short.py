@@ -243,7 +243,7 @@ class ShortWay:
         kept.inbound = _NOTHING
         grant = _Grant(
             kept,
-            self._authenticator.acquaint(claim, credential, request),
+            self._authenticator.acquaint(claim, credential, request, x.dialect.signatures),
             self._authorizer.permit(x.principal),
             target,
             offered.rule.limit,

@@ -29,6 +29,7 @@ from boda.core.policy import (
 )
 from boda.core.principal import ANONYMOUS, Principal
 from boda.gateway.asking.need import Need, Undecided
+from boda.gateway.dialect import JSON, Dialect
 from boda.gateway.signing.identity import Directory
 
 Keys = Mapping[str, str | Sequence[str]]
@@ -37,19 +38,6 @@ _KEPT = 16_384
 _Value = str | tuple[str, ...]
 _Key = tuple[Principal, str, str, str, str, Policy | None, bool, tuple[tuple[str, _Value], ...]]
 
-_FORBIDDEN = {
-    # Code and status by service; all others answer AccessDeniedException.
-    **dict.fromkeys(
-        ("s3", "iam", "sts", "sqs", "cloudformation", "cloudwatch", "autoscaling", "rds"),
-        ("AccessDenied", 403),
-    ),
-    "sns": ("AuthorizationError", 403),
-    "ec2": ("UnauthorizedOperation", 403),
-    **dict.fromkeys(
-        ("lambda", "apigateway", "apigatewayv2", "scheduler", "xray", "kafka", "pipes"),
-        ("AccessDeniedException", 403),
-    ),
-}
 _POLICY_NAMES = {
     "identity": "identity-based policy",
     "boundary": "permissions boundary",
@@ -62,9 +50,18 @@ class Authorizer:
     """Checks Needs.
 
     open_mode: allows everything; for tests, announced by whoever starts the platform.
+    dialects: the words of refusals, by service.
     """
 
-    def __init__(self, directory: Directory, clock: Clock, *, open_mode: bool = False) -> None:
+    def __init__(
+        self,
+        directory: Directory,
+        clock: Clock,
+        *,
+        open_mode: bool = False,
+        dialects: Mapping[str, Dialect] | None = None,
+    ) -> None:
+        self._dialects = dialects or {}
         self._directory = directory
         self._clock = clock
         self._open = open_mode
@@ -93,7 +90,7 @@ class Authorizer:
                     self._kept.clear()
                 self._kept[key] = decision
         if not decision.allowed:
-            raise _refusal(principal, need, decision, service)
+            raise self._refusal(principal, need, decision, service)
 
     def check_ever(self, principal: Principal, need: Need, *, service: str) -> None:
         """Raises AwsError AccessDenied(Exception) when the principal may not on any resource: no
@@ -104,7 +101,7 @@ class Authorizer:
         if need.action.lower() in TRUST_ACTIONS:
             return
         if not ever_allow(self._directory.permissions(principal).identity, need.action):
-            raise _refusal(principal, need, Decision(False, blocker="identity"), service)
+            raise self._refusal(principal, need, Decision(False, blocker="identity"), service)
 
     def allows(self, principal: Principal, need: Need, keys: Keys) -> bool:
         """The same as a question, for answers that list only what the caller may see."""
@@ -169,10 +166,36 @@ class Authorizer:
         owner = need.account or principal.account
         if owner != ANONYMOUS.account:
             context["aws:resourceaccount"] = owner
-            if need.action.startswith("s3:"):
-                context["s3:resourceaccount"] = owner
+            owner_key = self._dialect(need.action.partition(":")[0]).owner_key
+            if owner_key:
+                context[owner_key.lower()] = owner
         context.update(principal_keys(principal))
         return context
+
+    def _dialect(self, service: str) -> Dialect:
+        return self._dialects.get(service, JSON)
+
+    def _refusal(
+        self, principal: Principal, need: Need, decision: Decision, service: str
+    ) -> AwsError:
+        """AWS's sentence. Source: IAM User Guide, "Troubleshoot access denied error messages"."""
+        dialect = self._dialect(service or need.action.partition(":")[0].lower())
+        code, status = dialect.forbidden
+        if dialect.hides_reasons and (
+            principal.kind == "anonymous" or need.account not in ("", principal.account)
+        ):
+            return AwsError(code, "Access Denied", status)
+        who = "anonymous" if principal.kind == "anonymous" else principal.arn
+        resource = f'"{need.resource}"' if dialect.quotes_resources else need.resource
+        text = f"User: {who} is not authorized to perform: {need.action} on resource: {resource}"
+        if need.action.lower() not in TRUST_ACTIONS:
+            policy = _POLICY_NAMES[decision.blocker]
+            if decision.explicit:
+                article = "an" if policy[0] in "aeiou" else "a"
+                text += f" with an explicit deny in {article} {policy}"
+            else:
+                text += f" because no {policy} allows the {need.action} action"
+        return AwsError(code, text, status)
 
 
 class Permit:
@@ -221,27 +244,3 @@ def _rests_on_its_key(decision: Decision, need: Need, keys: Keys) -> bool:
     given = {name.lower() for name in need.context}
     varying = PER_REQUEST.union(map(str.lower, keys))
     return all(read in given or read not in varying for read in decision.reads)
-
-
-def _refusal(principal: Principal, need: Need, decision: Decision, service: str) -> AwsError:
-    """AWS's sentence. Source: IAM User Guide, "Troubleshoot access denied error messages"."""
-    service = service or need.action.partition(":")[0].lower()
-    code, status = _FORBIDDEN.get(service, ("AccessDeniedException", 400))
-    if service == "s3" and (principal.kind == "anonymous" or need.account not in _own(principal)):
-        # S3 tells strangers nothing about why.
-        return AwsError(code, "Access Denied", status)
-    who = "anonymous" if principal.kind == "anonymous" else principal.arn
-    resource = f'"{need.resource}"' if service == "s3" else need.resource
-    text = f"User: {who} is not authorized to perform: {need.action} on resource: {resource}"
-    if need.action.lower() not in TRUST_ACTIONS:
-        policy = _POLICY_NAMES[decision.blocker]
-        if decision.explicit:
-            article = "an" if policy[0] in "aeiou" else "a"
-            text += f" with an explicit deny in {article} {policy}"
-        else:
-            text += f" because no {policy} allows the {need.action} action"
-    return AwsError(code, text, status)
-
-
-def _own(principal: Principal) -> tuple[str, str]:
-    return ("", principal.account)

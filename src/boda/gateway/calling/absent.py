@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
 
 from botocore.exceptions import BotoCoreError
 from botocore.loaders import Loader
@@ -16,23 +18,34 @@ from boda.gateway.calling.paths import PathTable
 
 _KEPT = 8
 _TRIED = 16
-# Signing names under which the service has another name, where the names do not begin alike.
-_OTHER_NAMES = {
-    "execute-api": ("apigatewaymanagementapi",),
-    "elasticfilesystem": ("efs",),
-    "elasticloadbalancing": ("elbv2",),
-    "tagging": ("resourcegroupstaggingapi",),
-    "aoss": ("opensearchserverless",),
-    "es": ("opensearch", "es"),
-    "airflow": ("mwaa",),
-}
+
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """A service that boda lacks and whose requests do not tell all about it.
+
+    names: botocore's names of it, where they do not begin as its signing name does. wire: the
+    protocol of its errors, where its requests do not show it.
+    """
+
+    names: tuple[str, ...] = ()
+    wire: str = ""
+
+
+NONE_LACKING: Mapping[str, Absent] = MappingProxyType({})
 
 
 class AbsentServices:
-    """Keeps a few path tables."""
+    """Keeps a few path tables. lacking: what is known beforehand, by signing name."""
 
-    def __init__(self) -> None:
+    def __init__(self, lacking: Mapping[str, Absent] = NONE_LACKING) -> None:
+        self._lacking = lacking
         self._tables: dict[str, list[PathTable]] = {}
+
+    def name(self, signing_name: str) -> str:
+        """Botocore's name of the service."""
+        known = self._lacking.get(signing_name)
+        return known.names[0] if known is not None and known.names else signing_name
 
     async def operation(
         self, signing_name: str, method: str, path: str, query: str, headers: Mapping[str, str]
@@ -40,7 +53,9 @@ class AbsentServices:
         """The REST operation's name, or "" when no model of that name knows the path."""
         tables = self._tables.get(signing_name)
         if tables is None:
-            tables = await asyncio.to_thread(_load, signing_name)
+            tables = await asyncio.to_thread(
+                _load, signing_name, self._lacking.get(signing_name, Absent()).names
+            )
             if len(self._tables) >= _KEPT:
                 del self._tables[next(iter(self._tables))]
             self._tables[signing_name] = tables
@@ -51,10 +66,10 @@ class AbsentServices:
         return ""
 
 
-def _load(signing_name: str) -> list[PathTable]:
+def _load(signing_name: str, further: tuple[str, ...]) -> list[PathTable]:
     loader = Loader()
     names = loader.list_available_services("service-2")
-    wanted = list(_OTHER_NAMES.get(signing_name, ()))
+    wanted = list(further)
     if signing_name in names:
         wanted.append(signing_name)
     bare = _bare(signing_name)

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from botocore.exceptions import BotoCoreError
-from botocore.model import OperationModel, OperationNotFoundError, ServiceModel
+from botocore.model import OperationModel, OperationNotFoundError
 
-from boda.core.errors import AwsError, not_implemented, printable
+from boda.core.errors import not_implemented
 from boda.gateway.asking.need import Need
-from boda.gateway.calling.checksums import DIGEST_REQUIRED, PREFIX
+from boda.gateway.calling.checksums import PREFIX
 from boda.gateway.calling.models import Models
+from boda.gateway.calling.routing import Offers
 from boda.gateway.calling.service import Operation, Service, snake
 from boda.gateway.calling.target import Short
-from boda.gateway.http.limits import LONGEST_LISTS, BodyRule, Limits, body_rule
+from boda.gateway.dialect import Bodies, Dialect
+from boda.gateway.http.limits import BodyRule, Limits
 from boda.gateway.protocols import Protocol, bounds
-
-# IAM's name of a service where it is not the one that requests are signed for.
-_IAM_PREFIXES = {"monitoring": "cloudwatch", "email": "ses"}
 
 
 class Brief(NamedTuple):
@@ -66,14 +65,16 @@ class Offered:
         "unsigned_payload",
     )
 
-    def __init__(self, service: Service, model: OperationModel, limits: Limits) -> None:
+    def __init__(
+        self, service: Service, model: OperationModel, limits: Limits, dialect: Dialect
+    ) -> None:
         self.service = service.name
         self.name = model.name
         self.model = model
         self.operation: Operation | None = service.operations.get(model.name)
-        prefix = model.service_model.signing_name
-        self.need = Need(f"{_IAM_PREFIXES.get(prefix, prefix)}:{model.name}")
-        self.rule: BodyRule = body_rule(service.name, model.name, limits)
+        bodies = dialect.bodies
+        self.need = Need(f"{dialect.iam_prefix or model.service_model.signing_name}:{model.name}")
+        self.rule = body_rule(bodies, model.name, limits)
         self.streams = _is_streamed(model)
         checksum = model.http_checksum or {}
         self.checks = (
@@ -81,7 +82,7 @@ class Offered:
             or bool(checksum.get("requestChecksumRequired"))
             or bool(model.http_checksum_required)
         )
-        self.digest_required = model.name in DIGEST_REQUIRED.get(service.name, ())
+        self.digest_required = model.name in bodies.digest_required
         self.unsigned_payload = (
             model.auth_type == "v4-unsigned-body" or model.unsigned_payload is True
         )
@@ -98,8 +99,7 @@ class Offered:
         shape = model.input_shape
         self.nameless = shape is not None and len(self.in_body) == len(shape.members)
         self.parsed = bool(self.in_body) and not _is_blob(model)
-        longest = LONGEST_LISTS.get(service.name, {})
-        told = longest.get(model.name) or longest.get("")
+        told = bodies.longest.get(model.name) or bodies.longest.get("")
         self.bounds = bounds.of_list(told) if told else bounds.of_operation(model)
 
     def _brief(self, service: Service) -> Brief | None:
@@ -159,6 +159,7 @@ class Installed:
     def __init__(self, service: Service, models: Models, limits: Limits) -> None:
         self.name = service.name
         self.service = service
+        self.dialect = models.dialect(service.name)
         self.model = models.service(service.name)
         self.validator = models.validator(service.name)
         self._models = models
@@ -177,7 +178,7 @@ class Installed:
                 model = self.model.operation_model(name)
             except (OperationNotFoundError, BotoCoreError):
                 return None
-            found = self._offered[name] = Offered(self.service, model, self._limits)
+            found = self._offered[name] = Offered(self.service, model, self._limits, self.dialect)
         return found
 
     def protocol(self, wire: str) -> Protocol:
@@ -187,31 +188,15 @@ class Installed:
         return found
 
 
-def unknown_operation(style: str, operation: str, method: str, path: str) -> AwsError:
-    """A request that means no operation of its service, in the family's words."""
-    if style == "s3":
-        return AwsError(
-            "MethodNotAllowed",
-            "The specified method is not allowed against this resource.",
-            405,
-            Method=method,
-        )
-    if style == "query":
-        if not operation:
-            return AwsError("MissingAction", "Missing Action", 400)
-        return AwsError("InvalidAction", f"Could not find operation {printable(operation)}", 400)
-    if operation:
-        return AwsError("UnknownOperationException", printable(operation), 404)
-    return AwsError(
-        "UnknownOperationException", f"No operation is known at {method} {printable(path)}", 404
-    )
+def body_rule(bodies: Bodies, operation: str, limits: Limits) -> BodyRule:
+    """The rule for a body that is held in memory."""
+    rule = bodies.rules.get(operation)
+    return rule or bodies.rule(operation, min(bodies.most, limits.body_bytes))
 
 
-def operations_of(
-    services: Sequence[Service], models: Models
-) -> list[tuple[ServiceModel, list[str]]]:
-    """For the router: each model with the names of the operations that are here."""
-    return [(models.service(one.name), list(one.operations)) for one in services]
+def offers_of(installed: Iterable[Installed]) -> list[Offers]:
+    """What the router needs to know of each service."""
+    return [(one.model, list(one.service.operations), one.dialect.addressing) for one in installed]
 
 
 def _in_body(model: OperationModel) -> frozenset[str]:

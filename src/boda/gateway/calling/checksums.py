@@ -20,19 +20,6 @@ PREFIX = "x-amz-checksum-"
 _NOT_ALGORITHMS = frozenset(("algorithm", "type", "mode"))
 _MARKS = frozenset("0123456789abcdef")
 
-DIGEST_REQUIRED = {
-    "s3": frozenset(
-        {
-            *("DeleteObjects", "PutBucketCors", "PutBucketLifecycleConfiguration"),
-            *("PutBucketReplication", "PutBucketTagging", "PutObjectLegalHold"),
-            *("PutObjectLockConfiguration", "PutObjectRetention"),
-        }
-    )
-}
-"""Operations that are refused without Content-MD5 or a checksum. The model marks more of them,
-whose clients send one while the service takes them without; data, so that the gateway itself
-knows no service."""
-
 
 class Check(Protocol):
     """One thing a body must fulfil."""

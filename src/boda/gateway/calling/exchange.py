@@ -8,9 +8,10 @@ from boda.core.arn import DEFAULT_REGION
 from boda.core.principal import ANONYMOUS
 from boda.gateway.calling.catalog import Installed, Offered
 from boda.gateway.calling.routing import Route
+from boda.gateway.dialect import JSON
 from boda.gateway.http.body import Inbound
 from boda.gateway.http.wire import WireRequest
-from boda.gateway.signing.authentication import Claim, Flaw, Style
+from boda.gateway.signing.authentication import Claim, Flaw
 from boda.gateway.signing.identity import Credential
 
 Arriving = Callable[[], Awaitable[bytes]]
@@ -23,6 +24,7 @@ class Exchange:
     claim, problem: who the caller says it is, or why that cannot be read.
     credential: the key that the claim was found signed with.
     installed, offered: the service and its operation, where boda has them.
+    dialect: of the service, or of the family that the protocol spoken is of.
     arriving: reads the body of an operation that takes it whole; None once it has been read.
     """
 
@@ -30,6 +32,7 @@ class Exchange:
         "arriving",
         "claim",
         "credential",
+        "dialect",
         "inbound",
         "installed",
         "offered",
@@ -40,7 +43,6 @@ class Exchange:
         "request_id",
         "route",
         "signed",
-        "style",
     )
 
     def __init__(self, request: WireRequest, inbound: Inbound) -> None:
@@ -48,7 +50,7 @@ class Exchange:
         self.signed = request
         self.inbound = inbound
         self.route = Route("", "rest-json")
-        self.style: Style = "json"
+        self.dialect = JSON
         self.claim: Claim | None = None
         self.problem: Flaw | None = None
         self.credential: Credential | None = None

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from botocore.loaders import Loader
 from botocore.model import ServiceModel
 
 from boda.gateway.calling.validation import Validator
+from boda.gateway.dialect import Dialect, of_protocol
 from boda.gateway.protocols import Protocol, protocol_for
 
 
@@ -19,8 +20,12 @@ class Models:
     that every machine answers alike.
     """
 
-    def __init__(self, folders: Sequence[Path] = ()) -> None:
-        """folders: where models are that botocore does not have, laid out as botocore's own."""
+    def __init__(
+        self, folders: Sequence[Path] = (), dialects: Mapping[str, Dialect] | None = None
+    ) -> None:
+        """folders: where models are that botocore does not have, laid out as botocore's own.
+        dialects: by service; a service without one speaks as its protocol's family does."""
+        self._dialects = dialects or {}
         self._loader = Loader(
             extra_search_paths=[Loader.BUILTIN_DATA_PATH, *map(str, folders)],
             include_default_search_paths=False,
@@ -37,6 +42,9 @@ class Models:
             model = self._services[name] = ServiceModel(description, service_name=name)
         return model
 
+    def dialect(self, name: str) -> Dialect:
+        return self._dialects.get(name) or of_protocol(str(self.service(name).resolved_protocol))
+
     def protocol(self, name: str, spoken: str = "") -> Protocol:
         """The service's protocol, or another of those it speaks.
 
@@ -45,13 +53,16 @@ class Models:
         key = (name, spoken)
         protocol = self._protocols.get(key)
         if protocol is None:
-            protocol = self._protocols[key] = protocol_for(self.service(name), spoken)
+            protocol = self._protocols[key] = protocol_for(
+                self.service(name), spoken, self.dialect(name).form
+            )
         return protocol
 
     def validator(self, name: str) -> Validator:
         validator = self._validators.get(name)
         if validator is None:
-            validator = self._validators[name] = Validator(self.service(name))
+            validator = Validator(self.service(name), self.dialect(name).validation)
+            self._validators[name] = validator
         return validator
 
     def names(self) -> list[str]:

@@ -1,7 +1,7 @@
 """What stands for a request's payload in its signature, and how the payload is taken in.
 
-An operation with a streamed input of S3 gets its body while it arrives; every other operation
-gets it whole, bounded by the operation's rule, once somebody asks for it (``receive``).
+An operation with a streamed input gets its body while it arrives if its service streams; every
+other operation gets it whole, bounded by its rule, once somebody asks for it (``receive``).
 ``aws-chunked`` is undone here, and everything that the client said about the content is checked,
 so that no operation needs to know.
 """
@@ -16,6 +16,7 @@ from functools import partial
 
 from boda.core.errors import AwsError, not_implemented
 from boda.gateway.calling.bodies import BytesBody, StreamedBody
+from boda.gateway.calling.catalog import body_rule
 from boda.gateway.calling.checksums import (
     Check,
     ContentMd5,
@@ -27,7 +28,7 @@ from boda.gateway.calling.checksums import (
 )
 from boda.gateway.calling.exchange import Exchange
 from boda.gateway.http.body import Inbound
-from boda.gateway.http.limits import BodyRule, Limits, body_rule, too_large_upload
+from boda.gateway.http.limits import BodyRule, Limits, too_large_upload
 from boda.gateway.signing import sigv4
 from boda.gateway.signing.authentication import Claim
 from boda.gateway.signing.chunked import AwsChunks
@@ -43,7 +44,7 @@ _CHUNKED = (_SIGNED, _SIGNED_TRAILER, _UNSIGNED_TRAILER)
 def declared(x: Exchange, claim: Claim) -> str | None:
     """What stands for the payload in the signature, if it is known without the payload."""
     content = x.signed.headers.get("x-amz-content-sha256")
-    if x.style == "s3":
+    if x.dialect.signatures.hash_in_header:
         if claim.presigned:
             signed = content is not None and "x-amz-content-sha256" in claim.signed
             return content if signed else sigv4.UNSIGNED
@@ -92,8 +93,8 @@ class Payloads:
         content = x.request.headers.get("x-amz-content-sha256", "")
         if content and (content in _CHUNKED or content.startswith("STREAMING-")):
             self._take_chunked(x, content, chain)
-        elif x.style == "s3":
-            self._take_s3(x, content)
+        elif x.dialect.bodies.streamed:
+            self._take_checked(x, content)
         elif content and self._checked and is_sha256(content):
             x.arriving = partial(_checked, x.inbound, self._rule(x), content)
         else:
@@ -113,7 +114,7 @@ class Payloads:
         """A body as it comes, for whoever reads HTTP itself."""
         return self._upload(inbound, inbound.announced if not inbound.empty else 0, None, ())
 
-    def _take_s3(self, x: Exchange, content: str) -> None:
+    def _take_checked(self, x: Exchange, content: str) -> None:
         if x.offered is None:
             # It will be refused; nobody needs to send it.
             return
@@ -125,13 +126,13 @@ class Payloads:
                 and "content-md5" not in x.request.headers
             ):
                 return  # nothing comes, and nothing was said about it
-            x.arriving = partial(self._receive_s3, x, content)
+            x.arriving = partial(self._receive_checked, x, content)
             return
         checks = self._checks(x, content, frozenset())
         announced = _upload_length(x.request.headers, x.inbound)
         x.request.body = self._upload(x.inbound, announced, None, checks)
 
-    async def _receive_s3(self, x: Exchange, content: str) -> bytes:
+    async def _receive_checked(self, x: Exchange, content: str) -> bytes:
         checks = self._checks(x, content, frozenset())
         if not checks:
             return await _whole(x.inbound, self._rule(x))
@@ -165,7 +166,7 @@ class Payloads:
         _remove_aws_chunked(headers)
         headers["content-length"] = text
         x.request = replace(x.request, headers=headers)
-        if x.offered is not None and x.offered.streams and x.style == "s3":
+        if x.offered is not None and x.offered.streams and x.dialect.bodies.streamed:
             x.request.body = self._upload(x.inbound, length, chunks, checks)
             return
         x.arriving = partial(self._bounded, x, length, chunks, checks)
@@ -208,7 +209,7 @@ class Payloads:
     def _rule(self, x: Exchange) -> BodyRule:
         if x.offered is not None:
             return x.offered.rule
-        return body_rule(x.route.service, x.route.operation, self._limits)
+        return body_rule(x.dialect.bodies, x.route.operation, self._limits)
 
     @staticmethod
     def _checks(x: Exchange, content: str, trailers: frozenset[str]) -> list[Check]:

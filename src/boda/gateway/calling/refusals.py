@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
 
 from botocore.model import ServiceModel
 
@@ -16,28 +15,6 @@ from boda.gateway.protocols import Protocol, protocol_for
 from boda.storage import disk
 
 log = logging.getLogger("boda.gateway")
-
-_INTERNAL = {
-    "s3": ("InternalError", "We encountered an internal error. Please try again."),
-    "lambda": ("ServiceException", "The AWS Lambda service encountered an internal error."),
-}
-_INTERNAL_ELSE = (
-    "InternalFailure",
-    "The request processing has failed because of an unknown error, exception or failure.",
-)
-# Of a disk that refuses writes, with status 503; by service, and where that has no word of its
-# own, by the style of its protocol.
-_UNWRITABLE = {
-    "lambda": "ServiceException",
-    "s3": "ServiceUnavailable",
-    "query": "ServiceUnavailable",
-    "json": "ServiceUnavailableException",
-}
-_STOPPING = {
-    "s3": ("SlowDown", "Please reduce your request rate."),
-    "query": ("ServiceUnavailable", "The service is stopping; try again soon."),
-    "json": ("ServiceUnavailableException", "The service is stopping; try again soon."),
-}
 
 
 class _Logged(AwsError):
@@ -78,21 +55,16 @@ class Refusals:
             return disk.unwritable(error)
         name = f"{x.offered.service}:{x.offered.name}" if x.offered is not None else "it"
         log.error("request %s: %s failed", self._request_id(x), name, exc_info=error)
-        service = x.installed.name if x.installed is not None else ""
-        code, message = _INTERNAL.get(service, _INTERNAL_ELSE)
-        fields: dict[str, Any] = {"Type": "Service"} if service == "lambda" else {}
-        return _Logged(code, message, 500, **fields)
+        code, message = x.dialect.internal
+        return _Logged(code, message, 500)
 
     @staticmethod
     def _unwritable(x: Exchange, error: Unwritable) -> AwsError:
-        service = x.installed.name if x.installed is not None else ""
-        code = _UNWRITABLE.get(service) or _UNWRITABLE[x.style]
-        fields: dict[str, Any] = {"Type": "Service"} if service == "lambda" else {}
-        return AwsError(code, error.message, error.status, headers=error.headers, **fields)
+        return AwsError(x.dialect.unwritable, error.message, error.status, headers=error.headers)
 
     @staticmethod
     def stopping(x: Exchange) -> AwsError:
-        code, message = _STOPPING[x.style]
+        code, message = x.dialect.stopping
         return AwsError(code, message, 503, headers={"Connection": "close"})
 
     def _request_id(self, x: Exchange) -> str:

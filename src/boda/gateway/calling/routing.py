@@ -2,33 +2,29 @@
 
 In this order: the service that the signature is scoped to; ``X-Amz-Target``; the path of the
 smithy RPC protocol; method and path of the REST services; ``Action=`` of the query protocol; and
-S3, to which everything else belongs, by path or by host.
+the service to which everything else belongs (``Addressing.otherwise``), by path or by host.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import quote, unquote, unquote_plus
 
 from botocore.model import ServiceModel
 
+from boda.gateway.calling.absent import NONE_LACKING, Absent
 from boda.gateway.calling.paths import Labels, PathTable
+from boda.gateway.dialect import Addressing
 from boda.gateway.http.wire import WireRequest
 
-_S3_CONTROL = "s3control"
-_S3_CONTROL_PATH = "/v20180820/"
 RPC_CBOR = "smithy-rpc-v2-cbor"
-# Host suffixes under which buckets have host names of their own.
-_BUCKET_DOMAINS = (".localhost.localstack.cloud", ".localhost", ".amazonaws.com")
 _REST = ("rest-json", "rest-xml")
 _QUERY = ("query", "ec2")
 # Only these two fields are looked for: the others are parsed later, where it may take long.
 _ACTION = re.compile(rb"(?:\A|[&\r\n])Action=([^&\r\n]{0,256})")
 _VERSION = re.compile(rb"(?:\A|[&\r\n])Version=([^&\r\n]{0,64})")
-# S3 apart, the REST services that speak XML: a request alone does not tell its protocol.
-_IN_XML = frozenset({"cloudfront", "route53", _S3_CONTROL})
 
 
 @dataclass(slots=True)
@@ -55,6 +51,10 @@ class Route:
         return unquote(self.labels.get(name, ""))
 
 
+Offers = tuple[ServiceModel, Sequence[str], Addressing]
+"""An installed service: its model, the names of the operations it has, and how it is found."""
+
+
 @dataclass(slots=True)
 class _Known:
     name: str
@@ -63,29 +63,35 @@ class _Known:
     spoken: tuple[str, ...]
     target: str
     table: PathTable | None
+    addressing: Addressing
 
 
 class Router:
-    """services: the installed ones' models and the names of the operations they have."""
+    """services: the installed ones. lacking: what is known of others, by signing name."""
 
     def __init__(
-        self,
-        services: Iterable[tuple[ServiceModel, Iterable[str]]],
+        self, services: Iterable[Offers], lacking: Mapping[str, Absent] = NONE_LACKING
     ) -> None:
+        self._lacking = lacking
         self._by_signing: dict[str, list[_Known]] = {}
         self._by_target: dict[str, _Known] = {}
         self._by_host: dict[str, _Known] = {}
         self._all: list[_Known] = []
-        self._s3: _Known | None = None
-        for model, offered in services:
-            known = _known(model, offered)
+        self._otherwise: _Known | None = None
+        for model, offered, addressing in services:
+            known = _known(model, offered, addressing)
             self._all.append(known)
             self._by_signing.setdefault(model.signing_name, []).append(known)
             self._by_host.setdefault(str(model.metadata.get("endpointPrefix", known.name)), known)
             if known.target:
                 self._by_target[known.target] = known
-            if known.name == "s3":
-                self._s3 = known
+            if addressing.otherwise:
+                self._otherwise = known
+
+    @property
+    def otherwise(self) -> str:
+        """The signing name of the service to which everything else belongs, "" for none."""
+        return self._otherwise.model.signing_name if self._otherwise is not None else ""
 
     def route(self, request: WireRequest, scope: str | None) -> Route:
         """scope: the signing name in the credential scope; None for an unsigned request."""
@@ -93,7 +99,7 @@ class Router:
             return self._unsigned(request)
         found = self._by_signing.get(scope)
         if found is None:
-            return _absent(request, scope)
+            return self._absent(request, scope)
         if len(found) == 1:
             return self._within(found[0], request)
         return self._among(found, request)
@@ -120,7 +126,7 @@ class Router:
 
     def _within(self, known: _Known, request: WireRequest) -> Route:
         headers = request.headers
-        if known.table is None or known is not self._s3:
+        if known is not self._otherwise:
             if headers.get("smithy-protocol") == "rpc-v2-cbor" and RPC_CBOR in known.spoken:
                 return Route(known.name, RPC_CBOR, _rpc_operation(request.path))
             target = headers.get("x-amz-target")
@@ -128,13 +134,13 @@ class Router:
                 return Route(known.name, "json", target.rpartition(".")[2])
         if known.table is not None:
             path = request.path
-            if known is self._s3:
-                if path.startswith(_S3_CONTROL_PATH) and "x-amz-account-id" in headers:
-                    # Signed as S3, and of another model.
-                    return _absent(request, _S3_CONTROL)
-                bucket = bucket_of_host(request.host)
-                if bucket:
-                    path = f"/{quote(bucket)}{path if path != '/' else ''}"
+            addressing = known.addressing
+            elsewhere = addressing.elsewhere(request) if addressing.elsewhere is not None else ""
+            if elsewhere:
+                return self._absent(request, elsewhere)
+            label = addressing.label(request.host) if addressing.label is not None else ""
+            if label:
+                path = f"/{quote(label)}{path if path != '/' else ''}"
             method = request.method
             if method == "OPTIONS":
                 found = known.table.match("GET", path, "", {})
@@ -175,7 +181,7 @@ class Router:
                 return self._within(known, request)
             return Route("", "json", target.rpartition(".")[2])
         named = self._by_host.get(request.host.partition(".")[0])
-        if named is not None and named is not self._s3 and "." in request.host:
+        if named is not None and named is not self._otherwise and "." in request.host:
             return self._within(named, request)
         if request.path.startswith("/service/") and "smithy-protocol" in headers:
             for known in self._all:
@@ -183,7 +189,7 @@ class Router:
                     return self._within(known, request)
             return Route("", RPC_CBOR, _rpc_operation(request.path))
         for known in self._all:
-            if known.table is not None and known is not self._s3:
+            if known.table is not None and known is not self._otherwise:
                 found = known.table.match(request.method, request.path, request.query, headers)
                 if found is not None and request.path != "/":
                     return Route(known.name, known.protocol, *found)
@@ -196,12 +202,28 @@ class Router:
             or "&Action=" in request.query
         ):
             return Route("", "query")
-        if self._s3 is not None:
-            return self._within(self._s3, request)
+        if self._otherwise is not None:
+            return self._within(self._otherwise, request)
         return Route("", "rest-json")
 
+    def _absent(self, request: WireRequest, scope: str) -> Route:
+        """A service that boda lacks: as much of its operation as the request itself tells."""
+        target = request.headers.get("x-amz-target")
+        if target is not None:
+            return Route("", "json", target.rpartition(".")[2], absent=scope)
+        if "smithy-protocol" in request.headers:
+            return Route("", RPC_CBOR, _rpc_operation(request.path), absent=scope)
+        known = self._lacking.get(scope)
+        wire = known.wire if known is not None else ""
+        if request.path == "/" and (
+            request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded")
+            or "Action=" in request.query
+        ):
+            return Route("", wire if wire in _QUERY else "query", absent=scope)
+        return Route("", wire if wire in _REST else "rest-json", absent=scope)
 
-def _known(model: ServiceModel, offered: Iterable[str]) -> _Known:
+
+def _known(model: ServiceModel, offered: Iterable[str], addressing: Addressing) -> _Known:
     metadata: Mapping[str, object] = model.metadata
     protocol = str(model.resolved_protocol)
     listed = metadata.get("protocols")
@@ -212,51 +234,11 @@ def _known(model: ServiceModel, offered: Iterable[str]) -> _Known:
         protocol,
         tuple(spoken),
         str(metadata.get("targetPrefix", "")),
-        PathTable(model, offered, trailing_slash=model.service_name != "s3")
+        PathTable(model, offered, trailing_slash=addressing.trailing_slash)
         if protocol in _REST
         else None,
+        addressing,
     )
-
-
-def bucket_of_host(host: str) -> str:
-    """The bucket that a host name means, or "" for path style.
-
-    ``<bucket>.s3.localhost``, ``<bucket>.s3.<region>.localhost``, ``<bucket>.localhost``. A
-    label ``s3`` behind other labels marks a bucket under any suffix: its path holds a key,
-    which must never be taken for a bucket.
-    """
-    name = host.rpartition(":")[0] if ":" in host and not host.endswith("]") else host
-    for domain in _BUCKET_DOMAINS:
-        if name.endswith(domain):
-            name = name[: -len(domain)]
-            break
-    else:
-        return name.partition(".s3.")[0] if ".s3." in name else ""
-    if name == "s3" or name.startswith(("s3.", "s3-")):
-        return ""
-    if name.endswith(".s3"):
-        return name[:-3]
-    bucket, dot, region = name.rpartition(".")
-    if dot and bucket.endswith(".s3"):
-        return bucket[:-3]
-    if dot and region.startswith("s3-"):
-        return bucket
-    return name
-
-
-def _absent(request: WireRequest, scope: str) -> Route:
-    """A service that boda lacks: as much of its operation as the request itself tells."""
-    target = request.headers.get("x-amz-target")
-    if target is not None:
-        return Route("", "json", target.rpartition(".")[2], absent=scope)
-    if "smithy-protocol" in request.headers:
-        return Route("", RPC_CBOR, _rpc_operation(request.path), absent=scope)
-    if request.path == "/" and (
-        request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded")
-        or "Action=" in request.query
-    ):
-        return Route("", "ec2" if scope == "ec2" else "query", absent=scope)
-    return Route("", "rest-xml" if scope in _IN_XML else "rest-json", absent=scope)
 
 
 def _field(pattern: re.Pattern[bytes], form: bytes) -> str:

@@ -3,15 +3,9 @@
     2 validation errors detected: Value 'x!' at 'qualifier' failed to satisfy constraint: Member
     must satisfy regular expression pattern: [a-z]+; Value null at 'role' failed to …
 
-Who checks what, as recorded from the services:
-
-    most services   required, enum, pattern, length and range at any depth; ValidationException,
-                    of query services and those that once were ValidationError
-    logs            the same; InvalidParameterException where the operation knows no
-                    ValidationException
-    sns             required members only, the rest is its own
-    s3              required members of documents only: MalformedXML
-    sqs, ec2        required parameters only: MissingParameter
+Most services check required members, enums, patterns, lengths and ranges at any depth, and answer
+ValidationException, or ValidationError if they speak query or once did. A service that does it in
+another way says so in its dialect (``dialect.Validation``).
 
 A checker first answers yes or no, which costs an Invoke a few microseconds; only a request that
 is refused is gone through again for the words.
@@ -26,35 +20,10 @@ from botocore.model import OperationModel, ServiceModel, Shape
 
 from boda.core.errors import AwsError
 from boda.gateway.calling.patterns import matcher
+from boda.gateway.dialect import USUAL_VALIDATION, Validation
 
 _NULL = "Member must not be null"
-_MALFORMED_XML = (
-    "The XML you provided was not well-formed or did not validate against our published schema"
-)
-_REQUIRED_ONLY = ("sns", "s3", "sqs", "ec2")
 _AFTER_BODY = {"header": 1, "headers": 1, "querystring": 1, "uri": 2}
-# Values in the order in which the service was recorded to list them, where that order follows
-# from nothing the model says.
-_RECORDED_ENUMS = {
-    ("apigateway", frozenset(("REGIONAL", "EDGE", "PRIVATE"))): "PRIVATE, EDGE, REGIONAL",
-    (
-        "apigateway",
-        frozenset(("add", "remove", "replace", "move", "copy", "test")),
-    ): "add, remove, move, test, replace, copy",
-    (
-        "lambda",
-        frozenset(("TRIM_HORIZON", "LATEST", "AT_TIMESTAMP")),
-    ): "LATEST, AT_TIMESTAMP, TRIM_HORIZON",
-    (
-        "logs",
-        frozenset(("json", "plain", "w3c", "raw", "parquet")),
-    ): "w3c, raw, json, plain, parquet",
-}
-
-# Enums whose values the service checks itself, in words of its own (recorded).
-_OPEN_ENUMS = frozenset((("lambda", "Runtime"),))
-# Lengths of the same kind: the service has one sentence for both (recorded).
-_OPEN_LENGTHS = frozenset((("logs", "LogGroupName"), ("logs", "LogStreamName")))
 
 _MOST_SHOWN = 4096
 """Characters of a value in a message."""
@@ -76,7 +45,7 @@ class _Rule:
 
 def validate(params: Mapping[str, Any], shape: Shape) -> None:
     """Check parameters against a shape on its own; a Validator does so faster and by service."""
-    rule = _Compiler("").rule(shape)
+    rule = _Compiler(USUAL_VALIDATION).rule(shape)
     if rule is not None and not rule.ok(params):
         sentences: list[str] = []
         rule.explain(params, "", sentences)
@@ -86,9 +55,9 @@ def validate(params: Mapping[str, Any], shape: Shape) -> None:
 class Validator:
     """Checks the requests of one service; what it learns of a shape it keeps."""
 
-    def __init__(self, service: ServiceModel) -> None:
-        self._service = service.service_name
-        self._compiler = _Compiler(self._service)
+    def __init__(self, service: ServiceModel, words: Validation = USUAL_VALIDATION) -> None:
+        self._words = words
+        self._compiler = _Compiler(words)
         self._queries = service.is_query_compatible or service.resolved_protocol == "query"
         self._rules: dict[str, _Rule | None] = {}
         self._head_rules: dict[str, _Rule | None] = {}
@@ -141,19 +110,13 @@ class Validator:
         # Recorded: what is wrong in the body is named before the query string, that before
         # the path.
         members.sort(key=lambda pair: _AFTER_BODY.get(pair[1].serialization.get("location"), 0))
-        prefix = ""
-        if self._service == "apigateway":
-            prefix = f"{_lower(op.name)}Input."
+        prefix = self._words.prefix(op.name) if self._words.prefix is not None else ""
         return self._compiler.structure(shape, members, prefix)
 
     def _code(self, op: OperationModel) -> str:
         if self._queries:
             return "ValidationError"
-        if self._service == "logs":
-            known = {shape.name for shape in op.error_shapes}
-            if "InvalidParameterException" in known and "ValidationException" not in known:
-                return "InvalidParameterException"
-        return "ValidationException"
+        return self._words.code(op) if self._words.code is not None else "ValidationException"
 
 
 def _refuse(sentences: list[str], code: str) -> None:
@@ -165,9 +128,9 @@ def _refuse(sentences: list[str], code: str) -> None:
 class _Compiler:
     """Turns shapes into rules; None where nothing is asked."""
 
-    def __init__(self, service: str) -> None:
-        self._service = service
-        self._required_only = service in _REQUIRED_ONLY
+    def __init__(self, words: Validation) -> None:
+        self._words = words
+        self._required_only = words.required_only
         self._rules: dict[str, _Rule | None] = {}
 
     def rule(self, shape: Shape) -> _Rule | None:
@@ -247,15 +210,8 @@ class _Compiler:
         return _Rule(ok, explain)
 
     def _missing(self, path: str, name: str, part: Shape, out: list[str]) -> None:
-        if self._service == "s3":
-            if part.serialization.get("location"):
-                wire = part.serialization.get("name", name)
-                raise AwsError(
-                    "InvalidRequest", f"Missing required parameter for this request: '{wire}'"
-                )
-            raise AwsError("MalformedXML", _MALFORMED_XML)
-        if self._service in ("sqs", "ec2"):
-            raise AwsError("MissingParameter", f"The request must contain the parameter {name}.")
+        if self._words.missing is not None:
+            raise self._words.missing(name, part)
         out.append(f"Value null at '{path}' failed to satisfy constraint: {_NULL}")
 
     # lists and maps
@@ -340,8 +296,7 @@ class _Compiler:
         if shape.type_name in ("string", "blob"):
             sizes = self._sizes(shape)
             pattern = self._pattern(shape)
-            # Recorded: Lambda names the length before the pattern, the others after it.
-            checks = sizes + pattern if self._service == "lambda" else pattern + sizes
+            checks = sizes + pattern if self._words.sizes_first else pattern + sizes
             checks += self._enum(shape)
         else:
             checks = self._range(shape)
@@ -349,7 +304,7 @@ class _Compiler:
 
     def _sizes(self, shape: Shape) -> list[tuple[Ok, str]]:
         low, high = shape.metadata.get("min"), shape.metadata.get("max")
-        if (self._service, shape.name) in _OPEN_LENGTHS:
+        if shape.name in self._words.open_lengths:
             high = None
         checks: list[tuple[Ok, str]] = []
         if high is not None:
@@ -364,7 +319,7 @@ class _Compiler:
 
     def _range(self, shape: Shape) -> list[tuple[Ok, str]]:
         low, high = shape.metadata.get("min"), shape.metadata.get("max")
-        if (self._service, shape.name) in _OPEN_LENGTHS:
+        if shape.name in self._words.open_lengths:
             high = None
         checks: list[tuple[Ok, str]] = []
         if high is not None:
@@ -384,14 +339,14 @@ class _Compiler:
 
     def _enum(self, shape: Shape) -> list[tuple[Ok, str]]:
         values = shape.metadata.get("enum")
-        if not values or (self._service, shape.name) in _OPEN_ENUMS:
+        if not values or shape.name in self._words.open_enums:
             return []
         return [(frozenset(values).__contains__, self._enum_sentence(values, alone=True))]
 
     def _enum_sentence(self, values: list[str], *, alone: bool) -> str:
-        shown = _RECORDED_ENUMS.get((self._service, frozenset(values)))
+        shown = self._words.enums.get(frozenset(values))
         if shown is None:
-            in_order = alone and self._service == "lambda"
+            in_order = alone and self._words.hashed_enums
             shown = ", ".join(_hash_set_order(values) if in_order else values)
         return f"Member must satisfy enum value set: [{shown}]"
 
@@ -412,10 +367,10 @@ class _Compiler:
     def _held(self, shape: Shape) -> list[str]:
         """As ``_asked``, with that none may be null where the service lists that too.
 
-        Recorded: Lambda always does, the others where nothing else is asked.
+        Most do where nothing else is asked.
         """
         asked = self._asked(shape)
-        return [*asked, _NULL] if self._service == "lambda" or not asked else asked
+        return [*asked, _NULL] if self._words.null_listed or not asked else asked
 
     def _checked(self, shape: Shape, checks: list[tuple[Ok, str]]) -> _Rule:
         tests = [holds for holds, _ in checks]
@@ -515,7 +470,7 @@ def _is_sensitive(shape: Shape) -> bool:
 
 
 def _hash_set_order(values: list[str]) -> list[str]:
-    """The order in which Java's HashSet of these strings lists them, as Lambda does."""
+    """The order in which Java's HashSet of these strings lists them, as some services do."""
     size = 1
     while len(values) > size * 0.75:
         size *= 2

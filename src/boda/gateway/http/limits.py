@@ -31,10 +31,10 @@ class Limits:
     connections: open at once from outside. endpoint_connections: open at once from one execution
         environment, whose processes may be as many as their descriptors.
         endpoints_connections: from all environments together.
-    body_bytes: a body that is held in memory, where ``BODIES`` has no rule of its own.
+    body_bytes: a body that is held in memory, where its service has no rule for it.
     parsed_at_once_bytes: a body that is parsed on the event loop; larger ones are parsed in a
         thread. parsers: how many of those at a time.
-    stream_bytes: a body that is streamed (S3's largest single upload).
+    stream_bytes: a body that is streamed; the largest single upload to a bucket.
     """
 
     head_bytes: int = MIB
@@ -62,7 +62,7 @@ class Limits:
 class BodyRule:
     """The largest body of an operation, in bytes, and how AWS says that it was larger.
 
-    typed: the error tells ``Type: User``, as Lambda's do.
+    typed: the error tells ``Type: User``.
     """
 
     limit: int
@@ -76,72 +76,8 @@ class BodyRule:
         return AwsError(self.code, self.message, self.status, **fields)
 
 
-def _lambda(operation: str, limit: int, code: str, named: str = "") -> tuple[str, BodyRule]:
-    return operation, BodyRule(
-        limit,
-        code,
-        f"Request must be smaller than {limit} bytes for the {named or operation} operation",
-        typed=True,
-    )
-
-
-def _json(operation: str, limit: int) -> BodyRule:
-    return BodyRule(
-        limit,
-        "RequestEntityTooLargeException",
-        f"Request must be smaller than {limit} bytes for the {operation} operation",
-    )
-
-
-def _s3(limit: int) -> BodyRule:
-    return BodyRule(limit, "MaxMessageLengthExceeded", "Your request was too big.", 400)
-
-
-_CODE_BYTES = 70_167_211  # 50 MB of zip as base64, and slack
-_PAYLOAD_BYTES = 6 * MIB + 100
-
-BODIES: dict[str, dict[str, BodyRule]] = {
-    "lambda": dict(
-        [
-            _lambda("CreateFunction", _CODE_BYTES, "RequestEntityTooLargeException"),
-            _lambda("UpdateFunctionCode", _CODE_BYTES, "RequestEntityTooLargeException"),
-            _lambda("PublishLayerVersion", _CODE_BYTES, "RequestEntityTooLargeException"),
-            _lambda("UpdateFunctionConfiguration", 5120, "RequestEntityTooLargeException"),
-            _lambda("Invoke", _PAYLOAD_BYTES, "RequestTooLargeException", "InvokeFunction"),
-            _lambda("InvokeAsync", _PAYLOAD_BYTES, "RequestTooLargeException"),
-            _lambda("InvokeWithResponseStream", _PAYLOAD_BYTES, "RequestTooLargeException"),
-        ]
-    ),
-    "logs": {"PutLogEvents": _json("PutLogEvents", 8 * MIB)},
-}
-"""By service and operation; data, so that the gateway itself knows no service.
-
-PutLogEvents: 1 MB of messages, each of whose characters JSON may write as six. What S3 takes at
-most fits in ``Limits.body_bytes``: 10,000 parts with a checksum each, 1,000 keys of 1,024
-characters.
-"""
-
-_USUAL = dict.fromkeys(("iam", "lambda", "logs", "sts"), MIB)
-"""By service: its other operations, where that is less than ``Limits.body_bytes``."""
-
-LONGEST_LISTS: dict[str, dict[str, int]] = {
-    "s3": {"": 1000, "CompleteMultipartUpload": 10_000},
-}
-"""The longest list of a service's (""), or an operation's, bodies, where its model tells none."""
-
-
-def body_rule(service: str, operation: str, limits: Limits) -> BodyRule:
-    """The rule for a body that is held in memory."""
-    rule = BODIES.get(service, {}).get(operation)
-    if rule is not None:
-        return rule
-    if service == "s3":
-        return _s3(limits.body_bytes)
-    return _json(operation, min(_USUAL.get(service, limits.body_bytes), limits.body_bytes))
-
-
 def too_large_upload(size: int, limit: int) -> AwsError:
-    """A streamed body past the limit, as S3 says it."""
+    """A streamed body past the limit, in AWS's words."""
     return AwsError(
         "EntityTooLarge",
         "Your proposed upload exceeds the maximum allowed size",

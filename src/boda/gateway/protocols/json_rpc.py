@@ -15,6 +15,7 @@ from boda.gateway.http.wire import Stream, WireRequest, WireResponse
 from boda.gateway.protocols import event_stream, json_values
 from boda.gateway.protocols.bounds import Bounds
 from boda.gateway.protocols.events import EventCodec
+from boda.gateway.protocols.form import USUAL, WireForm
 from boda.gateway.protocols.json_values import JsonReader, JsonWriter
 from boda.gateway.protocols.protocol import (
     Protocol,
@@ -28,8 +29,8 @@ from boda.gateway.protocols.rest_json import plain
 class JsonRpc(Protocol):
     name = "json"
 
-    def __init__(self, service: ServiceModel) -> None:
-        super().__init__(service)
+    def __init__(self, service: ServiceModel, form: WireForm = USUAL) -> None:
+        super().__init__(service, form)
         self.version = str(service.metadata.get("jsonVersion", "1.0"))
         self.content_type = f"application/x-amz-json-{self.version}"
         self._reader = JsonReader()

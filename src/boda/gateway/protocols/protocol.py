@@ -12,32 +12,12 @@ from botocore.model import OperationModel, ServiceModel, Shape
 from boda.core.errors import AwsError
 from boda.gateway.http.wire import WireRequest, WireResponse
 from boda.gateway.protocols.bounds import DEFAULT, Bounds
+from boda.gateway.protocols.form import USUAL, WireForm
 from boda.gateway.protocols.scalars import Malformed
 
 _MAX_INFLATED = 16 * 1024 * 1024
 
 Headers = list[tuple[str, str]]
-
-_SQS = "AWS.SimpleQueueService."
-# What a service that once spoke query called its errors then, recorded, where the model has
-# forgotten it. Clients show these codes and choose the exception by the shape's name.
-_QUERY_CODES = {
-    "sqs": {
-        "BatchEntryIdsNotDistinct": _SQS + "BatchEntryIdsNotDistinct",
-        "BatchRequestTooLong": _SQS + "BatchRequestTooLong",
-        "EmptyBatchRequest": _SQS + "EmptyBatchRequest",
-        "InvalidBatchEntryId": _SQS + "InvalidBatchEntryId",
-        "InvalidParameterValueException": "InvalidParameterValue",
-        "MessageNotInflight": _SQS + "MessageNotInflight",
-        "MissingRequiredParameterException": "MissingParameter",
-        "PurgeQueueInProgress": _SQS + "PurgeQueueInProgress",
-        "QueueDeletedRecently": _SQS + "QueueDeletedRecently",
-        "QueueDoesNotExist": _SQS + "NonExistentQueue",
-        "QueueNameExists": "QueueAlreadyExists",
-        "TooManyEntriesInBatchRequest": _SQS + "TooManyEntriesInBatchRequest",
-        "UnsupportedOperation": _SQS + "UnsupportedOperation",
-    }
-}
 
 
 class ErrorNames(NamedTuple):
@@ -56,8 +36,9 @@ class Protocol(ABC):
 
     name: str = ""
 
-    def __init__(self, service: ServiceModel) -> None:
+    def __init__(self, service: ServiceModel, form: WireForm = USUAL) -> None:
         self.service = service
+        self.form = form
         self._errors: dict[str, ErrorNames] | None = None
 
     def parse(
@@ -158,7 +139,7 @@ class Protocol(ABC):
             name: shape.metadata.get("error", {}).get("code", name)
             for name, shape in shapes.items()
         }
-        codes.update(_QUERY_CODES.get(self.service.service_name, {}))
+        codes.update(self.form.error_codes)
         named = {name: ErrorNames(shapes.get(name), name, code) for name, code in codes.items()}
         for name, code in codes.items():
             named.setdefault(code, named[name])

@@ -14,6 +14,7 @@ from boda.core.errors import AwsError
 from boda.gateway.http.wire import WireRequest, WireResponse
 from boda.gateway.protocols import form_values
 from boda.gateway.protocols.bounds import Bounds
+from boda.gateway.protocols.form import USUAL, WireForm
 from boda.gateway.protocols.form_values import Ec2FormReader, Form, FormReader
 from boda.gateway.protocols.protocol import ErrorNames, Protocol, whole_body
 from boda.gateway.protocols.scalars import Malformed
@@ -26,8 +27,8 @@ class Query(Protocol):
     name = "query"
     content_type = "text/xml"
 
-    def __init__(self, service: ServiceModel) -> None:
-        super().__init__(service)
+    def __init__(self, service: ServiceModel, form: WireForm = USUAL) -> None:
+        super().__init__(service, form)
         self._reader = self._make_reader()
         self._writer = XmlWriter()
         self._inputs: dict[str, Callable[[Form], Any]] = {}

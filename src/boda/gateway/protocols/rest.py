@@ -15,6 +15,7 @@ from boda.gateway.http.wire import Stream, WireRequest, WireResponse
 from boda.gateway.protocols import event_stream
 from boda.gateway.protocols.bounds import Bounds
 from boda.gateway.protocols.events import EventCodec
+from boda.gateway.protocols.form import USUAL, WireForm
 from boda.gateway.protocols.json_values import encode
 from boda.gateway.protocols.protocol import Headers, Protocol, whole_body
 from boda.gateway.protocols.scalars import Malformed, blob_from_text, blob_to_text
@@ -66,8 +67,8 @@ class Rest(Protocol):
 
     content_type = ""
 
-    def __init__(self, service: ServiceModel) -> None:
-        super().__init__(service)
+    def __init__(self, service: ServiceModel, form: WireForm = USUAL) -> None:
+        super().__init__(service, form)
         self._inputs: dict[str, InputPlan] = {}
         self._outputs: dict[str, OutputPlan] = {}
         self.events = EventCodec(self.content_type, self.encode_event, self.decode_event)
@@ -89,7 +90,7 @@ class Rest(Protocol):
     def decode_event(self, shape: Shape, body: bytes) -> dict[str, Any]: ...
 
     def default_blob_type(self, op: OperationModel) -> str:
-        return "application/octet-stream"
+        return self.form.blob_types.get(op.name, "application/octet-stream")
 
     # requests
 

@@ -13,6 +13,7 @@ from botocore.model import OperationModel, ServiceModel, Shape
 from boda.core.errors import AwsError
 from boda.gateway.http.wire import WireResponse
 from boda.gateway.protocols import json_values
+from boda.gateway.protocols.form import USUAL, WireForm
 from boda.gateway.protocols.json_values import JsonReader, JsonWriter
 from boda.gateway.protocols.protocol import message_member
 from boda.gateway.protocols.rest import (
@@ -31,17 +32,11 @@ class RestJson(Rest):
     name = "rest-json"
     content_type = "application/json"
 
-    def __init__(self, service: ServiceModel) -> None:
+    def __init__(self, service: ServiceModel, form: WireForm = USUAL) -> None:
         self._reader = JsonReader()
         self._writer = JsonWriter()
         self._error_plans: dict[str, OutputPlan] = {}
-        super().__init__(service)
-
-    def default_blob_type(self, op: OperationModel) -> str:
-        # Invoke's payload is a blob to the model, JSON to the service.
-        if op.name == "Invoke" and self.service.service_name == "lambda":
-            return "application/json"
-        return super().default_blob_type(op)
+        super().__init__(service, form)
 
     def body_reader(self, op: OperationModel, plan: InputPlan) -> ReadBody | None:
         if plan.payload_shape is not None:

@@ -14,6 +14,7 @@ from boda.core.errors import AwsError
 from boda.gateway.http.wire import WireResponse
 from boda.gateway.protocols import xml_values
 from boda.gateway.protocols.bounds import Bounds
+from boda.gateway.protocols.form import USUAL, WireForm
 from boda.gateway.protocols.protocol import ErrorNames
 from boda.gateway.protocols.query import error_elements
 from boda.gateway.protocols.rest import (
@@ -35,10 +36,10 @@ class RestXml(Rest):
     content_type = "application/xml"
     millis = False
 
-    def __init__(self, service: ServiceModel) -> None:
+    def __init__(self, service: ServiceModel, form: WireForm = USUAL) -> None:
         self._reader = XmlReader()
         self._writer = XmlWriter(millis=self.millis)
-        super().__init__(service)
+        super().__init__(service, form)
 
     def malformed(self, error: Malformed) -> AwsError:
         return AwsError("MalformedInput", error.reason)

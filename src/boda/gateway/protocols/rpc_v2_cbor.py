@@ -16,6 +16,7 @@ from boda.gateway.protocols import cbor_values, event_stream
 from boda.gateway.protocols.bounds import Bounds
 from boda.gateway.protocols.cbor_values import CborReader, CborWriter
 from boda.gateway.protocols.events import EventCodec
+from boda.gateway.protocols.form import USUAL, WireForm
 from boda.gateway.protocols.protocol import (
     Headers,
     Protocol,
@@ -31,8 +32,8 @@ _CONTENT_TYPE = "application/cbor"
 class RpcV2Cbor(Protocol):
     name = "smithy-rpc-v2-cbor"
 
-    def __init__(self, service: ServiceModel) -> None:
-        super().__init__(service)
+    def __init__(self, service: ServiceModel, form: WireForm = USUAL) -> None:
+        super().__init__(service, form)
         self._reader = CborReader()
         self._writer = CborWriter()
         self._inputs: dict[str, Callable[[Any], Any]] = {}

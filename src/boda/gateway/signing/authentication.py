@@ -4,7 +4,7 @@
 of the body is read (unknown key, wrong time, wrong token, headers left out of the signature);
 ``Authenticator.verify`` compares the signature once the payload's hash is known.
 
-Every service family words its refusals differently; ``REFUSALS`` is that table.
+The words of a refusal are the service's (``dialect.Signatures``).
 """
 
 from __future__ import annotations
@@ -15,186 +15,28 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from string import ascii_letters, digits
-from typing import Any, Literal, NamedTuple, get_args
+from typing import NamedTuple
 from urllib.parse import parse_qsl, unquote
 
 from boda.core.arn import DEFAULT_REGION
 from boda.core.clock import Clock
 from boda.core.errors import AwsError, not_implemented, printable
+from boda.gateway.dialect import Signatures
 from boda.gateway.http.wire import WireRequest
 from boda.gateway.signing import sigv2, sigv4
 from boda.gateway.signing.identity import Credential, Directory
 
-Style = Literal["s3", "query", "json"]
-"""How a service words its refusals: S3, the query protocols, everything else."""
-
 MAX_EXPIRES_S = 604_800
-_SKEW_S = {"s3": 900, "query": 300, "json": 300}
 _UNSIGNED_PRESIGNED_EXPIRES_S = 900
 _NAME_CHARACTERS = frozenset(f"{ascii_letters}{digits}-._")
 _MAX_CACHED_KEYS = 4096
 _MAX_SIGNED_HEADERS = 512
 _REMEMBERED_CHARACTERS = 512
 
-_NO_MATCH = (
-    "The request signature we calculated does not match the signature you provided. Check your "
-    "AWS Secret Access Key and signing method. Consult the service documentation for details."
-)
 _INCOMPLETE_QUERY = (
     "Query-string authentication version 4 requires the X-Amz-Algorithm, X-Amz-Credential, "
     "X-Amz-Signature, X-Amz-Date, X-Amz-SignedHeaders, and X-Amz-Expires parameters."
 )
-_INVALID_TOKEN = "The security token included in the request is invalid."  # noqa: S105
-_EXPIRED_TOKEN = "The security token included in the request is expired"  # noqa: S105
-
-# why → style → (code, status, message); {0} is what the refusal adds.
-REFUSALS: Mapping[str, Mapping[Style, tuple[str, int, str]]] = {
-    "missing": {
-        "s3": ("AccessDenied", 403, "Access Denied"),
-        "query": ("MissingAuthenticationToken", 403, "Request is missing Authentication Token"),
-        "json": ("MissingAuthenticationTokenException", 403, "Missing Authentication Token"),
-    },
-    "incomplete": {
-        "s3": ("AuthorizationHeaderMalformed", 400, "The authorization header is malformed; {0}"),
-        "query": ("IncompleteSignature", 400, "{0}"),
-        "json": ("IncompleteSignatureException", 400, "{0}"),
-    },
-    "incomplete-query": {
-        "s3": ("AuthorizationQueryParametersError", 400, "{0}"),
-        "query": ("IncompleteSignature", 400, "{0}"),
-        "json": ("IncompleteSignatureException", 400, "{0}"),
-    },
-    "mechanism": {
-        "s3": (
-            "InvalidRequest",
-            400,
-            "The authorization mechanism you have provided is not supported. Please use "
-            "AWS4-HMAC-SHA256.",
-        ),
-        "query": ("IncompleteSignature", 400, "Unsupported AWS 'algorithm': '{0}'."),
-        "json": ("IncompleteSignatureException", 400, "Unsupported AWS 'algorithm': '{0}'."),
-    },
-    "old-incomplete": dict.fromkeys(
-        get_args(Style),
-        (
-            "AccessDenied",
-            403,
-            "Query-string authentication requires the Signature, Expires and AWSAccessKeyId "
-            "parameters",
-        ),
-    ),
-    "old-expires": dict.fromkeys(
-        get_args(Style),
-        ("AccessDenied", 403, "Invalid date (should be seconds since epoch): {0}"),
-    ),
-    "two": {
-        "s3": (
-            "InvalidArgument",
-            400,
-            "Only one auth mechanism allowed; only the X-Amz-Algorithm query parameter, Signature "
-            "query string parameter or the Authorization header should be specified",
-        ),
-        "query": ("IncompleteSignature", 400, "Only one auth mechanism allowed."),
-        "json": ("IncompleteSignatureException", 400, "Only one auth mechanism allowed."),
-    },
-    "date": {
-        "s3": (
-            "AccessDenied",
-            403,
-            "AWS authentication requires a valid Date or x-amz-date header",
-        ),
-        "query": ("IncompleteSignature", 400, "{0}"),
-        "json": ("IncompleteSignatureException", 400, "{0}"),
-    },
-    "key": {
-        "s3": (
-            "InvalidAccessKeyId",
-            403,
-            "The AWS Access Key Id you provided does not exist in our records.",
-        ),
-        "query": ("InvalidClientTokenId", 403, _INVALID_TOKEN),
-        "json": ("UnrecognizedClientException", 403, _INVALID_TOKEN),
-    },
-    "token": {
-        "s3": ("InvalidToken", 400, "The provided token is malformed or otherwise invalid."),
-        "query": ("InvalidClientTokenId", 403, _INVALID_TOKEN),
-        "json": ("UnrecognizedClientException", 403, _INVALID_TOKEN),
-    },
-    "token-expired": {
-        "s3": ("ExpiredToken", 400, "The provided token has expired."),
-        "query": ("ExpiredToken", 403, _EXPIRED_TOKEN),
-        "json": ("ExpiredTokenException", 403, _EXPIRED_TOKEN),
-    },
-    "mismatch": {
-        "s3": (
-            "SignatureDoesNotMatch",
-            403,
-            "The request signature we calculated does not match the signature you provided. "
-            "Check your key and signing method.",
-        ),
-        "query": ("SignatureDoesNotMatch", 403, _NO_MATCH),
-        "json": ("InvalidSignatureException", 403, _NO_MATCH),
-    },
-    "scope": {
-        "s3": ("AuthorizationHeaderMalformed", 400, "The authorization header is malformed; {0}"),
-        "query": ("SignatureDoesNotMatch", 403, "{0}"),
-        "json": ("InvalidSignatureException", 403, "{0}"),
-    },
-    "region": {
-        "s3": ("AuthorizationHeaderMalformed", 400, "The authorization header is malformed; {0}"),
-        "query": (
-            "SignatureDoesNotMatch",
-            403,
-            "Credential should be scoped to a valid region. {0}",
-        ),
-        "json": (
-            "InvalidSignatureException",
-            403,
-            "Credential should be scoped to a valid region. {0}",
-        ),
-    },
-    "skew": {
-        "s3": (
-            "RequestTimeTooSkewed",
-            403,
-            "The difference between the request time and the current time is too large.",
-        ),
-        "query": ("SignatureDoesNotMatch", 403, "{0}"),
-        "json": ("InvalidSignatureException", 403, "{0}"),
-    },
-    "url-expired": {
-        "s3": ("AccessDenied", 403, "Request has expired"),
-        "query": ("SignatureDoesNotMatch", 403, "{0}"),
-        "json": ("InvalidSignatureException", 403, "{0}"),
-    },
-    "url-early": {
-        "s3": ("AccessDenied", 403, "Request is not valid yet"),
-        "query": ("SignatureDoesNotMatch", 403, "{0}"),
-        "json": ("InvalidSignatureException", 403, "{0}"),
-    },
-    "unsigned-headers": {
-        "s3": (
-            "AccessDenied",
-            403,
-            "There were headers present in the request which were not signed",
-        ),
-        "query": ("SignatureDoesNotMatch", 403, "{0}"),
-        "json": ("InvalidSignatureException", 403, "{0}"),
-    },
-    "host": {
-        "s3": ("SignatureDoesNotMatch", 403, "{0}"),
-        "query": ("SignatureDoesNotMatch", 403, "{0}"),
-        "json": ("InvalidSignatureException", 403, "{0}"),
-    },
-}
-
-
-def refusal(why: str, style: Style, detail: str = "", **fields: Any) -> AwsError:
-    """The refusal in the words of that family. fields: members that only S3 shows."""
-    code, status, message = REFUSALS[why][style]
-    return AwsError(
-        code, message.replace("{0}", detail), status, **(fields if style == "s3" else {})
-    )
 
 
 class Flaw(NamedTuple):
@@ -207,12 +49,12 @@ class Flaw(NamedTuple):
     why: str
     detail: str
 
-    def error(self, style: Style) -> AwsError:
+    def error(self, words: Signatures) -> AwsError:
         if self.why == "sigv4a":
             return not_implemented(
                 "signing", sigv4.ALGORITHM_V4A, f"SigV4A; sign with {sigv4.ALGORITHM}"
             )
-        return refusal(self.why, style, self.detail)
+        return words.refusal(self.why, self.detail)
 
 
 class Malformed(Exception):
@@ -222,8 +64,8 @@ class Malformed(Exception):
         super().__init__(detail or why)
         self.flaw = Flaw(why, detail)
 
-    def error(self, style: Style) -> AwsError:
-        return self.flaw.error(style)
+    def error(self, words: Signatures) -> AwsError:
+        return self.flaw.error(words)
 
 
 @dataclass(slots=True)
@@ -234,7 +76,7 @@ class Claim:
     timestamp, signed_at: the moment of signing, as signed and in seconds since the epoch.
     token: the session token, or "".
     expires_s: how long a presigned URL holds; None when it does not say, or for a header.
-    until: of an S3 URL presigned the old way (``sigv2``), the moment it lapses, as signed.
+    until: of a URL presigned the old way (``sigv2``), the moment it lapses, as signed.
     """
 
     access_key_id: str
@@ -424,7 +266,7 @@ def _claim_of_query(query: str) -> Claim | None:
 
 
 def _old_claim(old: Mapping[str, str], new: Mapping[str, str]) -> Claim:
-    """Only S3 takes these; ``SignatureVersion`` is how others spelled theirs."""
+    """The claim names no service; ``SignatureVersion`` is how query services spelled theirs."""
     if new:
         raise Malformed("two")
     if "SignatureVersion" in old:
@@ -438,7 +280,7 @@ def _old_claim(old: Mapping[str, str], new: Mapping[str, str]) -> Claim:
         old["AWSAccessKeyId"],
         "",
         DEFAULT_REGION,
-        "s3",
+        "",
         [],
         old["Signature"],
         "",
@@ -530,40 +372,38 @@ class Authenticator:
         self._clock = clock
         self._signers: dict[tuple[str, str, str, str], tuple[str, sigv4.Signer]] = {}
 
-    def credential(self, claim: Claim, request: WireRequest, style: Style) -> Credential:
+    def credential(self, claim: Claim, request: WireRequest, rules: Signatures) -> Credential:
         """The claimed key, if everything but the signature itself is in order."""
         known = self._directory.credential(claim.access_key_id)
-        if known is not None and known.session_token and not claim.token and style == "s3":
-            known = None  # S3 does not know a session's key without its token
+        if known is not None and known.session_token and not claim.token and rules.token_with_key:
+            known = None
         if known is None or not known.active:
             # As much work as for a key that exists, so that time does not tell which ones do.
-            self.verify(claim, None, request, sigv4.EMPTY_SHA256, style)
-            raise refusal("key", style, AWSAccessKeyId=claim.access_key_id)
+            self.verify(claim, None, request, sigv4.EMPTY_SHA256, rules)
+            raise rules.refusal("key", AWSAccessKeyId=claim.access_key_id)
         if not hmac.compare_digest(
             claim.token.encode("utf-8", "replace"), known.session_token.encode()
         ):
-            raise refusal("token", style)
+            raise rules.refusal("token")
         now = self._clock.now()
         if known.expires_at is not None and now >= known.expires_at:
-            raise refusal("token-expired", style)
+            raise rules.refusal("token-expired")
         if claim.until:
             if now > int(claim.until):
-                raise refusal(
+                raise rules.refusal(
                     "url-expired",
-                    style,
                     Expires=_extended(int(claim.until)),
                     ServerTime=_extended(now),
                 )
             return known
-        self._check_time(claim, now, style)
+        self._check_time(claim, now, rules)
         if "host" not in claim.signed:
-            raise refusal(
+            raise rules.refusal(
                 "host",
-                style,
                 "'Host' or ':authority' must be a 'SignedHeader' in the AWS Authorization.",
             )
-        if style == "s3":
-            self._check_signed_headers(claim, request)
+        if rules.every_amz_header:
+            self._check_signed_headers(claim, request, rules)
         return known
 
     def verify(
@@ -572,7 +412,7 @@ class Authenticator:
         credential: Credential | None,
         request: WireRequest,
         payload_hash: str,
-        style: Style,
+        rules: Signatures,
     ) -> sigv4.ChunkSignatures | None:
         """Raises the refusal when the signature is not the one this key makes.
 
@@ -584,7 +424,7 @@ class Authenticator:
         path = request.path
         uris = (
             {path: None, sigv4.canonical_uri_s3(path): None}
-            if style == "s3"
+            if rules.raw_path
             else (sigv4.canonical_uri(path),)
         )
         canonical = to_sign = ""
@@ -598,9 +438,8 @@ class Authenticator:
                 return sigv4.ChunkSignatures(signer, claim.timestamp, scope, made)
         if credential is None:
             return None
-        raise refusal(
+        raise rules.refusal(
             "mismatch",
-            style,
             AWSAccessKeyId=claim.access_key_id,
             StringToSign=to_sign,
             SignatureProvided=claim.signature,
@@ -609,8 +448,10 @@ class Authenticator:
             CanonicalRequestBytes=canonical.encode("utf-8", "replace").hex(" "),
         )
 
-    def acquaint(self, claim: Claim, credential: Credential, request: WireRequest) -> KnownCaller:
-        """For the next requests of a caller whose claim was just believed (not S3's)."""
+    def acquaint(
+        self, claim: Claim, credential: Credential, request: WireRequest, rules: Signatures
+    ) -> KnownCaller:
+        """For the next requests of a caller whose claim was just believed."""
         return KnownCaller(
             self._directory,
             self._clock,
@@ -618,29 +459,33 @@ class Authenticator:
             claim,
             credential,
             request,
+            rules.skew_s,
         )
 
     @staticmethod
     def verify_old(
-        claim: Claim, credential: Credential, request: WireRequest, resource: str
+        claim: Claim,
+        credential: Credential,
+        request: WireRequest,
+        resource: str,
+        rules: Signatures,
     ) -> None:
-        """The same for an S3 URL presigned the old way.
+        """The same for a URL presigned the old way.
 
         request: with the headers that the URL carries. resource: the path with its bucket.
         """
         surplus = sigv2.unsigned_parameter(request.query)
         if surplus:
-            raise refusal(
-                "incomplete-query", "s3", f"The signature does not cover {printable(surplus)}."
+            raise rules.refusal(
+                "incomplete-query", f"The signature does not cover {printable(surplus)}."
             )
         to_sign = sigv2.string_to_sign(
             request.method, resource, request.query, request.headers, claim.until
         )
         made = sigv2.signature(credential.secret, to_sign)
         if not hmac.compare_digest(made.encode(), claim.signature.encode("utf-8", "replace")):
-            raise refusal(
+            raise rules.refusal(
                 "mismatch",
-                "s3",
                 AWSAccessKeyId=claim.access_key_id,
                 StringToSign=to_sign,
                 SignatureProvided=claim.signature,
@@ -660,19 +505,18 @@ class Authenticator:
         self._signers[place] = (secret, signer)
         return signer
 
-    def _check_time(self, claim: Claim, now: float, style: Style) -> None:
+    def _check_time(self, claim: Claim, now: float, rules: Signatures) -> None:
         signed_at = claim.signed_at
-        skew_s = _SKEW_S[style]
+        skew_s = rules.skew_s
         if claim.presigned:
             expires_s = claim.expires_s
             if expires_s is None:
-                if style == "s3":
-                    raise refusal("incomplete-query", style, _INCOMPLETE_QUERY)
+                if rules.expires_required:
+                    raise rules.refusal("incomplete-query", _INCOMPLETE_QUERY)
                 expires_s = _UNSIGNED_PRESIGNED_EXPIRES_S
             if now > signed_at + expires_s:
-                raise refusal(
+                raise rules.refusal(
                     "url-expired",
-                    style,
                     f"Signature expired: {claim.timestamp} is now earlier than "
                     f"{_basic(now - expires_s)} ({_basic(now)} - {expires_s // 60} min.)",
                     **{
@@ -682,7 +526,7 @@ class Authenticator:
                     },
                 )
             if signed_at > now + skew_s:
-                raise refusal("url-early", style, _early(claim.timestamp, now, skew_s))
+                raise rules.refusal("url-early", _early(claim.timestamp, now, skew_s))
             return
         if abs(now - signed_at) <= skew_s:
             return
@@ -693,9 +537,8 @@ class Authenticator:
                 f"Signature expired: {claim.timestamp} is now earlier than "
                 f"{_basic(now - skew_s)} ({_basic(now)} - {skew_s // 60} min.)"
             )
-        raise refusal(
+        raise rules.refusal(
             "skew",
-            style,
             detail,
             RequestTime=claim.timestamp,
             ServerTime=_extended(now),
@@ -703,7 +546,7 @@ class Authenticator:
         )
 
     @staticmethod
-    def _check_signed_headers(claim: Claim, request: WireRequest) -> None:
+    def _check_signed_headers(claim: Claim, request: WireRequest, rules: Signatures) -> None:
         left_out = [
             name
             for name in request.headers
@@ -713,7 +556,7 @@ class Authenticator:
             # It only adds a check of the body; presigning clients send it without signing it.
             left_out.remove("x-amz-content-sha256")
         if left_out:
-            raise refusal("unsigned-headers", "s3", HeadersNotSigned=", ".join(sorted(left_out)))
+            raise rules.refusal("unsigned-headers", HeadersNotSigned=", ".join(sorted(left_out)))
 
 
 class KnownCaller:
@@ -726,7 +569,7 @@ class KnownCaller:
 
     __slots__ = (
         *("_canonical", "_clock", "_date", "_directory"),
-        *("_expires_at", "_scope", "_signer", "_token", "credential"),
+        *("_expires_at", "_scope", "_signer", "_skew_s", "_token", "credential"),
     )
 
     def __init__(
@@ -737,8 +580,10 @@ class KnownCaller:
         claim: Claim,
         credential: Credential,
         request: WireRequest,
+        skew_s: int,
     ) -> None:
         self.credential = credential
+        self._skew_s = skew_s
         self._directory = directory
         self._clock = clock
         self._signer = signer
@@ -767,7 +612,7 @@ class KnownCaller:
             canonical = self._canonical.request(headers, payload_hash)
         except (ValueError, KeyError):
             return False
-        if abs(now - signed_at) > _SKEW_S["json"] or now >= self._expires_at:
+        if abs(now - signed_at) > self._skew_s or now >= self._expires_at:
             return False
         if self._directory.credential(credential.access_key_id) is not credential:
             return False

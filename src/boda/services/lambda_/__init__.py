@@ -43,6 +43,7 @@ from boda.services.lambda_.code.sources import Objects, Sources
 from boda.services.lambda_.code.store import CodeStore
 from boda.services.lambda_.condition_keys import CONDITION_KEYS
 from boda.services.lambda_.core import Core, Reservations
+from boda.services.lambda_.dialect import DIALECT
 from boda.services.lambda_.functions.configuration import ConfigurationOperations
 from boda.services.lambda_.functions.operations import FunctionOperations
 from boda.services.lambda_.functions.recursion import RecursionOperations
@@ -79,6 +80,7 @@ from boda.storage.lost import LostAndFound
 from boda.telemetry.contract import Answered
 
 __all__ = [
+    "DIALECT",
     "Events",
     "ExecutionRoles",
     "Invokes",
@@ -239,9 +241,16 @@ class Lambda:
             return authorizer.decide(principal, need, keys).allowed
         return authorizer.allows(principal, need, keys)
 
-    def urls(self, callers: Authenticator | OpenCallers, authorizer: Allows) -> FunctionUrls:
+    def urls(
+        self,
+        callers: Authenticator | OpenCallers,
+        authorizer: Allows,
+        labelled: Callable[[str], bool] = lambda host: False,
+    ) -> FunctionUrls:
         """The site that answers function URLs. callers: tells who signed a request."""
-        return FunctionUrls(self._core, self._beside.urls, self._invoker, callers, authorizer)
+        return FunctionUrls(
+            self._core, self._beside.urls, self._invoker, callers, authorizer, labelled
+        )
 
     async def verify(self, version: FunctionVersion) -> None:
         """Return when a version's code and layers are what was uploaded; AwsError otherwise."""

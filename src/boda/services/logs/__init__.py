@@ -11,13 +11,14 @@ from boda.core.clock import Clock
 from boda.core.ids import Ids
 from boda.gateway.calling.service import Service
 from boda.services.logs.access import CONDITION_KEYS
+from boda.services.logs.dialect import DIALECT
 from boda.services.logs.events import Events
 from boda.services.logs.groups import Groups
 from boda.services.logs.live_tail import LiveTail
 from boda.services.logs.streams import Streams
 from boda.telemetry.recorder import Recorder
 
-__all__ = ["build"]
+__all__ = ["DIALECT", "build"]
 
 
 def build(recorder: Recorder, clock: Clock, ids: Ids) -> Service:

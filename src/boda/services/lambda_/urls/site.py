@@ -7,7 +7,7 @@ signature, of policies on both sides where it does. Source: Lambda developer gui
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any, Protocol
@@ -22,15 +22,15 @@ from boda.gateway.asking.callers import OpenCallers
 from boda.gateway.asking.need import Need
 from boda.gateway.calling.exchange import RequestKeys
 from boda.gateway.calling.payload import sha256_of
-from boda.gateway.calling.routing import bucket_of_host
 from boda.gateway.http.wire import WireRequest, WireResponse
-from boda.gateway.signing.authentication import Authenticator, Malformed, read_claim, refusal
+from boda.gateway.signing.authentication import Authenticator, Malformed, read_claim
 from boda.invoke.call import Call
 from boda.invoke.catalogue import LATEST
 from boda.invoke.streaming import open_stream
 from boda.runtime import trace
 from boda.runtime.function import FunctionVersion
 from boda.services.lambda_.core import Core
+from boda.services.lambda_.dialect import DIALECT
 from boda.services.lambda_.errors import recursive
 from boda.services.lambda_.identifiers import Identifier
 from boda.services.lambda_.invoking.operations import Invokes
@@ -53,6 +53,7 @@ _FORBIDDEN = (
     "Forbidden. For troubleshooting Function URL authorization issues, see: "
     "https://docs.aws.amazon.com/lambda/latest/dg/urls-auth.html"
 )
+_RULES = DIALECT.signatures
 Keys = Mapping[str, Any]
 
 
@@ -65,7 +66,8 @@ class Allows(Protocol):
 
 
 class FunctionUrls:
-    """callers: checks signatures, or takes callers at their word."""
+    """callers: checks signatures, or takes callers at their word. labelled: whether a host name
+    stands for the first segment of another service's paths."""
 
     def __init__(
         self,
@@ -74,7 +76,9 @@ class FunctionUrls:
         invoker: Invokes,
         callers: Authenticator | OpenCallers,
         authorizer: Allows,
+        labelled: Callable[[str], bool],
     ) -> None:
+        self._labelled = labelled
         self._core = core
         self._ids = ids
         self._invoker = invoker
@@ -84,8 +88,7 @@ class FunctionUrls:
     def matches(self, request: WireRequest) -> bool:
         if ".lambda-url." in request.host.lower() and _HOST.fullmatch(request.host) is not None:
             return True
-        # Under the host name of a bucket, the path is an object's key.
-        return request.path.startswith(PATH) and not bucket_of_host(request.host)
+        return request.path.startswith(PATH) and not self._labelled(request.host)
 
     async def handle(self, request: WireRequest) -> WireResponse:
         request_id, at = self._core.ids.uuid(), self._core.clock.now()
@@ -207,16 +210,16 @@ class FunctionUrls:
         try:
             claim = read_claim(request)
         except Malformed as problem:
-            raise problem.error("json") from None
+            raise problem.error(_RULES) from None
         if claim is None:
             raise AwsError("AccessDeniedException", _FORBIDDEN, 403)
         if (claim.service, claim.region) != ("lambda", identifier.region):
-            raise refusal(
-                "scope", "json", "Credential should be scoped to correct service: 'lambda'."
+            raise _RULES.refusal(
+                "scope", "Credential should be scoped to correct service: 'lambda'."
             )
-        credential = callers.credential(claim, request, "json")
+        credential = callers.credential(claim, request, _RULES)
         digest = await sha256_of(await self._body(request))
-        callers.verify(claim, credential, request, digest, "json")
+        callers.verify(claim, credential, request, digest, _RULES)
         return credential.principal
 
     async def _invoke(

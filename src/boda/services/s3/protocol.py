@@ -21,7 +21,7 @@ from boda.gateway.protocols.scalars import Malformed
 from boda.gateway.protocols.xml_values import Node, ReadText, escape
 
 _NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
-_MALFORMED_XML = (
+MALFORMED_XML = (
     "The XML you provided was not well-formed or did not validate against our published schema"
 )
 _PART_NUMBER = "Part number must be an integer between 1 and 10000, inclusive"
@@ -60,7 +60,7 @@ _ROOTS = {
 }
 
 
-class S3(RestXml):
+class S3Protocol(RestXml):
     millis = True
 
     def malformed(self, error: Malformed) -> AwsError:
@@ -68,7 +68,7 @@ class S3(RestXml):
             return AwsError("InvalidURI", "Couldn't parse the specified URI.")
         if error.where == "query":
             return AwsError("InvalidArgument", "The query string is not valid UTF-8.")
-        return AwsError("MalformedXML", _MALFORMED_XML)
+        return AwsError("MalformedXML", MALFORMED_XML)
 
     def request_id_headers(self, request_id: str) -> Headers:
         return [
