@@ -18,7 +18,7 @@ from typing import Any
 import botocore.config
 import botocore.session
 
-from boda.services.platform import MODELS
+from boda.services.platform import PLUG
 
 TRUST = json.dumps(
     {
@@ -112,7 +112,7 @@ class Boda:
     def client(self, service: str, **settings: Any) -> Any:
         key, secret = self.keys
         session = botocore.session.Session()
-        session.get_component("data_loader").search_paths.append(str(MODELS))
+        session.get_component("data_loader").search_paths.append(str(PLUG.models))
         return session.create_client(
             service,
             region_name="us-east-1",

@@ -10,14 +10,13 @@ import asyncio
 import contextlib
 import dataclasses
 import gc
-import json
 import logging
 import math
 import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -29,35 +28,28 @@ from sqlalchemy.exc import SQLAlchemyError
 from boda import __version__, check, delivery, telemetry
 from boda.core import descriptors
 from boda.core import log as log_to
-from boda.core.arn import DEFAULT_ACCOUNT, DEFAULT_REGION, Arn
+from boda.core.arn import DEFAULT_ACCOUNT, DEFAULT_REGION
 from boda.core.clock import SystemClock
 from boda.core.descriptors import Descriptors
 from boda.core.errors import AwsError, PlatformError
 from boda.core.health import Health, log_damage
 from boda.core.heap import give_back_large
 from boda.core.ids import Ids
-from boda.core.policy import Policy
-from boda.core.principal import Principal, root_of
 from boda.core.regions import Regions
+from boda.core.tasks import Tasks
 from boda.core.urls import InsideEndpoint, PublicUrl, in_url
-from boda.delivery.contract import Source
-from boda.delivery.post import Letter
 from boda.fleet.fleet import Fleet
 from boda.fleet.settings import FleetSettings
-from boda.gateway.asking.authorization import Authorizer
-from boda.gateway.asking.callers import OpenCallers
-from boda.gateway.calling.models import Models
-from boda.gateway.calling.operation import Context
-from boda.gateway.dialect import QUERY
 from boda.gateway.gateway import Gateway
 from boda.gateway.http.hosts import Hosts
 from boda.gateway.http.limits import Limits
 from boda.gateway.server import HttpServer, bind
-from boda.gateway.signing.authentication import Authenticator
+from boda.gateway.signing.identity import Credential
 from boda.invoke.catalogue import Functions
 from boda.invoke.concurrency import Concurrency
 from boda.invoke.gauges import Gauges
 from boda.invoke.path import Invoker
+from boda.plug import Compute, FunctionKeeper, Host, House
 from boda.runtime.catalogue import Catalogue
 from boda.runtime.library import Library
 from boda.sandbox.contract import SandboxError
@@ -76,25 +68,20 @@ from boda.sandbox.reach import NOTHING, Reach
 from boda.scrub import Scrub
 from boda.services import iam, lambda_, logs, platform, s3, sts
 from boda.services.absent import LACKING
-from boda.services.lambda_.code.download import CodeDownloads
-from boda.services.s3.hosts import bucket_of_host
 from boda.storage import disk
 from boda.storage.blobs import BlobStore
 from boda.storage.database import Database
 from boda.storage.folder import Folder, RootKeys
 from boda.storage.lost import LostAndFound
 from boda.storage.vacuum import Vacuum
-from boda.telemetry.contract import NAMESPACE
 from boda.telemetry.monitor import Monitor
 
 log = logging.getLogger("boda")
 
-ROLE_CREDENTIALS_S = 12 * 3600.0
-"""How long a function's credentials hold; its environments are replaced before they lapse."""
+PLUGS = (iam.PLUG, sts.PLUG, lambda_.PLUG, s3.PLUG, logs.PLUG, platform.PLUG)
+"""The services, in the order in which they are built: identities come first."""
 
 SCHEMA_VERSION = 1
-_DIALECTS = {"iam": QUERY, "lambda": lambda_.DIALECT, "logs": logs.DIALECT, "s3": s3.DIALECT,
-             "sts": QUERY}  # fmt: skip
 GRACE_S = 900.0
 """How long running invocations may take to finish after a signal to stop: none runs longer."""
 
@@ -195,6 +182,7 @@ class Platform:
 
     gateway: Gateway
     invoker: Invoker
+    _server: HttpServer
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -204,7 +192,8 @@ class Platform:
         self._ids = Ids()
         # What has been started, to be stopped in reverse.
         self._stops: list[tuple[str, Callable[[], Awaitable[object]]]] = []
-        self._background: set[asyncio.Task[None]] = set()
+        self._background = Tasks()
+        self._house: House | None = None
         self._fleet: Fleet | None = None
         self.endpoint = ""
 
@@ -233,52 +222,111 @@ class Platform:
             raise PlatformError(f"boda cannot start. {error.message}") from None
 
     async def _start(self) -> None:
-        settings, clock, ids = self._settings, self._clock, self._ids
+        settings, clock = self._settings, self._clock
         shares = Descriptors.of(descriptors.take())
         self._folder.take()
         self._later("folder", self._release_folder)
         catalogue, findings = await asyncio.gather(
             asyncio.to_thread(Catalogue.discover), self._check_isolation()
         )
+        database, recorder = await self._open_database()
+        bound = bind(settings.host, settings.port)
+        self._later("address", lambda: _close(bound))
+        inside = self._inside(bound)
+        library = Library(self._folder.library)
+        sandboxes = await self._open_sandboxes(catalogue, library, findings, inside)
+        compute, post_office = self._compute(
+            database, recorder, sandboxes, catalogue, _within(settings.fleet(inside.url), shares)
+        )
+        hosts = Hosts(settings.host, settings.names())
+        host = Host(
+            database,
+            BlobStore(self._folder.blobs, health=self.health),
+            self._folder.code,
+            clock,
+            self._ids,
+            post_office.post,
+            recorder,
+            account=settings.account,
+            damaged=self._damaged(recorder),
+            open_mode=settings.auth == "open",
+            hosts=hosts,
+            quotas={"lambda": settings.quotas},
+            compute=compute,
+        )
+        house = self._house = House(PLUGS, host)
+        await house.load()
+        self._keep_root_keys(host.identities.root_credential())
+        gateway = self.gateway = Gateway(
+            house.services,
+            house.models,
+            host.identities,
+            host.authorizer,
+            clock,
+            self._ids,
+            auth=settings.auth,
+            health=lambda: {
+                **self.health.members(),
+                "version": __version__,
+                "isolation": settings.isolation,
+                "isolation_missing": missing(findings),
+            },
+            sites=house.sites,
+            limits=Limits(connections=shares.clients, endpoints_connections=shares.endpoints),
+            regions=Regions(settings.regions),
+            account=settings.account,
+            hosts=hosts,
+            public_url=settings.public_url,
+            lacking=LACKING,
+        )
+        host.call = gateway.call
+        server = self._server = HttpServer(gateway, settings.host, settings.port, bound=bound)
+        # A function that was just made will soon be called: have its interpreter ready.
+        compute.functions.on_named(
+            lambda version: self._warm(
+                sandboxes, catalogue, [version.runtime], version.code_dir, version.layer_dirs
+            )
+        )
+        for name, service in house.running.items():
+            self._later(name, service.stop)
+            await service.start()
+        await server.start()
 
-        tables = [
-            telemetry.metadata,
-            delivery.metadata,
-            iam.metadata,
-            lambda_.metadata,
-            s3.metadata,
-        ]
+        async def stop_server() -> None:
+            recorder.end_subscriptions()
+            await server.stop(settings.grace_s)
+
+        self._later("server", stop_server)
+        await post_office.start()
+        self._later("delivery", lambda: post_office.stop(settings.grace_s))
+        self._watch(host, post_office)
+        self.endpoint = f"http://{in_url(settings.host)}:{server.port}"
+        self._folder.write_address(
+            self.endpoint, settings.regions, str(settings.public_url or self.endpoint)
+        )
+        self._warm(sandboxes, catalogue, sorted(self._functions.runtimes))
+        self._lay_out(library)
+        self._warn(findings)
+
+    async def _open_database(self) -> tuple[Database, telemetry.Recorder]:
         database = Database(
             self._folder.database,
-            tables,
+            [telemetry.metadata, delivery.metadata, *(t for one in PLUGS for t in one.tables)],
             schema_version=SCHEMA_VERSION,
-            generation=check.generation_of(self._folder, ids),
+            generation=check.generation_of(self._folder, self._ids),
             health=self.health,
         )
         self._later("database", lambda: asyncio.to_thread(database.close))
-        recorder = telemetry.build(database, clock, lambda: disk.why_reserved(self._folder.path))
+        recorder = telemetry.build(
+            database, self._clock, lambda: disk.why_reserved(self._folder.path)
+        )
         await recorder.start()
-        damaged = self._damaged(recorder)
         self._later("telemetry", recorder.stop)
+        return database, recorder
 
-        iam_service, identity = iam.build(database, clock, ids, settings.account)
-        await identity.load()
-        await self._keep_root_keys(identity)
-
-        hosts = Hosts(settings.host, settings.names())
-        authorizer = Authorizer(
-            identity, clock, open_mode=settings.auth == "open", dialects=_DIALECTS
-        )
-        functions = Functions()
-        concurrency = Concurrency(
-            settings.quotas.concurrent_executions,
-            requests_per_unit=settings.quotas.requests_per_environment,
-            monotonic=clock.monotonic,
-        )
-        Gauges(concurrency, recorder, clock)
-        library = Library(self._folder.library)
-        bound = bind(settings.host, settings.port)
-        self._later("address", lambda: _close(bound))
+    def _inside(self, bound: list[socket.socket]) -> InsideEndpoint:
+        """Where functions reach boda. Raises PlatformError if that was opened to something else."""
+        settings = self._settings
         inside = InsideEndpoint.of(
             bound[0].getsockname()[1], settings.public_url, taken=RUNTIME_API_PORT
         )
@@ -290,6 +338,16 @@ class Platform:
                 f"{clash} cannot be opened to functions: it is what they reach boda itself by. "
                 "Let boda or the other server listen on another port."
             )
+        return inside
+
+    async def _open_sandboxes(
+        self,
+        catalogue: Catalogue,
+        library: Library,
+        findings: list[Finding],
+        inside: InsideEndpoint,
+    ) -> LinuxSandboxes:
+        settings = self._settings
         sandboxes = LinuxSandboxes(
             self._folder.sandbox,
             catalogue,
@@ -298,7 +356,7 @@ class Platform:
             network=settings.network,
             reach=settings.reach,
             instance=str(self._folder.path),
-            clock=clock,
+            clock=self._clock,
             endpoint=inside,
         )
         self._later("sandboxes", sandboxes.close)
@@ -308,27 +366,39 @@ class Platform:
                 f"{settings.reach} cannot be opened to functions, which have no network here: "
                 f"{sandboxes.network_missing}. Start without --network-allow and --allow-host."
             )
+        return sandboxes
 
-        def policy_of(target: Arn, principal: Principal) -> Policy | None:
-            if target.service == "s3":
-                return buckets.policy(target.resource.partition("/")[0], principal)
-            return functions.policy_of(str(target)) if target.service == "lambda" else None
-
-        roles = lambda_.ExecutionRoles(identity, authorizer, policy_of, ROLE_CREDENTIALS_S)
+    def _compute(
+        self,
+        database: Database,
+        recorder: telemetry.Recorder,
+        sandboxes: LinuxSandboxes,
+        catalogue: Catalogue,
+        settings: FleetSettings,
+    ) -> tuple[Compute, delivery.Delivery]:
+        """What runs functions, at once and later. Who keeps them is asked when one is to run."""
+        clock, quotas = self._clock, self._settings.quotas
+        functions = Functions()
+        concurrency = Concurrency(
+            quotas.concurrent_executions,
+            requests_per_unit=quotas.requests_per_environment,
+            monotonic=clock.monotonic,
+        )
+        Gauges(concurrency, recorder, clock)
         fleet = self._fleet = Fleet(
             sandboxes,
             recorder,
             clock,
-            ids,
-            credentials=roles.credentials,
-            serve_endpoint=lambda listening, environment: server.serve_socket(
+            self._ids,
+            credentials=lambda version: self._functions.credentials(version),
+            serve_endpoint=lambda listening, environment: self._server.serve_socket(
                 listening, environment
             ),
-            settings=_within(settings.fleet(inside.url), shares),
+            settings=settings,
             on_shortage=self._memory_is_short,
-            verify=lambda version: functions_service.verify(version),
+            verify=lambda version: self._functions.verify(version),
         )
-        self._later("fleet", lambda: fleet.close(settings.grace_s))
+        self._later("fleet", lambda: fleet.close(self._settings.grace_s))
         invoker = self.invoker = Invoker(fleet, concurrency, functions, recorder)
         post_office = delivery.build(
             database,
@@ -336,111 +406,28 @@ class Platform:
             invoker,
             recorder,
             clock,
-            ids,
+            self._ids,
             boot=_boot(),
             reserved=concurrency.reserved,
-            rules=lambda version, qualifier: functions_service.async_rules(version, qualifier),
-            role=roles.principal,
-            permits=lambda *question: functions_service.permits(authorizer, *question),
+            rules=lambda version, qualifier: self._functions.async_rules(version, qualifier),
+            role=lambda version: self._functions.principal(version),
         )
-        post_office.post.add("s3", _BucketDestinations(lambda *call: gateway.call(*call)))
+        compute = Compute(functions, invoker, post_office.queue, concurrency, fleet, catalogue)
+        return compute, post_office
 
-        blobs = BlobStore(self._folder.blobs, health=self.health)
-        buckets = s3.build(database, blobs, post_office.post, clock, ids, damaged=damaged)
-        functions_service = lambda_.build(
-            database,
-            self._folder.code,
-            functions,
-            invoker,
-            post_office.queue,
-            concurrency,
-            roles,
-            _Objects(buckets),
-            catalogue.__contains__,
-            clock,
-            ids,
-            options=lambda_.Options(quotas=settings.quotas),
-            provisioner=fleet,
-            snapshotter=fleet,
-            damaged=damaged,
-            adopt=partial(_adopt_role, self) if settings.auth == "open" else None,
-            answered=recorder.answered,
-            count=lambda function, metric: recorder.metric(
-                function.account,
-                function.region,
-                NAMESPACE,
-                metric,
-                1.0,
-                {"FunctionName": function.name},
-            ),
-        )
-        own = platform.build(
-            platform.Platform(fleet.environments, recorder.usage_report, catalogue.runtimes, clock)
-        )
-        services = [
-            iam_service,
-            sts.build(identity),
-            functions_service.service,
-            buckets.service,
-            logs.build(recorder, clock, ids),
-            own,
-        ]
-        gateway = self.gateway = Gateway(
-            services,
-            Models([platform.MODELS], _DIALECTS),
-            identity,
-            authorizer,
-            clock,
-            ids,
-            auth=settings.auth,
-            health=lambda: {
-                **self.health.members(),
-                "version": __version__,
-                "isolation": settings.isolation,
-                "isolation_missing": missing(findings),
-            },
-            sites=[
-                CodeDownloads(functions_service),
-                functions_service.urls(
-                    OpenCallers(identity, settings.account, hosts)
-                    if settings.auth == "open"
-                    else Authenticator(identity, clock),
-                    authorizer,
-                    lambda host: bool(bucket_of_host(host)),
-                ),
-            ],
-            limits=Limits(connections=shares.clients, endpoints_connections=shares.endpoints),
-            regions=Regions(settings.regions),
-            account=settings.account,
-            hosts=hosts,
-            public_url=settings.public_url,
-            lacking=LACKING,
-        )
-        server = HttpServer(gateway, settings.host, settings.port, bound=bound)
-        await functions_service.load()
-        # A function that was just made will soon be called: have its interpreter ready.
-        functions.on_named(
-            lambda version: self._warm(
-                sandboxes, catalogue, [version.runtime], version.code_dir, version.layer_dirs
-            )
-        )
-        self._later("lambda", functions_service.stop)
-        await buckets.start()
-        self._later("s3", buckets.stop)
-        await server.start()
+    @property
+    def _functions(self) -> FunctionKeeper:
+        assert self._house is not None and self._house.functions is not None
+        return self._house.functions
 
-        async def stop_server() -> None:
-            recorder.end_subscriptions()
-            await server.stop(settings.grace_s)
-
-        self._later("server", stop_server)
-        await post_office.start()
-        self._later("delivery", lambda: post_office.stop(settings.grace_s))
+    def _watch(self, host: Host, post_office: delivery.Delivery) -> None:
+        """Begin what looks after the data in the background."""
+        database, recorder, clock = host.database, host.telemetry, self._clock
         scrub = Scrub(
             lambda: check.contents(database.read_now, self._folder, partial(_keep, database)),
             LostAndFound.beside(self._folder.blobs, clock),
             clock,
-            damaged,
+            host.damaged,
             lambda: self.health.clear("damage"),
         )
         scrub.start()
@@ -458,20 +445,9 @@ class Platform:
         )
         monitor.start()
         self._later("monitor", monitor.stop)
-        shrinking = asyncio.create_task(Vacuum(database, clock).run(), name="vacuum")
-
-        async def stop_shrinking() -> None:
-            shrinking.cancel()
-            await asyncio.gather(shrinking, return_exceptions=True)
-
-        self._later("vacuum", stop_shrinking)
-        self.endpoint = f"http://{in_url(settings.host)}:{server.port}"
-        self._folder.write_address(
-            self.endpoint, settings.regions, str(settings.public_url or self.endpoint)
-        )
-        self._warm(sandboxes, catalogue, sorted(functions_service.runtimes))
-        self._lay_out(library)
-        self._warn(findings)
+        shrinking = Tasks()
+        shrinking.spawn(Vacuum(database, clock).run(), name="vacuum")
+        self._later("vacuum", shrinking.cancel)
 
     async def stop(self) -> None:
         """Stop in reverse what was started; one failure does not keep the rest from stopping."""
@@ -490,11 +466,7 @@ class Platform:
     def hurry(self) -> None:
         """While ``stop`` waits: running invocations end now, so that nothing waits any more."""
         if self._fleet is not None:
-            self._keep(asyncio.get_running_loop().create_task(self._fleet.close()))
-
-    def _keep(self, task: asyncio.Task[None]) -> None:
-        self._background.add(task)
-        task.add_done_callback(self._background.discard)
+            self._background.spawn(self._fleet.close())
 
     def _later(self, name: str, stop: Callable[[], Awaitable[object]]) -> None:
         self._stops.append((name, stop))
@@ -518,7 +490,7 @@ class Platform:
                 except SandboxError as error:
                     log.warning("the runtime %s could not be prepared: %s", runtime, error)
 
-        self._keep(asyncio.get_running_loop().create_task(work()))
+        self._background.spawn(work())
 
     def _lay_out(self, library: Library) -> None:
         """In a new data folder: have what functions find beside their code there before the
@@ -528,7 +500,7 @@ class Platform:
             with contextlib.suppress(OSError, PlatformError):  # told when a function needs it
                 await asyncio.to_thread(library.lay_out)
 
-        self._keep(asyncio.get_running_loop().create_task(work()))
+        self._background.spawn(work())
 
     def _memory_is_short(self) -> None:
         self.health.report(
@@ -583,9 +555,8 @@ class Platform:
             )
         return findings
 
-    async def _keep_root_keys(self, identity: iam.Identity) -> None:
+    def _keep_root_keys(self, root: Credential) -> None:
         """The file and the rows hold the same key pair; the file is what people read."""
-        root = await identity.ensure_root()
         keys = RootKeys(root.access_key_id, root.secret)
         held = self._folder.root_keys() if self._folder.has_root_keys() else None
         if held != keys:
@@ -620,22 +591,6 @@ class Platform:
             )
 
 
-class _Objects:
-    """S3 as Lambda reads code from it: with the permissions of whoever asked."""
-
-    def __init__(self, buckets: s3.S3) -> None:
-        self._buckets = buckets
-
-    async def fetch(
-        self, ctx: Context, bucket: str, key: str, version_id: str | None
-    ) -> AsyncIterator[bytes]:
-        found = await self._buckets.fetch(
-            bucket, key, version_id, principal=ctx.principal, authorize=ctx.authorize
-        )
-        async for chunk in found.chunks:
-            yield chunk
-
-
 def _within(settings: FleetSettings, shares: Descriptors) -> FleetSettings:
     """No more environments and connections than there are descriptors for."""
     return dataclasses.replace(
@@ -650,30 +605,6 @@ def _keep(database: Database, content: str, crcs: bytes) -> None:
     database.write_now(lambda connection: s3.keep_crcs(connection, content, crcs))
 
 
-async def _adopt_role(platform: Platform, role: Arn) -> None:
-    """Make a role that Lambda may assume. In open mode it may do everything, as everybody may;
-    without, nothing: it has no policies."""
-    path, slash, name = role.resource.removeprefix("role/").rpartition("/")
-    trust = {
-        "Version": "2012-10-17",
-        "Statement": [
-            {
-                "Effect": "Allow",
-                "Principal": {"Service": "lambda.amazonaws.com"},
-                "Action": "sts:AssumeRole",
-            }
-        ],
-    }
-    params = {
-        "RoleName": name,
-        "Path": f"/{path}{slash}",
-        "AssumeRolePolicyDocument": json.dumps(trust),
-        "Description": "Made when a function first named it.",
-    }
-    with contextlib.suppress(AwsError):  # there, and it does not trust Lambda; or no role's name
-        await platform.gateway.call("iam", "CreateRole", params, root_of(role.account))
-
-
 async def _close(sockets: list[socket.socket]) -> None:
     for one in sockets:
         one.close()
@@ -685,25 +616,3 @@ def _boot() -> str:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
         return ""
-
-
-class _BucketDestinations:
-    """Records of asynchronous invocations, kept in buckets by the function's own role."""
-
-    def __init__(
-        self, call: Callable[[str, str, dict[str, object], Principal], Awaitable[object]]
-    ) -> None:
-        self._call = call
-
-    def may_deliver(self, target_arn: str, source: Source) -> bool:
-        """S3 itself says no where the role may not."""
-        return True
-
-    async def carry(self, target_arn: str, letter: Letter) -> str:
-        params: dict[str, object] = {
-            "Bucket": Arn.parse(target_arn).resource,
-            "Key": letter.name,
-            "Body": letter.event,
-        }
-        await self._call("s3", "PutObject", params, letter.source.principal)
-        return letter.name

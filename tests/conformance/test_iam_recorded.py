@@ -13,7 +13,8 @@ import pytest
 
 from boda.core.clock import SystemClock
 from support.golden import golden
-from support.identity import answer, client, platform, served
+from support.identity import platform
+from support.world import answer, client, served
 
 ACCOUNT = "000000000000"
 _TOKEN = re.compile(r"<[a-z-]+(?::\d+)?>")

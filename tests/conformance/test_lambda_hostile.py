@@ -12,6 +12,7 @@ import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import orjson
 import pytest
@@ -132,7 +133,7 @@ def structures(shape: Shape, depth: int = 0) -> st.SearchStrategy[dict[str, Any]
 
 def operations() -> list[str]:
     """Those that are there."""
-    probe = lambda_.build(None, Path("code"), *[None] * 9)  # type: ignore[arg-type]
+    probe = lambda_.build(MagicMock(quotas={}, code_dir=Path("code")))
     return sorted(probe.service.operations)
 
 

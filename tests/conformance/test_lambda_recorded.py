@@ -16,9 +16,9 @@ import pytest
 from botocore.exceptions import ClientError
 
 from boda.core.clock import SystemClock
-from support.identity import ACCOUNT, client, served
 from support.lambda_world import ROLE, package, world
 from support.recorded import Held, recorded
+from support.world import ACCOUNT, client, served
 
 ZIP = package()
 IMAGE = f"{ACCOUNT}.dkr.ecr.us-east-1.amazonaws.com/pictures:latest"

@@ -14,8 +14,8 @@ import pytest
 from boda.core.clock import SystemClock
 from boda.invoke.call import Call, Outcome
 from boda.runtime.stream import ResponseStream
-from support.identity import served
 from support.lambda_world import World, world
+from support.world import served
 
 HTTP = "application/vnd.awslambda.http-integration-response"
 

@@ -18,9 +18,9 @@ import pytest
 
 from boda.core.clock import SystemClock
 from support.golden import cases
-from support.identity import client, served
 from support.lambda_world import world
 from support.transcripts import Matcher, Talk, paged, shaped, transcripts
+from support.world import client, served
 
 LISTED = tomllib.loads((Path(__file__).parent / "lambda_differences.toml").read_text())
 

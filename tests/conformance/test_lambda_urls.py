@@ -20,8 +20,8 @@ from boda.core.errors import AwsError
 from boda.core.principal import root_of
 from boda.fleet.refusals import too_many
 from boda.invoke.call import Outcome
-from support.identity import served
 from support.lambda_world import World, world
+from support.world import served
 
 FUNCTION = "arn:aws:lambda:us-east-1:000000000000:function:f"
 

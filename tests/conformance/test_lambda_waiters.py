@@ -6,8 +6,8 @@ import asyncio
 from pathlib import Path
 
 from boda.core.clock import SystemClock
-from support.identity import client, served
 from support.lambda_world import ROLE, package, world
+from support.world import client, served
 
 
 async def test_waiters_end_when_the_function_can_be_used(tmp_path: Path) -> None:

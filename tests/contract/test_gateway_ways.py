@@ -32,9 +32,9 @@ from boda.gateway.signing.identity import Credential
 from boda.invoke.call import Call, Outcome
 from boda.invoke.concurrency import too_many
 from boda.services.lambda_ import Options, Quotas
-from support.identity import answer, client
 from support.lambda_world import World, world
 from support.wire import Line, plain, settled, signed
+from support.world import answer, client
 
 PATH = "/2015-03-31/functions/f/invocations"
 ARN = "arn:aws:lambda:us-east-1:000000000000:function:f"

@@ -22,9 +22,9 @@ from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
 from boda.core.clock import ManualClock, SystemClock
-from support.account import ACCOUNT, EVERYTHING, Account, account, document, trust
-from support.identity import client, served
+from support.account import Account, account
 from support.lambda_world import ROLE, package
+from support.world import ACCOUNT, EVERYTHING, client, document, served, trust
 
 FUNCTION = f"arn:aws:lambda:us-east-1:{ACCOUNT}:function:f"
 LAYER = f"arn:aws:lambda:us-east-1:{ACCOUNT}:layer:l:1"

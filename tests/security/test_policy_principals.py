@@ -12,7 +12,8 @@ import pytest
 
 from boda.core.errors import AwsError
 from boda.core.policy_principals import is_service
-from support.account import ACCOUNT, EVERYTHING, Account, account, document, trust
+from support.account import Account, account
+from support.world import ACCOUNT, EVERYTHING, document, trust
 
 BOB = f"arn:aws:iam::{ACCOUNT}:user/bob"
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/team/r"

@@ -18,9 +18,10 @@ from boda import delivery
 from boda.core.clock import ManualClock
 from boda.core.errors import AwsError
 from boda.core.ids import Ids
-from boda.core.policy import Policy
+from boda.core.policy import Policy, Question, decide, principal_keys
 from boda.core.principal import Principal
 from boda.delivery.contract import Source
+from boda.delivery.lambda_carrier import LambdaCarrier, Permits
 from boda.delivery.post import Letter
 from boda.invoke.call import Call, Outcome
 from boda.invoke.catalogue import LATEST, Functions
@@ -38,6 +39,26 @@ ROLE = Principal(
     "AROA:f",
     f"arn:aws:iam::{ACCOUNT}:role/r",
 )
+
+
+def by_resource_policy(
+    principal: Principal,
+    action: str,
+    resource: str,
+    policy: Policy | None,
+    account: str,
+    context: Mapping[str, str],
+) -> bool:
+    keys = {name.lower(): value for name, value in context.items()}
+    question = Question(principal, action, resource, {**keys, **principal_keys(principal)})
+    return decide(question, resource=policy, account=account).allowed
+
+
+def add_functions(
+    office: delivery.Delivery, functions: Functions, permits: Permits = by_resource_policy
+) -> None:
+    """Let the post office bring events to functions."""
+    office.post.add("lambda", LambdaCarrier(functions, office.queue, Ids(2), permits))
 
 
 def _careless_engine(path: Path) -> sa.Engine:
@@ -257,6 +278,7 @@ class Office:
             role=lambda version: ROLE,
         )
         self.delivery.post.add("sqs", self.dead)
+        add_functions(self.delivery, self.functions)
 
     async def crash(self) -> None:
         """Lose everything that is only in memory, as kill -9 would, and start anew."""

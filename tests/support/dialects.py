@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from boda.app import PLUGS
 from boda.core.errors import AwsError
 from boda.gateway.dialect import JSON, QUERY, Dialect, Validation
 from boda.gateway.protocols.form import WireForm
-from boda.services import lambda_, logs, s3
 
 
 def _missing(name: str, shape: object) -> AwsError:
@@ -63,9 +63,5 @@ RECORDED: dict[str, Dialect] = {
 
 DIALECTS: dict[str, Dialect] = {
     **RECORDED,
-    "iam": QUERY,
-    "lambda": lambda_.DIALECT,
-    "logs": logs.DIALECT,
-    "s3": s3.DIALECT,
-    "sts": QUERY,
+    **{one.name: one.dialect for one in PLUGS if one.dialect is not None},
 }

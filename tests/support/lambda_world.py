@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
+import dataclasses
 import io
 import stat
 import zipfile
@@ -12,29 +12,26 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import support.world
 from boda.core.clock import Clock, ManualClock
 from boda.core.errors import AwsError
-from boda.core.ids import Ids
+from boda.core.health import log_damage
 from boda.core.principal import Principal
+from boda.fleet.fleet import Provisioned
 from boda.fleet.template import SnapshotFailed
-from boda.gateway.asking.authorization import Authorizer
-from boda.gateway.calling.models import Models
-from boda.gateway.calling.operation import Context
-from boda.gateway.gateway import Gateway
-from boda.gateway.signing.authentication import Authenticator
-from boda.gateway.signing.identity import Credential
+from boda.gateway.http.wire import Stream
 from boda.invoke.call import Call, Outcome
 from boda.invoke.catalogue import Functions
 from boda.invoke.concurrency import Concurrency
 from boda.invoke.path import Done
+from boda.plug import Compute, Host
 from boda.runtime.function import FunctionVersion
-from boda.services import iam, lambda_
-from boda.storage.database import Database
+from boda.services import lambda_
 from boda.telemetry.contract import Answered
-from support.dialects import DIALECTS
-from support.identity import ACCOUNT
+from support.world import ACCOUNT, NotingPost, NotingTelemetry
 
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/worker"
 
@@ -163,49 +160,67 @@ class Snapshotter:
 
 
 class Objects:
-    """Objects by (bucket, key)."""
+    """Objects by (bucket, key), as S3 gives them to whoever calls in process."""
 
     def __init__(self) -> None:
         self.held: dict[tuple[str, str], bytes] = {}
 
-    async def fetch(
-        self, ctx: Context, bucket: str, key: str, version_id: str | None
-    ) -> AsyncIterator[bytes]:
-        content = self.held.get((bucket, key))
+    async def call(
+        self, service: str, operation: str, params: Mapping[str, Any], *_: Any, **__: Any
+    ) -> dict[str, Any]:
+        assert (service, operation) == ("s3", "GetObject")
+        content = self.held.get((params["Bucket"], params["Key"]))
         if content is None:
             raise AwsError("NoSuchKey", "The specified key does not exist.", 404)
-        for at in range(0, len(content), 65_536):
-            yield content[at : at + 65_536]
+        return {"Body": Stream(_pieces(content), len(content))}
 
 
-@functools.cache
-def models() -> Models:
-    """Reading them is most of the time a small test would take."""
-    return Models(dialects=DIALECTS)
+async def _pieces(content: bytes) -> AsyncIterator[bytes]:
+    for at in range(0, len(content), 65_536):
+        yield content[at : at + 65_536]
+
+
+class _NoneProvisioned:
+    def provision(self, version: FunctionVersion, count: int) -> None: ...
+
+    def provisioned(self, version: FunctionVersion) -> Provisioned:
+        return Provisioned(0, 0)
+
+
+class _Runtimes:
+    def __init__(self, runnable: Callable[[str], bool]) -> None:
+        self._runnable = runnable
+
+    def __contains__(self, name: str) -> bool:
+        return self._runnable(name)
 
 
 @dataclass
-class World:
+class World(support.world.World):
     """The service and what surrounds it."""
 
-    folder: Path
-    database: Database
-    service: lambda_.Lambda
-    gateway: Gateway
-    clock: Clock
-    root: Principal
-    key: Credential
-    functions: Functions
-    concurrency: Concurrency
-    identity: iam.Identity
-    roles: Roles = field(default_factory=Roles)
-    invoker: Invoker = field(default_factory=Invoker)
-    queue: Queue = field(default_factory=Queue)
-    objects: Objects = field(default_factory=Objects)
-    snapshotter: Snapshotter = field(default_factory=Snapshotter)
-    answered: list[Answered] = field(default_factory=list)
+    service: lambda_.Lambda = field(kw_only=True)
+    folder: Path = field(kw_only=True)
+    roles: Roles = field(kw_only=True)
+    invoker: Invoker = field(kw_only=True)
+    queue: Queue = field(kw_only=True)
+    objects: Objects = field(kw_only=True)
+    snapshotter: Snapshotter = field(kw_only=True)
+    noted: NotingTelemetry = field(kw_only=True)
 
-    async def call(
+    @property
+    def functions(self) -> Functions:
+        return self.host.compute.functions
+
+    @property
+    def concurrency(self) -> Concurrency:
+        return self.host.compute.concurrency
+
+    @property
+    def answered(self) -> list[Answered]:
+        return self.noted.told
+
+    async def call(  # type: ignore[override]
         self, operation: str, principal: Principal | None = None, /, **params: Any
     ) -> dict[str, Any]:
         return await self.gateway.call("lambda", operation, params, principal or self.root)
@@ -246,24 +261,12 @@ class World:
                 break
         return answer
 
-    async def again(self, **others: Any) -> lambda_.Lambda:
-        """The service as it is after a restart. others: further arguments of its ``build``."""
+    async def again(self) -> lambda_.Lambda:
+        """The service as it is after a restart."""
         await self.service.stop()
-        made = lambda_.build(
-            self.database,
-            self.folder / "code",
-            self.functions,
-            self.invoker,
-            self.queue,
-            self.concurrency,
-            self.roles,
-            self.objects,
-            lambda runtime: True,
-            self.clock,
-            self.service._core.ids,
-            **others,
-        )
+        made = lambda_.build(self.host, roles=self.roles)
         await made.load()
+        await made.start()
         return made
 
     async def create_three(self, name: str) -> None:
@@ -284,7 +287,7 @@ class World:
         else:
             await asyncio.sleep(0.3)
 
-    async def error(
+    async def error(  # type: ignore[override]
         self, operation: str, principal: Principal | None = None, /, **params: Any
     ) -> AwsError:
         """The error a call answers."""
@@ -298,74 +301,55 @@ class World:
 @contextlib.asynccontextmanager
 async def world(
     folder: Path,
-    *,
+    *beside: str,
     clock: Clock | None = None,
     options: lambda_.Options | None = None,
     runnable: Callable[[str], bool] = lambda runtime: True,
     snapshotter: Snapshotter | None = None,
+    provisioner: Any = None,
     functions: Functions | None = None,
-    **others: Any,
+    damaged: Callable[[str], None] = log_damage,
 ) -> AsyncIterator[World]:
-    """others: further arguments of ``lambda_.build``."""
-    clock = clock or ManualClock()
-    ids = Ids()
-    database = Database(folder / "rows.sqlite", [iam.metadata, lambda_.metadata])
-    try:
-        iam_service, identity = iam.build(database, clock, ids, ACCOUNT)
-        await identity.load()
-        credential = await identity.ensure_root()
-        functions, concurrency = functions or Functions(), Concurrency()
-        roles, invoker, queue, objects = Roles(), Invoker(), Queue(), Objects()
-        snapshotter = snapshotter or Snapshotter()
-        answered: list[Answered] = []
-        service = lambda_.build(
-            database,
-            folder / "code",
-            functions,
-            invoker,
-            queue,
-            concurrency,
-            roles,
-            objects,
-            runnable,
-            clock,
-            ids,
-            options=options,
-            snapshotter=snapshotter,
-            answered=answered.append,
-            **others,
-        )
-        await service.load()
-        authorizer = Authorizer(identity, clock, dialects=DIALECTS)
-        gateway = Gateway(
-            [iam_service, service.service],
-            models(),
-            identity,
-            authorizer,
-            clock,
-            ids,
-            auth="sigv4",
-            health=dict,
-            sites=[service.urls(Authenticator(identity, clock), authorizer)],
-        )
+    """beside: further services. options: of the service, instead of the usual ones."""
+    made: list[lambda_.Lambda] = []
+    roles, invoker, queue, objects = Roles(), Invoker(), Queue(), Objects()
+    snapshotter, noted = snapshotter or Snapshotter(), NotingTelemetry()
+    machine: Any = SimpleNamespace(
+        **_methods(provisioner or _NoneProvisioned(), "provision", "provisioned"),
+        **_methods(snapshotter, "offers_snapshots", "snapshot", "retire"),
+    )
+    surroundings: Any = (invoker, queue, Concurrency(), machine, _Runtimes(runnable))
+
+    def build(host: Host) -> lambda_.Lambda:
+        if "s3" not in beside:
+            host.call = objects.call
+        made.append(lambda_.build(host, roles=roles, options=options))
+        return made[0]
+
+    async with support.world.world(
+        folder,
+        "iam",
+        dataclasses.replace(lambda_.PLUG, build=partial(lambda_.plug_in, made=build)),
+        *beside,
+        clock=clock,
+        compute=Compute(functions or Functions(), *surroundings),
+        noting=None if "logs" in beside else noted,
+        post=NotingPost(),
+        damaged=damaged,
+    ) as here:
         yield World(
-            folder,
-            database,
-            service,
-            gateway,
-            clock,
-            credential.principal,
-            credential,
-            functions,
-            concurrency,
-            identity,
-            roles,
-            invoker,
-            queue,
-            objects,
-            snapshotter,
-            answered,
+            here.house,
+            here.gateway,
+            service=made[0],
+            folder=folder,
+            roles=roles,
+            invoker=invoker,
+            queue=queue,
+            objects=objects,
+            snapshotter=snapshotter,
+            noted=noted,
         )
-        await service.stop()
-    finally:
-        database.close()
+
+
+def _methods(owner: object, *names: str) -> dict[str, Any]:
+    return {name: getattr(owner, name) for name in names}

@@ -9,22 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import boto3
-from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from boda import telemetry
 from boda.core.clock import ManualClock
 from boda.core.ids import Ids
 from boda.core.principal import Principal
 from boda.gateway.asking.authorization import Authorizer
-from boda.gateway.calling.models import Models
 from boda.gateway.gateway import Gateway
-from boda.gateway.server import HttpServer
-from boda.services import iam, logs
-from boda.storage.database import Database
 from boda.telemetry import Recorder
-from support.dialects import DIALECTS
+from support.world import client, served, world
 
 ACCOUNT = "000000000000"
 REGION = "us-east-1"
@@ -79,46 +72,22 @@ class LogsPlatform:
 
 @contextlib.asynccontextmanager
 async def logs_platform(folder: Path) -> AsyncIterator[LogsPlatform]:
-    clock, ids = ManualClock(), Ids(1)
-    database = Database(folder / "rows.sqlite", [iam.metadata, telemetry.metadata])
-    recorder = telemetry.build(database, clock)
-    identities, identity = iam.build(database, clock, ids, ACCOUNT)
-    await identity.load()
-    root = await identity.ensure_root()
-    services = [identities, logs.build(recorder, clock, ids)]
-
-    def gateway(*, is_open: bool) -> Gateway:
-        authorizer = Authorizer(identity, clock, open_mode=is_open, dialects=DIALECTS)
-        auth = "open" if is_open else "sigv4"
-        return Gateway(
-            services,
-            Models(dialects=DIALECTS),
-            identity,
-            authorizer,
-            clock,
-            ids,
-            auth=auth,
+    async with world(folder, "iam", "logs", ids=Ids(1)) as here:
+        # The client signs by its own clock, so that over HTTP nothing is verified.
+        host, anybody = here.host, Authorizer(here.identity, here.clock, open_mode=True)
+        gateway = Gateway(
+            here.house.services,
+            here.house.models,
+            host.identities,
+            anybody,
+            host.clock,
+            host.ids,
+            auth="open",
             health=dict,
         )
-
-    server = HttpServer(gateway(is_open=True), "127.0.0.1", 0)
-    await server.start()
-    client = boto3.client(
-        "logs",
-        endpoint_url=f"http://127.0.0.1:{server.port}",
-        region_name=REGION,
-        aws_access_key_id="AKIAIOSFODNN7EXAMPLE",
-        aws_secret_access_key="secret",
-        config=Config(
-            retries={"total_max_attempts": 1},
-            parameter_validation=False,
-            inject_host_prefix=False,
-        ),
-    )
-    try:
-        yield LogsPlatform(recorder, clock, client, gateway(is_open=False), root.principal)
-    finally:
-        client.close()
-        await server.stop(1)
-        await recorder.stop()
-        database.close()
+        async with served(gateway) as endpoint:
+            careless = client(
+                "logs", endpoint, here.key, parameter_validation=False, inject_host_prefix=False
+            )
+            yield LogsPlatform(host.telemetry, here.clock, careless, here.gateway, here.root)
+            careless.close()

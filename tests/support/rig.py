@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import hashlib
+import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -15,13 +16,10 @@ from botocore.config import Config
 
 from boda.core.clock import Clock, SystemClock
 from boda.core.errors import AwsError
-from boda.core.ids import Ids
 from boda.core.policy import Policy
 from boda.core.principal import Principal, root_of
 from boda.core.regions import Regions
-from boda.gateway.asking.authorization import Authorizer
 from boda.gateway.asking.need import Need
-from boda.gateway.calling.models import Models
 from boda.gateway.calling.operation import Answer, Context, operation
 from boda.gateway.calling.service import Service
 from boda.gateway.gateway import Gateway
@@ -30,20 +28,15 @@ from boda.gateway.http.limits import Limits
 from boda.gateway.http.wire import Body, Stream
 from boda.gateway.server import HttpServer
 from boda.gateway.signing.identity import Credential, Permissions
-from boda.services.absent import LACKING
+from boda.plug import Plug, Running
 from support.dialects import DIALECTS
+from support.world import NotingTelemetry, world
 
 HOSTS = ("x", "h", "other")
 """What raw requests of tests call the gateway by."""
 KEY, SECRET = "AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
 USER_KEY, USER_SECRET = "AKIAUSER", "user-secret"
 SESSION_KEY, SESSION_SECRET, SESSION_TOKEN = "ASIASESSION", "session-secret", "session-token"
-
-
-@functools.cache
-def _models() -> Models:
-    """Read once per process: they never change, and reading them takes longer than a test."""
-    return Models(dialects=DIALECTS)
 
 
 class Keys:
@@ -260,36 +253,28 @@ async def run(call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
 async def rig(*, auth: Any = "sigv4", limits: Limits | None = None, clock: Clock | None = None,
               sites: Any = (), preflight: Any = None, decorate: Any = None,
               regions: Regions | None = None) -> AsyncIterator[Rig]:  # fmt: skip
-    clock = clock or SystemClock()
     keys, functions, objects = Keys(), Functions(), Objects()
-    services = [
-        Service("sts", [Sts()]),
-        Service("logs", [Logs()]),
-        Service("lambda", [functions]),
-        Service("s3", [objects], preflight=preflight, decorate=decorate),
-    ]
-    gateway = Gateway(
-        services,
-        _models(),
-        keys,
-        Authorizer(keys, clock, open_mode=auth == "open", dialects=DIALECTS),
-        clock,
-        Ids(),
-        auth=auth,
-        health=lambda: {"version": "0"},
-        sites=sites,
-        limits=limits,
-        regions=regions,
-        hosts=Hosts(names=HOSTS),
-        lacking=LACKING,
-    )
-    server = HttpServer(gateway, "127.0.0.1", 0)
-    await server.start()
-    made = Rig(gateway, server, keys, functions, objects, clock)
-    try:
-        yield made
-    finally:
-        for client in made.clients:
-            client.close()
-        functions.gate.set()
-        await server.stop(5)
+
+    def plug(service: Service) -> Plug:
+        return Plug(service.name, lambda host: Running(service), DIALECTS.get(service.name))
+
+    with tempfile.TemporaryDirectory() as folder:
+        async with world(
+            Path(folder),
+            plug(Service("sts", [Sts()])),
+            plug(Service("logs", [Logs()])),
+            plug(Service("lambda", [functions])),
+            plug(Service("s3", [objects], preflight=preflight, decorate=decorate)),
+            clock=clock or SystemClock(),
+            open_mode=auth == "open",
+            identities=keys,
+            noting=NotingTelemetry(),
+            serve=True,
+            sites=sites,
+            limits=limits,
+            regions=regions,
+            hosts=Hosts(names=HOSTS),
+        ) as made:
+            assert made.server is not None
+            yield Rig(made.gateway, made.server, keys, functions, objects, made.clock, made.clients)
+            functions.gate.set()

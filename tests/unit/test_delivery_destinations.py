@@ -15,7 +15,17 @@ from boda.core.ids import Ids
 from boda.delivery import AsyncRules, RetryPolicy
 from boda.delivery.post import Letter
 from boda.invoke.catalogue import LATEST
-from support.delivery_world import ROLE, Office, arn, failed, office, ok, throttled, version
+from support.delivery_world import (
+    ROLE,
+    Office,
+    add_functions,
+    arn,
+    failed,
+    office,
+    ok,
+    throttled,
+    version,
+)
 
 BUCKET = "arn:aws:s3:::records"
 
@@ -41,8 +51,8 @@ async def start(
         reserved=lambda *key: here.reserved(*key),
         rules=lambda version, qualifier: rules if version.name == "f" else AsyncRules(),
         role=lambda version: role,
-        permits=lambda *question: permits,
     )
+    add_functions(here.delivery, here.functions, lambda *question: permits)
     for service in ("s3", "sqs"):
         here.delivery.post.add(service, here.dead)
     here.function("f", **settings)

@@ -23,7 +23,7 @@ from boda.gateway.signing.authentication import (
     read_claim,
 )
 from boda.gateway.signing.identity import Credential
-from boda.services import s3
+from boda.services.s3.dialect import DIALECT as S3
 
 EMPTY = sigv4.EMPTY_SHA256
 BAD_URL = "AuthorizationQueryParametersError"
@@ -45,7 +45,7 @@ class Directory:
 
 
 RULES = {
-    "s3": s3.DIALECT.signatures,
+    "s3": S3.signatures,
     "query": QUERY.signatures,
     "json": JSON.signatures,
 }

@@ -9,7 +9,8 @@ import pytest
 from boda.core.errors import AwsError
 from boda.core.principal import root_of
 from boda.services.iam import accounts
-from support.identity import ACCOUNT, platform
+from support.identity import platform
+from support.world import ACCOUNT
 
 OTHER = "111111111111"
 

@@ -14,7 +14,8 @@ from boda.core.clock import ManualClock
 from boda.core.errors import AwsError
 from boda.core.principal import Principal
 from boda.gateway.asking.need import Need
-from support.identity import ACCOUNT, Platform, platform
+from support.identity import Platform, platform
+from support.world import ACCOUNT
 
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/r"
 

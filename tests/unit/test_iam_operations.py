@@ -11,7 +11,8 @@ import pytest
 
 from boda.core.errors import AwsError
 from support.dialects import DIALECTS
-from support.identity import ACCOUNT, Platform, platform
+from support.identity import Platform, platform
+from support.world import ACCOUNT
 
 ALLOW = json.dumps(
     {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}

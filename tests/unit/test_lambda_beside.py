@@ -382,13 +382,12 @@ async def test_reserved_and_provisioned_concurrency_agree(here: World) -> None:
 
 
 async def test_unsigned_code_under_enforce_and_under_warn(tmp_path: Path) -> None:
-    counted: list[str] = []
-    async with world(tmp_path, count=lambda function, metric: counted.append(metric)) as here:
+    async with world(tmp_path) as here:
         publishers = {"SigningProfileVersionArns": [f"arn:aws:signer:{PLACE}:/signing-profiles/p"]}
         made = await here.call("CreateCodeSigningConfig", AllowedPublishers=publishers)
         arn = made["CodeSigningConfig"]["CodeSigningConfigArn"]
         await here.create("f", CodeSigningConfigArn=arn)
-        assert counted == ["SignatureValidationErrors"]
+        assert here.noted.counted == ["SignatureValidationErrors"]
         assert (await here.call("GetFunctionCodeSigningConfig", FunctionName="f")) == {
             "CodeSigningConfigArn": arn,
             "FunctionName": "f",

@@ -18,8 +18,8 @@ from boda.invoke.call import Outcome
 from boda.runtime import trace
 from boda.services.lambda_.identifiers import parse
 from boda.services.lambda_.invoking import operations as invocations
-from support.identity import answer, client, served
 from support.lambda_world import World, world
+from support.world import answer, client, served
 
 ARN = f"arn:aws:lambda:us-east-1:{DEFAULT_ACCOUNT}:function:f"
 

@@ -100,7 +100,7 @@ async def test_calls_stay_until_as_much_is_ready_of_the_next_version(
 async def test_a_move_goes_on_after_a_restart(here: World, fleet: Fleet) -> None:
     await here.call("UpdateAlias", **LIVE, FunctionVersion="2")
     fleet.asked.clear()
-    again = await here.again(provisioner=fleet)
+    again = await here.again()
     assert fleet.asked == {"1": 2, "2": 2} and reached(here) == "1"
     fleet.ready["2"] = Provisioned(2, 2)
     await here.settle()

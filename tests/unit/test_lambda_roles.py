@@ -11,8 +11,9 @@ import pytest
 from boda.core.errors import AwsError
 from boda.runtime.function import FunctionVersion
 from boda.services.lambda_.settings.roles import ExecutionRoles
-from support.identity import ACCOUNT, Platform, platform
+from support.identity import Platform, platform
 from support.lambda_world import ROLE, World, world
+from support.world import ACCOUNT
 
 QUEUE = f"arn:aws:sqs:us-east-1:{ACCOUNT}:queue"
 TOPIC = f"arn:aws:sns:us-east-1:{ACCOUNT}:topic"

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from boda.fleet.template import Cause, SnapshotFailed
-from support.identity import ACCOUNT
 from support.lambda_world import Snapshotter, World, package, world
+from support.world import ACCOUNT
 
 WANTED = {"ApplyOn": "PublishedVersions"}
 ARN = f"arn:aws:lambda:us-east-1:{ACCOUNT}:function:f"

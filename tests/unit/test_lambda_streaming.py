@@ -19,8 +19,8 @@ from boda.core.principal import root_of
 from boda.fleet.refusals import too_many
 from boda.invoke.call import Call, Outcome
 from boda.runtime import trace
-from support.identity import answer, client, served
 from support.lambda_world import World, world
+from support.world import answer, client, served
 
 ARN = f"arn:aws:lambda:us-east-1:{DEFAULT_ACCOUNT}:function:f"
 OPERATION = "InvokeWithResponseStream"

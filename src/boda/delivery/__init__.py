@@ -12,19 +12,17 @@ notice.py   a function's own log                    queue_time.py      when it i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from boda.core.clock import Clock
 from boda.core.ids import Ids
-from boda.core.policy import Policy, Question, decide, principal_keys
 from boda.core.principal import Principal
 from boda.delivery import rows
 from boda.delivery.attempt import Invokes
 from boda.delivery.counts import Counts
 from boda.delivery.destination import AsyncRules, Destinations, Rules
 from boda.delivery.failure import Failures
-from boda.delivery.lambda_carrier import LambdaCarrier, Permits
 from boda.delivery.post import Attribute, Carrier, Letter, Post
 from boda.delivery.queue import Queue
 from boda.delivery.retry import RetryPolicy
@@ -81,19 +79,6 @@ def _no_role(version: FunctionVersion) -> Principal | None:
     return None
 
 
-def _by_resource_policy(
-    principal: Principal,
-    action: str,
-    resource: str,
-    policy: Policy | None,
-    account: str,
-    context: Mapping[str, str],
-) -> bool:
-    keys = {name.lower(): value for name, value in context.items()}
-    question = Question(principal, action, resource, {**keys, **principal_keys(principal)})
-    return decide(question, resource=policy, account=account).allowed
-
-
 def build(
     database: Database,
     functions: Functions,
@@ -107,7 +92,6 @@ def build(
     reserved: Callable[[str, str, str], int | None] = _nothing_reserved,
     rules: Rules = _no_rules,
     role: Callable[[FunctionVersion], Principal | None] = _no_role,
-    permits: Permits = _by_resource_policy,
 ) -> Delivery:
     """Put the post office together; touches no disk.
 
@@ -115,7 +99,7 @@ def build(
     together. boot: a name of the machine's run, by which a restarted platform knows that the
     monotonic clock went on. reserved: reserved concurrency by account, region and function name,
     None where there is none. rules: retries and destinations of a version under the qualifier it
-    was invoked by. role: who a function acts as; permits: who may send to a function.
+    was invoked by. role: who a function acts as.
     """
     post = Post()
     sender = Sender(post, clock, role)
@@ -134,5 +118,4 @@ def build(
         rules=rules,
         destinations=Destinations(sender, telemetry, counts, clock, ids),
     )
-    post.add("lambda", LambdaCarrier(functions, queue, ids, permits))
     return Delivery(post, queue, sender)

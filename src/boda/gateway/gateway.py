@@ -502,10 +502,13 @@ class Gateway:
         *,
         region: str = DEFAULT_REGION,
         account: str = "",
+        forwarded: Context | None = None,
     ) -> dict[str, Any]:
         """The same operation in process: validated, authorised, run; its output by model names.
 
-        account: the caller's when empty. Raises AwsError as the caller over HTTP would get it.
+        account: the caller's when empty. forwarded: the call of another service that this one is
+        made for, with its caller's rights, as of a service. Raises AwsError as the caller over
+        HTTP would get it.
         """
         installed = self._installed.get(service)
         offered = installed.offered(operation) if installed is not None else None
@@ -521,7 +524,9 @@ class Gateway:
             account or principal.account,
             principal,
             self._ids.uuid(),
-            self._check(principal, RequestKeys(None, region), service),
+            self._check(principal, RequestKeys(None, region), service)
+            if forwarded is None
+            else partial(_as_a_service, forwarded.authorize),
             policies=self._policies,
         )
         await self._authorise(offered, ctx, params)
@@ -544,6 +549,11 @@ def _needs(offered: Offered, ctx: Context, params: Mapping[str, Any]) -> Iterabl
     if needs is not None:
         return needs(ctx, params)
     return () if offered.anybody else (offered.need,)
+
+
+def _as_a_service(authorize: Callable[[Need], None], need: Need) -> None:
+    """Source: IAM User Guide, "Forward access sessions"."""
+    authorize(replace(need, context={**need.context, "aws:ViaAWSService": "true"}))
 
 
 def _labels(route: Route) -> dict[str, str]:

@@ -1,15 +1,14 @@
 """AWS Identity and Access Management: who there is, and what each may do.
 
-``build`` gives the API and the Identity, the directory that the gateway, STS and Lambda ask. Both
-stand on the same Store: everything in memory, every change written before it is shown.
+The API, and the Identity: the directory that the gateway and other services ask. Both stand on the
+same Store: everything in memory, every change written before it is shown.
 """
 
 from __future__ import annotations
 
-from boda.core.arn import DEFAULT_ACCOUNT
-from boda.core.clock import Clock
-from boda.core.ids import Ids
 from boda.gateway.calling.service import Service
+from boda.gateway.dialect import QUERY
+from boda.plug import Host, Plug, Running
 from boda.services.iam.access import CONDITION_KEYS
 from boda.services.iam.accounts import Account, Accounts, by_account
 from boda.services.iam.grants import Attachments, Boundaries, InlinePolicies
@@ -22,32 +21,34 @@ from boda.services.iam.rows import metadata
 from boda.services.iam.store import Store
 from boda.services.iam.tagging import Tagging
 from boda.services.iam.users import AccessKeys, Users
-from boda.storage.database import Database
 
-__all__ = ["Identity", "build", "metadata"]
+__all__ = ["PLUG"]
 
 
-def build(
-    database: Database, clock: Clock, ids: Ids, account: str = DEFAULT_ACCOUNT
-) -> tuple[Service, Identity]:
-    """The service and the directory; ``await identity.load()`` before the first request."""
+def build(host: Host) -> Running:
     managed = aws_managed()
 
     def further(number: str) -> Account:
-        store = Store(database, number, managed)
-        identity = Identity(store, clock, ids)
-        return Account(identity, _service(store, identity, clock, ids).operations)
+        store = Store(host.database, number, managed)
+        identity = Identity(store, host.clock, host.ids)
+        return Account(identity, _service(store, identity, host).operations)
 
-    store = Store(database, account, managed)
-    accounts = Accounts(store, clock, ids, further)
-    service = _service(store, accounts, clock, ids)
+    store = Store(host.database, host.account, managed)
+    accounts = Accounts(store, host.clock, host.ids, further)
+    service = _service(store, accounts, host)
     for name, operation in service.operations.items():
         service.operations[name] = by_account(accounts, operation)
-    return service, accounts
+
+    async def load() -> None:
+        await accounts.load()
+        await accounts.ensure_root()
+
+    return Running(service, load=load, identities=accounts)
 
 
-def _service(store: Store, identity: Identity, clock: Clock, ids: Ids) -> Service:
+def _service(store: Store, identity: Identity, host: Host) -> Service:
     """The operations on one account."""
+    clock, ids = host.clock, host.ids
     groups = [
         Users(store, clock, ids),
         AccessKeys(store, identity),
@@ -60,3 +61,6 @@ def _service(store: Store, identity: Identity, clock: Clock, ids: Ids) -> Servic
         Tagging(store),
     ]
     return Service("iam", groups, condition_keys=CONDITION_KEYS)
+
+
+PLUG = Plug("iam", build, dialect=QUERY, tables=(metadata,))

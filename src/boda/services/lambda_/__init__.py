@@ -16,33 +16,29 @@ import dataclasses
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from boda.core.arn import Arn, split_qualifier
-from boda.core.clock import Clock
 from boda.core.errors import AwsError
-from boda.core.health import log_damage
-from boda.core.ids import Ids
 from boda.core.policy import Policy
 from boda.core.principal import Principal
 from boda.delivery.destination import AsyncRules
-from boda.fleet.fleet import Provisioned
+from boda.delivery.lambda_carrier import LambdaCarrier
 from boda.gateway.asking import tag_keys
-from boda.gateway.asking.authorization import Authorizer
-from boda.gateway.asking.callers import OpenCallers
 from boda.gateway.asking.need import Need
 from boda.gateway.calling.exchange import RequestKeys
 from boda.gateway.calling.operation import Context
 from boda.gateway.calling.service import Service
-from boda.gateway.signing.authentication import Authenticator
-from boda.invoke.catalogue import Functions
+from boda.plug import Host, Plug, Running
 from boda.runtime.function import FunctionVersion
 from boda.services.lambda_ import records, rows, rows_resources
+from boda.services.lambda_.code.download import CodeDownloads
 from boda.services.lambda_.code.signing import CodeSigning, CodeSigningOperations
-from boda.services.lambda_.code.sources import Objects, Sources
+from boda.services.lambda_.code.sources import Sources
 from boda.services.lambda_.code.store import CodeStore
 from boda.services.lambda_.condition_keys import CONDITION_KEYS
-from boda.services.lambda_.core import Core, Reservations
+from boda.services.lambda_.core import Core
 from boda.services.lambda_.dialect import DIALECT
 from boda.services.lambda_.functions.configuration import ConfigurationOperations
 from boda.services.lambda_.functions.operations import FunctionOperations
@@ -51,7 +47,7 @@ from boda.services.lambda_.functions.runtime_management import RuntimeManagement
 from boda.services.lambda_.identifiers import Identifier
 from boda.services.lambda_.invoking import event_invoke
 from boda.services.lambda_.invoking.event_invoke import EventInvokeOperations
-from boda.services.lambda_.invoking.operations import Events, InvocationOperations, Invokes
+from boda.services.lambda_.invoking.operations import InvocationOperations
 from boda.services.lambda_.layers.operations import LayerOperations
 from boda.services.lambda_.layers.permissions import LayerPermissionOperations
 from boda.services.lambda_.layers.store import Layers
@@ -65,40 +61,28 @@ from boda.services.lambda_.quotas import Quotas, adjusted
 from boda.services.lambda_.records import Function, Standing, Version
 from boda.services.lambda_.scaling.concurrency import ConcurrencyOperations
 from boda.services.lambda_.scaling.provisioned import ProvisionedOperations
-from boda.services.lambda_.scaling.provisioning import Provisioner, Provisioning
-from boda.services.lambda_.settings.roles import Adopt, ExecutionRoles, RoleCheck, Roles
+from boda.services.lambda_.scaling.provisioning import Provisioning
+from boda.services.lambda_.settings.roles import ExecutionRoles, RoleCheck, Roles, adopt
 from boda.services.lambda_.shelf import Shelf
 from boda.services.lambda_.tags import TagOperations
 from boda.services.lambda_.urls.configs import UrlConfigOperations, UrlIds
-from boda.services.lambda_.urls.site import Allows, FunctionUrls
+from boda.services.lambda_.urls.site import FunctionUrls
 from boda.services.lambda_.versions.aliases import AliasOperations
 from boda.services.lambda_.versions.operations import VersionOperations
-from boda.services.lambda_.versions.snapshots import Snapshots, Snapshotter
+from boda.services.lambda_.versions.snapshots import Snapshots
 from boda.services.lambda_.versions.states import Transitions, in_motion
-from boda.storage.database import Database
 from boda.storage.lost import LostAndFound
-from boda.telemetry.contract import Answered
+from boda.telemetry.contract import NAMESPACE
 
-__all__ = [
-    "DIALECT",
-    "Events",
-    "ExecutionRoles",
-    "Invokes",
-    "Lambda",
-    "Objects",
-    "Options",
-    "Quotas",
-    "Reservations",
-    "Roles",
-    "adjusted",
-    "build",
-    "metadata",
-]
+__all__ = ["PLUG", "Lambda", "Options", "Quotas", "adjusted", "build", "plug_in"]
 
 metadata = rows.metadata
 
 _log = logging.getLogger(__name__)
 _SWEEP_S = 60.0
+ROLE_CREDENTIALS_S = 12 * 3600.0
+"""How long a function's credentials hold; its environments are replaced before they lapse."""
+
 _LOST = Standing("Failed", "The code package is missing.", "InvalidZipFileException")
 
 
@@ -131,37 +115,6 @@ class Beside:
             self.urls.remember(function)
 
 
-class _NoneProvisioned:
-    """Where there is no fleet."""
-
-    def provision(self, version: FunctionVersion, count: int) -> None:
-        return None
-
-    def provisioned(self, version: FunctionVersion) -> Provisioned:
-        return Provisioned(0, 0)
-
-
-class _NoSnapshots:
-    """Where there is no fleet."""
-
-    def offers_snapshots(self) -> bool:
-        return False
-
-    async def snapshot(self, version: FunctionVersion) -> None:
-        return None
-
-    def retire(self, version: FunctionVersion) -> None:
-        return None
-
-
-_NONE_PROVISIONED = _NoneProvisioned()
-_NO_SNAPSHOTS = _NoSnapshots()
-
-
-def _uncounted(identifier: Identifier, metric: str) -> None:
-    return None
-
-
 class Lambda:
     """The service. ``load`` before the first request, ``stop`` after the last.
 
@@ -175,7 +128,8 @@ class Lambda:
         layers: Layers,
         transitions: Transitions,
         beside: Beside,
-        invoker: Invokes,
+        host: Host,
+        roles: ExecutionRoles,
     ) -> None:
         self.service = service
         self.runtimes: frozenset[str] = frozenset()
@@ -183,7 +137,9 @@ class Lambda:
         self._layers = layers
         self._transitions = transitions
         self._beside = beside
-        self._invoker = invoker
+        self._host = host
+        self.credentials = roles.credentials
+        self.principal = roles.principal
 
     async def load(self) -> None:
         """Read every function, finish what a crash interrupted, fill the invoke path's tables."""
@@ -208,9 +164,13 @@ class Lambda:
         every = (version for function in found for version in function.versions.values())
         self.runtimes = frozenset(version.settings.runtime for version in every)
         await self._beside.load(core, found)
-        for function in found:
-            for version in function.versions.values():
-                if in_motion(version):  # whose snapshot a stop interrupted
+
+    async def start(self) -> None:
+        """Go on with what a stop interrupted, and clean up now and then."""
+        core = self._core
+        for function in core.all():
+            for version in list(function.versions.values()):
+                if in_motion(version):
                     self._transitions.begin(version, new=True)
         core.later(self._sweep())
 
@@ -225,7 +185,6 @@ class Lambda:
 
     def permits(
         self,
-        authorizer: Authorizer,
         principal: Principal,
         action: str,
         resource: str,
@@ -238,18 +197,19 @@ class Lambda:
         need = Need(action, resource, policy, {**tags, **context}, account)
         keys = RequestKeys(None, Arn.parse(resource).region)
         if principal.is_service:  # in open mode too
-            return authorizer.decide(principal, need, keys).allowed
-        return authorizer.allows(principal, need, keys)
+            return self._host.authorizer.decide(principal, need, keys).allowed
+        return self._host.authorizer.allows(principal, need, keys)
 
-    def urls(
-        self,
-        callers: Authenticator | OpenCallers,
-        authorizer: Allows,
-        labelled: Callable[[str], bool] = lambda host: False,
-    ) -> FunctionUrls:
-        """The site that answers function URLs. callers: tells who signed a request."""
+    def urls(self) -> FunctionUrls:
+        """The site that answers function URLs."""
+        host = self._host
         return FunctionUrls(
-            self._core, self._beside.urls, self._invoker, callers, authorizer, labelled
+            self._core,
+            self._beside.urls,
+            host.compute.invoker,
+            host.callers,
+            host.authorizer,
+            host.labelled,
         )
 
     async def verify(self, version: FunctionVersion) -> None:
@@ -318,61 +278,35 @@ class Lambda:
             await self._core.code.sweep()
 
 
-def build(
-    database: Database,
-    code_dir: Path,
-    functions: Functions,
-    invoker: Invokes,
-    queue: Events,
-    reservations: Reservations,
-    roles: Roles,
-    objects: Objects,
-    runnable: Callable[[str], bool],
-    clock: Clock,
-    ids: Ids,
-    *,
-    options: Options | None = None,
-    code_location: Callable[[Context, str], str] | None = None,
-    provisioner: Provisioner = _NONE_PROVISIONED,
-    snapshotter: Snapshotter = _NO_SNAPSHOTS,
-    count: Callable[[Identifier, str], None] = _uncounted,
-    answered: Callable[[Answered], None] | None = None,
-    damaged: Callable[[str], None] = log_damage,
-    adopt: Adopt | None = None,
-) -> Lambda:
-    """Put the service together; touches no disk.
-
-    database: made with ``metadata`` among its tables. code_dir: where packages are kept.
-    functions: the invoke path's table, which this service fills. runnable: whether this machine
-    has a runtime. code_location: makes the address of a package (its digest given) for
-    GetFunction; by default a signed path of the endpoint the caller used, which whoever serves
-    the site answers with ``verify_code_url`` and ``code_blob``. provisioner: keeps environments
-    initialised. snapshotter: runs the init of versions with SnapStart. count: counts a
-    metric of a function once. damaged: called with a sentence that names damaged code. adopt:
-    makes execution roles that are named and do not exist; None where they are refused.
-    """
-    chosen = options or Options()
-    core = Core(database, functions, reservations, clock, ids, chosen.quotas)
-    core.runnable = runnable
-    if answered is not None:
-        core.answered = answered
-    lost = LostAndFound.beside(code_dir, clock)
-    core.code = CodeStore(code_dir, chosen.quotas, clock, ids, core.refers, lost, damaged)
-    snapshots = Snapshots(core, snapshotter)
+def build(host: Host, *, roles: Roles | None = None, options: Options | None = None) -> Lambda:
+    """Put the service together; touches no disk. roles: instead of the host's identities."""
+    compute, clock, ids = host.compute, host.clock, host.ids
+    chosen = options or Options(host.quotas.get("lambda") or Quotas())
+    execution = ExecutionRoles(
+        host.identities,
+        host.authorizer,
+        lambda resource, principal: host.policy_of(resource, principal),
+        ROLE_CREDENTIALS_S,
+    )
+    core = Core(host.database, compute.functions, compute.concurrency, clock, ids, chosen.quotas)
+    core.runnable = compute.runtimes.__contains__
+    core.answered = host.telemetry.answered
+    lost = LostAndFound.beside(host.code_dir, clock)
+    core.code = CodeStore(host.code_dir, chosen.quotas, clock, ids, core.refers, lost, host.damaged)
+    snapshots = Snapshots(core, compute.fleet)
     transitions = Transitions(core, snapshots, chosen.update_settle_s)
-    sources = Sources(core.code, objects)
+    sources = Sources(core.code, host)
     layers = Layers(core)
-    check = RoleCheck(roles, adopt)
+    check = RoleCheck(roles or execution, partial(adopt, host) if host.open_mode else None)
     mappings = EventSourceMappings(core, chosen.update_settle_s)
-    signing = CodeSigning(core, count)
+    signing = CodeSigning(core, partial(_count, host))
     core.signing = signing
-    provisioning = Provisioning(core, provisioner)
+    provisioning = Provisioning(core, compute.fleet)
     urls = UrlIds(core)
 
-    def signed(ctx: Context, sha256: str) -> str:
+    def location(ctx: Context, sha256: str) -> str:
         return ctx.endpoint + core.code.sign(sha256)
 
-    location = code_location or signed
     service = Service(
         "lambda",
         [
@@ -382,7 +316,7 @@ def build(
             AliasOperations(core, provisioning),
             LayerOperations(core, layers, sources, location),
             LayerPermissionOperations(core, layers),
-            InvocationOperations(core, invoker, queue),
+            InvocationOperations(core, compute.invoker, compute.queue),
             PermissionOperations(core),
             ResourcePolicyOperations(core),
             TagOperations(core, [mappings.shelf, signing.shelf]),
@@ -398,4 +332,29 @@ def build(
         condition_keys=CONDITION_KEYS,
     )
     beside = Beside(mappings, signing, provisioning, urls)
-    return Lambda(service, core, layers, transitions, beside, invoker)
+    return Lambda(service, core, layers, transitions, beside, host, execution)
+
+
+def plug_in(host: Host, made: Callable[[Host], Lambda] = build) -> Running:
+    functions = made(host)
+    compute = host.compute
+    carrier = LambdaCarrier(compute.functions, compute.queue, host.ids, functions.permits)
+    return Running(
+        functions.service,
+        sites=(CodeDownloads(functions), functions.urls()),
+        carriers={"lambda": carrier},
+        policy_of=lambda resource, principal: compute.functions.policy_of(str(resource)),
+        load=functions.load,
+        start=functions.start,
+        stop=functions.stop,
+        functions=functions,
+    )
+
+
+def _count(host: Host, function: Identifier, metric: str) -> None:
+    host.telemetry.metric(
+        function.account, function.region, NAMESPACE, metric, 1.0, {"FunctionName": function.name}
+    )
+
+
+PLUG = Plug("lambda", plug_in, dialect=DIALECT, tables=(metadata,))

@@ -7,28 +7,27 @@ AWS delivers it only when the function's role has ``logs:CreateLogStream`` and
 
 from __future__ import annotations
 
-from boda.core.clock import Clock
-from boda.core.ids import Ids
 from boda.gateway.calling.service import Service
+from boda.plug import Host, Plug, Running
 from boda.services.logs.access import CONDITION_KEYS
 from boda.services.logs.dialect import DIALECT
 from boda.services.logs.events import Events
 from boda.services.logs.groups import Groups
 from boda.services.logs.live_tail import LiveTail
 from boda.services.logs.streams import Streams
-from boda.telemetry.recorder import Recorder
 
-__all__ = ["DIALECT", "build"]
+__all__ = ["PLUG"]
 
 
-def build(recorder: Recorder, clock: Clock, ids: Ids) -> Service:
-    return Service(
-        "logs",
-        [
-            Groups(recorder.logs),
-            Streams(recorder.logs),
-            Events(recorder, clock),
-            LiveTail(recorder, clock, ids),
-        ],
-        condition_keys=CONDITION_KEYS,
-    )
+def build(host: Host) -> Running:
+    recorder = host.telemetry
+    groups = [
+        Groups(recorder.logs),
+        Streams(recorder.logs),
+        Events(recorder, host.clock),
+        LiveTail(recorder, host.clock, host.ids),
+    ]
+    return Running(Service("logs", groups, condition_keys=CONDITION_KEYS))
+
+
+PLUG = Plug("logs", build, dialect=DIALECT)

@@ -14,8 +14,7 @@ from typing import Any, Protocol
 from boda.core.clock import Clock
 from boda.gateway.calling.operation import Context, operation
 from boda.gateway.calling.service import Service
-
-MODELS = Path(__file__).parent / "model"
+from boda.plug import Host, Plug, Running
 
 
 class Snapshot(Protocol):
@@ -109,5 +108,15 @@ class Platform:
         }
 
 
-def build(platform: Platform) -> Service:
-    return Service("boda", [platform])
+def build(host: Host) -> Running:
+    compute = host.compute
+    platform = Platform(
+        compute.fleet.environments,
+        host.telemetry.usage_report,
+        compute.runtimes.runtimes,
+        host.clock,
+    )
+    return Running(Service("boda", [platform]))
+
+
+PLUG = Plug("boda", build, models=Path(__file__).parent / "model")

@@ -1,11 +1,11 @@
-"""Amazon S3: buckets, objects and what happens when they change.
+"""Amazon S3: buckets, objects and what happens when they change."""
 
-s3 = build(database, blobs, post, clock, ids)      metadata: its tables
-"""
-
+from boda.plug import Plug
 from boda.services.s3.dialect import DIALECT
 from boda.services.s3.inspection import keep_crcs
 from boda.services.s3.rows import metadata
-from boda.services.s3.service import S3, Fetched, build
+from boda.services.s3.service import build
 
-__all__ = ["DIALECT", "S3", "Fetched", "build", "keep_crcs", "metadata"]
+__all__ = ["PLUG", "keep_crcs"]
+
+PLUG = Plug("s3", build, dialect=DIALECT, tables=(metadata,))

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from boda.gateway.calling.service import Service
+from boda.gateway.dialect import QUERY
+from boda.plug import Host, Plug, Running
 from boda.services.sts.condition_keys import CONDITION_KEYS
-from boda.services.sts.identity import Sessions
 from boda.services.sts.tokens import Tokens
 
-__all__ = ["Sessions", "build"]
+__all__ = ["PLUG"]
 
 
-def build(identity: Sessions) -> Service:
-    """The service, standing on the Identity of the IAM service."""
-    return Service("sts", [Tokens(identity)], condition_keys=CONDITION_KEYS)
+def build(host: Host) -> Running:
+    return Running(Service("sts", [Tokens(host.identities)], condition_keys=CONDITION_KEYS))
+
+
+PLUG = Plug("sts", build, dialect=QUERY)

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from boda.core.errors import AwsError
 from boda.core.policy import MalformedPolicy, Policy
 from boda.gateway.calling.operation import Context
-from boda.services.sts.identity import Sessions, Tags
+from boda.gateway.signing.identities import Sessions, Tags
 
 CHAINED_LIMIT_S = 3_600
 ROLE_DEFAULT_S = 3_600

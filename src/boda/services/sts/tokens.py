@@ -11,9 +11,9 @@ from boda.core.errors import AwsError
 from boda.gateway.asking import tag_keys
 from boda.gateway.asking.need import Need
 from boda.gateway.calling.operation import Context, operation
+from boda.gateway.signing.identities import Sessions
 from boda.gateway.signing.identity import Credential
 from boda.services.sts import rules
-from boda.services.sts.identity import Sessions
 
 
 def _anybody(_group: Any, ctx: Context, _params: Mapping[str, Any]) -> Iterable[Need]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, Protocol
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from typing import Any
 
 from boda.core.errors import AwsError
 from boda.gateway.calling.operation import Context
+from boda.plug import Host
 from boda.services.lambda_.code.store import CodeStore, Package
 from boda.services.lambda_.core import storage_failure
 from boda.services.lambda_.errors import invalid
@@ -24,21 +25,12 @@ def image_digest(uri: str) -> str:
     return named[1] if named else hashlib.sha256(uri.encode()).hexdigest()
 
 
-class Objects(Protocol):
-    """Reads objects as the caller of a request may."""
-
-    def fetch(
-        self, ctx: Context, bucket: str, key: str, version_id: str | None
-    ) -> AsyncIterator[bytes]:
-        """The object's bytes in pieces; AwsError as S3 answers it."""
-
-
 class Sources:
     """Takes in the package that a request names."""
 
-    def __init__(self, code: CodeStore, objects: Objects) -> None:
+    def __init__(self, code: CodeStore, host: Host) -> None:
         self._code = code
-        self._objects = objects
+        self._host = host
 
     @asynccontextmanager
     async def package(self, ctx: Context, code: Mapping[str, Any]) -> AsyncIterator[Package]:
@@ -74,8 +66,19 @@ class Sources:
         self, ctx: Context, bucket: str, key: str, version: str | None
     ) -> AsyncIterator[bytes]:
         try:
-            async for chunk in self._objects.fetch(ctx, bucket, key, version):
-                yield chunk
+            params = {"Bucket": bucket, "Key": key}
+            if version is not None:
+                params["VersionId"] = version
+            answer = await self._host.call(
+                "s3", "GetObject", params, ctx.principal, region=ctx.region, forwarded=ctx
+            )
+            body = answer["Body"]
+            if isinstance(body, bytes):
+                yield body
+                return
+            async with aclosing(body.chunks) as chunks:
+                async for chunk in chunks:
+                    yield chunk
         except AwsError as error:
             if error.status == 403:
                 raise AwsError(

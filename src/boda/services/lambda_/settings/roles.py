@@ -7,18 +7,22 @@ developer guide, "lambda-intro-execution-role"; sentences as the service was see
 
 from __future__ import annotations
 
+import contextlib
+import json
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 from boda.core.arn import Arn
 from boda.core.errors import AwsError
 from boda.core.policy import Policy
-from boda.core.principal import Principal
+from boda.core.principal import Principal, root_of
 from boda.gateway.asking import tag_keys
 from boda.gateway.asking.need import Need
 from boda.gateway.calling.exchange import RequestKeys
 from boda.gateway.calling.operation import Context
+from boda.gateway.signing.identities import ServiceRoles
 from boda.gateway.signing.identity import Credential
+from boda.plug import Host
 from boda.runtime.function import FunctionVersion
 from boda.services.lambda_.errors import invalid
 from boda.services.lambda_.identifiers import Identifier
@@ -26,6 +30,11 @@ from boda.services.lambda_.records import Function, Settings
 
 HOST = "lambda.amazonaws.com"
 _NOT_ASSUMED = "The role defined for the function cannot be assumed by Lambda."
+
+_TRUST = {
+    "Version": "2012-10-17",
+    "Statement": [{"Effect": "Allow", "Principal": {"Service": HOST}, "Action": "sts:AssumeRole"}],
+}
 
 Named = Identifier | Function
 
@@ -49,20 +58,6 @@ _STREAM_ACTIONS = {
 }
 
 
-class Directory(Protocol):
-    """What is known of roles, in memory."""
-
-    def role_trusts(self, role_arn: str, service: str, context: Mapping[str, str]) -> bool: ...
-
-    def role_tags(self, arn: str) -> Mapping[str, str]: ...
-
-    def issue_role_credentials(
-        self, role_arn: str, session_name: str, duration_s: float, *, function_arn: str
-    ) -> Credential: ...
-
-    def principal_of_role(self, role_arn: str, session_name: str) -> Principal | None: ...
-
-
 class Allows(Protocol):
     """The authoriser."""
 
@@ -78,7 +73,7 @@ class ExecutionRoles:
 
     def __init__(
         self,
-        directory: Directory,
+        directory: ServiceRoles,
         authorizer: Allows,
         policy_of: Callable[[Arn, Principal], Policy | None],
         duration_s: float,
@@ -236,3 +231,17 @@ class RoleCheck:
 
     def _may(self, function: Named, role_arn: str, action: str, resource: str) -> bool:
         return self._roles.may(role_arn, function.arn, action, resource)
+
+
+async def adopt(host: Host, role: Arn) -> None:
+    """Make a role that Lambda may assume. Where callers are taken at their word it may do
+    everything, as everybody may; elsewhere nothing: it has no policies."""
+    path, slash, name = role.resource.removeprefix("role/").rpartition("/")
+    params = {
+        "RoleName": name,
+        "Path": f"/{path}{slash}",
+        "AssumeRolePolicyDocument": json.dumps(_TRUST),
+        "Description": "Made when a function first named it.",
+    }
+    with contextlib.suppress(AwsError):  # there, and it does not trust Lambda; or no role's name
+        await host.call("iam", "CreateRole", params, root_of(role.account))

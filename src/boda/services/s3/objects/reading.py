@@ -267,28 +267,6 @@ class ReadingOperations:
             ctx, found, key, version_id, {}, "ObjectTagging:Delete", "DELETE"
         )
 
-    async def fetch(
-        self, bucket: str, key: str, version_id: str | None = None
-    ) -> tuple[AsyncIterator[bytes], Version]:
-        """An object's bytes for the platform itself. Raises NoSuchBucket, NoSuchKey …"""
-        found = self.core.bucket(bucket)
-        raw = names.check_key(key)
-        if version_id is not None:
-            names.check_version_id(version_id, versioned=found.versioned)
-        missed = 0
-        for _ in _attempts():
-            looked_up, data = await self.core.read(
-                lambda connection: _find(connection, found, raw, version_id)
-            )
-            version = _present(looked_up, found, key, version_id, "GET")
-            self._refuse_missing(version, missed)
-            try:
-                span = Span(0, version.size, version.size)
-                return await self._chunks(version, data, span), version
-            except (BlobMissing, Gone):
-                missed = version.seq
-        raise Gone
-
     def _refuse_missing(self, version: Version, missed: int) -> None:
         """Raises Damaged where the bytes of a version that is still there were not found.
 

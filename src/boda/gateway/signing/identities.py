@@ -1,13 +1,14 @@
-"""What STS must know of identities; whoever builds the platform hands it in."""
+"""What services ask about users, roles and sessions; one of them answers it, from memory."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from boda.core.policy import Policy
+from boda.core.policy_principals import Names
 from boda.core.principal import Principal
-from boda.gateway.signing.identity import Credential
+from boda.gateway.signing.identity import Credential, Directory
 
 Tags = tuple[tuple[str, str], ...]
 
@@ -36,6 +37,22 @@ class Session(Protocol):
     def tags(self) -> Tags: ...
     @property
     def transitive(self) -> tuple[str, ...]: ...
+
+
+class ServiceRoles(Protocol):
+    """Roles as services assume them."""
+
+    def role_trusts(self, role_arn: str, service: str, context: Mapping[str, str]) -> bool:
+        """Whether the role exists and its trust policy lets the service assume it. context:
+        condition keys."""
+
+    def role_tags(self, arn: str) -> Mapping[str, str]: ...
+
+    def issue_role_credentials(
+        self, role_arn: str, session_name: str, duration_s: float, *, function_arn: str
+    ) -> Credential: ...
+
+    def principal_of_role(self, role_arn: str, session_name: str) -> Principal | None: ...
 
 
 class Sessions(Protocol):
@@ -76,3 +93,12 @@ class Sessions(Protocol):
         policy_arns: Sequence[str] = (),
         tags: Tags = (),
     ) -> Credential: ...
+
+
+class Identities(Directory, Names, ServiceRoles, Sessions, Protocol):
+    """All of it, and the root user of the platform's account."""
+
+    async def ensure_root(self) -> Credential:
+        """The root user's key, made if there is none."""
+
+    def root_credential(self) -> Credential: ...
