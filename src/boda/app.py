@@ -278,6 +278,7 @@ class Platform:
             hosts=hosts,
             public_url=settings.public_url,
             lacking=LACKING,
+            secret=host.identities.root_credential().secret.encode(),
         )
         host.call = gateway.call
         server = self._server = HttpServer(gateway, settings.host, settings.port, bound=bound)

@@ -39,6 +39,7 @@ from boda.gateway.calling.exchange import Exchange, RequestKeys
 from boda.gateway.calling.journal import Journal
 from boda.gateway.calling.models import Models
 from boda.gateway.calling.operation import Answer, Context
+from boda.gateway.calling.pager import Seal
 from boda.gateway.calling.parameters import HeadParameters, NotInHead, Parsing, parse_head
 from boda.gateway.calling.payload import Payloads, declared, received, sha256_of
 from boda.gateway.calling.refusals import Refusals
@@ -96,6 +97,8 @@ class Gateway:
     sites: asked in order for requests to host names of their own.
     regions: those that requests may be signed for; AWS's by default.
     lacking: what is known of services that are not installed, by signing name.
+    secret: what tokens of pages are sealed with; without it they are good for as long as this
+        gateway lives.
     """
 
     def __init__(
@@ -116,13 +119,15 @@ class Gateway:
         hosts: Hosts | None = None,
         public_url: PublicUrl | None = None,
         lacking: Mapping[str, Absent] = NONE_LACKING,
+        secret: bytes = b"",
     ) -> None:
         self.limits = limits or Limits()
         self._regions = regions or Regions()
         self._account = account
         self._hosts = hosts or Hosts()
         self._public = public_url
-        self._installed = {one.name: Installed(one, models, self.limits) for one in services}
+        seal = Seal(secret or ids.bytes(32), clock)
+        self._installed = {one.name: Installed(one, models, self.limits, seal) for one in services}
         self._router = Router(offers_of(self._installed.values()), lacking)
         self._absent = AbsentServices(lacking)
         self._hoisted = frozenset(
@@ -455,7 +460,10 @@ class Gateway:
     @staticmethod
     async def _run(offered: Offered, ctx: Context, params: Mapping[str, Any]) -> Any:
         assert offered.operation is not None
-        return await offered.operation.run(ctx, **offered.keywords(params))
+        output = await offered.operation.run(ctx, **offered.keywords(params))
+        if offered.pager is not None:
+            return await offered.pager.cut(ctx, params, output)
+        return output
 
     @staticmethod
     def _serialise(x: Exchange, offered: Offered, output: Any) -> WireResponse:

@@ -12,6 +12,7 @@ from boda.core.errors import not_implemented
 from boda.gateway.asking.need import Need
 from boda.gateway.calling.checksums import PREFIX
 from boda.gateway.calling.models import Models
+from boda.gateway.calling.pager import Pager, Seal
 from boda.gateway.calling.routing import Offers
 from boda.gateway.calling.service import Operation, Service, snake
 from boda.gateway.calling.target import Short
@@ -33,8 +34,9 @@ class Offered:
     """One operation of an installed service.
 
     operation: what carries it out, or None when boda lacks it. names: handler keyword by member.
-    settled: members that the gateway honours itself (checksums, lengths), so that a handler
-        which does not name them has not ignored them.
+    settled: members that the gateway honours itself (checksums, lengths, tokens of pages), so
+        that a handler which does not name them has not ignored them.
+    pager: cuts its listing into pages, if it returns one.
     streams: its input is a streamed blob. checks: its model has checksums of the body.
     digest_required: it is refused without one.
     unsigned_payload: clients leave the body out of the signature. anybody: needs no signature.
@@ -57,6 +59,7 @@ class Offered:
         "names",
         "need",
         "operation",
+        "pager",
         "parsed",
         "rule",
         "service",
@@ -66,9 +69,15 @@ class Offered:
     )
 
     def __init__(
-        self, service: Service, model: OperationModel, limits: Limits, dialect: Dialect
+        self,
+        service: Service,
+        model: OperationModel,
+        limits: Limits,
+        dialect: Dialect,
+        pager: Pager | None,
     ) -> None:
         self.service = service.name
+        self.pager = pager
         self.name = model.name
         self.model = model
         self.operation: Operation | None = service.operations.get(model.name)
@@ -122,6 +131,8 @@ class Offered:
         return Brief(operation.short, snake(payload), frozenset(bound))
 
     def _settled(self, members: Mapping[str, Any]) -> Iterable[str]:
+        if self.pager is not None:
+            yield from self.pager.honoured
         for name, member in members.items():
             where = member.serialization
             if where.get("location") != "header":
@@ -156,7 +167,7 @@ class Offered:
 class Installed:
     """One installed service: its model, its operations as they are asked for, its protocols."""
 
-    def __init__(self, service: Service, models: Models, limits: Limits) -> None:
+    def __init__(self, service: Service, models: Models, limits: Limits, seal: Seal) -> None:
         self.name = service.name
         self.service = service
         self.dialect = models.dialect(service.name)
@@ -164,6 +175,7 @@ class Installed:
         self.validator = models.validator(service.name)
         self._models = models
         self._limits = limits
+        self._seal = seal
         self._offered: dict[str, Offered] = {}
         self._protocols: dict[str, Protocol] = {}
         unknown = sorted(set(service.operations) - set(self.model.operation_names))
@@ -178,8 +190,17 @@ class Installed:
                 model = self.model.operation_model(name)
             except (OperationNotFoundError, BotoCoreError):
                 return None
-            found = self._offered[name] = Offered(self.service, model, self._limits, self.dialect)
+            found = self._offered[name] = Offered(
+                self.service, model, self._limits, self.dialect, self._pager(model)
+            )
         return found
+
+    def _pager(self, model: OperationModel) -> Pager | None:
+        operation, paging = self.service.operations.get(model.name), self.service.paging
+        if operation is None or operation.paged is None or paging is None:
+            return None
+        paginator = self._models.paginator(self.name, model.name)
+        return Pager(model, paginator, paging, operation.paged, self._seal)
 
     def protocol(self, wire: str) -> Protocol:
         found = self._protocols.get(wire)

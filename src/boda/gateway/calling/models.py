@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from botocore.exceptions import DataNotFoundError
 from botocore.loaders import Loader
 from botocore.model import ServiceModel
 
@@ -33,6 +35,7 @@ class Models:
         self._services: dict[str, ServiceModel] = {}
         self._protocols: dict[tuple[str, str], Protocol] = {}
         self._validators: dict[str, Validator] = {}
+        self._paginators: dict[str, Mapping[str, Any]] = {}
 
     def service(self, name: str) -> ServiceModel:
         """The model of botocore's service of that name; raises botocore's UnknownServiceError."""
@@ -64,6 +67,17 @@ class Models:
             validator = Validator(self.service(name), self.dialect(name).validation)
             self._validators[name] = validator
         return validator
+
+    def paginator(self, name: str, operation: str) -> Mapping[str, Any] | None:
+        """Return how an operation of a service is paged. None if botocore has it unpaged."""
+        found = self._paginators.get(name)
+        if found is None:
+            try:
+                found = self._loader.load_service_model(name, "paginators-1")["pagination"]
+            except DataNotFoundError:
+                found = {}
+            self._paginators[name] = found
+        return found.get(operation)
 
     def names(self) -> list[str]:
         """Every service botocore knows."""

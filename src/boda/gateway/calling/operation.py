@@ -7,7 +7,8 @@ blob is a ``Body``). A parameter that the caller sent and the method does not na
 "not implemented": nothing is accepted and then ignored.
 
 The method returns the output's members by their model names as a dict, ``None`` for an empty
-answer, or an ``Answer`` when status or headers differ from the model's.
+answer, a listing if it is paged (paging.py), or an ``Answer`` when status or headers differ from
+the model's.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any, TypeVar
 from boda.core.principal import Principal
 from boda.gateway.asking.need import Need
 from boda.gateway.asking.policies import PolicyRules
+from boda.gateway.calling.paging import Listing, Paged
 
 
 @dataclass(slots=True)
@@ -26,11 +28,13 @@ class Answer:
     """An operation's answer when the output's members alone do not say it.
 
     output: members by model name. status: overrides the model's. headers: added as they are.
+    listing: of an operation that is paged, what the rest of the output is cut from.
     """
 
     output: Mapping[str, Any] = field(default_factory=dict)
     status: int | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
+    listing: Listing | None = None
 
 
 @dataclass(slots=True)
@@ -70,16 +74,19 @@ Authorize = Callable[[Any, Context, Mapping[str, Any]], Iterable[Need]]
 F = TypeVar("F", bound=Handler)
 
 
-def operation(name: str, *, authorize: Authorize | None = None) -> Callable[[F], F]:
+def operation(
+    name: str, *, authorize: Authorize | None = None, paged: Paged | None = None
+) -> Callable[[F], F]:
     """Mark a coroutine method as the AWS operation ``name``.
 
     authorize: called as ``authorize(self, ctx, params)`` with params by model names; yields the
         Needs of the call. Without it the call needs ``<iam prefix>:<name>`` on ``*``.
         An operation that anybody may call returns an empty tuple.
+    paged: the method returns a listing, and takes neither a token nor a number of rows.
     """
 
     def mark(method: F) -> F:
-        method.__boda_operation__ = (name, authorize)  # type: ignore[attr-defined]
+        method.__boda_operation__ = (name, authorize, paged)  # type: ignore[attr-defined]
         return method
 
     return mark

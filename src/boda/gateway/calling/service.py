@@ -5,8 +5,8 @@ A service is built from groups: plain objects whose coroutine methods carry ``@o
     class Aliases:
         def __init__(self, core: LambdaCore) -> None: ...
 
-        @operation("ListAliases", authorize=on_function("lambda:ListAliases"))
-        async def list_aliases(self, ctx, *, function_name, marker=None, max_items=50): ...
+        @operation("DeleteAlias", authorize=on_function("lambda:DeleteAlias"))
+        async def delete_alias(self, ctx, *, function_name, name): ...
 
     Service("lambda", [Functions(core), Aliases(core), ...])
 """
@@ -22,6 +22,7 @@ import botocore
 
 from boda.gateway.asking.need import Need
 from boda.gateway.calling.operation import Authorize, Context, Handler
+from boda.gateway.calling.paging import Paged, Paging
 from boda.gateway.calling.target import Short
 from boda.gateway.http.wire import WireRequest, WireResponse
 from boda.gateway.signing.authentication import Claim
@@ -35,6 +36,7 @@ class Operation:
     needs: given context and parameters (model names), the permissions the call needs.
     short: given account, region and the parameters but for the payload, where requests like
         this one lead on the short way; None where they are for the general way.
+    paged: how its listing is cut into pages, None if it returns none.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Operation:
     accepts: frozenset[str]
     needs: Callable[[Context, Mapping[str, Any]], Iterable[Need]] | None
     short: Short | None = None
+    paged: Paged | None = None
 
 
 Preflight = Callable[[WireRequest, Mapping[str, str]], Awaitable[WireResponse | None]]
@@ -65,6 +68,7 @@ class Service:
         never present here; one that ends in a slash stands for all that begin so.
     request_keys: given a request, its claim and the time, the condition keys that it gives
         whatever it needs. Their names are among ``core.condition_keys.PER_REQUEST``.
+    paging: how its listings are cut; needed if an operation is paged.
     """
 
     def __init__(
@@ -77,8 +81,10 @@ class Service:
         admits: Admits | None = None,
         condition_keys: Iterable[str] = (),
         request_keys: OfRequest | None = None,
+        paging: Paging | None = None,
     ) -> None:
         self.name = name
+        self.paging = paging
         self.admits = admits
         self.condition_keys = frozenset(condition_keys)
         self.request_keys = request_keys
@@ -89,6 +95,8 @@ class Service:
             for found in _operations_of(group):
                 if found.name in self.operations:
                     raise ValueError(f"{name}:{found.name} is defined twice")
+                if found.paged is not None and paging is None:
+                    raise ValueError(f"{name}:{found.name} is paged, and {name} says not how")
                 self.operations[found.name] = found
 
 
@@ -100,7 +108,7 @@ def snake(member: str) -> str:
 
 def _operations_of(group: object) -> Iterable[Operation]:
     shorts: dict[str, Short] = {}
-    found: list[tuple[str, Authorize | None, Handler]] = []
+    found: list[tuple[str, Authorize | None, Paged | None, Handler]] = []
     for attribute in dir(type(group)):
         function = getattr(type(group), attribute, None)
         marked = getattr(function, "__boda_operation__", None)
@@ -109,10 +117,10 @@ def _operations_of(group: object) -> Iterable[Operation]:
         short = getattr(function, "__boda_short__", None)
         if short is not None:
             shorts[short] = getattr(group, attribute)
-    for name, authorize, method in found:
+    for name, authorize, paged, method in found:
         parameters = list(inspect.signature(method).parameters)[1:]
         needs = _bind(authorize, group) if authorize is not None else None
-        yield Operation(name, method, frozenset(parameters), needs, shorts.get(name))
+        yield Operation(name, method, frozenset(parameters), needs, shorts.get(name), paged)
 
 
 def _bind(

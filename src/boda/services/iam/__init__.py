@@ -6,9 +6,11 @@ same Store: everything in memory, every change written before it is shown.
 
 from __future__ import annotations
 
+from boda.gateway.calling.paging import Paging
 from boda.gateway.calling.service import Service
 from boda.gateway.dialect import QUERY
 from boda.plug import Host, Plug, Running
+from boda.services.iam import rules
 from boda.services.iam.access import CONDITION_KEYS
 from boda.services.iam.accounts import Account, Accounts, by_account
 from boda.services.iam.grants import Attachments, Boundaries, InlinePolicies
@@ -60,7 +62,9 @@ def _service(store: Store, identity: Identity, host: Host) -> Service:
         Boundaries(store),
         Tagging(store),
     ]
+from boda.gateway.calling.paging import Paging
     return Service("iam", groups, condition_keys=CONDITION_KEYS)
 
 
 PLUG = Plug("iam", build, dialect=QUERY, tables=(metadata,))
+from boda.services.iam import rules

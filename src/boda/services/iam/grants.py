@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from boda.gateway.calling.operation import Context, operation
+from boda.gateway.calling.paging import PAGED, Listing, Rows
 from boda.services.iam import rules, shapes
 from boda.services.iam.access import Room, change, on
 from boda.services.iam.entities import Actor, Group
@@ -73,44 +74,20 @@ class InlinePolicies(Room):
             "PolicyDocument": shapes.encoded(actor.inline[policy_name]),
         }
 
-    @operation("ListUserPolicies", authorize=on("user", "ListUserPolicies"))
-    async def list_user_policies(
-        self,
-        ctx: Context,
-        *,
-        user_name: str,
-        marker: str | None = None,
-        max_items: int | None = None,
-    ) -> dict[str, Any]:
-        return self._list("user", user_name, marker, max_items)
+    @operation("ListUserPolicies", authorize=on("user", "ListUserPolicies"), paged=PAGED)
+    async def list_user_policies(self, ctx: Context, *, user_name: str) -> Listing:
+        return self._list("user", user_name)
 
-    @operation("ListGroupPolicies", authorize=on("group", "ListGroupPolicies"))
-    async def list_group_policies(
-        self,
-        ctx: Context,
-        *,
-        group_name: str,
-        marker: str | None = None,
-        max_items: int | None = None,
-    ) -> dict[str, Any]:
-        return self._list("group", group_name, marker, max_items)
+    @operation("ListGroupPolicies", authorize=on("group", "ListGroupPolicies"), paged=PAGED)
+    async def list_group_policies(self, ctx: Context, *, group_name: str) -> Listing:
+        return self._list("group", group_name)
 
-    @operation("ListRolePolicies", authorize=on("role", "ListRolePolicies"))
-    async def list_role_policies(
-        self,
-        ctx: Context,
-        *,
-        role_name: str,
-        marker: str | None = None,
-        max_items: int | None = None,
-    ) -> dict[str, Any]:
-        return self._list("role", role_name, marker, max_items)
+    @operation("ListRolePolicies", authorize=on("role", "ListRolePolicies"), paged=PAGED)
+    async def list_role_policies(self, ctx: Context, *, role_name: str) -> Listing:
+        return self._list("role", role_name)
 
-    def _list(
-        self, kind: str, name: str, marker: str | None, max_items: int | None
-    ) -> dict[str, Any]:
-        inline = rules.actor(self.store, kind, name).inline
-        return rules.page("PolicyNames", inline, str, str, marker, max_items)
+    def _list(self, kind: str, name: str) -> Listing:
+        return Rows.ordering(rules.actor(self.store, kind, name).inline, str)
 
     @change("DeleteUserPolicy", authorize=on("user", "DeleteUserPolicy"))
     async def delete_user_policy(self, ctx: Context, *, user_name: str, policy_name: str) -> None:
@@ -175,54 +152,37 @@ class Attachments(Room):
         left = tuple(arn for arn in actor.attached if arn != policy_arn)
         await self.store.save(replace(actor, attached=left))
 
-    @operation("ListAttachedUserPolicies", authorize=on("user", "ListAttachedUserPolicies"))
+    @operation(
+        "ListAttachedUserPolicies", authorize=on("user", "ListAttachedUserPolicies"), paged=PAGED
+    )
     async def list_attached_user_policies(
-        self,
-        ctx: Context,
-        *,
-        user_name: str,
-        path_prefix: str = "/",
-        marker: str | None = None,
-        max_items: int | None = None,
-    ) -> dict[str, Any]:
-        return self._list("user", user_name, path_prefix, marker, max_items)
+        self, ctx: Context, *, user_name: str, path_prefix: str = "/"
+    ) -> Listing:
+        return self._list("user", user_name, path_prefix)
 
-    @operation("ListAttachedGroupPolicies", authorize=on("group", "ListAttachedGroupPolicies"))
+    @operation(
+        "ListAttachedGroupPolicies", authorize=on("group", "ListAttachedGroupPolicies"), paged=PAGED
+    )
     async def list_attached_group_policies(
-        self,
-        ctx: Context,
-        *,
-        group_name: str,
-        path_prefix: str = "/",
-        marker: str | None = None,
-        max_items: int | None = None,
-    ) -> dict[str, Any]:
-        return self._list("group", group_name, path_prefix, marker, max_items)
+        self, ctx: Context, *, group_name: str, path_prefix: str = "/"
+    ) -> Listing:
+        return self._list("group", group_name, path_prefix)
 
-    @operation("ListAttachedRolePolicies", authorize=on("role", "ListAttachedRolePolicies"))
+    @operation(
+        "ListAttachedRolePolicies", authorize=on("role", "ListAttachedRolePolicies"), paged=PAGED
+    )
     async def list_attached_role_policies(
-        self,
-        ctx: Context,
-        *,
-        role_name: str,
-        path_prefix: str = "/",
-        marker: str | None = None,
-        max_items: int | None = None,
-    ) -> dict[str, Any]:
-        return self._list("role", role_name, path_prefix, marker, max_items)
+        self, ctx: Context, *, role_name: str, path_prefix: str = "/"
+    ) -> Listing:
+        return self._list("role", role_name, path_prefix)
 
-    def _list(
-        self, kind: str, name: str, path_prefix: str, marker: str | None, max_items: int | None
-    ) -> dict[str, Any]:
+    def _list(self, kind: str, name: str, path_prefix: str) -> Listing:
         actor = rules.actor(self.store, kind, name)
         found = [self.store.policies[arn] for arn in actor.attached if arn in self.store.policies]
-        return rules.page(
-            "AttachedPolicies",
+        return Rows.ordering(
             [policy for policy in found if policy.path.startswith(path_prefix)],
             lambda policy: policy.arn,
             lambda policy: {"PolicyName": policy.name, "PolicyArn": policy.arn},
-            marker,
-            max_items,
         )
 
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from boda.core.clock import Clock
 from boda.core.ids import Ids
-from boda.gateway.calling.operation import Context, operation
+from boda.gateway.calling.operation import Answer, Context, operation
+from boda.gateway.calling.paging import PAGED, Listing, Rows
 from boda.services.iam import rules, shapes
 from boda.services.iam.access import Room, change, listing, on, renaming
 from boda.services.iam.entities import Group
@@ -35,37 +36,19 @@ class Groups(Room):
         await self.store.save(group)
         return {"Group": shapes.group(group)}
 
-    @operation("GetGroup", authorize=on("group", "GetGroup"))
-    async def get_group(
-        self,
-        ctx: Context,
-        *,
-        group_name: str,
-        marker: str | None = None,
-        max_items: int | None = None,
-    ) -> dict[str, Any]:
+    @operation("GetGroup", authorize=on("group", "GetGroup"), paged=PAGED)
+    async def get_group(self, ctx: Context, *, group_name: str) -> Answer:
         group = rules.group(self.store, group_name)
         members = [user for user in self.store.users.values() if user.unique_id in group.members]
-        found = rules.page(
-            "Users", members, lambda user: user.name, shapes.listed_user, marker, max_items
-        )
-        return {"Group": shapes.group(group), **found}
+        users = Rows.ordering(members, lambda user: user.name, shapes.listed_user)
+        return Answer({"Group": shapes.group(group)}, listing=users)
 
-    @operation("ListGroups", authorize=listing("group", "ListGroups"))
-    async def list_groups(
-        self,
-        ctx: Context,
-        *,
-        path_prefix: str = "/",
-        marker: str | None = None,
-        max_items: int | None = None,
-    ) -> dict[str, Any]:
+    @operation("ListGroups", authorize=listing("group", "ListGroups"), paged=PAGED)
+    async def list_groups(self, ctx: Context, *, path_prefix: str = "/") -> Listing:
         below = [
             group for group in self.store.groups.values() if group.path.startswith(path_prefix)
         ]
-        return rules.page(
-            "Groups", below, lambda group: group.name, shapes.group, marker, max_items
-        )
+        return Rows.ordering(below, lambda group: group.name, shapes.group)
 
     @change("UpdateGroup", authorize=renaming("group", "UpdateGroup"))
     async def update_group(

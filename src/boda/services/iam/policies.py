@@ -9,6 +9,7 @@ from typing import Any
 from boda.core.clock import Clock
 from boda.core.ids import Ids
 from boda.gateway.calling.operation import Context, operation
+from boda.gateway.calling.paging import PAGED, Listing, Rows
 from boda.services.iam import rules, shapes
 from boda.services.iam.access import Room, change, listing, on
 from boda.services.iam.entities import Actor, Document, Group, ManagedPolicy, Version
@@ -60,7 +61,7 @@ class Policies(Room):
         policy = rules.policy(self.store, policy_arn)
         return {"Policy": shapes.policy(policy, *self.store.usage())}
 
-    @operation("ListPolicies", authorize=listing("policy", "ListPolicies"))
+    @operation("ListPolicies", authorize=listing("policy", "ListPolicies"), paged=PAGED)
     async def list_policies(
         self,
         ctx: Context,
@@ -69,9 +70,7 @@ class Policies(Room):
         only_attached: bool = False,
         path_prefix: str = "/",
         policy_usage_filter: str | None = None,
-        marker: str | None = None,
-        max_items: int | None = None,
-    ) -> dict[str, Any]:
+    ) -> Listing:
         attached, bounding = self.store.usage()
 
         def wanted(policy: ManagedPolicy) -> bool:
@@ -85,13 +84,10 @@ class Policies(Room):
             used = attached[policy.arn] or bounding[policy.arn]
             return policy.path.startswith(path_prefix) and bool(used or not only_attached)
 
-        return rules.page(
-            "Policies",
+        return Rows.ordering(
             filter(wanted, self.store.policies.values()),
             lambda policy: policy.arn,
             lambda policy: shapes.listed_policy(policy, attached, bounding),
-            marker,
-            max_items,
         )
 
     @change("DeletePolicy", authorize=on("policy", "DeletePolicy"))
@@ -137,24 +133,14 @@ class Policies(Room):
         policy = rules.policy(self.store, policy_arn)
         return {"PolicyVersion": shapes.version(policy, _version(policy, version_id))}
 
-    @operation("ListPolicyVersions", authorize=on("policy", "ListPolicyVersions"))
-    async def list_policy_versions(
-        self,
-        ctx: Context,
-        *,
-        policy_arn: str,
-        marker: str | None = None,
-        max_items: int | None = None,
-    ) -> dict[str, Any]:
+    @operation("ListPolicyVersions", authorize=on("policy", "ListPolicyVersions"), paged=PAGED)
+    async def list_policy_versions(self, ctx: Context, *, policy_arn: str) -> Listing:
+        """The newest first."""
         policy = rules.policy(self.store, policy_arn)
-        return rules.page(
-            "Versions",
+        return Rows.ordering(
             policy.versions,
-            # Newest first.
-            lambda version: f"{1_000_000_000 - version.number:010}",
+            lambda version: -version.number,
             lambda version: shapes.listed_version(policy, version),
-            marker,
-            max_items,
         )
 
     @change("SetDefaultPolicyVersion", authorize=on("policy", "SetDefaultPolicyVersion"))
@@ -178,7 +164,9 @@ class Policies(Room):
         left = tuple(found for found in policy.versions if found is not version)
         await self.store.save(replace(policy, versions=left))
 
-    @operation("ListEntitiesForPolicy", authorize=on("policy", "ListEntitiesForPolicy"))
+    @operation(
+        "ListEntitiesForPolicy", authorize=on("policy", "ListEntitiesForPolicy"), paged=PAGED
+    )
     async def list_entities_for_policy(
         self,
         ctx: Context,
@@ -187,9 +175,7 @@ class Policies(Room):
         entity_filter: str | None = None,
         path_prefix: str = "/",
         policy_usage_filter: str | None = None,
-        marker: str | None = None,
-        max_items: int | None = None,
-    ) -> dict[str, Any]:
+    ) -> Listing:
         policy = rules.policy(self.store, policy_arn)
         store = self.store
         actors: list[Actor] = [
@@ -205,22 +191,13 @@ class Policies(Room):
             fits = entity_filter in (None, actor.kind.capitalize())
             return used and fits and actor.path.startswith(path_prefix)
 
-        paged = rules.page(
-            "Actors",
-            filter(wanted, actors),
-            lambda actor: f"{actor.kind}/{actor.name}",
-            lambda actor: actor,
-            marker,
-            max_items,
+        def shown(actor: Actor) -> tuple[str, dict[str, str]]:
+            kind = actor.kind.capitalize()
+            return f"Policy{kind}s", {f"{kind}Name": actor.name, f"{kind}Id": actor.unique_id}
+
+        return Rows.ordering(
+            filter(wanted, actors), lambda actor: f"{actor.kind}/{actor.name}", shown
         )
-        found: list[Actor] = paged.pop("Actors")
-        for kind in ("Group", "User", "Role"):
-            paged[f"Policy{kind}s"] = [
-                {f"{kind}Name": actor.name, f"{kind}Id": actor.unique_id}
-                for actor in found
-                if actor.kind == kind.lower()
-            ]
-        return paged
 
 
 def _document(ctx: Context, text: str) -> Document:

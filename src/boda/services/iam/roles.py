@@ -9,6 +9,7 @@ from typing import Any
 from boda.core.clock import Clock
 from boda.core.ids import Ids
 from boda.gateway.calling.operation import Context, operation
+from boda.gateway.calling.paging import PAGED, Listing, Rows
 from boda.services.iam import rules, shapes
 from boda.services.iam.access import Room, change, listing, on
 from boda.services.iam.entities import Document, Role
@@ -56,23 +57,11 @@ class Roles(Room):
     async def get_role(self, ctx: Context, *, role_name: str) -> dict[str, Any]:
         return {"Role": shapes.role(_shown(ctx, rules.role(self.store, role_name)))}
 
-    @operation("ListRoles", authorize=listing("role", "ListRoles"))
-    async def list_roles(
-        self,
-        ctx: Context,
-        *,
-        path_prefix: str = "/",
-        marker: str | None = None,
-        max_items: int | None = None,
-    ) -> dict[str, Any]:
+    @operation("ListRoles", authorize=listing("role", "ListRoles"), paged=PAGED)
+    async def list_roles(self, ctx: Context, *, path_prefix: str = "/") -> Listing:
         below = [role for role in self.store.roles.values() if role.path.startswith(path_prefix)]
-        return rules.page(
-            "Roles",
-            below,
-            lambda role: role.name,
-            lambda role: shapes.listed_role(_shown(ctx, role)),
-            marker,
-            max_items,
+        return Rows.ordering(
+            below, lambda role: role.name, lambda role: shapes.listed_role(_shown(ctx, role))
         )
 
     @change("UpdateRole", authorize=on("role", "UpdateRole"))
@@ -119,19 +108,16 @@ class Roles(Room):
             raise rules.conflict("Cannot delete entity, must delete policies first.")
         await self.store.save(remove=[role])
 
-    @operation("ListInstanceProfilesForRole", authorize=on("role", "ListInstanceProfilesForRole"))
-    async def list_instance_profiles_for_role(
-        self,
-        ctx: Context,
-        *,
-        role_name: str,
-        marker: str | None = None,
-        max_items: int | None = None,
-    ) -> dict[str, Any]:
+    @operation(
+        "ListInstanceProfilesForRole",
+        authorize=on("role", "ListInstanceProfilesForRole"),
+        paged=PAGED,
+    )
+    async def list_instance_profiles_for_role(self, ctx: Context, *, role_name: str) -> Listing:
         """Always none: instance profiles belong to EC2, and tools ask before they delete a role."""
         rules.role(self.store, role_name)
         none: list[str] = []
-        return rules.page("InstanceProfiles", none, str, str, marker, max_items)
+        return Rows(none, str)
 
 
 def _shown(ctx: Context, role: Role) -> Role:

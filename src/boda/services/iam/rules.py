@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeVar
 
 from boda.core.errors import AwsError
 from boda.core.policy import MalformedPolicy, Policy
@@ -42,6 +40,10 @@ def no_such(message: str) -> AwsError:
 
 def invalid(message: str) -> AwsError:
     return AwsError("ValidationError", message, 400)
+
+
+def refused_marker(_name: str, _marker: str) -> AwsError:
+    return invalid("Invalid Marker.")
 
 
 def conflict(message: str) -> AwsError:
@@ -189,37 +191,3 @@ def tagged(former: Tags, given: Tags) -> Tags:
 def untagged(former: Tags, keys: Sequence[str]) -> Tags:
     gone = {key.lower() for key in keys}
     return tuple((key, value) for key, value in former if key.lower() not in gone)
-
-
-def page(
-    member: str,
-    items: Iterable[T],
-    key: Callable[[T], str],
-    show: Callable[[T], Any],
-    marker: str | None,
-    max_items: int | None,
-) -> dict[str, Any]:
-    """One page of a list, in the order of ``key``: ``{member: […], IsTruncated, Marker}``."""
-    ordered = sorted(items, key=key)
-    if marker:
-        after = _unmarked(marker)
-        ordered = [item for item in ordered if key(item) > after]
-    limit = max_items or 100
-    found: dict[str, Any] = {
-        member: [show(item) for item in ordered[:limit]],
-        "IsTruncated": len(ordered) > limit,
-    }
-    if len(ordered) > limit:
-        last = key(ordered[limit - 1]).encode()
-        found["Marker"] = base64.urlsafe_b64encode(b"1:" + last).decode()
-    return found
-
-
-def _unmarked(marker: str) -> str:
-    try:
-        version, _, key = base64.b64decode(marker, altchars=b"-_", validate=True).partition(b":")
-        if version == b"1":
-            return key.decode()
-    except (binascii.Error, ValueError):
-        pass
-    raise invalid("Invalid Marker.")

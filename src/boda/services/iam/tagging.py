@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 from boda.gateway.calling.operation import Context, operation
+from boda.gateway.calling.paging import PAGED, Listing, Rows
 from boda.services.iam import rules, shapes
 from boda.services.iam.access import Room, change, on
 from boda.services.iam.entities import ManagedPolicy, Role, Tags, User
@@ -46,41 +46,18 @@ class Tagging(Room):
     async def _untag(self, entity: User | Role | ManagedPolicy, keys: Sequence[str]) -> None:
         await self.store.save(replace(entity, tags=rules.untagged(entity.tags, keys)))
 
-    @operation("ListUserTags", authorize=on("user", "ListUserTags"))
-    async def list_user_tags(
-        self,
-        ctx: Context,
-        *,
-        user_name: str,
-        marker: str | None = None,
-        max_items: int | None = None,
-    ) -> dict[str, Any]:
-        return _page(rules.user(self.store, user_name).tags, marker, max_items)
+    @operation("ListUserTags", authorize=on("user", "ListUserTags"), paged=PAGED)
+    async def list_user_tags(self, ctx: Context, *, user_name: str) -> Listing:
+        return _listed(rules.user(self.store, user_name).tags)
 
-    @operation("ListRoleTags", authorize=on("role", "ListRoleTags"))
-    async def list_role_tags(
-        self,
-        ctx: Context,
-        *,
-        role_name: str,
-        marker: str | None = None,
-        max_items: int | None = None,
-    ) -> dict[str, Any]:
-        return _page(rules.role(self.store, role_name).tags, marker, max_items)
+    @operation("ListRoleTags", authorize=on("role", "ListRoleTags"), paged=PAGED)
+    async def list_role_tags(self, ctx: Context, *, role_name: str) -> Listing:
+        return _listed(rules.role(self.store, role_name).tags)
 
-    @operation("ListPolicyTags", authorize=on("policy", "ListPolicyTags"))
-    async def list_policy_tags(
-        self,
-        ctx: Context,
-        *,
-        policy_arn: str,
-        marker: str | None = None,
-        max_items: int | None = None,
-    ) -> dict[str, Any]:
-        return _page(rules.policy(self.store, policy_arn).tags, marker, max_items)
+    @operation("ListPolicyTags", authorize=on("policy", "ListPolicyTags"), paged=PAGED)
+    async def list_policy_tags(self, ctx: Context, *, policy_arn: str) -> Listing:
+        return _listed(rules.policy(self.store, policy_arn).tags)
 
 
-def _page(tags: Tags, marker: str | None, max_items: int | None) -> dict[str, Any]:
-    return rules.page(
-        "Tags", shapes.tags(tags), lambda tag: tag["Key"], lambda tag: tag, marker, max_items
-    )
+def _listed(tags: Tags) -> Listing:
+    return Rows.ordering(shapes.tags(tags), lambda tag: tag["Key"])

@@ -8,7 +8,8 @@ from typing import Any
 
 from boda.core.clock import Clock
 from boda.core.ids import Ids
-from boda.gateway.calling.operation import Context, operation
+from boda.gateway.calling.operation import Answer, Context, operation
+from boda.gateway.calling.paging import PAGED, Listing, Rows
 from boda.services.iam import rules, shapes
 from boda.services.iam.access import Room, change, listing, on, renaming
 from boda.services.iam.entities import User
@@ -63,19 +64,10 @@ class Users(Room):
             }
         return {"User": shapes.user(rules.user(self.store, named_user(ctx, user_name)))}
 
-    @operation("ListUsers", authorize=listing("user", "ListUsers"))
-    async def list_users(
-        self,
-        ctx: Context,
-        *,
-        path_prefix: str = "/",
-        marker: str | None = None,
-        max_items: int | None = None,
-    ) -> dict[str, Any]:
+    @operation("ListUsers", authorize=listing("user", "ListUsers"), paged=PAGED)
+    async def list_users(self, ctx: Context, *, path_prefix: str = "/") -> Listing:
         below = [user for user in self.store.users.values() if user.path.startswith(path_prefix)]
-        return rules.page(
-            "Users", below, lambda user: user.name, shapes.listed_user, marker, max_items
-        )
+        return Rows.ordering(below, lambda user: user.name, shapes.listed_user)
 
     @change("UpdateUser", authorize=renaming("user", "UpdateUser"))
     async def update_user(
@@ -106,19 +98,10 @@ class Users(Room):
             raise rules.conflict("Cannot delete entity, must delete access keys first.")
         await self.store.save(remove=[user])
 
-    @operation("ListGroupsForUser", authorize=on("user", "ListGroupsForUser"))
-    async def list_groups_for_user(
-        self,
-        ctx: Context,
-        *,
-        user_name: str,
-        marker: str | None = None,
-        max_items: int | None = None,
-    ) -> dict[str, Any]:
+    @operation("ListGroupsForUser", authorize=on("user", "ListGroupsForUser"), paged=PAGED)
+    async def list_groups_for_user(self, ctx: Context, *, user_name: str) -> Listing:
         found = self.store.groups_of(rules.user(self.store, user_name))
-        return rules.page(
-            "Groups", found, lambda group: group.name, shapes.group, marker, max_items
-        )
+        return Rows.ordering(found, lambda group: group.name, shapes.group)
 
 
 class AccessKeys(Room):
@@ -141,25 +124,15 @@ class AccessKeys(Room):
         await self.store.save(key)
         return {"AccessKey": {**shapes.listed_key(key, name), "SecretAccessKey": key.secret}}
 
-    @operation("ListAccessKeys", authorize=on("user", "ListAccessKeys"))
-    async def list_access_keys(
-        self,
-        ctx: Context,
-        *,
-        user_name: str | None = None,
-        marker: str | None = None,
-        max_items: int | None = None,
-    ) -> dict[str, Any]:
+    @operation("ListAccessKeys", authorize=on("user", "ListAccessKeys"), paged=PAGED)
+    async def list_access_keys(self, ctx: Context, *, user_name: str | None = None) -> Answer:
         owner, name = self._owner(ctx, user_name)
-        found = rules.page(
-            "AccessKeyMetadata",
+        keys = Rows.ordering(
             self.store.keys_of(owner),
             lambda key: key.access_key_id,
             lambda key: shapes.listed_key(key, name),
-            marker,
-            max_items,
         )
-        return {**found, "UserName": name} if name else found
+        return Answer({"UserName": name} if name else {}, listing=keys)
 
     @change("UpdateAccessKey", authorize=on("user", "UpdateAccessKey"))
     async def update_access_key(
