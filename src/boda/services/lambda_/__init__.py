@@ -29,11 +29,13 @@ from boda.gateway.asking import tag_keys
 from boda.gateway.asking.need import Need
 from boda.gateway.calling.exchange import RequestKeys
 from boda.gateway.calling.operation import Context
+from boda.gateway.calling.paging import Paging
 from boda.gateway.calling.service import Service
 from boda.plug import Host, Plug, Running
 from boda.runtime.function import FunctionVersion
 from boda.services.lambda_ import records, rows, rows_resources
 from boda.services.lambda_.code.download import CodeDownloads
+from boda.services.lambda_.arn_pages import refused_marker
 from boda.services.lambda_.code.signing import CodeSigning, CodeSigningOperations
 from boda.services.lambda_.code.sources import Sources
 from boda.services.lambda_.code.store import CodeStore
@@ -330,6 +332,7 @@ def build(host: Host, *, roles: Roles | None = None, options: Options | None = N
             CodeSigningOperations(core, signing),
         ],
         condition_keys=CONDITION_KEYS,
+        paging=Paging(refused_marker, chosen.quotas.page, chosen.quotas.page),
     )
     beside = Beside(mappings, signing, provisioning, urls)
     return Lambda(service, core, layers, transitions, beside, host, execution)

@@ -5,20 +5,23 @@ Pure. Whoever lists finds the place of a marker whose item is gone meanwhile by 
 
 from __future__ import annotations
 
+from boda.core.errors import AwsError
+from boda.gateway.calling.paging import Paged
 from boda.services.lambda_.errors import invalid
 
-_PARTS = 7
+BY_ARN = Paged(readable=True)
 
 
-def start(marker: str | None, kind: str) -> tuple[str, str]:
-    """Name and qualifier that a marker names; empty without one. AwsError where it is no marker.
+def start(marker: str | None, prefix: str) -> str:
+    """Return what a marker names behind the prefix that all ARNs of the list have.
 
-    kind: ``function`` or ``layer``.
+    Empty without a marker. Raises AwsError if the marker is none of this list.
     """
-    if not marker:
-        return "", ""
-    parts = marker.split(":")
-    fine = len(parts) in (_PARTS, _PARTS + 1) and parts[0] == "arn" and parts[2] == "lambda"
-    if not fine or parts[5] != kind or not all(parts[6:]):
-        raise invalid("Invalid pagination token.")
-    return parts[6], parts[7] if len(parts) > _PARTS else ""
+    rest = (marker or "").removeprefix(prefix)
+    if marker and (not rest or rest == marker):
+        raise refused_marker("Marker", marker)
+    return rest
+
+
+def refused_marker(_name: str, _marker: str) -> AwsError:
+    return invalid("Invalid pagination token.")

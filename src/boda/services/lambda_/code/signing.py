@@ -12,13 +12,13 @@ from typing import Any
 
 from boda.core.errors import AwsError
 from boda.gateway.calling.operation import Answer, Context, operation
+from boda.gateway.calling.paging import Listing, Paged, Rows
 from boda.invoke.catalogue import LATEST
 from boda.services.lambda_ import condition_keys
 from boda.services.lambda_.access import on_account, on_arn, on_function
 from boda.services.lambda_.core import Core
 from boda.services.lambda_.errors import conflict, resource_not_found
 from boda.services.lambda_.identifiers import Identifier, other_region
-from boda.services.lambda_.paging import page
 from boda.services.lambda_.records import Function
 from boda.services.lambda_.rows_resources import Place
 from boda.services.lambda_.settings import answers, rules
@@ -26,7 +26,7 @@ from boda.services.lambda_.shelf import Document, Shelf
 
 KIND = "code-signing-config"
 _ID_LENGTH = 17
-_PAGE = 10_000
+_PAGED = Paged(size=10_000, most=10_000)
 
 
 class CodeSigning:
@@ -157,33 +157,26 @@ class CodeSigningOperations:
                 )
             await self._shelf.drop(place, id_)
 
-    @operation("ListCodeSigningConfigs", authorize=on_account("lambda:ListCodeSigningConfigs"))
-    async def list_code_signing_configs(
-        self, ctx: Context, *, marker: str | None = None, max_items: int | None = None
-    ) -> dict[str, Any]:
+    @operation(
+        "ListCodeSigningConfigs",
+        authorize=on_account("lambda:ListCodeSigningConfigs"),
+        paged=_PAGED,
+    )
+    async def list_code_signing_configs(self, ctx: Context) -> Listing:
         place = (ctx.account, ctx.region)
         ids = [id_ for id_, _ in self._shelf.all(place)]
-        found, more = page(ids, str, marker, max_items or _PAGE)
-        answer: dict[str, Any] = {"CodeSigningConfigs": [self._answer(place, id_) for id_ in found]}
-        return answer if more is None else {**answer, "NextMarker": more}
+        return Rows(ids, str, lambda id_: self._answer(place, id_))
 
     @operation(
         "ListFunctionsByCodeSigningConfig",
         authorize=on_arn("lambda:ListFunctionsByCodeSigningConfig"),
+        paged=_PAGED,
     )
     async def list_functions_by_code_signing_config(
-        self,
-        ctx: Context,
-        *,
-        code_signing_config_arn: str,
-        marker: str | None = None,
-        max_items: int | None = None,
-    ) -> dict[str, Any]:
+        self, ctx: Context, *, code_signing_config_arn: str
+    ) -> Listing:
         place, _ = self._find(ctx, code_signing_config_arn)
-        arns = self._functions(place, code_signing_config_arn)
-        found, more = page(arns, str, marker, max_items or _PAGE)
-        answer: dict[str, Any] = {"FunctionArns": list(found)}
-        return answer if more is None else {**answer, "NextMarker": more}
+        return Rows(self._functions(place, code_signing_config_arn), str)
 
     # Functions
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from itertools import islice
 from typing import Any
 
+from boda.core.arn import function_arn
 from boda.gateway.calling.operation import Answer, Context, operation
+from boda.gateway.calling.paging import Listing, Rows, Walk
 from boda.invoke.catalogue import LATEST
 from boda.services.lambda_.access import on_account, on_function, on_new_function
-from boda.services.lambda_.arn_pages import start
+from boda.services.lambda_.arn_pages import BY_ARN, start
 from boda.services.lambda_.code import signing as code_signing
 from boda.services.lambda_.code.sources import Sources
 from boda.services.lambda_.core import Core
@@ -203,7 +204,7 @@ class FunctionOperations:
         version = self.core.version(identifier)
         return answers.configuration(version, self.core.runnable, qualifier=identifier.qualifier)
 
-    @operation("ListFunctions", authorize=on_account("lambda:ListFunctions"))
+    @operation("ListFunctions", authorize=on_account("lambda:ListFunctions"), paged=BY_ARN)
     async def list_functions(
         self,
         ctx: Context,
@@ -211,37 +212,30 @@ class FunctionOperations:
         master_region: str | None = None,
         function_version: str | None = None,
         marker: str | None = None,
-        max_items: int | None = None,
-    ) -> dict[str, Any]:
-        """Pages of at most 50, whatever is asked, as on AWS."""
+    ) -> Listing:
         if master_region is not None and function_version != "ALL":
             raise invalid("FunctionVersion must be set to ALL when MasterRegion is given.")
         if master_region not in (None, "ALL", ctx.region):
-            return {"Functions": []}  # functions are masters where they live
-        most = min(max_items or self.core.quotas.page, self.core.quotas.page)
-        listed = self._listed(ctx, marker, everything=function_version == "ALL")
-        found = [
-            answers.summary(version, qualifier=qualifier)
-            for version, qualifier in islice(listed, most)
-        ]
-        answer: dict[str, Any] = {"Functions": found}
-        for version, qualifier in listed:
-            own = f":{qualifier}" if qualifier else ""
-            return {**answer, "NextMarker": version.arn + own}
-        return answer
+            return Rows([], str)  # functions are masters where they live
+        first = start(marker, function_arn(ctx.account, ctx.region, ""))
+        return Walk(
+            self._listed(ctx, first, everything=function_version == "ALL"),
+            lambda item: item[0].arn + (f":{item[1]}" if item[1] else ""),
+            lambda item: answers.summary(item[0], qualifier=item[1]),
+        )
 
     def _listed(
-        self, ctx: Context, marker: str | None, *, everything: bool
+        self, ctx: Context, first: str, *, everything: bool
     ) -> Iterator[tuple[Version, str | None]]:
-        """Versions in the order of the list, beginning with the one the marker names."""
-        name, qualifier = start(marker, "function")
+        """Versions in the order of the list. first: a name, or name and qualifier."""
+        name, _, qualifier = first.partition(":")
         for function in self.core.functions_from(ctx.account, ctx.region, name):
             if not everything:
                 yield function.latest, None
                 continue
-            first = order(qualifier) if function.name == name else 0
+            lowest = order(qualifier) if function.name == name else 0
             for version in function.numbered:
-                if order(version.version) >= first:
+                if order(version.version) >= lowest:
                     yield version, version.version
 
     @operation("DeleteFunction", authorize=on_function("lambda:DeleteFunction"))

@@ -15,11 +15,11 @@ from boda.core.errors import AwsError
 from boda.delivery.destination import AsyncRules
 from boda.delivery.retry import RetryPolicy
 from boda.gateway.calling.operation import Answer, Context, operation
+from boda.gateway.calling.paging import PAGED, Listing, Rows
 from boda.services.lambda_.access import on_function
 from boda.services.lambda_.core import Core
 from boda.services.lambda_.errors import invalid, resource_not_found
 from boda.services.lambda_.identifiers import Identifier
-from boda.services.lambda_.paging import page
 from boda.services.lambda_.records import Function
 from boda.services.lambda_.settings.roles import RoleCheck
 
@@ -105,28 +105,17 @@ class EventInvokeOperations:
     @operation(
         "ListFunctionEventInvokeConfigs",
         authorize=on_function("lambda:ListFunctionEventInvokeConfigs"),
+        paged=PAGED,
     )
     async def list_function_event_invoke_configs(
-        self,
-        ctx: Context,
-        *,
-        function_name: str,
-        marker: str | None = None,
-        max_items: int | None = None,
-    ) -> dict[str, Any]:
+        self, ctx: Context, *, function_name: str
+    ) -> Listing:
         identifier = self.core.identify(ctx, function_name)
         function = self.core.find(identifier.key)
         if function is None:
             raise resource_not_found(_NO_FUNCTION)
-        configs = sorted(function.attached.get(KIND, {}).items())
-        most = max_items or self.core.quotas.page
-        found, more = page(configs, lambda item: item[0], marker, most)
-        answer: dict[str, Any] = {
-            "FunctionEventInvokeConfigs": [
-                _answer(function, named, config) for named, config in found
-            ]
-        }
-        return answer if more is None else {**answer, "NextMarker": more}
+        configs = function.attached.get(KIND, {})
+        return Rows.ordering(configs, str, lambda named: _answer(function, named, configs[named]))
 
     @operation(
         "DeleteFunctionEventInvokeConfig",

@@ -8,8 +8,9 @@ from typing import Any
 from boda.core.errors import not_implemented
 from boda.gateway.asking.need import Need
 from boda.gateway.calling.operation import Answer, Authorize, Context, operation
+from boda.gateway.calling.paging import Listing, Walk
 from boda.services.lambda_.access import on_account
-from boda.services.lambda_.arn_pages import start
+from boda.services.lambda_.arn_pages import BY_ARN, start
 from boda.services.lambda_.code.sources import Sources
 from boda.services.lambda_.core import Core
 from boda.services.lambda_.errors import constraint, invalid, resource_not_found
@@ -123,7 +124,7 @@ class LayerOperations:
             raise resource_not_found("The resource you requested does not exist.")
         return self._answer(ctx, version)
 
-    @operation("ListLayers", authorize=on_account("lambda:ListLayers"))
+    @operation("ListLayers", authorize=on_account("lambda:ListLayers"), paged=BY_ARN)
     async def list_layers(
         self,
         ctx: Context,
@@ -131,33 +132,27 @@ class LayerOperations:
         compatible_runtime: str | None = None,
         compatible_architecture: str | None = None,
         marker: str | None = None,
-        max_items: int | None = None,
-    ) -> dict[str, Any]:
+    ) -> Listing:
         """Layers by name, each with the newest of its versions that fit."""
         _check_runtime(compatible_runtime)
-        most = min(max_items or self.core.quotas.page, self.core.quotas.page)
-        first = start(marker, "layer")[0]
-        newest = [
+        first = start(marker, layer_arn((ctx.account, ctx.region, ""))).partition(":")[0]
+        newest = (
             fitting[0]
             for name, versions in self.layers.of(ctx.account, ctx.region)
             if name >= first
             and (fitting := _fitting(versions, compatible_runtime, compatible_architecture))
-        ]
-        answer: dict[str, Any] = {
-            "Layers": [
-                {
-                    "LayerName": version.name,
-                    "LayerArn": version.layer_arn,
-                    "LatestMatchingVersion": _summary(version),
-                }
-                for version in newest[:most]
-            ]
-        }
-        if len(newest) > most:
-            answer["NextMarker"] = newest[most].arn
-        return answer
+        )
+        return Walk(
+            newest,
+            lambda version: version.arn,
+            lambda version: {
+                "LayerName": version.name,
+                "LayerArn": version.layer_arn,
+                "LatestMatchingVersion": _summary(version),
+            },
+        )
 
-    @operation("ListLayerVersions", authorize=on_layer("lambda:ListLayerVersions"))
+    @operation("ListLayerVersions", authorize=on_layer("lambda:ListLayerVersions"), paged=BY_ARN)
     async def list_layer_versions(
         self,
         ctx: Context,
@@ -166,24 +161,17 @@ class LayerOperations:
         compatible_runtime: str | None = None,
         compatible_architecture: str | None = None,
         marker: str | None = None,
-        max_items: int | None = None,
-    ) -> dict[str, Any]:
+    ) -> Listing:
         """The newest first; none of a layer that is not there (recorded)."""
         _check_runtime(compatible_runtime)
         key = layer_key(layer_name, ctx.account, ctx.region)
-        most = min(max_items or self.core.quotas.page, self.core.quotas.page)
-        first = _number(start(marker, "layer")[1])
-        found = [
-            version
-            for version in _fitting(
-                self.layers.versions(key), compatible_runtime, compatible_architecture
-            )
-            if not marker or version.number <= first
-        ]
-        answer: dict[str, Any] = {"LayerVersions": [_summary(version) for version in found[:most]]}
-        if len(found) > most:
-            answer["NextMarker"] = found[most].arn
-        return answer
+        first = _number(start(marker, f"{layer_arn(key)}:"))
+        fitting = _fitting(self.layers.versions(key), compatible_runtime, compatible_architecture)
+        return Walk(
+            (version for version in fitting if not marker or version.number <= first),
+            lambda version: version.arn,
+            _summary,
+        )
 
     @operation("DeleteLayerVersion", authorize=on_layer("lambda:DeleteLayerVersion"))
     async def delete_layer_version(

@@ -15,20 +15,19 @@ from boda.gateway.asking import tag_keys
 from boda.gateway.asking.need import Need
 from boda.gateway.asking.tag_keys import Keys
 from boda.gateway.calling.operation import Answer, Authorize, Context, operation
+from boda.gateway.calling.paging import Listing, Paged, Rows
 from boda.invoke.catalogue import LATEST
 from boda.services.lambda_.access import of_parameters, on_account, tags_of_request
 from boda.services.lambda_.core import Core
 from boda.services.lambda_.errors import conflict, invalid, resource_not_found
 from boda.services.lambda_.identifiers import Identifier
 from boda.services.lambda_.mappings import rules as mapping_rules
-from boda.services.lambda_.paging import page
 from boda.services.lambda_.rows_resources import Place
 from boda.services.lambda_.settings import rules
 from boda.services.lambda_.settings.roles import MAPPED, RoleCheck
 from boda.services.lambda_.shelf import Document, Shelf
 
 KIND = "event-source-mapping"
-_PAGE = 100
 _STEADY = ("Enabled", "Disabled")
 
 
@@ -195,16 +194,18 @@ class EventSourceMappingOperations:
         place = (ctx.account, ctx.region)
         return _answer(place, uuid, self._find(place, uuid))
 
-    @operation("ListEventSourceMappings", authorize=on_account("lambda:ListEventSourceMappings"))
+    @operation(
+        "ListEventSourceMappings",
+        authorize=on_account("lambda:ListEventSourceMappings"),
+        paged=Paged(size=100, most=100),
+    )
     async def list_event_source_mappings(
         self,
         ctx: Context,
         *,
         event_source_arn: str | None = None,
         function_name: str | None = None,
-        marker: str | None = None,
-        max_items: int | None = None,
-    ) -> dict[str, Any]:
+    ) -> Listing:
         """Nothing for a function or a source that is not there."""
         place = (ctx.account, ctx.region)
         arn = None
@@ -216,12 +217,7 @@ class EventSourceMappingOperations:
             if event_source_arn in (None, document["Members"].get("EventSourceArn"))
             and arn in (None, document["FunctionArn"])
         ]
-        most = min(max_items or _PAGE, _PAGE)
-        found, more = page(fitting, lambda item: item[0], marker, most)
-        answer: dict[str, Any] = {
-            "EventSourceMappings": [_answer(place, uuid, document) for uuid, document in found]
-        }
-        return answer if more is None else {**answer, "NextMarker": more}
+        return Rows(fitting, lambda item: item[0], lambda item: _answer(place, *item))
 
     @operation("UpdateEventSourceMapping", authorize=_on_mapping("lambda:UpdateEventSourceMapping"))
     async def update_event_source_mapping(

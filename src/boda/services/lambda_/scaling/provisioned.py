@@ -14,12 +14,12 @@ from typing import Any
 
 from boda.core.errors import AwsError
 from boda.gateway.calling.operation import Answer, Context, operation
+from boda.gateway.calling.paging import PAGED, Listing, Rows
 from boda.invoke.catalogue import LATEST
 from boda.services.lambda_.access import on_function
 from boda.services.lambda_.core import Core
 from boda.services.lambda_.errors import conflict, invalid, invalid_untyped, wrong_state
 from boda.services.lambda_.identifiers import Identifier, no_such_qualifier
-from boda.services.lambda_.paging import page
 from boda.services.lambda_.records import Alias, Function, Settings
 from boda.services.lambda_.scaling.provisioning import KIND, Provisioning, leaving, version_of
 
@@ -91,26 +91,20 @@ class ProvisionedOperations:
     @operation(
         "ListProvisionedConcurrencyConfigs",
         authorize=on_function("lambda:ListProvisionedConcurrencyConfigs"),
+        paged=PAGED,
     )
     async def list_provisioned_concurrency_configs(
-        self,
-        ctx: Context,
-        *,
-        function_name: str,
-        marker: str | None = None,
-        max_items: int | None = None,
-    ) -> dict[str, Any]:
+        self, ctx: Context, *, function_name: str
+    ) -> Listing:
         function = self.core.function(self.core.identify(ctx, function_name))
-        configs = sorted(function.attached.get(KIND, {}))
-        most = max_items or self.core.quotas.page
-        found, more = page(configs, str, marker, most)
-        answer: dict[str, Any] = {
-            "ProvisionedConcurrencyConfigs": [
-                {"FunctionArn": f"{function.arn}:{named}", **self._answer(function, named)}
-                for named in found
-            ]
-        }
-        return answer if more is None else {**answer, "NextMarker": more}
+        return Rows.ordering(
+            function.attached.get(KIND, {}),
+            str,
+            lambda named: {
+                "FunctionArn": f"{function.arn}:{named}",
+                **self._answer(function, named),
+            },
+        )
 
     @operation(
         "DeleteProvisionedConcurrencyConfig",

@@ -16,13 +16,13 @@ from boda.core.urls import PublicUrl
 from boda.gateway.asking.need import Need
 from boda.gateway.asking.tag_keys import Keys
 from boda.gateway.calling.operation import Answer, Authorize, Context, operation
+from boda.gateway.calling.paging import PAGED, Listing, Rows
 from boda.invoke.catalogue import LATEST
 from boda.services.lambda_ import condition_keys
 from boda.services.lambda_.access import Group, need, of_parameters, on_function
 from boda.services.lambda_.core import Core
 from boda.services.lambda_.errors import conflict, invalid, resource_not_found
 from boda.services.lambda_.identifiers import Identifier
-from boda.services.lambda_.paging import page
 from boda.services.lambda_.records import Function, Key
 
 KIND = "function-url"
@@ -188,28 +188,23 @@ class UrlConfigOperations:
             await self.core.attach(function, KIND, identifier.meant, None)
             self._ids.forget(config["UrlId"])
 
-    @operation("ListFunctionUrlConfigs", authorize=on_function("lambda:ListFunctionUrlConfigs"))
-    async def list_function_url_configs(
-        self,
-        ctx: Context,
-        *,
-        function_name: str,
-        marker: str | None = None,
-        max_items: int | None = None,
-    ) -> dict[str, Any]:
+    @operation(
+        "ListFunctionUrlConfigs",
+        authorize=on_function("lambda:ListFunctionUrlConfigs"),
+        paged=PAGED,
+    )
+    async def list_function_url_configs(self, ctx: Context, *, function_name: str) -> Listing:
         identifier = self.core.identify(ctx, function_name)
         function = self.core.find(identifier.key)
         if function is None:
             raise resource_not_found("Function does not exist")
-        configs = sorted(function.attached.get(KIND, {}).items())
-        most = max_items or self.core.quotas.page
-        found, more = page(configs, lambda item: item[0], marker, most)
-        listed = []
-        for named, config in found:
+        configs = function.attached.get(KIND, {})
+
+        def shown(named: str) -> dict[str, Any]:
             own = Identifier(*function.key, None if named == LATEST else named)
-            listed.append(_with_mode(_answer(ctx, own, config), _mode(config)))
-        answer: dict[str, Any] = {"FunctionUrlConfigs": listed}
-        return answer if more is None else {**answer, "NextMarker": more}
+            return _with_mode(_answer(ctx, own, configs[named]), _mode(configs[named]))
+
+        return Rows.ordering(configs, str, shown)
 
 
 def _given(

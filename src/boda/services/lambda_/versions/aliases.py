@@ -11,9 +11,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from boda.gateway.calling.operation import Answer, Context, operation
+from boda.gateway.calling.paging import Listing, Walk
 from boda.invoke.catalogue import LATEST
 from boda.services.lambda_.access import on_function
-from boda.services.lambda_.arn_pages import start
+from boda.services.lambda_.arn_pages import BY_ARN, start
 from boda.services.lambda_.core import Core
 from boda.services.lambda_.errors import (
     conflict,
@@ -72,7 +73,7 @@ class AliasOperations:
             raise resource_not_found(f"Cannot find alias arn: {identifier.arn}:{name}")
         return _answer(function, alias)
 
-    @operation("ListAliases", authorize=on_function("lambda:ListAliases"))
+    @operation("ListAliases", authorize=on_function("lambda:ListAliases"), paged=BY_ARN)
     async def list_aliases(
         self,
         ctx: Context,
@@ -80,22 +81,21 @@ class AliasOperations:
         function_name: str,
         function_version: str | None = None,
         marker: str | None = None,
-        max_items: int | None = None,
-    ) -> dict[str, Any]:
+    ) -> Listing:
         """By name. function_version: only aliases that lead to this version."""
         identifier = unqualified(self.core, ctx, function_name)
         function = self.core.function(identifier)
-        first = start(marker, "function")[1]
-        most = min(max_items or self.core.quotas.page, self.core.quotas.page)
-        found = [
+        first = start(marker, f"{function.arn}:")
+        found = (
             alias
             for name, alias in sorted(function.aliases.items())
             if name >= first and function_version in (None, alias.version, *alias.weights)
-        ]
-        answer: dict[str, Any] = {"Aliases": [_answer(function, alias) for alias in found[:most]]}
-        if len(found) > most:
-            answer["NextMarker"] = f"{function.arn}:{found[most].name}"
-        return answer
+        )
+        return Walk(
+            found,
+            lambda alias: f"{function.arn}:{alias.name}",
+            lambda alias: _answer(function, alias),
+        )
 
     @operation("UpdateAlias", authorize=on_function("lambda:UpdateAlias"))
     async def update_alias(

@@ -10,9 +10,10 @@ import dataclasses
 from typing import Any
 
 from boda.gateway.calling.operation import Context, operation
+from boda.gateway.calling.paging import Listing, Walk
 from boda.invoke.catalogue import LATEST
 from boda.services.lambda_.access import on_function
-from boda.services.lambda_.arn_pages import start
+from boda.services.lambda_.arn_pages import BY_ARN, start
 from boda.services.lambda_.core import Core
 from boda.services.lambda_.errors import (
     FUNCTIONS_ONLY,
@@ -133,29 +134,23 @@ class VersionOperations:
                     self._transitions.begin(made)
             return answers.configuration(made, self.core.runnable, qualifier=made.version)
 
-    @operation("ListVersionsByFunction", authorize=on_function("lambda:ListVersionsByFunction"))
+    @operation(
+        "ListVersionsByFunction",
+        authorize=on_function("lambda:ListVersionsByFunction"),
+        paged=BY_ARN,
+    )
     async def list_versions_by_function(
-        self,
-        ctx: Context,
-        *,
-        function_name: str,
-        marker: str | None = None,
-        max_items: int | None = None,
-    ) -> dict[str, Any]:
-        """``$LATEST`` first, then by number; pages of at most 50, whatever is asked."""
+        self, ctx: Context, *, function_name: str, marker: str | None = None
+    ) -> Listing:
+        """``$LATEST`` first, then by number."""
         identifier = unqualified(self.core, ctx, function_name)
         function = self.core.function(identifier)
-        most = min(max_items or self.core.quotas.page, self.core.quotas.page)
-        first = order(start(marker, "function")[1])
-        versions = [each for each in function.numbered if order(each.version) >= first]
-        answer: dict[str, Any] = {
-            "Versions": [
-                answers.summary(version, qualifier=version.version) for version in versions[:most]
-            ]
-        }
-        if len(versions) > most:
-            answer["NextMarker"] = f"{function.arn}:{versions[most].version}"
-        return answer
+        first = order(start(marker, f"{function.arn}:"))
+        return Walk(
+            (each for each in function.numbered if order(each.version) >= first),
+            lambda version: f"{function.arn}:{version.version}",
+            lambda version: answers.summary(version, qualifier=version.version),
+        )
 
 
 def order(version: str) -> int:
