@@ -7,6 +7,7 @@ AWS delivers it only when the function's role has ``logs:CreateLogStream`` and
 
 from __future__ import annotations
 
+from boda.gateway.calling.paging import Paging
 from boda.gateway.calling.service import Service
 from boda.plug import Host, Plug, Running
 from boda.services.logs.access import CONDITION_KEYS
@@ -15,6 +16,7 @@ from boda.services.logs.events import Events
 from boda.services.logs.groups import Groups
 from boda.services.logs.live_tail import LiveTail
 from boda.services.logs.streams import Streams
+from boda.services.logs.tokens import refused_token
 
 __all__ = ["PLUG"]
 
@@ -27,7 +29,8 @@ def build(host: Host) -> Running:
         Events(recorder, host.clock),
         LiveTail(recorder, host.clock, host.ids),
     ]
-    return Running(Service("logs", groups, condition_keys=CONDITION_KEYS))
+    paging = Paging(refused_token, size=50)
+    return Running(Service("logs", groups, condition_keys=CONDITION_KEYS, paging=paging))
 
 
 PLUG = Plug("logs", build, dialect=DIALECT)

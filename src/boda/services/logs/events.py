@@ -11,10 +11,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from boda.core.clock import Clock
 from boda.core.errors import AwsError, BodaError
 from boda.gateway.calling.operation import Context, operation
+from boda.gateway.calling.paging import Key, Listing, Page, Paged
 from boda.services.logs.access import on_group, on_stream
 from boda.services.logs.names import (
     Accepted,
-    check_range,
     group_of,
     invalid,
     no_group,
@@ -22,15 +22,16 @@ from boda.services.logs.names import (
 )
 from boda.services.logs.patterns.pattern import BadPattern, compile_pattern
 from boda.services.logs.streams import sequence_token as token_of
-from boda.services.logs.tokens import page_token, place_token, read_page_token, read_place
+from boda.services.logs.tokens import place_token, read_place
 from boda.telemetry.block import event_id, position
 from boda.telemetry.contract import StreamKey
-from boda.telemetry.log_reader import PAGE_EVENTS, Match, Search
+from boda.telemetry.log_reader import PAGE_EVENTS, LogEvent, Match, Search
 from boda.telemetry.log_store import Group
 from boda.telemetry.recorder import Recorder
 
 _BACKWARD_SINCE_MS = 1_704_067_200_000  # FilterLogEvents reads backward from 1 January 2024 on
 _MAX_PATTERN = 1024
+_FILTERED = Paged(size=PAGE_EVENTS, free=frozenset({"startFromHead", "interleaved", "unmask"}))
 
 
 class Events:
@@ -94,7 +95,6 @@ class Events:
 
         unmask: nothing is masked here; asking for it still needs logs:Unmask.
         """
-        check_range("limit", limit, 1, PAGE_EVENTS)
         name = group_of(ctx.account, ctx.region, log_group_name, log_group_identifier)
         forward, beyond = start_from_head, None
         if next_token is not None:
@@ -139,7 +139,7 @@ class Events:
             "nextBackwardToken": place_token("b", before),
         }
 
-    @operation("FilterLogEvents", authorize=on_group("logs:FilterLogEvents"))
+    @operation("FilterLogEvents", authorize=on_group("logs:FilterLogEvents"), paged=_FILTERED)
     async def filter_log_events(
         self,
         ctx: Context,
@@ -151,14 +151,11 @@ class Events:
         start_time: int | None = None,
         end_time: int | None = None,
         filter_pattern: str = "",
-        next_token: str | None = None,
-        limit: int | None = None,
         start_from_head: bool = True,
         interleaved: bool = True,
         unmask: bool = False,
-    ) -> dict[str, Any]:
+    ) -> Listing:
         """interleaved: AWS takes it for true whatever it is. A page may be empty and go on."""
-        check_range("limit", limit, 1, PAGE_EVENTS)
         name = group_of(ctx.account, ctx.region, log_group_name, log_group_identifier)
         if log_stream_names is not None and log_stream_name_prefix is not None:
             raise invalid(
@@ -172,53 +169,32 @@ class Events:
                 "Jan 1, 2024 00:00:00 UTC."
             )
         match = pattern_test(filter_pattern)
-        asked = [
-            "FilterLogEvents",
-            name,
-            list(log_stream_names or ()),
-            log_stream_name_prefix,
-            start_time,
-            end_time,
-            filter_pattern,
-        ]
-        forward, beyond = start_from_head, None
-        if next_token is not None:
-            # The direction is the token's, whatever startFromHead says.
-            forward, beyond = _read_filter_place(next_token, asked)
         group = await self._group(ctx, name)
         stream_ids = None
         if log_stream_names is not None:
             stream_ids = [await self._stream_id(group, one) for one in set(log_stream_names)]
-        page = await self.store.read(
-            Search(
-                group.id,
-                start_ms=max(start_time or 0, self.store.oldest_shown_ms(group)),
-                end_ms=end_time + 1 if end_time is not None else None,
-                beyond=beyond,
-                forward=forward,
-                stream_ids=stream_ids,
-                prefix=log_stream_name_prefix or "",
-                limit=limit or PAGE_EVENTS,
-                match=match,
+
+        async def read(key: Key, limit: int) -> Page:
+            # The direction is the token's, whatever startFromHead says.
+            forward, beyond = (start_from_head, None) if key is None else key
+            page = await self.store.read(
+                Search(
+                    group.id,
+                    start_ms=max(start_time or 0, self.store.oldest_shown_ms(group)),
+                    end_ms=end_time + 1 if end_time is not None else None,
+                    beyond=beyond,
+                    forward=forward,
+                    stream_ids=stream_ids,
+                    prefix=log_stream_name_prefix or "",
+                    limit=limit,
+                    match=match,
+                )
             )
-        )
-        answer: dict[str, Any] = {
-            "events": [
-                {
-                    "logStreamName": one.stream,
-                    "timestamp": one.timestamp_ms,
-                    "message": one.message,
-                    "ingestionTime": one.ingested_ms,
-                    "eventId": event_id(one.position),
-                }
-                for one in page.events
-            ],
-            # AWS answers an empty list since 2020.
-            "searchedLogStreams": [],
-        }
-        if page.resume is not None:
-            answer["nextToken"] = page_token(asked, [forward, str(page.resume)])
-        return answer
+            # No row is one of searchedLogStreams: AWS answers an empty list since 2020.
+            rows = [("events", _filtered(event)) for event in page.events]
+            return Page(rows, None if page.resume is None else [forward, page.resume])
+
+        return read
 
     async def _group(self, ctx: Context, name: str) -> Group:
         group = await self.store.group(ctx.account, ctx.region, name)
@@ -246,10 +222,11 @@ def pattern_test(pattern: str) -> Match | None:
         raise invalid(str(error)) from None
 
 
-def _read_filter_place(token: str, asked: list[Any]) -> tuple[bool, int]:
-    place = read_page_token(token, asked)
-    try:
-        forward, beyond = place
-        return bool(forward), int(beyond)
-    except (TypeError, ValueError):
-        raise invalid("The specified nextToken is invalid.") from None
+def _filtered(event: LogEvent) -> dict[str, Any]:
+    return {
+        "logStreamName": event.stream,
+        "timestamp": event.timestamp_ms,
+        "message": event.message,
+        "ingestionTime": event.ingested_ms,
+        "eventId": event_id(event.position),
+    }

@@ -8,11 +8,11 @@ from typing import Any
 
 from boda.core.errors import AwsError, not_implemented
 from boda.gateway.calling.operation import Context, operation
+from boda.gateway.calling.paging import PAGED, Key, Listing, Page, Paged
 from boda.services.logs.access import on_created_group, on_group, on_tagged
 from boda.services.logs.names import (
     MAX_TAGS,
     check_group_name,
-    check_range,
     check_retention,
     check_tags,
     group_arn,
@@ -21,11 +21,19 @@ from boda.services.logs.names import (
     invalid,
     no_group,
 )
-from boda.services.logs.tokens import page_token, read_page_token
 from boda.telemetry.log_store import Group, LogStore
 
 _CLASS = "STANDARD"
 _LIST_PATTERN = re.compile(r"\^?[.\-_/#A-Za-z0-9]{3,24}(\|\^?[.\-_/#A-Za-z0-9]{3,24}){0,4}")
+
+_LIST_LOG_GROUPS = Paged(
+    paginator={
+        "input_token": "nextToken",
+        "output_token": "nextToken",
+        "limit_key": "limit",
+        "result_key": "logGroups",
+    }
+)
 
 
 class Groups:
@@ -57,7 +65,7 @@ class Groups:
         if not await self.store.delete_group(ctx.account, ctx.region, log_group_name):
             raise no_group()
 
-    @operation("DescribeLogGroups", authorize=on_group("logs:DescribeLogGroups"))
+    @operation("DescribeLogGroups", authorize=on_group("logs:DescribeLogGroups"), paged=PAGED)
     async def describe_log_groups(
         self,
         ctx: Context,
@@ -67,9 +75,7 @@ class Groups:
         log_group_identifiers: Sequence[str] | None = None,
         log_group_class: str | None = None,
         include_linked_accounts: bool = False,
-        next_token: str | None = None,
-        limit: int | None = None,
-    ) -> dict[str, Any]:
+    ) -> Listing:
         """include_linked_accounts: no account is linked here, so it adds none."""
         if log_group_name_prefix is not None and log_group_name_pattern is not None:
             raise invalid(
@@ -81,27 +87,21 @@ class Groups:
             or log_group_class is not None
         ):
             raise invalid("LogGroup identifiers and other filters are mutually exclusive.")
-        check_range("limit", limit, 1, 50)
         pattern = log_group_name_pattern
         names = None
         if log_group_identifiers is not None:
             names = {
                 group_in_identifier(ctx.account, ctx.region, one) for one in log_group_identifiers
             }
-        asked = [log_group_name_prefix, pattern, log_group_class, sorted(names or ())]
-        found, token = await self._page(
+        return self._listed(
             ctx,
-            ["DescribeLogGroups", *asked],
-            next_token,
-            limit or 50,
+            _summary if pattern is not None else _full,
             prefix=log_group_name_prefix or "",
             accept=lambda name: not pattern or pattern in name,
             names=names if log_group_class in (None, _CLASS) else (),
         )
-        describe = _summary if pattern is not None else _full
-        return {"logGroups": [describe(ctx, group) for group in found], **token}
 
-    @operation("ListLogGroups", authorize=on_group("logs:ListLogGroups"))
+    @operation("ListLogGroups", authorize=on_group("logs:ListLogGroups"), paged=_LIST_LOG_GROUPS)
     async def list_log_groups(
         self,
         ctx: Context,
@@ -109,11 +109,8 @@ class Groups:
         log_group_name_pattern: str | None = None,
         log_group_class: str | None = None,
         include_linked_accounts: bool = False,
-        next_token: str | None = None,
-        limit: int | None = None,
-    ) -> dict[str, Any]:
+    ) -> Listing:
         """Up to five parts of names, parted by ``|``; ``^`` before one asks for the beginning."""
-        check_range("limit", limit, 1, 1000)
         if log_group_name_pattern and _LIST_PATTERN.fullmatch(log_group_name_pattern) is None:
             raise invalid("The specified logGroupNamePattern is invalid.")
         parts = (log_group_name_pattern or "").split("|")
@@ -124,25 +121,9 @@ class Groups:
                 for part in parts
             )
 
-        found, token = await self._page(
-            ctx,
-            ["ListLogGroups", log_group_name_pattern, log_group_class],
-            next_token,
-            limit or 50,
-            accept=accept,
-            names=None if log_group_class in (None, _CLASS) else (),
+        return self._listed(
+            ctx, _listed, accept=accept, names=None if log_group_class in (None, _CLASS) else ()
         )
-        return {
-            "logGroups": [
-                {
-                    "logGroupName": group.name,
-                    "logGroupArn": group_arn(ctx.region, ctx.account, group.name),
-                    "logGroupClass": _CLASS,
-                }
-                for group in found
-            ],
-            **token,
-        }
 
     @operation("PutRetentionPolicy", authorize=on_group("logs:PutRetentionPolicy"))
     async def put_retention_policy(
@@ -215,28 +196,28 @@ class Groups:
             raise no_group()
         return {"tags": dict(group.tags)}
 
-    async def _page(
+    def _listed(
         self,
         ctx: Context,
-        asked: list[Any],
-        token: str | None,
-        limit: int,
+        show: Callable[[Context, Group], dict[str, Any]],
         *,
         accept: Callable[[str], bool],
         prefix: str = "",
         names: Any = None,
-    ) -> tuple[list[Group], dict[str, str]]:
-        after = read_page_token(token, asked) if token is not None else ""
-        found, more = await self.store.groups(
-            ctx.account,
-            ctx.region,
-            prefix=prefix,
-            accept=accept,
-            names=names,
-            after=str(after),
-            limit=limit,
-        )
-        return found, {"nextToken": page_token(asked, found[-1].name)} if more else {}
+    ) -> Listing:
+        async def read(key: Key, limit: int) -> Page:
+            found, more = await self.store.groups(
+                ctx.account,
+                ctx.region,
+                prefix=prefix,
+                accept=accept,
+                names=names,
+                after=key or "",
+                limit=limit,
+            )
+            return Page([show(ctx, group) for group in found], found[-1].name if more else None)
+
+        return read
 
 
 def _merged(old: Mapping[str, str], new: Mapping[str, str]) -> Mapping[str, str]:
@@ -244,6 +225,15 @@ def _merged(old: Mapping[str, str], new: Mapping[str, str]) -> Mapping[str, str]
     if len(tags) > MAX_TAGS:
         raise AwsError("TooManyTagsException", "A resource can have no more than 50 tags.")
     return tags
+
+
+def _listed(ctx: Context, group: Group) -> dict[str, Any]:
+    """What ListLogGroups tells of a group."""
+    return {
+        "logGroupName": group.name,
+        "logGroupArn": group_arn(ctx.region, ctx.account, group.name),
+        "logGroupClass": _CLASS,
+    }
 
 
 def _summary(ctx: Context, group: Group) -> dict[str, Any]:

@@ -76,17 +76,6 @@ def check_retention(days: int) -> None:
         )
 
 
-def check_range(name: str, value: int | None, low: int, high: int) -> None:
-    """A number's bounds as the model says them, for callers the gateway has not checked."""
-    if value is None or low <= value <= high:
-        return
-    side = "greater than or equal to" if value < low else "less than or equal to"
-    raise invalid(
-        f"1 validation error detected: Value '{value}' at '{name}' failed to satisfy constraint: "
-        f"Member must have value {side} {low if value < low else high}"
-    )
-
-
 def group_of(account: str, region: str, name: str | None, identifier: str | None) -> str:
     """The group's name from ``logGroupName`` or ``logGroupIdentifier``, of which one is given."""
     if name is not None and identifier is not None:

@@ -6,9 +6,9 @@ from typing import Any
 
 from boda.core.errors import AwsError
 from boda.gateway.calling.operation import Context, operation
+from boda.gateway.calling.paging import PAGED, Key, Listing, Page
 from boda.services.logs.access import on_group, on_stream
 from boda.services.logs.names import (
-    check_range,
     check_stream_name,
     group_of,
     invalid,
@@ -16,7 +16,6 @@ from boda.services.logs.names import (
     no_stream,
     stream_arn,
 )
-from boda.services.logs.tokens import page_token, read_page_token
 from boda.telemetry.contract import StreamKey
 from boda.telemetry.log_store import LogStore, Stream
 
@@ -50,7 +49,7 @@ class Streams:
         if outcome == "no stream":
             raise no_stream()
 
-    @operation("DescribeLogStreams", authorize=on_group("logs:DescribeLogStreams"))
+    @operation("DescribeLogStreams", authorize=on_group("logs:DescribeLogStreams"), paged=PAGED)
     async def describe_log_streams(
         self,
         ctx: Context,
@@ -60,41 +59,29 @@ class Streams:
         log_stream_name_prefix: str | None = None,
         order_by: str = "LogStreamName",
         descending: bool = False,
-        next_token: str | None = None,
-        limit: int | None = None,
-    ) -> dict[str, Any]:
+    ) -> Listing:
         name = group_of(ctx.account, ctx.region, log_group_name, log_group_identifier)
         by_time = order_by == "LastEventTime"
         if by_time and log_stream_name_prefix is not None:
             raise invalid("Cannot order by LastEventTime with a logStreamNamePrefix.")
-        check_range("limit", limit, 1, 50)
-        asked = ["DescribeLogStreams", name, log_stream_name_prefix, order_by, descending]
-        after = None
-        if next_token is not None:
-            after = _read_place(read_page_token(next_token, asked))
         group = await self.store.group(ctx.account, ctx.region, name)
         if group is None:
             raise no_group()
-        found, more = await self.store.streams(
-            group.id,
-            prefix=log_stream_name_prefix or "",
-            by_time=by_time,
-            descending=descending,
-            after=after,
-            limit=limit or 50,
-        )
-        answer: dict[str, Any] = {"logStreams": [_described(ctx, name, one) for one in found]}
-        if more:
-            last = found[-1]
-            answer["nextToken"] = page_token(asked, [last.last_ms or 0, last.name])
-        return answer
+        group_id = group.id
 
+        async def read(key: Key, limit: int) -> Page:
+            found, more = await self.store.streams(
+                group_id,
+                prefix=log_stream_name_prefix or "",
+                by_time=by_time,
+                descending=descending,
+                after=None if key is None else tuple(key),
+                limit=limit,
+            )
+            end = [found[-1].last_ms or 0, found[-1].name] if more else None
+            return Page([_described(ctx, name, one) for one in found], end)
 
-def _read_place(place: Any) -> tuple[int, str]:
-    match place:
-        case [int(seen_ms), str(name)] if 0 <= seen_ms < 1 << 62:
-            return seen_ms, name
-    raise invalid("The specified nextToken is invalid.")
+        return read
 
 
 def _described(ctx: Context, group: str, stream: Stream) -> dict[str, Any]:
