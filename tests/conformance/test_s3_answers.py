@@ -217,6 +217,43 @@ async def test_start_after_is_told_only_without_a_token(world: World) -> None:
     assert [each["Key"] for each in rest["Contents"]] == ["c"]
 
 
+async def test_a_continuation_token_is_good_for_its_list_only(world: World) -> None:
+    client = world.client()
+    for key in ("a/1", "a/2", "b"):
+        await run(client.put_object, **HERE, Key=key)
+    first = await run(client.list_objects_v2, **HERE, Prefix="a/", FetchOwner=True, MaxKeys=1)
+    token = {"ContinuationToken": first["NextContinuationToken"]}
+    rest = await run(client.list_objects_v2, **HERE, Prefix="a/", **token)
+    assert [each["Key"] for each in rest["Contents"]] == ["a/2"]
+    for other in ({}, {"Prefix": "b"}, {"Prefix": "a/", "Delimiter": "/"}):
+        found = await failure(client.list_objects_v2, **HERE, **other, **token)
+        assert (found["Code"], found["ArgumentName"], found["ArgumentValue"]) == (
+            "InvalidArgument",
+            "continuation-token",
+            token["ContinuationToken"],
+        )
+
+
+async def test_buckets_come_in_pages(world: World) -> None:
+    client = world.client()
+    for name in ("paged-1", "paged-2", "paged-3"):
+        await run(client.create_bucket, Bucket=name)
+    seen, token = [], {}
+    while True:
+        page = await run(client.list_buckets, Prefix="paged-", MaxBuckets=2, **token)
+        seen.append([(each["Name"], each["BucketRegion"]) for each in page["Buckets"]])
+        if "ContinuationToken" not in page:
+            break
+        token = {"ContinuationToken": page["ContinuationToken"]}
+    region = "us-east-1"
+    assert seen == [[("paged-1", region), ("paged-2", region)], [("paged-3", region)]]
+    found = await failure(client.list_buckets, MaxBuckets=2, **token)
+    assert (found["Code"], found["Message"]) == (
+        "InvalidArgument",
+        "The continuation token provided is incorrect",
+    )
+
+
 @pytest.mark.parametrize(
     ("policy", "message"),
     [

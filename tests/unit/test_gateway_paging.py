@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Mapping
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pytest
 
+from boda import services
 from boda.core.clock import ManualClock
 from boda.core.errors import AwsError
 from boda.core.principal import root_of
@@ -15,8 +19,10 @@ from boda.gateway.calling.models import Models
 from boda.gateway.calling.operation import Answer, Context
 from boda.gateway.calling.pager import Pager, Seal
 from boda.gateway.calling.paging import PAGED, Key, Page, Paged, Paging, Rows, Walk
+from boda.services import platform
 
-MODELS = Models()
+MODELS = Models([platform.MODELS])
+SERVICES = services.__path__
 KEY = b"k" * 32
 NAMES = [f"n{number}" for number in range(5)]
 
@@ -231,6 +237,29 @@ def test_what_cannot_be_paged_is_refused_when_it_is_installed() -> None:
         pager("s3", "ListObjectVersions")
     with pytest.raises(ValueError, match="form"):
         pager("logs", "ListLogGroups", Paged(paginator={**like, "result_key": "groups"}))
+
+
+def _operations(package: str) -> Iterator[tuple[str, Paged | None]]:
+    """The operations of a service, each with how it pages."""
+    folder = importlib.import_module(package)
+    names = [found.name for found in pkgutil.walk_packages(folder.__path__, f"{package}.")]
+    for module in map(importlib.import_module, [package, *names]):
+        for _, group in inspect.getmembers(module, inspect.isclass):
+            for _, method in inspect.getmembers(group, inspect.isfunction):
+                if hasattr(method, "__boda_operation__"):
+                    name, _, paged = method.__boda_operation__
+                    yield name, paged
+
+
+@pytest.mark.parametrize("package", [found.name for found in pkgutil.iter_modules(SERVICES)])
+def test_what_botocore_pages_is_cut_by_the_gateway(package: str) -> None:
+    service = {"lambda_": "lambda", "platform": "boda"}.get(package, package)
+    found = dict(_operations(f"boda.services.{package}"))
+    assert found
+    for name, paged in found.items():
+        assert paged is not None or MODELS.paginator(service, name) is None, name
+        if paged is not None:
+            pager(service, name, paged)
 
 
 async def test_an_operation_that_returns_no_listing_is_a_fault() -> None:

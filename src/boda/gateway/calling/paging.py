@@ -130,3 +130,4 @@ class Paged:
 
 
 PAGED = Paged()
+READABLE = Paged(readable=True)

@@ -6,10 +6,7 @@ Pure. Whoever lists finds the place of a marker whose item is gone meanwhile by 
 from __future__ import annotations
 
 from boda.core.errors import AwsError
-from boda.gateway.calling.paging import Paged
 from boda.services.lambda_.errors import invalid
-
-BY_ARN = Paged(readable=True)
 
 
 def start(marker: str | None, prefix: str) -> str:

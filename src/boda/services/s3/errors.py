@@ -44,6 +44,11 @@ def invalid_argument(name: str, value: str | None, message: str) -> AwsError:
     return AwsError("InvalidArgument", message, ArgumentName=name, ArgumentValue=value or "")
 
 
+def refused_token(_name: str, token: str) -> AwsError:
+    message = "The continuation token provided is incorrect"
+    return invalid_argument("continuation-token", token, message)
+
+
 def invalid_request(message: str) -> AwsError:
     return AwsError("InvalidRequest", message)
 

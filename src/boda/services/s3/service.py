@@ -5,9 +5,10 @@ from __future__ import annotations
 from boda.core.arn import Arn
 from boda.core.policy import Policy
 from boda.core.principal import Principal
+from boda.gateway.calling.paging import Paging
 from boda.gateway.calling.service import Service
 from boda.plug import Host, Running
-from boda.services.s3 import condition_keys
+from boda.services.s3 import condition_keys, errors
 from boda.services.s3.access.operations import AccessOperations
 from boda.services.s3.buckets.cors import CorsOperations
 from boda.services.s3.buckets.operations import BucketOperations
@@ -45,6 +46,7 @@ class S3:
             admits=cors.admits,
             condition_keys=condition_keys.CONDITION_KEYS,
             request_keys=condition_keys.of_request,
+            paging=Paging(errors.refused_token, size=1000, most=1000),
         )
 
     def policy_of(self, resource: Arn, principal: Principal) -> Policy | None:

@@ -7,10 +7,10 @@ from typing import Any
 
 from boda.core.arn import function_arn
 from boda.gateway.calling.operation import Answer, Context, operation
-from boda.gateway.calling.paging import Listing, Rows, Walk
+from boda.gateway.calling.paging import READABLE, Listing, Rows, Walk
 from boda.invoke.catalogue import LATEST
 from boda.services.lambda_.access import on_account, on_function, on_new_function
-from boda.services.lambda_.arn_pages import BY_ARN, start
+from boda.services.lambda_.arn_pages import start
 from boda.services.lambda_.code import signing as code_signing
 from boda.services.lambda_.code.sources import Sources
 from boda.services.lambda_.core import Core
@@ -204,7 +204,7 @@ class FunctionOperations:
         version = self.core.version(identifier)
         return answers.configuration(version, self.core.runnable, qualifier=identifier.qualifier)
 
-    @operation("ListFunctions", authorize=on_account("lambda:ListFunctions"), paged=BY_ARN)
+    @operation("ListFunctions", authorize=on_account("lambda:ListFunctions"), paged=READABLE)
     async def list_functions(
         self,
         ctx: Context,

@@ -8,9 +8,9 @@ from typing import Any
 from boda.core.errors import not_implemented
 from boda.gateway.asking.need import Need
 from boda.gateway.calling.operation import Answer, Authorize, Context, operation
-from boda.gateway.calling.paging import Listing, Walk
+from boda.gateway.calling.paging import READABLE, Listing, Walk
 from boda.services.lambda_.access import on_account
-from boda.services.lambda_.arn_pages import BY_ARN, start
+from boda.services.lambda_.arn_pages import start
 from boda.services.lambda_.code.sources import Sources
 from boda.services.lambda_.core import Core
 from boda.services.lambda_.errors import constraint, invalid, resource_not_found
@@ -124,7 +124,7 @@ class LayerOperations:
             raise resource_not_found("The resource you requested does not exist.")
         return self._answer(ctx, version)
 
-    @operation("ListLayers", authorize=on_account("lambda:ListLayers"), paged=BY_ARN)
+    @operation("ListLayers", authorize=on_account("lambda:ListLayers"), paged=READABLE)
     async def list_layers(
         self,
         ctx: Context,
@@ -152,7 +152,7 @@ class LayerOperations:
             },
         )
 
-    @operation("ListLayerVersions", authorize=on_layer("lambda:ListLayerVersions"), paged=BY_ARN)
+    @operation("ListLayerVersions", authorize=on_layer("lambda:ListLayerVersions"), paged=READABLE)
     async def list_layer_versions(
         self,
         ctx: Context,

@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from boda.gateway.calling.operation import Answer, Context, operation
-from boda.gateway.calling.paging import Listing, Walk
+from boda.gateway.calling.paging import READABLE, Listing, Walk
 from boda.invoke.catalogue import LATEST
 from boda.services.lambda_.access import on_function
-from boda.services.lambda_.arn_pages import BY_ARN, start
+from boda.services.lambda_.arn_pages import start
 from boda.services.lambda_.core import Core
 from boda.services.lambda_.errors import (
     conflict,
@@ -73,7 +73,7 @@ class AliasOperations:
             raise resource_not_found(f"Cannot find alias arn: {identifier.arn}:{name}")
         return _answer(function, alias)
 
-    @operation("ListAliases", authorize=on_function("lambda:ListAliases"), paged=BY_ARN)
+    @operation("ListAliases", authorize=on_function("lambda:ListAliases"), paged=READABLE)
     async def list_aliases(
         self,
         ctx: Context,

@@ -10,10 +10,10 @@ import dataclasses
 from typing import Any
 
 from boda.gateway.calling.operation import Context, operation
-from boda.gateway.calling.paging import Listing, Walk
+from boda.gateway.calling.paging import READABLE, Listing, Walk
 from boda.invoke.catalogue import LATEST
 from boda.services.lambda_.access import on_function
-from boda.services.lambda_.arn_pages import BY_ARN, start
+from boda.services.lambda_.arn_pages import start
 from boda.services.lambda_.core import Core
 from boda.services.lambda_.errors import (
     FUNCTIONS_ONLY,
@@ -137,7 +137,7 @@ class VersionOperations:
     @operation(
         "ListVersionsByFunction",
         authorize=on_function("lambda:ListVersionsByFunction"),
-        paged=BY_ARN,
+        paged=READABLE,
     )
     async def list_versions_by_function(
         self, ctx: Context, *, function_name: str, marker: str | None = None

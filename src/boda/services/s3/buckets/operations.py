@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from functools import partial
@@ -14,12 +13,14 @@ from sqlalchemy.engine import Connection
 from boda.core.errors import AwsError, not_implemented
 from boda.gateway.asking.need import LateKeys, Need
 from boda.gateway.calling.operation import Answer, Context, operation
+from boda.gateway.calling.paging import Paged, Rows
 from boda.services.s3 import condition_keys, errors, names, rows, tags
 from boda.services.s3.access import acls
 from boda.services.s3.buckets.store import NEW_BUCKET, Bucket
 from boda.services.s3.core import Core, on_bucket, settled
 
 _MAX_BUCKETS = 10_000
+_BUCKETS = Paged(size=_MAX_BUCKETS, most=_MAX_BUCKETS)
 _EU = "EU"
 """The old name of eu-west-1; a bucket made with it tells its location by it."""
 _DEFAULT_ENCRYPTION = {
@@ -121,7 +122,7 @@ class BucketOperations:
     def _list_needs(self, ctx: Context, params: Mapping[str, Any]) -> Iterable[Need]:
         return (Need("s3:ListAllMyBuckets"),)
 
-    @operation("ListBuckets", authorize=_list_needs)
+    @operation("ListBuckets", authorize=_list_needs, paged=_BUCKETS)
     async def list_buckets(
         self,
         ctx: Context,
@@ -130,7 +131,7 @@ class BucketOperations:
         continuation_token: str | None = None,
         prefix: str | None = None,
         bucket_region: str | None = None,
-    ) -> dict[str, Any]:
+    ) -> Answer:
         if max_buckets is not None and not 1 <= max_buckets <= _MAX_BUCKETS:
             raise errors.invalid_argument(
                 "max-buckets",
@@ -143,38 +144,27 @@ class BucketOperations:
                 f"Argument value {bucket_region} is not a valid AWS Region",
                 ArgumentName="bucket-region",
             )
-        after = _token(continuation_token)
-        limit = max_buckets or _MAX_BUCKETS
         found = [
             bucket
             for bucket in self.core.buckets.of(ctx.account)
-            if bucket.name > after
-            and bucket.name.startswith(prefix or "")
-            and bucket_region in (None, bucket.region)
+            if bucket.name.startswith(prefix or "") and bucket_region in (None, bucket.region)
         ]
         paged = any(
             each is not None for each in (max_buckets, continuation_token, prefix, bucket_region)
         )
-        entries: list[dict[str, Any]] = []
-        for bucket in found[:limit]:
-            entry: dict[str, Any] = {
+
+        def shown(bucket: Bucket) -> dict[str, Any]:
+            entry = {
                 "Name": bucket.name,
                 "CreationDate": _moment(bucket.created),
                 "BucketArn": bucket.arn,
             }
-            if paged:
-                entry["BucketRegion"] = bucket.region
-            entries.append(entry)
-        output: dict[str, Any] = {
-            "Buckets": entries,
-            "Owner": {"ID": names.canonical_id(ctx.account)},
-        }
+            return {**entry, "BucketRegion": bucket.region} if paged else entry
+
+        output: dict[str, Any] = {"Owner": {"ID": names.canonical_id(ctx.account)}}
         if prefix is not None:
             output["Prefix"] = prefix
-        if len(found) > limit:
-            last = found[limit - 1].name
-            output["ContinuationToken"] = base64.urlsafe_b64encode(last.encode()).decode()
-        return output
+        return Answer(output, listing=Rows(found, lambda bucket: bucket.name, shown))
 
     @operation("HeadBucket", authorize=on_bucket("s3:ListBucket"))
     async def head_bucket(
@@ -368,17 +358,6 @@ def _encryption(configuration: Mapping[str, Any]) -> dict[str, Any]:
             }
         ]
     }
-
-
-def _token(token: str | None) -> str:
-    if not token:
-        return ""
-    try:
-        return base64.urlsafe_b64decode(token.encode()).decode()
-    except ValueError:
-        raise errors.invalid_argument(
-            "continuation-token", token, "The continuation token provided is incorrect"
-        ) from None
 
 
 def _virtual_host(ctx: Context, bucket: str) -> str:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from boda.gateway.asking.need import Need
 from boda.gateway.calling.operation import Answer, Authorize, Context, operation
+from boda.gateway.calling.paging import READABLE, Key, Page, Paged
 from boda.services.s3 import errors, names, rows
 from boda.services.s3.buckets.store import Bucket
 from boda.services.s3.core import Core
@@ -17,11 +16,20 @@ from boda.services.s3.listing.pages import Scope
 from boda.services.s3.objects import attributes
 from boda.services.s3.rows import Upload, Version
 
-_LIMIT = 1000
 _LARGEST = 2**31 - 1
-
-
 _REGION = "x-amz-bucket-region"
+_BY_TOKEN = Paged(
+    free=frozenset(
+        {
+            "EncodingType",
+            "ExpectedBucketOwner",
+            "FetchOwner",
+            "OptionalObjectAttributes",
+            "RequestPayer",
+            "StartAfter",  # which a token overrides
+        }
+    )
+)
 
 
 def _on_list(action: str) -> Authorize:
@@ -45,7 +53,7 @@ class ListingOperations:
     def __init__(self, core: Core) -> None:
         self.core = core
 
-    @operation("ListObjects", authorize=_on_list("s3:ListBucket"))
+    @operation("ListObjects", authorize=_on_list("s3:ListBucket"), paged=READABLE)
     async def list_objects(
         self,
         ctx: Context,
@@ -60,27 +68,27 @@ class ListingOperations:
     ) -> Answer:
         found = self.core.bucket(bucket, expected_bucket_owner)
         encode = _encoder(encoding_type)
-        limit = _limit("max-keys", "maxKeys", max_keys)
+        _check_limit("max-keys", "maxKeys", max_keys)
         scope = _scope(found, prefix, delimiter)
-        page = await self.core.read(lambda c: listing.keys(c, scope, _raw(marker), limit))
-        output: dict[str, Any] = {
+        owner = {"Owner": {"ID": names.canonical_id(found.account)}}
+
+        async def read(_key: Key, limit: int) -> Page:
+            page = await self.core.read(lambda c: listing.keys(c, scope, _raw(marker), limit))
+            end: Key = {} if page.truncated else None
+            if page.truncated and delimiter and page.last is not None:
+                end = {"NextMarker": encode(_key_of(page.last).decode())}
+            objects = [{**_object_shown(each, encode), **owner} for each in page.items]
+            return Page(_rows(page, encode, "Contents", objects), end)
+
+        output = {
             "Name": found.name,
             "Prefix": encode(prefix or ""),
             "Marker": encode(marker or ""),
-            "MaxKeys": limit,
-            "IsTruncated": page.truncated,
+            **_given(delimiter, encoding_type, encode),
         }
-        _add_common(output, delimiter, encoding_type, encode, page.prefixes)
-        if page.truncated and delimiter and page.last is not None:
-            output["NextMarker"] = encode(_key_of(page.last).decode())
-        if page.items:
-            owner = {"ID": names.canonical_id(found.account)}
-            output["Contents"] = [
-                {**_object_shown(each, encode), "Owner": owner} for each in page.items
-            ]
-        return Answer(output, headers={_REGION: found.region})
+        return Answer(output, headers={_REGION: found.region}, listing=read)
 
-    @operation("ListObjectsV2", authorize=_on_list("s3:ListBucket"))
+    @operation("ListObjectsV2", authorize=_on_list("s3:ListBucket"), paged=_BY_TOKEN)
     async def list_objects_v2(
         self,
         ctx: Context,
@@ -97,36 +105,41 @@ class ListingOperations:
     ) -> Answer:
         found = self.core.bucket(bucket, expected_bucket_owner)
         encode = _encoder(encoding_type)
-        limit = _limit("max-keys", "maxKeys", max_keys)
+        _check_limit("max-keys", "maxKeys", max_keys)
+        if continuation_token == "":
+            raise errors.refused_token("ContinuationToken", "")
         scope = _scope(found, prefix, delimiter)
-        exact, after = False, _raw(start_after)
-        if continuation_token is not None:
-            exact, after = _from_token(continuation_token)
-        page = await self.core.read(
-            lambda c: listing.keys(c, scope, after, limit, exact=exact, hidden=listing.HIDDEN)
-        )
-        output: dict[str, Any] = {
+        owner = {"Owner": {"ID": names.canonical_id(found.account)}} if fetch_owner else {}
+
+        async def read(key: Key, limit: int) -> Page:
+            # exact: go on right behind the key, also below its common prefix.
+            exact, after = (False, start_after) if key is None else key
+            page = await self.core.read(
+                lambda c: listing.keys(
+                    c, scope, _raw(after), limit, exact=exact, hidden=listing.HIDDEN
+                )
+            )
+            end: Key = None
+            if page.ended_at is not None:
+                end = [True, page.ended_at.decode()]
+            elif page.truncated and page.last is not None:
+                end = [False, _key_of(page.last).decode()]
+            objects = [{**_object_shown(each, encode), **owner} for each in page.items]
+            rows = _rows(page, encode, "Contents", objects)
+            return Page(rows, end, {"KeyCount": len(rows)})
+
+        output = {
             "Name": found.name,
             "Prefix": encode(prefix or ""),
-            "MaxKeys": limit,
-            "KeyCount": len(page),
-            "IsTruncated": page.truncated,
+            **_given(delimiter, encoding_type, encode),
         }
-        _add_common(output, delimiter, encoding_type, encode, page.prefixes)
         if continuation_token is not None:
             output["ContinuationToken"] = continuation_token
-        if start_after and continuation_token is None:
+        elif start_after:
             output["StartAfter"] = encode(start_after)
-        if page.ended_at is not None:
-            output["NextContinuationToken"] = _to_token(page.ended_at, exact=True)
-        elif page.truncated and page.last is not None:
-            output["NextContinuationToken"] = _to_token(_key_of(page.last))
-        if page.items:
-            owner = {"Owner": {"ID": names.canonical_id(found.account)}} if fetch_owner else {}
-            output["Contents"] = [{**_object_shown(each, encode), **owner} for each in page.items]
-        return Answer(output, headers={_REGION: found.region})
+        return Answer(output, headers={_REGION: found.region}, listing=read)
 
-    @operation("ListObjectVersions", authorize=_on_list("s3:ListBucketVersions"))
+    @operation("ListObjectVersions", authorize=_on_list("s3:ListBucketVersions"), paged=READABLE)
     async def list_object_versions(
         self,
         ctx: Context,
@@ -139,47 +152,44 @@ class ListingOperations:
         max_keys: int | None = None,
         encoding_type: str | None = None,
         expected_bucket_owner: str | None = None,
-    ) -> dict[str, Any]:
+    ) -> Answer:
         found = self.core.bucket(bucket, expected_bucket_owner)
         encode = _encoder(encoding_type)
-        limit = _limit("max-keys", "maxKeys", max_keys)
+        _check_limit("max-keys", "maxKeys", max_keys)
         scope = _scope(found, prefix, delimiter)
         marker = _raw(key_marker)
         below = await self._version_marker(found, marker, version_id_marker)
-        page = await self.core.read(lambda c: listing.versions(c, scope, marker, below, limit))
-        output: dict[str, Any] = {
+        owner = {"ID": names.canonical_id(found.account)}
+
+        async def read(_key: Key, limit: int) -> Page:
+            page = await self.core.read(lambda c: listing.versions(c, scope, marker, below, limit))
+            rows = _rows(page, encode)
+            rows += [_version_shown(each, encode, owner) for each in page.items]
+            last = page.last if page.truncated else None
+            end: Key = None
+            if isinstance(last, bytes):
+                end = {"NextKeyMarker": encode(last.decode())}
+            elif last is not None:
+                end = {
+                    "NextKeyMarker": encode(last.version.name),
+                    "NextVersionIdMarker": last.version.version_id,
+                }
+            return Page(rows, end)
+
+        output = {
             "Name": found.name,
             "Prefix": encode(prefix or ""),
             "KeyMarker": encode(key_marker or ""),
             "VersionIdMarker": version_id_marker or "",
-            "MaxKeys": limit,
-            "IsTruncated": page.truncated,
+            **_given(delimiter, encoding_type, encode),
         }
-        _add_common(output, delimiter, encoding_type, encode, page.prefixes)
-        if page.truncated and page.last is not None:
-            if isinstance(page.last, bytes):
-                output["NextKeyMarker"] = encode(page.last.decode())
-            else:
-                output["NextKeyMarker"] = encode(page.last.version.name)
-                output["NextVersionIdMarker"] = page.last.version.version_id
-        owner = {"ID": names.canonical_id(found.account)}
-        for shown in page.items:
-            version = shown.version
-            entry = {
-                "VersionId": version.version_id,
-                "IsLatest": shown.latest,
-                "Owner": owner,
-            }
-            if version.marker:
-                entry["Key"] = encode(version.name)
-                entry["LastModified"] = attributes.moment(version.modified)
-                output.setdefault("DeleteMarkers", []).append(entry)
-            else:
-                entry.update(_object_shown(version, encode))
-                output.setdefault("Versions", []).append(entry)
-        return output
+        return Answer(output, listing=read)
 
-    @operation("ListMultipartUploads", authorize=_on_list("s3:ListBucketMultipartUploads"))
+    @operation(
+        "ListMultipartUploads",
+        authorize=_on_list("s3:ListBucketMultipartUploads"),
+        paged=READABLE,
+    )
     async def list_multipart_uploads(
         self,
         ctx: Context,
@@ -192,10 +202,10 @@ class ListingOperations:
         max_uploads: int | None = None,
         encoding_type: str | None = None,
         expected_bucket_owner: str | None = None,
-    ) -> dict[str, Any]:
+    ) -> Answer:
         found = self.core.bucket(bucket, expected_bucket_owner)
         encode = _encoder(encoding_type)
-        limit = _limit("max-uploads", "max-uploads", max_uploads)
+        _check_limit("max-uploads", "max-uploads", max_uploads)
         scope = _scope(found, prefix, delimiter)
         marker = _raw(key_marker)
         # Without a key marker S3 does not look at the upload's.
@@ -211,25 +221,28 @@ class ListingOperations:
                     "upload-id-marker", upload_id_marker, "Invalid uploadId marker"
                 )
             above = upload.seq
-        page = await self.core.read(lambda c: listing.uploads(c, scope, marker, above, limit))
-        last = page.last
-        output: dict[str, Any] = {
+        owner = {"ID": names.canonical_id(found.account)}
+
+        async def read(_key: Key, limit: int) -> Page:
+            page = await self.core.read(lambda c: listing.uploads(c, scope, marker, above, limit))
+            # S3 marks the end of a page by an upload; a common prefix at its end marks nothing.
+            last = page.last if isinstance(page.last, Upload) else None
+            following = {
+                "NextKeyMarker": encode(last.name) if last is not None else "",
+                "NextUploadIdMarker": last.id if last is not None else "",
+            }
+            uploads = [_upload_shown(each, encode, owner) for each in page.items]
+            rows = _rows(page, encode, "Uploads", uploads)
+            return Page(rows, following if page.truncated else None, following)
+
+        output = {
             "Bucket": found.name,
             "KeyMarker": encode(key_marker or ""),
             "UploadIdMarker": (upload_id_marker or "") if marker else "",
-            # S3 marks the end of a page by an upload; a common prefix at its end marks nothing.
-            "NextKeyMarker": encode(last.name) if isinstance(last, Upload) else "",
-            "NextUploadIdMarker": last.id if isinstance(last, Upload) else "",
-            "MaxUploads": limit,
-            "IsTruncated": page.truncated,
+            **({"Prefix": encode(prefix)} if prefix else {}),
+            **_given(delimiter, encoding_type, encode),
         }
-        if prefix:
-            output["Prefix"] = encode(prefix)
-        _add_common(output, delimiter, encoding_type, encode, page.prefixes)
-        if page.items:
-            owner = {"ID": names.canonical_id(found.account)}
-            output["Uploads"] = [_upload_shown(each, encode, owner) for each in page.items]
-        return output
+        return Answer(output, listing=read)
 
     async def _version_marker(
         self, bucket: Bucket, marker: bytes, version_id: str | None
@@ -274,55 +287,37 @@ def _encoder(encoding_type: str | None) -> Callable[[str], str]:
     return names.form_encoded
 
 
-def _limit(argument: str, spoken: str, given: int | None) -> int:
-    if given is None:
-        return _LIMIT
-    if not 0 <= given <= _LARGEST:
+def _check_limit(argument: str, spoken: str, given: int | None) -> None:
+    if given is not None and not 0 <= given <= _LARGEST:
         raise errors.invalid_argument(
             argument,
             str(given),
             f"Argument {spoken} must be an integer between 0 and {_LARGEST}",
         )
-    return min(given, _LIMIT)
-
-
-def _to_token(key: bytes, *, exact: bool = False) -> str:
-    """exact: the next page begins right behind the key, also below its common prefix."""
-    return base64.urlsafe_b64encode((b"2" if exact else b"1") + key).decode()
-
-
-def _from_token(token: str) -> tuple[bool, bytes]:
-    """Whether the key is exact, and the key. AwsError."""
-    try:
-        raw = base64.b64decode(token.encode(), altchars=b"-_", validate=True)
-        raw.decode()
-    except (binascii.Error, ValueError):
-        raw = b""
-    if raw[:1] not in (b"1", b"2"):
-        raise errors.invalid_argument(
-            "continuation-token", token, "The continuation token provided is incorrect"
-        )
-    return raw[:1] == b"2", raw[1:]
 
 
 def _key_of(entry: Version | Upload | bytes) -> bytes:
     return entry if isinstance(entry, bytes) else entry.key
 
 
-def _add_common(
-    output: dict[str, Any],
-    delimiter: str | None,
-    encoding_type: str | None,
+def _given(
+    delimiter: str | None, encoding_type: str | None, encode: Callable[[str], str]
+) -> dict[str, str]:
+    """Return the members that are answered as they were given, if they were."""
+    given = {"Delimiter": encode(delimiter or ""), "EncodingType": encoding_type}
+    return {name: value for name, value in given.items() if value}
+
+
+def _rows(
+    page: listing.Page[Any],
     encode: Callable[[str], str],
-    prefixes: Iterable[bytes],
-) -> None:
-    if delimiter:
-        output["Delimiter"] = encode(delimiter)
-    if encoding_type:
-        output["EncodingType"] = encoding_type
-    found = [{"Prefix": encode(prefix.decode())} for prefix in prefixes]
-    if found:
-        output["CommonPrefixes"] = found
+    name: str = "",
+    shown: Iterable[Mapping[str, Any]] = (),
+) -> list[tuple[str, Mapping[str, Any]]]:
+    """Return the rows of a page: its items under a name, and its common prefixes."""
+    rows: list[tuple[str, Mapping[str, Any]]] = [(name, each) for each in shown]
+    rows += [("CommonPrefixes", {"Prefix": encode(each.decode())}) for each in page.prefixes]
+    return rows
 
 
 def _object_shown(version: Version, encode: Callable[[str], str]) -> dict[str, Any]:
@@ -337,6 +332,18 @@ def _object_shown(version: Version, encode: Callable[[str], str]) -> dict[str, A
         shown["ChecksumAlgorithm"] = [version.algorithm]
         shown["ChecksumType"] = version.checksum_type
     return shown
+
+
+def _version_shown(
+    shown: listing.Shown, encode: Callable[[str], str], owner: Mapping[str, str]
+) -> tuple[str, dict[str, Any]]:
+    version = shown.version
+    entry = {"VersionId": version.version_id, "IsLatest": shown.latest, "Owner": owner}
+    if not version.marker:
+        return "Versions", entry | _object_shown(version, encode)
+    entry["Key"] = encode(version.name)
+    entry["LastModified"] = attributes.moment(version.modified)
+    return "DeleteMarkers", entry
 
 
 def _upload_shown(

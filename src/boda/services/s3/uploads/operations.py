@@ -17,7 +17,8 @@ from sqlalchemy.engine import Connection
 from boda.core.errors import AwsError
 from boda.gateway.asking.need import LateKeys, Need
 from boda.gateway.asking.tag_keys import Keys
-from boda.gateway.calling.operation import Context, operation
+from boda.gateway.calling.operation import Answer, Context, operation
+from boda.gateway.calling.paging import READABLE, Key, Page
 from boda.gateway.http.wire import Body
 from boda.services.s3 import condition_keys, errors, names, rows, tags
 from boda.services.s3.access import acls
@@ -34,7 +35,6 @@ from boda.services.s3.rows import Part, Upload
 from boda.services.s3.uploads.completion import Completion
 
 _PART_LIMIT = 10_000
-_LIST_LIMIT = 1000
 
 
 class MultipartOperations:
@@ -401,7 +401,7 @@ class MultipartOperations:
         found.open_uploads -= 1
         self.core.trash.filled()
 
-    @operation("ListParts", authorize=on_object("s3:ListMultipartUploadParts"))
+    @operation("ListParts", authorize=on_object("s3:ListMultipartUploadParts"), paged=READABLE)
     async def list_parts(
         self,
         ctx: Context,
@@ -412,39 +412,37 @@ class MultipartOperations:
         max_parts: int | None = None,
         part_number_marker: int | None = None,
         expected_bucket_owner: str | None = None,
-    ) -> dict[str, Any]:
+    ) -> Answer:
         found = self.core.bucket(bucket, expected_bucket_owner)
         upload = await self._upload(found, key, upload_id)
-        limit = _LIST_LIMIT if max_parts is None else max_parts
-        if limit < 0:
+        if max_parts is not None and max_parts < 0:
             raise errors.invalid_argument(
                 "max-parts",
-                str(limit),
+                str(max_parts),
                 "Argument max-parts must be an integer between 0 and 2147483647",
             )
-        limit = min(limit, _LIST_LIMIT)
         marker = part_number_marker or 0
-        parts = await self.core.read(lambda c: rows.parts_of(c, upload_id, marker, limit + 1))
-        page = parts[:limit]
-        owner = {"ID": names.canonical_id(found.account)}
+
+        async def read(_key: Key, limit: int) -> Page:
+            parts = await self.core.read(lambda c: rows.parts_of(c, upload_id, marker, limit + 1))
+            shown = [_part_shown(part, upload) for part in parts[:limit]]
+            last = shown[-1]["PartNumber"] if shown else 0
+            more = len(parts) > limit
+            return Page(shown, {} if more else None, {"NextPartNumberMarker": last})
+
         output: dict[str, Any] = {
             "Bucket": found.name,
             "Key": key,
             "UploadId": upload_id,
             "PartNumberMarker": marker,
-            "NextPartNumberMarker": page[-1].number if page else 0,
-            "MaxParts": limit,
-            "IsTruncated": len(parts) > limit,
             "Initiator": upload.initiator,
-            "Owner": owner,
+            "Owner": {"ID": names.canonical_id(found.account)},
             "StorageClass": upload.storage_class,
         }
         if upload.algorithm:
             output["ChecksumAlgorithm"] = upload.algorithm
             output["ChecksumType"] = upload.checksum_type
-        if page:
-            output["Parts"] = [_part_shown(part, upload) for part in page]
-        return output
+        return Answer(output, listing=read)
 
     async def _upload(self, bucket: Bucket, key: str, upload_id: str) -> Upload:
         raw = names.check_key(key)
