@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeVar
 
+from boda.core import tags
 from boda.core.errors import AwsError
 from boda.core.policy import MalformedPolicy, Policy
 from boda.core.policy_document import PolicyKind
@@ -31,7 +32,6 @@ VERSIONS_PER_POLICY = 5
 MANAGED_SIZE = 6_144
 TRUST_SIZE = 2_048
 INLINE_SIZE: Mapping[str, int] = {"user": 2_048, "group": 5_120, "role": 10_240}
-TAGS_LIMIT = 50
 
 
 def no_such(message: str) -> AwsError:
@@ -159,35 +159,27 @@ def trust(ctx: Context, text: str) -> Document:
     return Document.read(kept)
 
 
+_TAGS = tags.TagRules(
+    reserved=lambda _key, _value: AwsError(
+        "InvalidInput", "aws: prefixed tag key names are not allowed for external use."
+    ),
+    too_many=lambda: exceeded("The number of tags has reached the maximum limit."),
+    repeated=lambda _key, _value: AwsError(
+        "InvalidInput", "Duplicate tag keys found. Please note that Tag keys are case insensitive."
+    ),
+    same=str.lower,
+)
+
+
 def tag_list(given: Sequence[Mapping[str, str]] | None) -> Tags:
     """The tags of a request, each key once."""
-    found = tuple((tag["Key"], tag["Value"]) for tag in given or ())
-    keys = [key.lower() for key, _ in found]
-    if len(keys) != len(set(keys)):
-        raise AwsError(
-            "InvalidInput",
-            "Duplicate tag keys found. Please note that Tag keys are case insensitive.",
-            400,
-        )
-    if any(key.startswith("aws:") for key in keys):
-        raise AwsError(
-            "InvalidInput", "aws: prefixed tag key names are not allowed for external use.", 400
-        )
-    if len(found) > TAGS_LIMIT:
-        raise exceeded("The number of tags has reached the maximum limit.")
-    return found
+    return tuple(_TAGS.read(tags.pairs(given or ())).items())
 
 
 def tagged(former: Tags, given: Tags) -> Tags:
     """The tags after adding: a key in another case takes the old one's place."""
-    new = {key.lower(): (key, value) for key, value in given}
-    merged = [new.pop(key.lower(), (key, value)) for key, value in former]
-    found = (*merged, *new.values())
-    if len(found) > TAGS_LIMIT:
-        raise exceeded("The number of tags has reached the maximum limit.")
-    return found
+    return tuple(_TAGS.add(dict(former), dict(given)).items())
 
 
 def untagged(former: Tags, keys: Sequence[str]) -> Tags:
-    gone = {key.lower() for key in keys}
-    return tuple((key, value) for key, value in former if key.lower() not in gone)
+    return tuple(_TAGS.remove(dict(former), keys).items())

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
+from boda.core.tags import as_list
 from boda.services.iam.entities import (
     AccessKey,
     Document,
@@ -29,7 +30,7 @@ def encoded(document: Document) -> str:
 
 
 def tags(found: Tags) -> list[dict[str, str]]:
-    return [{"Key": key, "Value": value} for key, value in found]
+    return as_list(dict(found))
 
 
 def _bounded(arn: str) -> dict[str, Any]:

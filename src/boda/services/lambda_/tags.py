@@ -81,9 +81,8 @@ class TagOperations:
         lock = self.core.lock((*place, name)) if shelf is None else shelf.lock(place)
         async with lock:
             present = self._tags(ctx, resource)
-            changed = rules.tags(add, self.core.quotas, present)
-            for key in remove:
-                changed.pop(key, None)
+            allowed = rules.tag_rules(self.core.quotas)
+            changed = allowed.remove(allowed.add(present, allowed.read(add.items())), remove)
             if changed == present:
                 return
             if shelf is not None:

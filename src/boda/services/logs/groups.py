@@ -11,10 +11,9 @@ from boda.gateway.calling.operation import Context, operation
 from boda.gateway.calling.paging import PAGED, Key, Listing, Page, Paged
 from boda.services.logs.access import on_created_group, on_group, on_tagged
 from boda.services.logs.names import (
-    MAX_TAGS,
+    TAGS,
     check_group_name,
     check_retention,
-    check_tags,
     group_arn,
     group_in_arn,
     group_in_identifier,
@@ -52,10 +51,8 @@ class Groups:
         check_group_name(log_group_name)
         if log_group_class != _CLASS:
             raise not_implemented("logs", "CreateLogGroup", f"logGroupClass {log_group_class}")
-        check_tags(tags or {})
-        if not await self.store.create_group(
-            ctx.account, ctx.region, log_group_name, _merged({}, tags or {})
-        ):
+        given = TAGS.read((tags or {}).items())
+        if not await self.store.create_group(ctx.account, ctx.region, log_group_name, given):
             raise AwsError(
                 "ResourceAlreadyExistsException", "The specified log group already exists"
             )
@@ -175,18 +172,15 @@ class Groups:
         return await self._list_tags(ctx, group_in_arn(ctx.account, ctx.region, resource_arn))
 
     async def _add_tags(self, ctx: Context, group: str, tags: Mapping[str, str]) -> None:
-        check_tags(tags)
+        given = TAGS.read(tags.items())
         if not await self.store.change_tags(
-            ctx.account, ctx.region, group, lambda old: _merged(old, tags)
+            ctx.account, ctx.region, group, lambda old: TAGS.add(old, given)
         ):
             raise no_group()
 
     async def _remove_tags(self, ctx: Context, group: str, keys: Sequence[str]) -> None:
         if not await self.store.change_tags(
-            ctx.account,
-            ctx.region,
-            group,
-            lambda old: {key: value for key, value in old.items() if key not in keys},
+            ctx.account, ctx.region, group, lambda old: TAGS.remove(old, keys)
         ):
             raise no_group()
 
@@ -218,13 +212,6 @@ class Groups:
             return Page([show(ctx, group) for group in found], found[-1].name if more else None)
 
         return read
-
-
-def _merged(old: Mapping[str, str], new: Mapping[str, str]) -> Mapping[str, str]:
-    tags = {**old, **new}
-    if len(tags) > MAX_TAGS:
-        raise AwsError("TooManyTagsException", "A resource can have no more than 50 tags.")
-    return tags
 
 
 def _listed(ctx: Context, group: Group) -> dict[str, Any]:

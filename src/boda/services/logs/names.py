@@ -11,12 +11,12 @@ from collections.abc import Mapping, Sequence
 
 from boda.core.arn import Arn
 from boda.core.errors import AwsError
+from boda.core.tags import TagRules
 
 DAY_MS = 86_400_000
 HOUR_MS = 3_600_000
 MAX_BATCH_BYTES = 1_048_576
 MAX_EVENT_BYTES = 1_048_576
-MAX_TAGS = 50
 EVENT_OVERHEAD_BYTES = 26
 RETENTION_DAYS = (
     *(1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827),
@@ -113,10 +113,10 @@ def group_in_arn(account: str, region: str, text: str) -> str:
     return name
 
 
-def check_tags(tags: Mapping[str, str]) -> None:
-    for key in tags:
-        if key.lower().startswith("aws:"):
-            raise invalid("Tag keys starting with 'aws:' are reserved for AWS.")
+TAGS = TagRules(
+    reserved=lambda _key, _value: invalid("Tag keys starting with 'aws:' are reserved for AWS."),
+    too_many=lambda: AwsError("TooManyTagsException", "A resource can have no more than 50 tags."),
+)
 
 
 class Accepted:

@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 
+from boda.core import tags
 from boda.core.errors import AwsError
 from boda.core.policy import MalformedPolicy, Policy
 from boda.gateway.calling.operation import Context
@@ -84,23 +85,26 @@ def session_policies(
     return texts, found
 
 
+_TAGS = tags.TagRules(
+    reserved=lambda _key, _value: invalid_value(
+        "aws: prefixed tag key names are not allowed for external use."
+    ),
+    repeated=lambda _key, _value: invalid_value(
+        "Duplicate tag keys found. Please note that Tag keys are case insensitive."
+    ),
+    same=str.lower,
+)
+
+
 def session_tags(given: Sequence[Mapping[str, str]]) -> Tags:
-    found = tuple((tag["Key"], tag["Value"]) for tag in given)
-    keys = [key.lower() for key, _ in found]
-    if len(keys) != len(set(keys)):
-        raise invalid_value(
-            "Duplicate tag keys found. Please note that Tag keys are case insensitive."
-        )
-    if any(key.startswith("aws:") for key in keys):
-        raise invalid_value("aws: prefixed tag key names are not allowed for external use.")
-    return found
+    return tuple(_TAGS.read(tags.pairs(given)).items())
 
 
 def inherited(
-    tags: Tags, transitive: Sequence[str], former: Tags, former_transitive: Sequence[str]
+    given: Tags, transitive: Sequence[str], former: Tags, former_transitive: Sequence[str]
 ) -> tuple[Tags, tuple[str, ...]]:
     """The tags of a session opened from another: its transitive tags go on and cannot change."""
-    keys = {key.lower() for key, _ in tags}
+    keys = {key.lower() for key, _ in given}
     if any(key.lower() not in keys for key in transitive):
         raise invalid_value(
             "The specified transitive tag key must be included in the requested tags."
@@ -112,15 +116,15 @@ def inherited(
             "transitive tag key from the calling session."
         )
     kept = tuple(tag for tag in former if tag[0].lower() in passed)
-    return (*tags, *kept), (*transitive, *(key for key, _ in kept))
+    return (*given, *kept), (*transitive, *(key for key, _ in kept))
 
 
-def packed_size(texts: Sequence[str], arns: Sequence[str], tags: Tags) -> int:
+def packed_size(texts: Sequence[str], arns: Sequence[str], given: Tags) -> int:
     """Percent of the room for session policies and tags; 400 PackedPolicyTooLarge past it.
 
     AWS packs them in a binary form that it does not publish; here it is their length.
     """
-    used = sum(map(len, texts)) + sum(map(len, arns)) + sum(len(k) + len(v) for k, v in tags)
+    used = sum(map(len, texts)) + sum(map(len, arns)) + sum(len(k) + len(v) for k, v in given)
     percent = math.ceil(used * 100 / PACKED_LIMIT)
     if percent > 100:
         raise AwsError(

@@ -94,7 +94,7 @@ class CodeSigningOperations:
         document: Document = {
             "AllowedPublishers": dict(allowed_publishers),
             "CodeSigningPolicies": {"UntrustedArtifactOnDeployment": policy},
-            "Tags": rules.tags(tags or {}, self.core.quotas),
+            "Tags": rules.tags(tags, self.core.quotas),
         }
         if description is not None:
             document["Description"] = description

@@ -100,7 +100,7 @@ class FunctionOperations:
         }
         params["Layers"] = self._layers.used(ctx, identifier, layers or [])
         settings = rules.create(params, self.core.quotas)
-        wanted_tags = rules.tags(tags or {}, self.core.quotas)
+        wanted_tags = rules.tags(tags, self.core.quotas)
         self._refuse_existing(identifier)
         await self._roles.check(ctx, role, identifier)
         self._roles.settings(identifier, settings)

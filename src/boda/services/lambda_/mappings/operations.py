@@ -173,7 +173,7 @@ class EventSourceMappingOperations:
             "FunctionArn": self._function_arn(ctx, function_name),
             "Enabled": enabled is not False,
             "State": "Creating",
-            "Tags": rules.tags(tags or {}, self.core.quotas),
+            "Tags": rules.tags(tags, self.core.quotas),
         }
         if source.is_queue and not document["Enabled"]:
             document["State"] = "Disabled"  # recorded: at once

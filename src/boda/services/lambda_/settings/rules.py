@@ -15,6 +15,7 @@ import orjson
 
 from boda.core.arn import Arn
 from boda.core.errors import not_implemented
+from boda.core.tags import TagRules
 from boda.services.lambda_.errors import constraint, invalid
 from boda.services.lambda_.quotas import Quotas
 from boda.services.lambda_.records import Settings
@@ -251,16 +252,20 @@ def logging(base: Settings, wanted: Mapping[str, Any]) -> dict[str, str]:
     return changes
 
 
-def tags(
-    wanted: Mapping[str, str], quotas: Quotas, present: Mapping[str, str] = {}
-) -> dict[str, str]:
-    """The tags after adding these. AwsError."""
-    if any(key.lower().startswith("aws:") for key in wanted):
-        raise invalid("Tag keys starting with 'aws:' are reserved for AWS use.")
-    merged = {**present, **wanted}
-    if len(merged) > quotas.tags:
-        raise invalid("Number of tags exceeds resource tag limit.")
-    return merged
+def tag_rules(quotas: Quotas) -> TagRules:
+    """What the tags of functions, event source mappings and code signing configs must be."""
+    return TagRules(
+        reserved=lambda _key, _value: invalid(
+            "Tag keys starting with 'aws:' are reserved for AWS use."
+        ),
+        too_many=lambda: invalid("Number of tags exceeds resource tag limit."),
+        limit=quotas.tags,
+    )
+
+
+def tags(given: Mapping[str, str] | None, quotas: Quotas) -> dict[str, str]:
+    """The tags of what is made with these. Raises AwsError."""
+    return tag_rules(quotas).read((given or {}).items())
 
 
 def _at_most(value: int | None, path: str, limit: int) -> None:

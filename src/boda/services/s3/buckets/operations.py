@@ -11,6 +11,7 @@ import botocore.session
 from sqlalchemy.engine import Connection
 
 from boda.core.errors import AwsError, not_implemented
+from boda.core.tags import as_list
 from boda.gateway.asking.need import LateKeys, Need
 from boda.gateway.calling.operation import Answer, Context, operation
 from boda.gateway.calling.paging import Paged, Rows
@@ -253,7 +254,7 @@ class BucketOperations:
         found = self.core.bucket(bucket, expected_bucket_owner).settings.get("tags")
         if not found:
             raise errors.absent("NoSuchTagSet", "The TagSet does not exist", bucket)
-        return {"TagSet": tags.tag_set(found)}
+        return {"TagSet": as_list(found)}
 
     @operation("PutBucketTagging", authorize=on_bucket("s3:PutBucketTagging"))
     async def put_bucket_tagging(

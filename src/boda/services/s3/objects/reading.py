@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy.engine import Connection
 
 from boda.core.errors import AwsError
+from boda.core.tags import as_list
 from boda.gateway.asking.need import ConditionKeys, LateKeys, Need
 from boda.gateway.calling.operation import Answer, Context, operation
 from boda.gateway.http.wire import Stream
@@ -227,7 +228,7 @@ class ReadingOperations:
     ) -> dict[str, Any]:
         found = self.core.bucket(bucket, expected_bucket_owner)
         version, _ = await self._look_up(ctx, found, key, version_id, "GET")
-        output: dict[str, Any] = {"TagSet": tags.tag_set(version.tags)}
+        output: dict[str, Any] = {"TagSet": as_list(version.tags)}
         if found.versioned:
             output["VersionId"] = version.version_id
         return output
