@@ -7,6 +7,7 @@ A folder for each idea, in it one file per group of operations; a further group 
     records.py      a function in memory                rows.py     the same on disk
     core.py         how it changes                      access.py   who may
     shelf.py        mappings and code signing configs in memory
+    statements.py   of resource policies, their limit
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from boda.core import resource_policy
 from boda.core.arn import Arn, split_qualifier
 from boda.core.errors import AwsError
 from boda.core.policy import Policy
@@ -33,7 +35,7 @@ from boda.gateway.calling.paging import Paging
 from boda.gateway.calling.service import Service
 from boda.plug import Host, Plug, Running
 from boda.runtime.function import FunctionVersion
-from boda.services.lambda_ import records, rows, rows_resources
+from boda.services.lambda_ import rows, rows_resources
 from boda.services.lambda_.code.download import CodeDownloads
 from boda.services.lambda_.arn_pages import refused_marker
 from boda.services.lambda_.code.signing import CodeSigning, CodeSigningOperations
@@ -270,7 +272,7 @@ class Lambda:
         for alias in function.aliases.values():
             core.expose_alias(function, alias)
         for qualifier, statements in function.policies.items():
-            core.hot.set_policy(function.arn, qualifier, records.policy(statements))
+            core.hot.set_policy(function.arn, qualifier, resource_policy.parsed(statements))
         if function.reserved is not None:
             core.reservations.reserve(*function.key, function.reserved)
 

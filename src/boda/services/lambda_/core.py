@@ -10,16 +10,18 @@ import asyncio
 import dataclasses
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from sqlalchemy.engine import Connection
 
+from boda.core import resource_policy
 from boda.core.clock import Clock
 from boda.core.errors import AwsError
 from boda.core.ids import Ids
 from boda.core.locks import Locks
+from boda.core.resource_policy import Statement
 from boda.gateway.calling.operation import Context
 from boda.invoke.catalogue import LATEST, Functions
 from boda.runtime.function import FunctionVersion
@@ -276,10 +278,10 @@ class Core:
         function.versions[LATEST] = latest
 
     async def put_policy(
-        self, function: Function, qualifier: str, statements: list[dict[str, Any]]
+        self, function: Function, qualifier: str, statements: Sequence[Statement]
     ) -> None:
         """Replace the policy of a qualifier, with a new revision of the version it names."""
-        parsed = records.policy(statements)  # before anything is written
+        parsed = resource_policy.parsed(statements)  # before anything is written
         version = function.versions.get(qualifier)
         revised = self.revised(version) if version is not None else None
         alias = function.aliases.get(qualifier)

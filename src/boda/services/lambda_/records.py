@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple, cast
 import orjson
 
 from boda.core.arn import function_arn
-from boda.core.policy import Policy
+from boda.core.resource_policy import Statement
 from boda.invoke.catalogue import LATEST
 from boda.runtime.function import FunctionVersion, LogSettings
 
@@ -163,7 +163,7 @@ class Function:
     tags: dict[str, str] = field(default_factory=dict)
     reserved: int | None = None
     recursive_loop: Literal["Terminate", "Allow"] = "Terminate"
-    policies: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    policies: dict[str, Sequence[Statement]] = field(default_factory=dict)
     attached: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
     aliases: dict[str, Alias] = field(default_factory=dict)
     last_version: int = 0
@@ -251,12 +251,3 @@ def hot(
         architecture=settings.architecture,
         recursive_loop=function.recursive_loop,
     )
-
-
-def document(statements: list[dict[str, Any]]) -> dict[str, Any]:
-    """The policy document of some statements, members in the order AWS writes them."""
-    return {"Version": "2012-10-17", "Id": "default", "Statement": statements}
-
-
-def policy(statements: list[dict[str, Any]]) -> Policy | None:
-    return Policy.parse(document(statements)) if statements else None

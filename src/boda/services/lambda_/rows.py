@@ -7,7 +7,7 @@ for one by one.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import orjson
@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.engine import Connection
 
+from boda.core.resource_policy import Statement
 from boda.services.lambda_.records import (
     Alias,
     Function,
@@ -232,7 +233,7 @@ def delete_alias(connection: Connection, key: Key, alias: str) -> None:
 
 
 def put_policy(
-    connection: Connection, key: Key, qualifier: str, statements: list[dict[str, Any]]
+    connection: Connection, key: Key, qualifier: str, statements: Sequence[Statement]
 ) -> None:
     """Replace the policy of one qualifier; no statements: remove it."""
     if statements:

@@ -6,15 +6,17 @@ from typing import Any
 
 import orjson
 
+from boda.core import resource_policy
 from boda.core.errors import AwsError
+from boda.core.resource_policy import Statement
 from boda.gateway.calling.operation import Answer, Context, operation
-from boda.services.lambda_ import records
 from boda.services.lambda_.core import Core
-from boda.services.lambda_.errors import conflict, resource_not_found, stale_revision
+from boda.services.lambda_.errors import resource_not_found, stale_revision
 from boda.services.lambda_.layers.operations import on_layer
 from boda.services.lambda_.layers.records import LayerVersion
 from boda.services.lambda_.layers.store import Layers, layer_key, version_arn
 from boda.services.lambda_.records import Key
+from boda.services.lambda_.statements import statement_rules
 
 
 class LayerPermissionOperations:
@@ -23,6 +25,7 @@ class LayerPermissionOperations:
     def __init__(self, core: Core, layers: Layers) -> None:
         self.core = core
         self.layers = layers
+        self._rules = statement_rules(core.quotas)
 
     @operation("AddLayerVersionPermission", authorize=on_layer("lambda:AddLayerVersionPermission"))
     async def add_layer_version_permission(
@@ -38,40 +41,23 @@ class LayerPermissionOperations:
         revision_id: str | None = None,
     ) -> dict[str, Any]:
         key = layer_key(layer_name, ctx.account, ctx.region)
-        statement: dict[str, Any] = {
-            "Sid": statement_id,
-            "Effect": "Allow",
-            "Principal": _principal(principal),
-            "Action": action,
-            "Resource": version_arn(key, version_number),
-        }
-        if organization_id:
-            statement["Condition"] = {"StringEquals": {"aws:PrincipalOrgID": organization_id}}
+        statement = resource_policy.grant(
+            statement_id,
+            resource_policy.named_principal(principal),
+            action,
+            version_arn(key, version_number),
+            {"StringEquals": {"aws:PrincipalOrgID": organization_id or None}},
+        )
         revision = await self.core.whole(self._add(key, version_number, statement, revision_id))
         return {"Statement": orjson.dumps(statement).decode(), "RevisionId": revision}
 
     async def _add(
-        self, key: Key, number: int, statement: dict[str, Any], revision_id: str | None
+        self, key: Key, number: int, statement: Statement, revision_id: str | None
     ) -> str:
         async with self.layers.lock(key):
             version = self._version(key, number)
-            sid = statement["Sid"]
-            if any(other["Sid"] == sid for other in version.statements):
-                raise conflict(
-                    f"The statement id ({sid}) provided already exists. Please provide a new "
-                    "statement id, or remove the existing statement."
-                )
+            statements = self._rules.add(version.statements, statement)
             self._check_revision(version, revision_id)
-            statements = [*map(dict, version.statements), statement]
-            length = len(orjson.dumps(records.document(statements)))
-            limit = self.core.quotas.policy_bytes
-            if length > limit:
-                raise AwsError(
-                    "PolicyLengthExceededException",
-                    f"The final policy size ({length}) is bigger than the limit ({limit}).",
-                    400,
-                    Type="User",
-                )
             return (await self.layers.set_policy(version, statements)).policy_revision
 
     @operation("GetLayerVersionPolicy", authorize=on_layer("lambda:GetLayerVersionPolicy"))
@@ -82,9 +68,8 @@ class LayerPermissionOperations:
         version = self._version(key, version_number)
         if not version.statements:
             raise _no_policy()
-        document = records.document([dict(statement) for statement in version.statements])
         return {
-            "Policy": orjson.dumps(document).decode(),
+            "Policy": resource_policy.text(version.statements),
             "RevisionId": version.policy_revision,
         }
 
@@ -111,11 +96,7 @@ class LayerPermissionOperations:
             version = self._version(key, number)
             if not version.statements:
                 raise _no_policy()
-            rest = [dict(other) for other in version.statements if other["Sid"] != statement_id]
-            if len(rest) == len(version.statements):
-                raise resource_not_found(
-                    f"Statement {statement_id} is not found in resource policy."
-                )
+            rest = self._rules.remove(version.statements, statement_id)
             self._check_revision(version, revision_id)
             await self.layers.set_policy(version, rest)
 
@@ -128,13 +109,6 @@ class LayerPermissionOperations:
     def _check_revision(self, version: LayerVersion, revision_id: str | None) -> None:
         if revision_id and revision_id != version.policy_revision:
             raise stale_revision("GetLayerPolicy")
-
-
-def _principal(text: str) -> Any:
-    """As it stands in a statement; the model's pattern lets only accounts and all pass."""
-    if text == "*":
-        return "*"
-    return {"AWS": f"arn:aws:iam::{text}:root" if text.isdigit() else text}
 
 
 def _no_policy() -> AwsError:

@@ -9,12 +9,13 @@ from collections.abc import Iterable, Sequence
 
 from sqlalchemy.engine import Connection
 
+from boda.core import resource_policy
 from boda.core.errors import AwsError
 from boda.core.locks import Locks
 from boda.core.policy import Policy
+from boda.core.resource_policy import Statement
 from boda.gateway.asking.need import Need
 from boda.gateway.calling.operation import Context
-from boda.services.lambda_ import records
 from boda.services.lambda_.core import Core
 from boda.services.lambda_.errors import invalid
 from boda.services.lambda_.identifiers import Identifier
@@ -92,7 +93,7 @@ class Layers:
         layer.versions[version.number] = version
 
     async def set_policy(
-        self, version: LayerVersion, statements: Sequence[dict[str, object]]
+        self, version: LayerVersion, statements: Sequence[Statement]
     ) -> LayerVersion:
         """Replace a version's policy; the version as it is then. Call under the layer's lock."""
         revision = self._core.ids.uuid() if statements else ""
@@ -181,7 +182,7 @@ def layer_key(name: str, account: str, region: str) -> Key:
 
 
 def policy(version: LayerVersion) -> Policy | None:
-    return records.policy([dict(statement) for statement in version.statements])
+    return resource_policy.parsed(version.statements)
 
 
 def version_arn(key: Key, number: int) -> str:

@@ -6,24 +6,23 @@ parsed, in memory, for the invoke path and the post office.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
 import orjson
 
-from boda.core.arn import Arn
+from boda.core import resource_policy
 from boda.core.errors import AwsError
 from boda.core.policy import MalformedPolicy
 from boda.core.policy_principals import UnknownPrincipal
+from boda.core.resource_policy import Statement
 from boda.gateway.asking.tag_keys import Keys
 from boda.gateway.calling.operation import Answer, Context, operation
 from boda.invoke.catalogue import LATEST
-from boda.services.lambda_ import condition_keys, records
+from boda.services.lambda_ import condition_keys
 from boda.services.lambda_.access import on_function
 from boda.services.lambda_.core import Core
 from boda.services.lambda_.errors import (
-    conflict,
     invalid,
     not_found,
     resource_not_found,
@@ -32,10 +31,9 @@ from boda.services.lambda_.errors import (
 from boda.services.lambda_.identifiers import Identifier, is_alias, is_version
 from boda.services.lambda_.policies.resource_policies import document
 from boda.services.lambda_.records import Function
+from boda.services.lambda_.statements import statement_rules
 
 _BY_URL = "lambda:InvokeFunctionUrl"
-_ACCOUNT = re.compile(r"\d{12}")
-_SERVICE = re.compile(r"[a-z0-9][a-z0-9.-]*\.(amazonaws\.com(\.cn)?|amazon\.com)")
 
 
 def _of_new(_: Any, identifier: Identifier, params: Mapping[str, Any]) -> Keys:
@@ -46,10 +44,8 @@ def _of_old(group: Any, identifier: Identifier, params: Mapping[str, Any]) -> Ke
     """Of the statement that would go."""
     function = group.core.find(identifier.key)
     statements = function.policies.get(identifier.meant, ()) if function is not None else ()
-    for statement in statements:
-        if statement.get("Sid") == params["StatementId"]:
-            return condition_keys.of_statement(statement)
-    return {}
+    statement = resource_policy.find(statements, params["StatementId"])
+    return condition_keys.of_statement(statement) if statement is not None else {}
 
 
 class PermissionOperations:
@@ -57,6 +53,7 @@ class PermissionOperations:
 
     def __init__(self, core: Core) -> None:
         self.core = core
+        self._rules = statement_rules(core.quotas)
 
     @operation("AddPermission", authorize=on_function("lambda:AddPermission", _of_new))
     async def add_permission(
@@ -80,29 +77,26 @@ class PermissionOperations:
         self._refuse_latest(identifier)
         if function_url_auth_type is not None and action != _BY_URL:
             raise invalid(f"FunctionUrlAuthType is only supported for {_BY_URL} action")
-        statement: dict[str, Any] = {
-            "Sid": statement_id,
-            "Effect": "Allow",
-            "Principal": _principal(principal),
-            "Action": action,
-            "Resource": identifier.named_arn,
-        }
-        conditions = _conditions(
-            ArnLike={"AWS:SourceArn": source_arn},
-            StringEquals={
+        granted = resource_policy.named_principal(principal)
+        if granted is None:
+            raise _no_principal()
+        conditions = {
+            "ArnLike": {"AWS:SourceArn": source_arn},
+            "StringEquals": {
                 "AWS:SourceAccount": source_account,
                 "lambda:FunctionUrlAuthType": function_url_auth_type,
                 "aws:PrincipalOrgID": principal_org_id,
                 "lambda:EventSourceToken": event_source_token,
             },
-            Bool={
+            "Bool": {
                 "lambda:InvokedViaFunctionUrl": None
                 if invoked_via_function_url is None
                 else str(invoked_via_function_url).lower()
             },
+        }
+        statement = resource_policy.grant(
+            statement_id, granted, action, identifier.named_arn, conditions
         )
-        if conditions:
-            statement["Condition"] = conditions
         try:
             kept = ctx.policies.kept_document({"Statement": statement})["Statement"]
         except UnknownPrincipal:
@@ -111,30 +105,14 @@ class PermissionOperations:
         return {"Statement": orjson.dumps(statement).decode()}
 
     async def _add(
-        self, identifier: Identifier, statement: dict[str, Any], revision_id: str | None
+        self, identifier: Identifier, statement: Statement, revision_id: str | None
     ) -> None:
         async with self.core.lock(identifier.key):
             function = self.core.function(Identifier(*identifier.key))
             named = self._named(function, identifier)
             if revision_id and revision_id != function.revision_of(named):
                 raise stale_revision("GetPolicy")
-            present = function.policies.get(named, [])
-            sid = statement["Sid"]
-            if any(other.get("Sid") == sid for other in present):
-                raise conflict(
-                    f"The statement id ({sid}) provided already exists. Please provide a new "
-                    "statement id, or remove the existing statement."
-                )
-            statements = [*present, statement]
-            length = len(orjson.dumps(records.document(statements)))
-            limit = self.core.quotas.policy_bytes
-            if length > limit:
-                raise AwsError(
-                    "PolicyLengthExceededException",
-                    f"The final policy size ({length}) is bigger than the limit ({limit}).",
-                    400,
-                    Type="User",
-                )
+            statements = self._rules.add(function.policies.get(named, []), statement)
             try:
                 await self.core.put_policy(function, named, statements)
             except MalformedPolicy as error:
@@ -181,11 +159,7 @@ class PermissionOperations:
             present = function.policies.get(named, [])
             if not present:
                 raise resource_not_found("No policy is associated with the given resource.")
-            rest = [other for other in present if other.get("Sid") != statement_id]
-            if len(rest) == len(present):
-                raise resource_not_found(
-                    f"Statement {statement_id} is not found in resource policy."
-                )
+            rest = self._rules.remove(present, statement_id)
             if revision_id and revision_id != function.revision_of(named):
                 raise stale_revision()
             await self.core.put_policy(function, named, rest)
@@ -204,32 +178,5 @@ class PermissionOperations:
             raise invalid("We currently do not support adding policies for $LATEST.")
 
 
-def _principal(text: str) -> Any:
-    """A principal as it stands in a statement. AwsError where it is none."""
-    if text == "*":
-        return "*"
-    if _ACCOUNT.fullmatch(text):
-        return {"AWS": f"arn:aws:iam::{text}:root"}
-    if text.startswith("arn:"):
-        try:
-            arn = Arn.parse(text)
-        except ValueError:
-            arn = None
-        if arn is not None and arn.service in ("iam", "sts") and _ACCOUNT.fullmatch(arn.account):
-            return {"AWS": text}
-    elif _SERVICE.fullmatch(text):
-        return {"Service": text}
-    raise _no_principal()
-
-
 def _no_principal() -> AwsError:
     return invalid("The provided principal was invalid. Please check the principal and try again.")
-
-
-def _conditions(**operators: dict[str, str | None]) -> dict[str, dict[str, str]]:
-    """Operators with their keys, those that were given."""
-    given = {
-        name: {key: value for key, value in keys.items() if value is not None}
-        for name, keys in operators.items()
-    }
-    return {name: keys for name, keys in given.items() if keys}

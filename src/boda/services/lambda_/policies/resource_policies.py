@@ -8,20 +8,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import orjson
-
-from boda.core.errors import AwsError
+from boda.core import resource_policy
 from boda.core.policy import MalformedPolicy
 from boda.core.policy_principals import UnknownPrincipal
 from boda.gateway.asking.need import Need
 from boda.gateway.calling.operation import Answer, Authorize, Context, operation
 from boda.invoke.catalogue import LATEST
-from boda.services.lambda_ import records
 from boda.services.lambda_.access import Group, need
 from boda.services.lambda_.core import Core
 from boda.services.lambda_.errors import invalid, resource_not_found, stale_revision
 from boda.services.lambda_.identifiers import Identifier, no_such_qualifier, other_region
 from boda.services.lambda_.records import Function
+from boda.services.lambda_.statements import statement_rules
 
 HEAD = "policy-head"
 """Version and Id of a policy that was put as a whole, where they are not the usual ones."""
@@ -49,16 +47,9 @@ class ResourcePolicyOperations:
         if identifier.qualifier == LATEST:
             raise invalid("We currently do not support adding policies for $LATEST.")
         head, statements = _parsed(policy, identifier)
-        if len(policy.encode()) > self.core.quotas.policy_bytes:
-            raise AwsError(
-                "PolicyLengthExceededException",
-                f"The final policy size ({len(policy.encode())}) is bigger than the limit "
-                f"({self.core.quotas.policy_bytes}).",
-                400,
-                Type="User",
-            )
+        statement_rules(self.core.quotas).check_size(policy)
         try:
-            parsed = records.policy(statements)
+            parsed = resource_policy.parsed(statements)
             kept = ctx.policies.kept_document({"Statement": statements})["Statement"]
         except (MalformedPolicy, UnknownPrincipal) as error:
             raise invalid(str(error)) from None
@@ -121,11 +112,8 @@ class ResourcePolicyOperations:
 
 def document(function: Function, named: str) -> str:
     """The policy of a qualifier as JSON."""
-    whole = records.document(function.policies.get(named, []))
     head = function.attached.get(HEAD, {}).get(named)
-    if head is not None:
-        whole = {**head, "Statement": whole["Statement"]}
-    return orjson.dumps(whole).decode()
+    return resource_policy.text(function.policies.get(named, []), head)
 
 
 def _identifier(ctx: Context, arn: str) -> Identifier:
@@ -141,14 +129,11 @@ def _identifier(ctx: Context, arn: str) -> Identifier:
 
 def _parsed(text: str, identifier: Identifier) -> tuple[dict[str, str], list[dict[str, Any]]]:
     """Head and statements of a policy about this function. AwsError."""
-    try:
-        content = orjson.loads(text)
-    except orjson.JSONDecodeError:
-        raise invalid("The policy is not valid JSON.") from None
-    statements = content.get("Statement") if isinstance(content, dict) else None
-    if isinstance(statements, dict):
-        statements = [statements]
-    if not isinstance(statements, list) or not statements:
+    content = resource_policy.read(text)
+    if content is None:
+        raise invalid("The policy is not valid JSON.")
+    statements = resource_policy.statements_of(content) if isinstance(content, dict) else []
+    if not statements:
         raise invalid("The policy has no statements.")
     if not all(isinstance(each, dict) for each in statements):
         raise invalid("The policy's statements are not objects.")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from typing import Any
 
+from boda.core import resource_policy
 from boda.core.errors import AwsError
 from boda.core.policy import MalformedPolicy, Policy
 from boda.core.policy_principals import UnknownPrincipal
@@ -276,12 +276,9 @@ def _checked_policy(ctx: Context, text: str, bucket: str) -> str:
     def malformed(message: str) -> AwsError:
         return AwsError("MalformedPolicy", message)
 
-    if len(text.encode(errors="surrogatepass")) > _POLICY_LIMIT:
+    if resource_policy.size_of(text) > _POLICY_LIMIT:
         raise malformed("Policy exceeds the maximum allowed document size.")
-    try:
-        document = json.loads(text)
-    except (ValueError, RecursionError):
-        document = None
+    document = resource_policy.read(text)
     if not isinstance(document, dict) or not text.startswith("{"):
         raise malformed("Policies must be valid JSON and the first byte must be '{'")
     if "Statement" not in document:
@@ -290,9 +287,8 @@ def _checked_policy(ctx: Context, text: str, bucket: str) -> str:
         parsed = Policy.parse(text, "resource")
     except MalformedPolicy as error:
         raise malformed(str(error)) from None
-    statements = document.get("Statement")
     arn = names.bucket_arn(bucket)
-    for statement in statements if isinstance(statements, list) else [statements]:
+    for statement in resource_policy.statements_of(document):
         if not isinstance(statement, dict):
             raise malformed("Missing required field Statement")
         for resource in _texts(statement.get("Resource")):
