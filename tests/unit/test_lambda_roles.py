@@ -15,6 +15,7 @@ from support.identity import Platform, platform
 from support.lambda_world import ROLE, World, world
 from support.world import ACCOUNT
 
+FUNCTION = f"arn:aws:lambda:us-east-1:{ACCOUNT}:function:f"
 QUEUE = f"arn:aws:sqs:us-east-1:{ACCOUNT}:queue"
 TOPIC = f"arn:aws:sns:us-east-1:{ACCOUNT}:topic"
 STREAM = f"arn:aws:kinesis:us-east-1:{ACCOUNT}:stream/s"
@@ -260,22 +261,24 @@ async def test_a_role_that_trusts_lambda_no_more_is_not_handed_out(
     assert (refusal.value.code, refusal.value.status) == ("AccessDeniedException", 403)
     assert refusal.value.message == "The role defined for the function cannot be assumed by Lambda."
     assert roles.principal(f) is None
-    assert not roles.may(ROLE, "f", "sqs:SendMessage", QUEUE)
+    assert not roles.may(ROLE, FUNCTION, "sqs:SendMessage", QUEUE)
 
 
 async def test_what_a_role_may_is_what_its_policies_say(aws: Platform) -> None:
     roles = roles_of(aws)
-    assert not roles.may(ROLE, "f", "sqs:SendMessage", QUEUE)
+    assert not roles.may(ROLE, FUNCTION, "sqs:SendMessage", QUEUE)
     await aws.iam(
         "PutRolePolicy",
         RoleName="worker",
         PolicyName="p",
         PolicyDocument=document("Allow", "sqs:SendMessage", Resource=QUEUE),
     )
-    assert roles.may(ROLE, "f", "sqs:SendMessage", QUEUE)
-    assert not roles.may(ROLE, "f", "sqs:SendMessage", f"{QUEUE}2")
+    assert roles.may(ROLE, FUNCTION, "sqs:SendMessage", QUEUE)
+    assert not roles.may(ROLE, FUNCTION, "sqs:SendMessage", f"{QUEUE}2")
     for name in ("AWSLambdaDynamoDBExecutionRole", "AWSLambdaVPCAccessExecutionRole"):
         arn = f"arn:aws:iam::aws:policy/service-role/{name}"
         await aws.iam("AttachRolePolicy", RoleName="worker", PolicyArn=arn)
-    assert roles.may(ROLE, "f", "dynamodb:GetRecords", TABLE)
-    assert roles.may(ROLE, "f", "ec2:CreateNetworkInterface", "arn:aws:ec2:us-east-1:0:subnet/s")
+    assert roles.may(ROLE, FUNCTION, "dynamodb:GetRecords", TABLE)
+    assert roles.may(
+        ROLE, FUNCTION, "ec2:CreateNetworkInterface", "arn:aws:ec2:us-east-1:0:subnet/s"
+    )

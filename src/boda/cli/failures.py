@@ -7,6 +7,7 @@ import re
 import traceback
 from urllib.parse import urlsplit
 
+from boda.core.arn import Arn
 from boda.core.errors import PlatformError
 
 TRACEBACK = "BODA_TRACEBACK"
@@ -23,7 +24,7 @@ _WRONG_KEYS = frozenset(
         "UnrecognizedClientException",
     }
 )
-_FUNCTION_OF_REGION = re.compile(r"Function not found: arn:[^:]+:lambda:([^:]+):")
+_ABSENT_FUNCTION = re.compile(r"Function not found: (\S+)")
 
 
 def sentence(error: Exception) -> str:
@@ -76,7 +77,8 @@ def _of_answer(found: dict[str, str], otherwise: str) -> str:
     told = f"{code}: {message}"
     if code in _WRONG_KEYS and "valid region" not in message:
         return f'{told} Are these the keys of this boda? `eval "$(boda env)"` sets them.'
-    region = _FUNCTION_OF_REGION.search(message)
-    if region is not None:
-        return f"{told}. That is region {region[1]}; for another say --region."
+    absent = _ABSENT_FUNCTION.search(message)
+    arn = Arn.read(absent[1]) if absent is not None else None
+    if arn is not None:
+        return f"{told}. That is region {arn.region}; for another say --region."
     return told

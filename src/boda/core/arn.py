@@ -31,6 +31,15 @@ class Arn:
         return cls(parts[2], parts[3], parts[4], parts[5], parts[1])
 
     @classmethod
+    def cut(cls, text: str) -> Arn:
+        """Cut a text that a service's model has found to be an ARN.
+
+        Some models let an ARN without its partition through.
+        """
+        _, partition, service, region, account, resource = components(text)
+        return cls(service, region, account, resource, partition)
+
+    @classmethod
     def read(cls, text: str) -> Arn | None:
         """Parse a text. None if it is no ARN."""
         try:
@@ -97,9 +106,25 @@ def split_version(arn: str) -> tuple[str, str]:
 
 def bucket_arn(bucket: str, key: str | None = None) -> str:
     """Return the ARN of a bucket, or of an object in it."""
-    return build("s3", "", "", bucket if key is None else f"{bucket}/{key}")
+    base = f"arn:{PARTITION}:s3:::{bucket}"
+    return base if key is None else f"{base}/{key}"
+
+
+def iam_arn(account: str, resource: str) -> str:
+    """Return the ARN of a user, group, role or policy, whose resource is kind, path and name."""
+    return build("iam", "", account, resource)
 
 
 def root_arn(account: str) -> str:
     """Return the ARN of an account's root user, which stands for the account in policies."""
-    return build("iam", "", account, "root")
+    return iam_arn(account, "root")
+
+
+def session_arn(account: str, role: str, session: str) -> str:
+    """Return the ARN of a session of a role, in which the role's path is not."""
+    return build("sts", "", account, f"assumed-role/{role}/{session}")
+
+
+def last_name(arn: str) -> str:
+    """Return what follows the last slash of an ARN: a user's name, or a session's."""
+    return arn.rpartition("/")[2]

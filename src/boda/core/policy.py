@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Literal
 
+from boda.core.arn import last_name
 from boda.core.conditions import Reader
 from boda.core.policy_document import TRUST_ACTIONS, Grant, MalformedPolicy, Policy
 from boda.core.principal import Principal
@@ -214,7 +215,7 @@ def principal_keys(principal: Principal) -> dict[str, str]:
         keys["aws:principalarn"] = principal.arn
         keys["aws:principaltype"] = "FederatedUser"
     elif principal.kind == "user":
-        keys["aws:username"] = principal.arn.rpartition("/")[2]
+        keys["aws:username"] = last_name(principal.arn)
     if principal.issued_at is not None:
         issued = datetime.fromtimestamp(principal.issued_at, UTC)
         keys["aws:tokenissuetime"] = issued.strftime("%Y-%m-%dT%H:%M:%SZ")

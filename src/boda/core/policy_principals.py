@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from importlib.resources import files
 from typing import Any, Protocol, runtime_checkable
 
-from boda.core.arn import Arn, build
+from boda.core.arn import Arn, last_name, session_arn
 
 Swap = Callable[[str, str], str]
 """Given a kind (``AWS``, ``Service`` …) and a name, the name to put in its place."""
@@ -123,8 +123,7 @@ def shown(names: Names) -> Swap:
             return name
         if unique[2] is None:
             return arn
-        role = arn.rpartition("/")[2]
-        return build("sts", "", names.account, f"assumed-role/{role}/{unique[2]}")
+        return session_arn(names.account, last_name(arn), unique[2])
 
     return swap
 

@@ -10,6 +10,7 @@ import functools
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
+from boda.core.arn import iam_arn
 from boda.core.errors import AwsError
 from boda.gateway.asking import tag_keys
 from boda.gateway.asking.need import Need
@@ -82,7 +83,7 @@ def listing(kind: str, action: str) -> Authorize:
     def needs(room: Room, ctx: Context, params: Mapping[str, Any]) -> Iterable[Need]:
         _no_lent_identity(room.store, ctx)
         path = params.get("PathPrefix", "/")
-        yield Need(f"iam:{action}", f"arn:aws:iam::{room.store.account}:{kind}{path}")
+        yield Need(f"iam:{action}", iam_arn(room.store.account, kind + path))
 
     return needs
 
@@ -97,7 +98,7 @@ def renaming(kind: str, action: str) -> Authorize:
         entity = _found(room.store, kind, name)
         path = params.get("NewPath", entity.path if entity is not None else "/")
         new = f"{kind}{path}{params.get(f'New{_NAME[kind]}', name)}"
-        yield Need(f"iam:{action}", f"arn:aws:iam::{room.store.account}:{new}")
+        yield Need(f"iam:{action}", iam_arn(room.store.account, new))
 
     return needs
 
@@ -117,14 +118,13 @@ def _need(store: Store, ctx: Context, kind: str, action: str, params: Mapping[st
     entity: User | Group | Role | ManagedPolicy | None
     if kind == "policy":
         name = params.get("PolicyName", "")
-        arn = params.get("PolicyArn") or (
-            f"arn:aws:iam::{store.account}:policy{params.get('Path', '/')}{name}"
-        )
+        made = f"policy{params.get('Path', '/')}{name}"
+        arn = params.get("PolicyArn") or iam_arn(store.account, made)
         entity = store.policies.get(arn)
     else:
         name = params.get(_NAME[kind], "")
         entity = _found(store, kind, name)
-        arn = f"arn:aws:iam::{store.account}:{kind}{params.get('Path', '/')}{name}"
+        arn = iam_arn(store.account, f"{kind}{params.get('Path', '/')}{name}")
         if entity is not None:
             arn = entity.arn
         elif not name and kind == "user":

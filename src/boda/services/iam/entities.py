@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+from boda.core.arn import iam_arn
 from boda.core.policy import Policy
 from boda.core.principal import Kind
 
@@ -75,7 +76,7 @@ class User:
 
     @property
     def arn(self) -> str:
-        return f"arn:aws:iam::{self.account}:user{self.path}{self.name}"
+        return iam_arn(self.account, f"user{self.path}{self.name}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +96,7 @@ class Group:
 
     @property
     def arn(self) -> str:
-        return f"arn:aws:iam::{self.account}:group{self.path}{self.name}"
+        return iam_arn(self.account, f"group{self.path}{self.name}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +120,7 @@ class Role:
 
     @property
     def arn(self) -> str:
-        return f"arn:aws:iam::{self.account}:role{self.path}{self.name}"
+        return iam_arn(self.account, f"role{self.path}{self.name}")
 
     @property
     def trust(self) -> Policy:
@@ -157,7 +158,7 @@ class ManagedPolicy:
 
     @property
     def arn(self) -> str:
-        return f"arn:aws:iam::{self.account}:policy{self.path}{self.name}"
+        return iam_arn(self.account, f"policy{self.path}{self.name}")
 
     @property
     def default(self) -> Version:

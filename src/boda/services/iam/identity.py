@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping, Sequence
 
+from boda.core.arn import build, session_arn
 from boda.core.clock import Clock
 from boda.core.ids import Ids
 from boda.core.policy import Policy, Question, decide, principal_keys, time_keys
@@ -330,8 +331,7 @@ class Identity:
         )
 
     def _session_arn(self, role: Role, session_name: str) -> str:
-        # The role's path is not in it, as on AWS.
-        return f"arn:aws:sts::{self.account}:assumed-role/{role.name}/{session_name}"
+        return session_arn(self.account, role.name, session_name)
 
     # Sessions, for STS
 
@@ -406,7 +406,7 @@ class Identity:
         return await self._open(
             self._session(
                 principal.kind,
-                f"arn:aws:sts::{self.account}:federated-user/{name}",
+                build("sts", "", self.account, f"federated-user/{name}"),
                 f"{self.account}:{name}",
                 principal.policy_source,
                 duration_s,

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeVar
 
 from boda.core import tags
+from boda.core.arn import components
 from boda.core.errors import AwsError
 from boda.core.policy import MalformedPolicy, Policy
 from boda.core.policy_document import PolicyKind
@@ -92,7 +93,7 @@ def fresh_name(kind: str, name: str, taken: Iterable[str]) -> None:
 
 def parsed_arn(arn: str) -> str:
     """A policy's ARN, or ValidationError."""
-    parts = arn.split(":", 5)
+    parts = components(arn)
     if len(parts) != 6 or parts[0] != "arn":
         raise invalid("Invalid ARN:  Could not be parsed!")
     if parts[2] != "iam" or not parts[5].startswith("policy/"):

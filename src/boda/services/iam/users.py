@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from boda.core.arn import last_name, root_arn
 from boda.core.clock import Clock
 from boda.core.ids import Ids
 from boda.gateway.calling.operation import Answer, Context, operation
@@ -53,7 +54,7 @@ class Users(Room):
             return {
                 "User": {
                     "UserId": self.store.account,
-                    "Arn": f"arn:aws:iam::{self.store.account}:root",
+                    "Arn": root_arn(self.store.account),
                     "CreateDate": shapes.moment(
                         min(
                             (key.created_at for key in self.store.keys_of(self.store.account)),
@@ -167,4 +168,4 @@ def named_user(ctx: Context, user_name: str | None) -> str:
         return user_name
     if ctx.principal.kind != "user" or ctx.principal.arn != ctx.principal.policy_source:
         raise rules.invalid("Must specify userName when calling with non-User credentials")
-    return ctx.principal.arn.rpartition("/")[2]
+    return last_name(ctx.principal.arn)

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from boda.core.arn import Arn
 from boda.core.errors import not_implemented
 from boda.gateway.calling.operation import Answer, Context, operation
 from boda.services.lambda_.access import on_resource
@@ -62,10 +63,10 @@ class TagOperations:
 
     def _known(self, arn: str) -> Mapping[str, str]:
         """The same as condition keys are made of: none where there is nothing."""
-        parts = arn.split(":")
-        if len(parts) != 7:
+        found = Arn.read(arn)
+        if found is None or len(found.words) != 2:
             return {}
-        _, _, _, region, account, kind, name = parts
+        account, region, (kind, name) = found.account, found.region, found.words
         if kind == "function":
             function = self.core.find((account, region, name))
             return function.tags if function is not None else {}
@@ -94,7 +95,8 @@ class TagOperations:
 
     def _parts(self, ctx: Context, resource: str) -> tuple[str, tuple[str, str], str]:
         """Kind, account and region, and name that an ARN says; the model has looked at its form."""
-        _, _, _, region, account, kind, name, *rest = resource.split(":")
+        arn = Arn.cut(resource)
+        kind, name, *rest = arn.words
         if kind != "function" and kind not in _CALLED:
             raise not_implemented("lambda", ctx.operation, kind)
         if rest:
@@ -102,9 +104,9 @@ class TagOperations:
                 "Tags on function aliases and versions are not supported. Please specify a "
                 "function ARN."
             )
-        if region != ctx.region:
-            raise other_region(region, ctx.region)
-        return kind, (account, region), name
+        if arn.region != ctx.region:
+            raise other_region(arn.region, ctx.region)
+        return kind, (arn.account, arn.region), name
 
 
 def _function(place: tuple[str, str], name: str) -> Identifier:

@@ -9,7 +9,7 @@ import itertools
 import re
 from collections.abc import Mapping, Sequence
 
-from boda.core.arn import Arn
+from boda.core.arn import Arn, build, is_arn
 from boda.core.errors import AwsError
 from boda.core.tags import TagRules
 
@@ -28,7 +28,7 @@ _MAX_NAME = 512
 
 
 def group_arn(region: str, account: str, group: str) -> str:
-    return str(Arn("logs", region, account, f"log-group:{group}"))
+    return build("logs", region, account, f"log-group:{group}")
 
 
 def stream_arn(region: str, account: str, group: str, stream: str) -> str:
@@ -94,7 +94,7 @@ def group_of(account: str, region: str, name: str | None, identifier: str | None
 
 def group_in_identifier(account: str, region: str, identifier: str) -> str:
     """A group's name or its ARN to its name."""
-    if not identifier.startswith("arn:"):
+    if not is_arn(identifier):
         return identifier
     return group_in_arn(account, region, identifier)
 
@@ -105,12 +105,12 @@ def group_in_arn(account: str, region: str, text: str) -> str:
         arn = Arn.parse(text)
     except ValueError:
         raise invalid(f"Invalid ARN: {text}") from None
-    kind, _, name = arn.resource.partition(":")
-    if arn.service != "logs" or kind != "log-group" or _GROUP.fullmatch(name) is None:
+    kind = arn.words[0]
+    if arn.service != "logs" or kind != "log-group" or _GROUP.fullmatch(arn.name) is None:
         raise invalid(f"Invalid ARN: {text}")
     if (arn.account, arn.region) != (account, region):
         raise no_group()
-    return name
+    return arn.name
 
 
 TAGS = TagRules(

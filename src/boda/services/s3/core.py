@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy.engine import Connection
 
+from boda.core.arn import bucket_arn
 from boda.core.clock import Clock
 from boda.core.errors import AwsError
 from boda.core.ids import Ids
@@ -18,7 +19,7 @@ from boda.delivery.contract import PostOffice
 from boda.gateway.asking.need import LateKeys, Need
 from boda.gateway.asking.tag_keys import Keys
 from boda.gateway.calling.operation import Authorize, Context
-from boda.services.s3 import condition_keys, errors, names, rows
+from boda.services.s3 import condition_keys, errors, rows
 from boda.services.s3.buckets.store import Bucket, Buckets, adopt, change
 from boda.services.s3.notifications.events import Happening
 from boda.services.s3.notifications.outbox import Outbox
@@ -105,12 +106,9 @@ class Core:
         bucket = self.buckets.find(bucket_name)
         if bucket is not None and not anywhere and bucket.region != ctx.region:
             _check_region(ctx, bucket)
-        resource = (
-            names.bucket_arn(bucket_name) if key is None else names.object_arn(bucket_name, key)
-        )
         return Need(
             action,
-            resource,
+            bucket_arn(bucket_name, key),
             policy=bucket.policy_for(ctx.principal) if bucket else None,
             context={**bucket.keys, **(context or {})} if bucket and bucket.keys else context or {},
             account=bucket.account if bucket else "",

@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from boda.core import tags
+from boda.core.arn import Arn
 from boda.core.errors import AwsError
 from boda.core.policy import MalformedPolicy, Policy
 from boda.gateway.calling.operation import Context
@@ -23,7 +24,7 @@ ROOT_LIMIT_S = 3_600
 PACKED_LIMIT = 2_048
 """Characters of session policies, policy ARNs and tags together."""
 
-_ROLE_ARN = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:role/.+")
+_ACCOUNT = re.compile(r"\d{12}")
 
 
 def invalid(message: str) -> AwsError:
@@ -34,10 +35,17 @@ def invalid_value(message: str) -> AwsError:
     return AwsError("InvalidParameterValue", message, 400)
 
 
-def role_arn(arn: str) -> str:
-    if not _ROLE_ARN.fullmatch(arn):
-        raise invalid(f"{arn} is invalid")
-    return arn
+def role_arn(text: str) -> str:
+    arn = Arn.read(text)
+    if (
+        arn is None
+        or not arn.partition.startswith("aws")
+        or (arn.service, arn.region) != ("iam", "")
+        or not _ACCOUNT.fullmatch(arn.account)
+        or not (arn.path[0] == "role" and arn.path[1])
+    ):
+        raise invalid(f"{text} is invalid")
+    return text
 
 
 def role_duration(asked: int | None, longest_s: int, *, chained: bool) -> int:

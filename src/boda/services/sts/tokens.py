@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from boda.core.arn import Arn
+from boda.core.arn import Arn, build
 from boda.core.errors import AwsError
 from boda.gateway.asking import tag_keys
 from boda.gateway.asking.need import Need
@@ -47,7 +47,7 @@ def _role(group: Tokens, _ctx: Context, params: Mapping[str, Any]) -> Iterable[N
 
 
 def _federated(group: Tokens, _ctx: Context, params: Mapping[str, Any]) -> Iterable[Need]:
-    arn = f"arn:aws:sts::{group.sessions.account}:federated-user/{params['Name']}"
+    arn = build("sts", "", group.sessions.account, f"federated-user/{params['Name']}")
     tags = tag_keys.of_request(dict(rules.session_tags(params.get("Tags", ()))))
     yield Need("sts:GetFederationToken", arn, context=tags)
     if tags:

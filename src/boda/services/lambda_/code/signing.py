@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from boda.core.arn import Arn, build
 from boda.core.errors import AwsError
 from boda.gateway.calling.operation import Answer, Context, operation
 from boda.gateway.calling.paging import Listing, Paged, Rows
@@ -252,7 +253,7 @@ class CodeSigningOperations:
         document = self._shelf.find(place, id_) or {}
         answer = {
             "CodeSigningConfigId": id_,
-            "CodeSigningConfigArn": f"arn:aws:lambda:{place[1]}:{place[0]}:{KIND}:{id_}",
+            "CodeSigningConfigArn": build("lambda", place[1], place[0], f"{KIND}:{id_}"),
             "LastModified": answers.timestamp(document["LastModified"]),
         }
         for name in ("Description", "AllowedPublishers", "CodeSigningPolicies"):
@@ -261,7 +262,7 @@ class CodeSigningOperations:
         return answer
 
 
-def _place(arn: str) -> tuple[Place, str]:
+def _place(text: str) -> tuple[Place, str]:
     """Where the config an ARN names is; the model's pattern has looked at the ARN."""
-    *_, region, account, _, id_ = arn.split(":")
-    return (account, region), id_
+    arn = Arn.cut(text)
+    return (arn.account, arn.region), arn.name

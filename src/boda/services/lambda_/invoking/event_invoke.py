@@ -157,11 +157,11 @@ class EventInvokeOperations:
             self._roles.sends(function, function.latest.settings.role, target)
 
     def _check_function(self, function: Function, target: str) -> None:
-        words = Arn.parse(target).resource.split(":")
+        arn = Arn.parse(target)
+        words = arn.words
         wrong = invalid(f"The destination ARN {target} is invalid.")
         if len(words) not in (2, 3) or words[0] != "function":
             raise wrong
-        arn = Arn.parse(target)
         other = self.core.find((arn.account, arn.region, words[1]))
         if other is None or (len(words) == 3 and not other.names(words[2])):
             raise wrong

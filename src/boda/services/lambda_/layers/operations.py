@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from boda.core.arn import split_version
 from boda.core.errors import not_implemented
 from boda.gateway.asking.need import Need
 from boda.gateway.calling.operation import Answer, Authorize, Context, operation
@@ -39,7 +40,7 @@ def on_layer_arn(action: str) -> Authorize:
     """On the layer version that ``Arn`` is."""
 
     def needs(group: Any, ctx: Context, params: Mapping[str, Any]) -> Iterable[Need]:
-        name, _, number = params["Arn"].rpartition(":")
+        name, number = split_version(params["Arn"])
         return on_layer(action)(group, ctx, {"LayerName": name, "VersionNumber": _number(number)})
 
     return needs
@@ -115,7 +116,7 @@ class LayerOperations:
 
     @operation("GetLayerVersionByArn", authorize=on_layer_arn("lambda:GetLayerVersion"))
     async def get_layer_version_by_arn(self, ctx: Context, *, arn: str) -> dict[str, Any]:
-        name, _, number = arn.rpartition(":")
+        name, number = split_version(arn)
         return self._get(ctx, layer_key(name, ctx.account, ctx.region), _number(number))
 
     def _get(self, ctx: Context, key: Key, number: int) -> dict[str, Any]:
@@ -135,7 +136,8 @@ class LayerOperations:
     ) -> Listing:
         """Layers by name, each with the newest of its versions that fit."""
         _check_runtime(compatible_runtime)
-        first = start(marker, layer_arn((ctx.account, ctx.region, ""))).partition(":")[0]
+        named = start(marker, layer_arn((ctx.account, ctx.region, "")))
+        first = named.partition(":")[0]
         newest = (
             fitting[0]
             for name, versions in self.layers.of(ctx.account, ctx.region)

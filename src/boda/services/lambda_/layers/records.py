@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.engine import Connection
 
+from boda.core.arn import build
 from boda.services.lambda_.records import Key
 from boda.services.lambda_.rows import metadata
 
@@ -61,7 +62,7 @@ class Layer:
 
 def layer_arn(key: Key) -> str:
     account, region, name = key
-    return f"arn:aws:lambda:{region}:{account}:layer:{name}"
+    return build("lambda", region, account, f"layer:{name}")
 
 
 layers = sa.Table(

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import re
 from collections.abc import Iterable, Sequence
 
 from sqlalchemy.engine import Connection
 
 from boda.core import resource_policy
+from boda.core.arn import Arn, is_arn, split_version
 from boda.core.errors import AwsError
 from boda.core.locks import Locks
 from boda.core.policy import Policy
@@ -24,10 +24,6 @@ from boda.services.lambda_.layers.records import Layer, LayerVersion, layer_arn
 from boda.services.lambda_.records import Key, LayerUse
 
 _ACTION = "lambda:GetLayerVersion"
-_ARN = re.compile(
-    r"arn:aws[a-zA-Z-]*:lambda:(?P<region>[a-z0-9-]+):(?P<account>\d{12}):layer:"
-    r"(?P<name>[a-zA-Z0-9_-]+)(:(?P<number>\d+))?"
-)
 
 
 class Layers:
@@ -118,7 +114,7 @@ class Layers:
         found = []
         for arn in arns:
             found.append(self._usable(ctx, function, arn))
-            base = arn.rpartition(":")[0]
+            base, _ = split_version(arn)
             if base in seen:
                 raise invalid(
                     "Two different versions of the same layer are not allowed to be referenced in "
@@ -141,44 +137,43 @@ class Layers:
                 raise _absent(layer.arn)
 
     def _usable(self, ctx: Context, function: Identifier, arn: str) -> LayerUse:
-        named = _ARN.fullmatch(arn)
-        if named is None or named["number"] is None:
+        named = Arn.read(arn)
+        if named is None or _number(named) is None:
             raise _absent(arn)  # a layer of AWS's own, of which there are none here
         version = self._by_arn(arn)
-        if named["account"] == function.account and named["region"] != function.region:
+        if named.account == function.account and named.region != function.region:
             raise invalid(
                 "Layers are not in the same region as the function. Layers are expected to be in "
                 f"region {function.region}."
             )
-        if version is None and named["account"] == function.account:
+        if version is None and named.account == function.account:
             raise _absent(arn)
         ctx.authorize(
             Need(
                 _ACTION,
                 arn,
                 policy(version) if version is not None else None,
-                account=named["account"],
+                account=named.account,
             )
         )
-        if version is None or named["region"] != function.region:
+        if version is None or named.region != function.region:
             raise _absent(arn)
         return LayerUse(version.arn, version.code_bytes, version.unzipped_bytes, version.sha256)
 
     def _by_arn(self, arn: str) -> LayerVersion | None:
-        named = _ARN.fullmatch(arn)
-        if named is None or named["number"] is None or len(named["number"]) > 18:
+        named = Arn.read(arn)
+        number = _number(named)
+        if named is None or number is None:
             return None
-        key = (named["account"], named["region"], named["name"])
-        return self.version(key, int(named["number"]))
+        return self.version((named.account, named.region, named.words[1]), number)
 
 
 def layer_key(name: str, account: str, region: str) -> Key:
     """The layer that ``LayerName`` means: a name of this account and region, or an ARN."""
-    if not name.startswith("arn:"):
+    if not is_arn(name):
         return (account, region, name)
-    # The model lets an ARN without its partition through, and AWS's own layers (``awslayer``).
-    parts = name.split(":")
-    return (parts[4], parts[3], parts[6]) if len(parts) >= 7 else ("", "", name)
+    arn = Arn.cut(name)
+    return (arn.account, arn.region, arn.name)
 
 
 def policy(version: LayerVersion) -> Policy | None:
@@ -187,6 +182,14 @@ def policy(version: LayerVersion) -> Policy | None:
 
 def version_arn(key: Key, number: int) -> str:
     return f"{layer_arn(key)}:{number}"
+
+
+def _number(arn: Arn | None) -> int | None:
+    """The number of the layer version that an ARN names, None if it names none."""
+    match arn.words if arn is not None and arn.service == "lambda" else ():
+        case ["layer", _, number] if number.isascii() and number.isdigit() and len(number) < 19:
+            return int(number)
+    return None
 
 
 def _absent(arn: str) -> AwsError:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from boda.core.arn import Arn, build, is_arn
 from boda.core.errors import AwsError
 from boda.gateway.asking import tag_keys
 from boda.gateway.asking.need import Need
@@ -339,7 +340,7 @@ class EventSourceMappingOperations:
     def _check_role(self, place: Place, document: Document) -> None:
         """Raises AwsError if the function's role may not read the source, or send what fails to
         the mapping's destination."""
-        function = self.core.find((*place, document["FunctionArn"].split(":")[6]))
+        function = self.core.find((*place, _function_name(document)))
         if function is None:  # deleted meanwhile; the mapping stays until it is deleted, too
             return
         role, members = function.latest.settings.role, document["Members"]
@@ -350,7 +351,7 @@ class EventSourceMappingOperations:
     def _named_arn(self, ctx: Context, function_name: str) -> str:
         """Recorded: a full ARN loses its ``$LATEST``, the shorter forms keep it."""
         identifier: Identifier = self.core.identify(ctx, function_name)
-        if function_name.startswith("arn:") and identifier.qualifier == LATEST:
+        if is_arn(function_name) and identifier.qualifier == LATEST:
             return identifier.arn
         return identifier.named_arn
 
@@ -367,7 +368,7 @@ class EventSourceMappingOperations:
                 or theirs.get("Topics") != members.get("Topics")
             ):
                 continue
-            name = document["FunctionArn"].split(":")[6]
+            name = _function_name(document)
             arn = origin[0] or "self-managed"
             if mapping_rules.source_of(members).is_queue:
                 raise conflict(
@@ -399,7 +400,11 @@ def _in_use(verb: str) -> AwsError:
 
 
 def _arn(place: Place, uuid: str) -> str:
-    return f"arn:aws:lambda:{place[1]}:{place[0]}:{KIND}:{uuid}"
+    return build("lambda", place[1], place[0], f"{KIND}:{uuid}")
+
+
+def _function_name(document: Document) -> str:
+    return Arn.parse(document["FunctionArn"]).words[1]
 
 
 def _answer(place: Place, uuid: str, document: Document) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from boda.core import resource_policy
+from boda.core.arn import Arn
 from boda.core.policy import MalformedPolicy
 from boda.core.policy_principals import UnknownPrincipal
 from boda.gateway.asking.need import Need
@@ -116,15 +117,16 @@ def document(function: Function, named: str) -> str:
     return resource_policy.text(function.policies.get(named, []), head)
 
 
-def _identifier(ctx: Context, arn: str) -> Identifier:
+def _identifier(ctx: Context, resource: str) -> Identifier:
     """The function an ARN names; the model has looked at its form. AwsError."""
-    _, _, _, region, account, kind, *rest = arn.split(":")
+    arn = Arn.cut(resource)
+    kind, *rest = arn.words
     if kind != "function":
         raise resource_not_found(_ABSENT)  # there are no runtimes of one's own here
-    if region != ctx.region:
-        raise other_region(region, ctx.region)
+    if arn.region != ctx.region:
+        raise other_region(arn.region, ctx.region)
     qualifier = rest[1] if len(rest) > 1 else None
-    return Identifier(account, region, rest[0], qualifier)
+    return Identifier(arn.account, arn.region, rest[0], qualifier)
 
 
 def _parsed(text: str, identifier: Identifier) -> tuple[dict[str, str], list[dict[str, Any]]]:

@@ -12,7 +12,7 @@ import json
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Protocol
 
-from boda.core.arn import Arn
+from boda.core.arn import Arn, build
 from boda.core.errors import AwsError
 from boda.core.policy import Policy
 from boda.core.principal import Principal, root_of
@@ -120,7 +120,7 @@ class ExecutionRoles:
     def _principal(self, role_arn: str, function_arn: str) -> Principal | None:
         if not self.trusts(role_arn, function_arn):
             return None
-        return self._directory.principal_of_role(role_arn, function_arn.rpartition(":")[2])
+        return self._directory.principal_of_role(role_arn, Arn.parse(function_arn).name)
 
 
 class Roles(Protocol):
@@ -175,7 +175,7 @@ class RoleCheck:
         vpc = settings.vpc or {}
         if not vpc.get("SubnetIds"):
             return
-        here = f"arn:aws:ec2:{function.region}:{function.account}:"
+        here = build("ec2", function.region, function.account, "")
         # A network interface is made in a subnet and of security groups, each asked for; none is
         # there yet, so that what is done to one later must be allowed to any.
         made_of = [

@@ -7,6 +7,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from boda.core import resource_policy
+from boda.core.arn import bucket_arn
 from boda.core.errors import AwsError
 from boda.core.policy import MalformedPolicy, Policy
 from boda.core.policy_principals import UnknownPrincipal
@@ -287,7 +288,7 @@ def _checked_policy(ctx: Context, text: str, bucket: str) -> str:
         parsed = Policy.parse(text, "resource")
     except MalformedPolicy as error:
         raise malformed(str(error)) from None
-    arn = names.bucket_arn(bucket)
+    arn = bucket_arn(bucket)
     for statement in resource_policy.statements_of(document):
         if not isinstance(statement, dict):
             raise malformed("Missing required field Statement")

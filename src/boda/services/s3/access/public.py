@@ -11,6 +11,8 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from boda.core.arn import components
+
 _NAMES = {"stringequals", "stringequalsignorecase", "stringlike", "arnequals", "arnlike"}
 _ADDRESSES = {"ipaddress", "stringequals", "stringlike"}
 """Operators that bind. Not those that a request without the key passes too (``…IfExists``,
@@ -90,7 +92,7 @@ def _is_fixed(key: str, value: str) -> bool:
     if key in _ARNS:
         # The account must be given, and nothing before it that could stretch over a colon. The
         # ARN of a bucket has no account.
-        fields = value.split(":", 5)
+        fields = components(value)
         if len(fields) == 6 and fields[4]:
             return not any(_has_wildcard(field) for field in fields[:5])
     return not _has_wildcard(value)

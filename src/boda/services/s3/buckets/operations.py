@@ -10,6 +10,7 @@ from typing import Any
 import botocore.session
 from sqlalchemy.engine import Connection
 
+from boda.core.arn import bucket_arn
 from boda.core.errors import AwsError, not_implemented
 from boda.core.tags import as_list
 from boda.gateway.asking.need import LateKeys, Need
@@ -42,7 +43,7 @@ class BucketOperations:
         self._regions: frozenset[str] = frozenset()
 
     def _create_needs(self, ctx: Context, params: Mapping[str, Any]) -> Iterable[Need]:
-        arn, keys = names.bucket_arn(params["Bucket"]), condition_keys.of_parameters(params)
+        arn, keys = bucket_arn(params["Bucket"]), condition_keys.of_parameters(params)
         make = partial(condition_keys.of_new_bucket, params)
         late = LateKeys.of(condition_keys.OF_NEW_BUCKET, make)
         return (Need("s3:CreateBucket", arn, context=keys, late=late),)
@@ -79,7 +80,7 @@ class BucketOperations:
         if there is not None:
             _check_there(ctx, new, *there)
         place = f"/{bucket}" if region == "us-east-1" else _virtual_host(ctx, bucket)
-        return {"Location": place, "BucketArn": names.bucket_arn(bucket)}
+        return {"Location": place, "BucketArn": bucket_arn(bucket)}
 
     async def _insert(self, new: Bucket) -> tuple[str, str] | None:
         def work(connection: Connection) -> tuple[str, str] | None:

@@ -13,6 +13,7 @@ from typing import Any
 
 from sqlalchemy.engine import Connection
 
+from boda.core.arn import bucket_arn
 from boda.core.policy import MalformedPolicy, Policy
 from boda.core.principal import Principal
 from boda.gateway.asking.tag_keys import Keys
@@ -74,7 +75,7 @@ class Bucket:
 
     @property
     def arn(self) -> str:
-        return f"arn:aws:s3:::{self.name}"
+        return bucket_arn(self.name)
 
     @property
     def versioning(self) -> str:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from boda.core.arn import build
 from boda.core.ids import Ids
 from boda.core.principal import Principal
 from boda.gateway.calling.operation import Context
@@ -68,7 +69,7 @@ def letters(
 
 
 def event_bus(bucket: Bucket) -> str:
-    return f"arn:aws:events:{bucket.region}:{bucket.account}:event-bus/default"
+    return build("events", bucket.region, bucket.account, "event-bus/default")
 
 
 def test_event(bucket: Bucket, ctx: Context, at: float) -> bytes:

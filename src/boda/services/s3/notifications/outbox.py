@@ -15,6 +15,7 @@ from functools import partial
 
 from sqlalchemy.engine import Connection
 
+from boda.core.arn import bucket_arn
 from boda.core.clock import Clock
 from boda.core.errors import AwsError
 from boda.core.ids import Ids
@@ -107,7 +108,7 @@ class Outbox:
     async def _post_one(self, letter: Letter) -> None:
         source = Source(
             service_principal(S3_HOST, letter.account),
-            f"arn:aws:s3:::{letter.bucket}",
+            bucket_arn(letter.bucket),
             letter.account,
             letter.region,
             letter.trace_id,

@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 from sqlalchemy.engine import Connection
 
+from boda.core.arn import last_name
 from boda.core.errors import AwsError
 from boda.gateway.asking.need import LateKeys, Need
 from boda.gateway.asking.tag_keys import Keys
@@ -510,7 +511,7 @@ def _initiator(ctx: Context) -> dict[str, str]:
     if ctx.principal.kind in ("user", "assumed-role"):
         return {
             "ID": ctx.principal.arn,
-            "DisplayName": ctx.principal.arn.rpartition("/")[2],
+            "DisplayName": last_name(ctx.principal.arn),
         }
     return {"ID": names.canonical_id(ctx.account), "DisplayName": ctx.principal.kind}
 
