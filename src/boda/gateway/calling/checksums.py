@@ -8,12 +8,11 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-import zlib
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Protocol
 
-from awscrt import checksums as crt
-
+from boda.core import crc
 from boda.core.errors import AwsError, not_implemented
 
 PREFIX = "x-amz-checksum-"
@@ -177,27 +176,8 @@ def is_sha256(text: str) -> bool:
     return len(text) == 64 and _MARKS.issuperset(text)
 
 
-class _Crc:
-    """A running CRC with the face of a hash."""
-
-    __slots__ = ("_step", "_value", "digest_size")
-
-    def __init__(self, step: Callable[[bytes, int], int], digest_size: int) -> None:
-        self._step = step
-        self._value = 0
-        self.digest_size = digest_size
-
-    def update(self, data: bytes) -> None:
-        self._value = self._step(data, self._value)
-
-    def digest(self) -> bytes:
-        return self._value.to_bytes(self.digest_size, "big")
-
-
 _ALGORITHMS: Mapping[str, Callable[[], Any]] = {
-    "crc32": lambda: _Crc(zlib.crc32, 4),
-    "crc32c": lambda: _Crc(crt.crc32c, 4),
-    "crc64nvme": lambda: _Crc(crt.crc64nvme, 8),
+    **{name: partial(crc.RunningCrc, name) for name in crc.ALGORITHMS},
     "md5": lambda: hashlib.md5(usedforsecurity=False),
     "sha1": lambda: hashlib.sha1(usedforsecurity=False),
     "sha256": hashlib.sha256,

@@ -10,12 +10,11 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from awscrt import checksums as crc
-
+from boda.core import crc
 from boda.core.errors import AwsError
 from boda.services.s3 import errors
 
@@ -34,33 +33,14 @@ class Hash(Protocol):
     def digest(self) -> bytes: ...
 
 
-class _Crc:
-    """A cyclic redundancy check with the face of a hashlib hash."""
-
-    def __init__(self, function: Callable[[bytes, int], int], size: int) -> None:
-        self._function = function
-        self._size = size
-        self._value = 0
-
-    def update(self, data: bytes, /) -> None:
-        self._value = self._function(data, self._value)
-
-    def digest(self) -> bytes:
-        return self._value.to_bytes(self._size, "big")
-
-
 def hasher(algorithm: str) -> Hash:
     match algorithm:
-        case "CRC32":
-            return _Crc(crc.crc32, 4)
-        case "CRC32C":
-            return _Crc(crc.crc32c, 4)
-        case "CRC64NVME":
-            return _Crc(crc.crc64nvme, 8)
         case "SHA1":
             return hashlib.sha1(usedforsecurity=False)
-        case _:
+        case "SHA256":
             return hashlib.sha256()
+        case _:
+            return crc.RunningCrc(algorithm.lower())
 
 
 def of(algorithm: str, data: bytes) -> bytes:
@@ -204,16 +184,8 @@ def composite(algorithm: str, parts: Sequence[str]) -> str:
 
 def combined(algorithm: str, parts: Sequence[tuple[str, int]]) -> str:
     """The checksum of the whole from the parts' (checksum, size in bytes)."""
-    combine = {
-        "CRC32": crc.combine_crc32,
-        "CRC32C": crc.combine_crc32c,
-        "CRC64NVME": crc.combine_crc64nvme,
-    }[algorithm]
-    value = 0
-    for index, (part, size) in enumerate(parts):
-        number = int.from_bytes(base64.b64decode(part), "big")
-        value = number if index == 0 else combine(value, number, size)
-    return encode(value.to_bytes(_BYTES[algorithm], "big"))
+    digests = ((base64.b64decode(part), size) for part, size in parts)
+    return encode(crc.combined(algorithm.lower(), digests))
 
 
 def multipart_etag(parts: Sequence[str]) -> str:
