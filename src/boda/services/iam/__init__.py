@@ -62,9 +62,8 @@ def _service(store: Store, identity: Identity, host: Host) -> Service:
         Boundaries(store),
         Tagging(store),
     ]
-from boda.gateway.calling.paging import Paging
-    return Service("iam", groups, condition_keys=CONDITION_KEYS)
+    paging = Paging(rules.refused_marker)
+    return Service("iam", groups, condition_keys=CONDITION_KEYS, paging=paging)
 
 
 PLUG = Plug("iam", build, dialect=QUERY, tables=(metadata,))
-from boda.services.iam import rules

@@ -36,8 +36,8 @@ from boda.gateway.calling.service import Service
 from boda.plug import Host, Plug, Running
 from boda.runtime.function import FunctionVersion
 from boda.services.lambda_ import rows, rows_resources
-from boda.services.lambda_.code.download import CodeDownloads
 from boda.services.lambda_.arn_pages import refused_marker
+from boda.services.lambda_.code.download import CodeDownloads
 from boda.services.lambda_.code.signing import CodeSigning, CodeSigningOperations
 from boda.services.lambda_.code.sources import Sources
 from boda.services.lambda_.code.store import CodeStore

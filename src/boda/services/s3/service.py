@@ -51,7 +51,7 @@ class S3:
 
     def policy_of(self, resource: Arn, principal: Principal) -> Policy | None:
         """A bucket's policy as it holds for the principal; None also where there is no bucket."""
-        found = self._core.buckets.find(resource.resource.partition("/")[0])
+        found = self._core.buckets.find(resource.path[0])
         return found.policy_for(principal) if found is not None else None
 
 

@@ -236,7 +236,7 @@ class RoleCheck:
 async def adopt(host: Host, role: Arn) -> None:
     """Make a role that Lambda may assume. Where callers are taken at their word it may do
     everything, as everybody may; elsewhere nothing: it has no policies."""
-    path, slash, name = role.resource.removeprefix("role/").rpartition("/")
+    path, slash, name = role.path[1].rpartition("/")
     params = {
         "RoleName": name,
         "Path": f"/{path}{slash}",
