@@ -20,6 +20,7 @@ import uvloop
 from boda import telemetry
 from boda.core.clock import SystemClock
 from boda.core.ids import Ids
+from boda.fleet.active_invocation import ActiveInvocation
 from boda.fleet.environment import Environment
 from boda.fleet.fleet import Fleet
 from boda.invoke.call import Call, Outcome
@@ -30,7 +31,7 @@ from boda.runtime.catalogue import Catalogue
 from boda.runtime.frames import FrameReader
 from boda.runtime.function import FunctionVersion, LogSettings
 from boda.runtime.library import Library
-from boda.runtime.session import Session
+from boda.runtime.session import RuntimeSession
 from boda.sandbox.linux import LinuxSandboxes
 from boda.storage.database import Database
 
@@ -187,9 +188,11 @@ async def _stages(invoker: Invoker, version: FunctionVersion, ids: Ids) -> dict[
 
     originals = {
         (Environment, "run"): watch(Environment, "run", "run", "sent"),
-        (Session, "invoke"): watch(Session, "invoke", "encode", "encoded"),
+        (RuntimeSession, "invoke"): watch(RuntimeSession, "invoke", "encode", "encoded"),
         (FrameReader, "answer"): watch(FrameReader, "answer", "answered", "read"),
-        (Environment, "_conclude"): watch(Environment, "_conclude", "conclude", "concluded"),
+        (ActiveInvocation, "conclude"): watch(
+            ActiveInvocation, "conclude", "conclude", "concluded"
+        ),
     }
     spans: dict[str, list[float]] = {}
     try:

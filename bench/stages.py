@@ -26,11 +26,11 @@ from bench.load import run_load, write_requests
 from bench.signing import signed
 from boda.app import Platform, Settings
 from boda.core.principal import root_of
-from boda.fleet.environment import Environment
+from boda.fleet.active_invocation import ActiveInvocation
 from boda.gateway.http.connection import Connection
 from boda.gateway.short import ShortWay, _Reply
 from boda.invoke.path import Invoker
-from boda.runtime.session import Session
+from boda.runtime.session import RuntimeSession
 from boda.services import lambda_
 from boda.services.lambda_.invoking.warm import WarmInvoke
 from boda.services.lambda_.urls.warm import WarmUrl
@@ -46,9 +46,9 @@ STAGES: tuple[tuple[str, type, str], ...] = (
     ("operation: version, payload, trace", WarmInvoke, "begin"),
     ("function URL: config, permission, version, trace, event", WarmUrl, "begin"),
     ("lease, environment, START, deadline", Invoker, "begin"),
-    ("hand over: frame, send, wake the guest", Session, "invoke"),
-    ("hear the guest: read, parse, state", Session, "_readable"),
-    ("conclude: output, END, REPORT, metering, metrics", Environment, "_conclude"),
+    ("hand over: frame, send, wake the guest", RuntimeSession, "invoke"),
+    ("hear the guest: read, parse, state", RuntimeSession, "_readable"),
+    ("conclude: output, END, REPORT, metering, metrics", ActiveInvocation, "conclude"),
     ("answer of an operation", WarmInvoke, "_ended"),
     ("answer of a function URL: parse, status, headers", WarmUrl, "_ended"),
     ("fill the head of the answer", _Reply, "answer"),

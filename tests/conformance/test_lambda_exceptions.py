@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from boda.core.errors import AwsError
-from boda.fleet.refusals import too_many
+from boda.fleet.refusals import restore_failed, restore_timed_out, too_many
 from boda.fleet.template import SnapshotFailed
-from boda.fleet.templates import not_regenerated, restore_failed, restore_timed_out
+from boda.fleet.templates import not_regenerated
 from boda.gateway.calling.models import Models
 from boda.gateway.calling.operation import Context
 from boda.invoke.call import Outcome

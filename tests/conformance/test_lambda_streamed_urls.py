@@ -41,7 +41,7 @@ class Streaming:
         self.calls.append(call)
         stream = call.stream
         assert isinstance(stream, ResponseStream)
-        stream.begin(self.content_type, Source())
+        stream.open(self.content_type, Source())
         for part in self.parts:
             stream.feed(part)
             await self.go_on.wait()

@@ -72,10 +72,10 @@ class Guest:
         os.close(log_end)
         self.reader = frames.FrameReader()
         self.channel.settimeout(20)
-        self.events: list[frames.Event] = []
+        self.events: list[frames.GuestFrame] = []
         self._logged = b""
 
-    def event(self) -> frames.Event:
+    def event(self) -> frames.GuestFrame:
         while not self.events:
             data = self.channel.recv(65536)
             if not data:
@@ -84,7 +84,7 @@ class Guest:
             self.events += self.reader.feed(data)
         return self.events.pop(0)
 
-    def call(self, payload: object, request_id: str = "r-1", **fields: object) -> frames.Event:
+    def call(self, payload: object, request_id: str = "r-1", **fields: object) -> frames.GuestFrame:
         raw = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
         self.channel.sendall(
             frames.encode_invoke(
@@ -102,19 +102,19 @@ class Guest:
 
     def result(self, payload: object, **fields: object) -> object:
         event = self.call(payload, **fields)
-        assert isinstance(event, frames.Response), event
+        assert isinstance(event, frames.ResponseFrame), event
         return json.loads(event.payload)
 
     def failure(self, payload: object, **fields: object) -> dict[str, object]:
         event = self.call(payload, **fields)
-        assert isinstance(event, frames.Failure), event
+        assert isinstance(event, frames.ErrorFrame), event
         error = json.loads(event.body)
         assert event.error_type == error["errorType"]
         return error
 
     def init_failure(self) -> dict[str, object]:
         event = self.event()
-        assert isinstance(event, frames.InitFailure), event
+        assert isinstance(event, frames.InitErrorFrame), event
         return json.loads(event.body)
 
     def _drain(self) -> None:

@@ -448,7 +448,7 @@ class Life:
         for environment in fleet._live.values():
             if environment.version.key not in current and environment.state in AVAILABLE:
                 ledger.fault(f"an idle environment of {environment.version.key} is left")
-            busy[environment.version.name] += environment._call is not None
+            busy[environment.version.name] += environment._invocation.call is not None
         for name, count in busy.items():
             if count > platform.concurrency.running(ACCOUNT, REGION, name):
                 ledger.fault(f"{count} of {name} are busy, and fewer leases are out")

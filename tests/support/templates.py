@@ -19,7 +19,8 @@ from boda.runtime.api import RuntimeApi
 from boda.runtime.credentials import ContainerCredentials
 from boda.runtime.frames import Invocation
 from boda.runtime.library import Library
-from boda.runtime.session import Session
+from boda.runtime.session import RuntimeSession
+from boda.runtime.stream import ResponseSink
 from boda.sandbox.contract import Sandbox, SandboxSpec
 from boda.sandbox.linux import LinuxSandboxes
 from support.sandbox_snippets import ThisPython
@@ -41,7 +42,7 @@ class Runtime:
     def __init__(self, sandbox: Sandbox, keys: ContainerCredentials | None = None) -> None:
         self.sandbox = sandbox
         self._said: asyncio.Queue[tuple[str, Any]] = asyncio.Queue()
-        self._session = Session(sandbox.channel, self)
+        self._session = RuntimeSession(sandbox.channel, self)
         self._session.open()
         self._api = RuntimeApi(sandbox.runtime_api, self._session, keys)
         self._watch = asyncio.ensure_future(self._end())
@@ -87,7 +88,7 @@ class Runtime:
         await self.sandbox.destroy()
         await self._watch
 
-    # Listener
+    # RuntimeListener
 
     def runtime_ready(self) -> None:
         self._said.put_nowait(("ready", None))
@@ -104,10 +105,7 @@ class Runtime:
     def runtime_failed(self, error_type: str, body: bytes, ready: bool) -> None:
         self._said.put_nowait(("failed", (error_type, body.decode())))
 
-    def runtime_streams(self, content_type: str, source: object) -> None:
-        raise AssertionError("nobody streams here")
-
-    def runtime_part(self, data: bytes) -> None:
+    def runtime_streams(self, content_type: str, source: object) -> ResponseSink | None:
         raise AssertionError("nobody streams here")
 
     def runtime_streamed(self, ready: bool) -> bool:

@@ -49,7 +49,7 @@ def test_serves_invocations_one_after_another(python, start):
                     "trace": os.environ.get("_X_AMZN_TRACE_ID")}
         """,
     )
-    assert guest.event() == frames.Ready()
+    assert guest.event() == frames.ReadyFrame()
     first = guest.result({"a": "ä"}, trace_id="Root=1-x")
     assert first["event"] == {"a": "ä"} and first["count"] == 1 and first["trace"] == "Root=1-x"
     assert guest.result([1])["count"] == 2
@@ -206,7 +206,7 @@ def test_results_that_are_not_json(python, start):
     assert error["stackTrace"] == []
     assert "Object of type set" in guest.failure("set")["errorMessage"]
     event = guest.call("decimal")
-    assert isinstance(event, frames.Response)
+    assert isinstance(event, frames.ResponseFrame)
     assert event.payload == b'{"number": 1.10, "nan": [2], "x": null}'
     guest.call("text")
     assert guest.result("decimal")["number"] == 1.1
@@ -256,7 +256,7 @@ def test_an_event_is_what_json_makes_of_it(start, body):
     guest.event()
     said = guest.call(body)
     try:
-        expected = frames.Response(said.invocation_id, json.dumps(json.loads(body)).encode())
+        expected = frames.ResponseFrame(said.invocation_id, json.dumps(json.loads(body)).encode())
     except Exception as error:
         words = f"Unable to unmarshal input: {error}"
         expected = (said.error_type, json.loads(said.body)["errorMessage"])
@@ -535,7 +535,7 @@ def handler(event, context):
 
 def test_tools_that_wrap_the_runtime_client_see_each_invocation(python, start):
     guest = start(python, WRAPPED)
-    assert guest.event() == frames.Ready()
+    assert guest.event() == frames.ReadyFrame()
     kind = "application/json"
     assert guest.result("a", request_id="r-1") == [['"a"', kind], "r-1"]
     assert guest.failure("fail", request_id="r-2")["errorMessage"] == "as told"
@@ -577,7 +577,7 @@ def test_functions_get_the_runtimes_own_client_whatever_they_bring(python, start
             return [type(context) is type(other), other.function_name]
         """,
     )
-    assert guest.event() == frames.Ready()
+    assert guest.event() == frames.ReadyFrame()
     assert guest.result(None) == [True, "f"]
 
 
@@ -603,5 +603,5 @@ def test_there_are_no_semaphores_but_processes_and_pipes(python, start):
             return words
         """,
     )
-    assert guest.event() == frames.Ready()
+    assert guest.event() == frames.ReadyFrame()
     assert guest.result(None) == [*["[Errno 38] Function not implemented"] * 3, "from the child"]

@@ -72,7 +72,7 @@ def guest(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[
     def make(handler: str) -> Guest:
         guest = Guest(request.param, tmp_path, f"app.{handler}")
         made.append(guest)
-        assert guest.event() == frames.Ready()
+        assert guest.event() == frames.ReadyFrame()
         return guest
 
     yield make
@@ -80,12 +80,12 @@ def guest(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[
         one.close()
 
 
-def stream(guest: Guest, payload: object) -> tuple[str, list[bytes], frames.Event]:
+def stream(guest: Guest, payload: object) -> tuple[str, list[bytes], frames.GuestFrame]:
     """Content type, parts, and how it ended."""
     begin = guest.call(payload)
-    assert isinstance(begin, frames.Begin), begin
+    assert isinstance(begin, frames.StreamFrame), begin
     parts = []
-    while isinstance(event := guest.event(), frames.Part):
+    while isinstance(event := guest.event(), frames.PartFrame):
         assert event.invocation_id == begin.invocation_id
         parts.append(event.data)
     return begin.content_type, parts, event
@@ -100,13 +100,13 @@ def test_each_piece_is_a_part(guest) -> None:
     for pieces in (["a", "bc"], ["again"]):
         kind, parts, end = stream(runtime, {"pieces": pieces})
         assert (kind, parts) == (OCTETS, [piece.encode() for piece in pieces])
-        assert isinstance(end, frames.End)
+        assert isinstance(end, frames.EndFrame)
     assert runtime.logged() == ["begun\n", "begun\n"]
 
 
 def test_nothing_at_all_is_an_empty_answer(guest) -> None:
     kind, parts, end = stream(guest("pieces"), {"pieces": []})
-    assert (kind, parts) == (OCTETS, []) and isinstance(end, frames.End)
+    assert (kind, parts) == (OCTETS, []) and isinstance(end, frames.EndFrame)
 
 
 def test_a_first_object_is_the_head_of_an_http_answer(guest) -> None:
@@ -145,7 +145,7 @@ def test_an_error_before_the_first_piece_is_the_answer(guest) -> None:
 def test_an_error_half_way_ends_the_stream(guest) -> None:
     runtime = guest("pieces")
     _, parts, end = stream(runtime, {"pieces": ["a"], "fail": True})
-    assert parts == [b"a"] and isinstance(end, frames.Failure)
+    assert parts == [b"a"] and isinstance(end, frames.ErrorFrame)
     error = json.loads(end.body)
     assert (end.error_type, error["errorMessage"]) == ("ValueError", "half-way")
     assert "bootstrap" not in json.dumps(error["stackTrace"])
@@ -161,7 +161,7 @@ def test_what_is_no_piece_is_said_so(guest, piece) -> None:
 
 def test_an_object_is_a_piece_at_the_beginning_only(guest) -> None:
     _, parts, end = stream(guest("pieces"), {"pieces": ["a", {"b": 1}]})
-    assert parts == [b"a"] and isinstance(end, frames.Failure)
+    assert parts == [b"a"] and isinstance(end, frames.ErrorFrame)
     assert end.error_type == "Runtime.MarshalError"
 
 
@@ -171,8 +171,8 @@ def test_text_that_is_no_text(guest) -> None:
 
 def test_the_end_of_the_process_ends_it_without_a_word(guest) -> None:
     runtime = guest("leaves")
-    assert isinstance(runtime.call({}), frames.Begin)
-    assert isinstance(runtime.event(), frames.Part)
+    assert isinstance(runtime.call({}), frames.StreamFrame)
+    assert isinstance(runtime.event(), frames.PartFrame)
     with pytest.raises(EOFError):
         runtime.event()
     assert runtime.exit_status() == 3
@@ -180,7 +180,7 @@ def test_the_end_of_the_process_ends_it_without_a_word(guest) -> None:
 
 def test_a_child_that_the_handler_forks_sends_nothing(guest) -> None:
     _, parts, end = stream(guest("forks"), {})
-    assert parts == [b"one", b"two"] and isinstance(end, frames.End)
+    assert parts == [b"one", b"two"] and isinstance(end, frames.EndFrame)
 
 
 def test_a_generator_is_closed_when_it_yields_nonsense(guest) -> None:

@@ -372,8 +372,8 @@ async def test_an_answer_beside_a_streamed_one_is_refused(world: World) -> None:
 async def test_frames_beside_a_stream_over_http_end_the_environment(world: World) -> None:
     runtime, answer = await Http.open(world)
     environment = next(iter(world.fleet._live.values()))
-    assert environment._session is not None and environment._session._current is not None
-    world.guest.frame(END, environment._session._current.invocation_id)
+    assert environment._link.session is not None and environment._link.session.current is not None
+    world.guest.frame(END, environment._link.session.current.invocation_id)
     assert await asyncio.wait_for(rest(answer), 5) == b""
     assert (await answer.outcome()).error_type == "Runtime.Unknown"
     runtime.writer.close()

@@ -8,7 +8,7 @@ import pytest
 
 from boda.core.errors import AwsError
 from boda.invoke.call import Call
-from boda.runtime.session import Session
+from boda.runtime.session import RuntimeSession
 from support.fake_sandbox import function
 from support.fleet_platform import Platform
 
@@ -163,7 +163,7 @@ async def test_an_invocation_that_cannot_begin_ends_once_and_takes_its_environme
 
     ends = Ends()
     with monkeypatch.context() as patch:
-        patch.setattr(Session, "invoke", broken)
+        patch.setattr(RuntimeSession, "invoke", broken)
         platform.invoker.begin(call(), ends)
         await platform.clock.settle()
     ((outcome, error),) = ends.heard

@@ -50,7 +50,7 @@ def streaming(here: World, outcome: Outcome | AwsError, *parts: bytes) -> None:
     async def invoke(call: Call) -> Outcome:
         here.invoker.calls.append(call)
         assert call.stream is not None
-        call.stream.begin("text/plain", Source())
+        call.stream.open("text/plain", Source())
         for part in parts:
             call.stream.feed(part)
             await asyncio.sleep(0)

@@ -17,7 +17,7 @@ from boda.core.clock import Clock, ManualClock
 from boda.core.errors import AwsError
 from boda.runtime.api import RuntimeApi
 from boda.runtime.credentials import PATH, ContainerCredentials
-from boda.runtime.session import Session
+from boda.runtime.session import RuntimeSession
 from boda.runtime.turns import BURST, REQUESTS_PER_S
 
 
@@ -42,7 +42,7 @@ async def serve():
         listener = socket.create_server(("127.0.0.1", 0))
         listener.setblocking(False)
         closing.extend((ours, theirs, listener))
-        session = Session(ours, Nobody())  # type: ignore[arg-type]
+        session = RuntimeSession(ours, Nobody())  # type: ignore[arg-type]
         apis.append(RuntimeApi(listener, session, keys, clock))
         return f"http://127.0.0.1:{listener.getsockname()[1]}{PATH}"
 

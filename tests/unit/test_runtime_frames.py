@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from boda.runtime import frames, trace
 from boda.runtime.frames import FrameError, FrameReader, Invocation
-from boda.runtime.state import MOVES, Conversation, Refused
+from boda.runtime.state import MOVES, Conversation, ProtocolViolation
 
 ID = b"12345678"
 
@@ -24,12 +24,12 @@ def error(kind: str, body: bytes, prefix: bytes = ID) -> bytes:
 
 
 GOOD = [
-    (frame(2), frames.Ready()),
-    (frame(3, ID + b"{}"), frames.Response(ID, b"{}")),
-    (frame(3, ID), frames.Response(ID, b"")),
-    (frame(4, error("E", b"{}")), frames.Failure(ID, "E", b"{}")),
-    (frame(5, error("Init", b"x", b"")), frames.InitFailure("Init", b"x")),
-    (frame(3, ID + b"y" * 3000), frames.Response(ID, b"y" * 3000)),
+    (frame(2), frames.ReadyFrame()),
+    (frame(3, ID + b"{}"), frames.ResponseFrame(ID, b"{}")),
+    (frame(3, ID), frames.ResponseFrame(ID, b"")),
+    (frame(4, error("E", b"{}")), frames.ErrorFrame(ID, "E", b"{}")),
+    (frame(5, error("Init", b"x", b"")), frames.InitErrorFrame("Init", b"x")),
+    (frame(3, ID + b"y" * 3000), frames.ResponseFrame(ID, b"y" * 3000)),
 ]
 
 
@@ -84,13 +84,13 @@ def test_what_is_too_large_is_skipped_and_never_held():
         assert reader.feed(bytes(1 << 20)) == []
         assert len(reader._buffer) == 0
         left -= 1 << 20
-    assert reader.feed(bytes(left) + frame(2)) == [frames.TooLarge(ID), frames.Ready()]
+    assert reader.feed(bytes(left) + frame(2)) == [frames.OversizedFrame(ID), frames.ReadyFrame()]
 
 
 def test_the_largest_answer_passes():
     body = ID + bytes(frames.MAX_PAYLOAD)
-    assert FrameReader().feed(frame(3, body)) == [frames.Response(ID, body[8:])]
-    assert FrameReader().feed(frame(3, body + b"x")) == [frames.TooLarge(ID)]
+    assert FrameReader().feed(frame(3, body)) == [frames.ResponseFrame(ID, body[8:])]
+    assert FrameReader().feed(frame(3, body + b"x")) == [frames.OversizedFrame(ID)]
 
 
 def test_an_invocation_as_a_frame():
@@ -111,7 +111,7 @@ def test_the_conversation_refuses_what_the_table_does_not_have():
                 conversation.move(event)
                 assert conversation.state == MOVES[state, event]
             else:
-                with pytest.raises(Refused):
+                with pytest.raises(ProtocolViolation):
                     conversation.move(event)
                 assert conversation.state == state
 
@@ -149,11 +149,11 @@ def test_a_trace_keeps_its_root_and_sampling():
 
 
 PARTS = [
-    (frame(6, ID + b"text/plain"), frames.Begin(ID, "text/plain")),
-    (frame(6, ID), frames.Begin(ID, "")),
-    (frame(7, ID + b"x" * frames.MAX_PART), frames.Part(ID, b"x" * frames.MAX_PART)),
-    (frame(7, ID), frames.Part(ID, b"")),
-    (frame(8, ID), frames.End(ID)),
+    (frame(6, ID + b"text/plain"), frames.StreamFrame(ID, "text/plain")),
+    (frame(6, ID), frames.StreamFrame(ID, "")),
+    (frame(7, ID + b"x" * frames.MAX_PART), frames.PartFrame(ID, b"x" * frames.MAX_PART)),
+    (frame(7, ID), frames.PartFrame(ID, b"")),
+    (frame(8, ID), frames.EndFrame(ID)),
 ]
 
 
@@ -193,16 +193,16 @@ def test_a_streamed_answer_is_begun_once_and_ended_once():
     for event in ("next", "invoke", "stream", "part", "part", "end"):
         talk.move(event)
     for event in ("part", "end", "error", "stream", "response"):
-        with pytest.raises(Refused):
+        with pytest.raises(ProtocolViolation):
             talk.move(event)
     for event in ("next", "invoke"):
         talk.move(event)
     for event in ("part", "end"):
-        with pytest.raises(Refused):
+        with pytest.raises(ProtocolViolation):
             talk.move(event)
     talk.move("stream")
     for event in ("stream", "response", "next", "invoke"):
-        with pytest.raises(Refused):
+        with pytest.raises(ProtocolViolation):
             talk.move(event)
     talk.move("error")
     assert talk.state == "answered"
@@ -210,8 +210,8 @@ def test_a_streamed_answer_is_begun_once_and_ended_once():
 
 def test_a_template_says_that_its_image_is_complete():
     reader = FrameReader()
-    assert reader.feed(b"\0\0\0\1\x09") == [frames.Snapshotted()]
-    assert reader.feed(b"\0\0\0") + reader.feed(b"\1\x09") == [frames.Snapshotted()]
+    assert reader.feed(b"\0\0\0\1\x09") == [frames.SnapshottedFrame()]
+    assert reader.feed(b"\0\0\0") + reader.feed(b"\1\x09") == [frames.SnapshottedFrame()]
     for wrong in (b"\0\0\0\2\x09x", b"\0\0\0\2\x09"):
         with pytest.raises(FrameError):
             FrameReader().feed(wrong + b"more" * 4)

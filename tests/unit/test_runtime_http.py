@@ -281,15 +281,15 @@ async def test_who_asks_and_does_not_read_is_given_up(platform):
 
 
 async def test_bodies_are_bounded_together(platform, monkeypatch):
-    bodies = api.Bodies()
-    monkeypatch.setattr(api, "Bodies", lambda: bodies)
+    bodies = api.HeldBodies()
+    monkeypatch.setattr(api, "HeldBodies", lambda: bodies)
     task = platform.begin(function())
     clients = [await Client.open(platform) for _ in range(4)]
     body = bytes(MAX_PAYLOAD - 1)
     for client in clients[:2]:  # as much as may be held, and no end
         head = f"POST /nope HTTP/1.1\r\nContent-Length: {MAX_PAYLOAD}\r\n\r\n"
         client._writer.write(head.encode() + body)
-    while bodies.held < 2 * len(body):
+    while bodies.size < 2 * len(body):
         await asyncio.sleep(0)
     with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
         await clients[2].ask("POST", "/nope", body)

@@ -13,7 +13,7 @@ import pytest
 
 from boda.runtime.api import RuntimeApi
 from boda.runtime.metadata import PATH, Metadata, zone_id
-from boda.runtime.session import Session
+from boda.runtime.session import RuntimeSession
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ async def address() -> Iterator[str]:
     ours, theirs = socket.socketpair()
     listener = socket.create_server(("127.0.0.1", 0))
     listener.setblocking(False)
-    session = Session(ours, object())  # type: ignore[arg-type]
+    session = RuntimeSession(ours, object())  # type: ignore[arg-type]
     api = RuntimeApi(listener, session, metadata=Metadata("the-token", "eu-central-1"))
     yield f"http://127.0.0.1:{listener.getsockname()[1]}"
     api.close()

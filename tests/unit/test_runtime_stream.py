@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from boda.core.clock import ManualClock
-from boda.runtime.stream import HIGH_WATER, Allowance, Joined, ResponseStream
+from boda.runtime.stream import HIGH_WATER, Allowance, JoinedResponse, ResponseStream
 
 MIB = 1 << 20
 
@@ -52,7 +52,7 @@ class Source:
 def begun(**more: int) -> tuple[ResponseStream, Source, ManualClock]:
     clock, source = ManualClock(), Source()
     stream = ResponseStream(clock, **more)
-    stream.begin("text/plain", source)
+    stream.open("text/plain", source)
     return stream, source, clock
 
 
@@ -130,7 +130,7 @@ async def test_what_is_beyond_the_limit_is_thrown_away() -> None:
 
 
 def test_joined_holds_the_limit_and_nothing_beyond() -> None:
-    joined = Joined(4)
+    joined = JoinedResponse(4)
     joined.feed(b"ab")
     joined.feed(b"cd")
     assert joined.payload == b"abcd" and not joined.overflowed

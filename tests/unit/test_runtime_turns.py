@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 
 from boda.core.clock import ManualClock
-from boda.runtime.turns import BURST, PIECES, REQUESTS_PER_S, Turns
+from boda.runtime.turns import BURST, PIECES, REQUESTS_PER_S, RequestTurns
 
 
 class Reader:
     """Notes the turns in which it was let read, and asks until it has read ``wanted`` times."""
 
-    def __init__(self, turns: Turns, log: Log, wanted: int) -> None:
+    def __init__(self, turns: RequestTurns, log: Log, wanted: int) -> None:
         self.turns, self.log, self.wanted = turns, log, wanted
         self.charges = True
 
@@ -40,7 +40,7 @@ async def pass_turns(count: int) -> None:
 
 
 async def test_one_request_a_turn_whoever_asks() -> None:
-    turns = Turns(ManualClock())
+    turns = RequestTurns(ManualClock())
     log: Log = []
     readers = [Reader(turns, log, 5) for _ in range(32)]
     for reader in readers:
@@ -54,7 +54,7 @@ async def test_one_request_a_turn_whoever_asks() -> None:
 
 
 async def test_who_leaves_is_passed_over() -> None:
-    turns = Turns(ManualClock())
+    turns = RequestTurns(ManualClock())
     log: Log = []
     first, second, third = (Reader(turns, log, 1) for _ in range(3))
     for reader in (first, second, third):
@@ -67,7 +67,7 @@ async def test_who_leaves_is_passed_over() -> None:
 
 async def test_beyond_the_budget_it_is_waited() -> None:
     clock = ManualClock()
-    turns = Turns(clock)
+    turns = RequestTurns(clock)
     log: Log = []
     turns.ask(Reader(turns, log, 4 * BURST))
     await pass_turns(2 * BURST)
@@ -79,7 +79,7 @@ async def test_beyond_the_budget_it_is_waited() -> None:
 
 
 async def test_what_carries_invocations_forward_is_free() -> None:
-    turns = Turns(ManualClock())
+    turns = RequestTurns(ManualClock())
     log: Log = []
     reader = Reader(turns, log, 5 * BURST)
     reader.charges = False
@@ -94,7 +94,7 @@ async def test_what_carries_invocations_forward_is_free() -> None:
 
 
 async def test_pieces_are_charged_in_bundles() -> None:
-    turns = Turns(ManualClock())
+    turns = RequestTurns(ManualClock())
     for _ in range(BURST * PIECES - 1):
         turns.charge_piece()
     assert turns.wait_s() == 0
@@ -104,7 +104,7 @@ async def test_pieces_are_charged_in_bundles() -> None:
 
 async def test_nobody_is_let_read_after_the_end() -> None:
     clock = ManualClock()
-    turns = Turns(clock)
+    turns = RequestTurns(clock)
     log: Log = []
     for _ in range(BURST):
         turns.charge()

@@ -1,11 +1,13 @@
-"""How the end of a runtime process reads in an error. Pure."""
+"""Failures of a runtime process, as their error types and messages. Pure."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
 import orjson
 
+from boda.fleet.reports import Status
 from boda.sandbox.contract import Exit
 
 _SIGNALS: Final = {
@@ -30,33 +32,54 @@ EXIT_ERROR = "Runtime.ExitError"
 OUT_OF_MEMORY = "Runtime.OutOfMemory"
 SANDBOX_FAILURE = "Sandbox.Failure"
 INVALID_ENTRYPOINT = "Runtime.InvalidEntrypoint"
+UNKNOWN = "Runtime.Unknown"
 
 
-def describe_exit(end: Exit) -> tuple[str, str]:
-    """Error type and words (after ``RequestId: <id> Error: ``)."""
+@dataclass(frozen=True, slots=True)
+class RuntimeFailure:
+    """The reason why a runtime process cannot go on.
+
+    status, error_type: as INIT_REPORT and REPORT show them. words: the message, after
+    ``RequestId: <id> Error: ``. body: the error that the runtime itself has written, if it has.
+    """
+
+    status: Status
+    error_type: str
+    words: str = ""
+    body: bytes | None = None
+
+    def payload(self, request_id: str) -> bytes:
+        """Return the payload that the caller of an invocation gets."""
+        if self.body is not None:
+            return self.body
+        message = f"RequestId: {request_id} Error: {self.words}"
+        return orjson.dumps({"errorType": self.error_type, "errorMessage": message})
+
+
+def exit_failure(end: Exit) -> RuntimeFailure:
+    """Describe the end of a runtime process."""
     if end.oom:
-        return OUT_OF_MEMORY, "Runtime exited with error: signal: killed"
+        return RuntimeFailure("error", OUT_OF_MEMORY, "Runtime exited with error: signal: killed")
+    words = "Runtime exited without providing a reason"
     if end.signal is not None:
         name = _SIGNALS.get(end.signal, f"signal {end.signal}")
-        return EXIT_ERROR, f"Runtime exited with error: signal: {name}"
-    if end.status:
-        return EXIT_ERROR, f"Runtime exited with error: exit status {end.status}"
-    return EXIT_ERROR, "Runtime exited without providing a reason"
+        words = f"Runtime exited with error: signal: {name}"
+    elif end.status:
+        words = f"Runtime exited with error: exit status {end.status}"
+    return RuntimeFailure("error", EXIT_ERROR, words)
 
 
-def error_body(error_type: str, request_id: str, words: str) -> bytes:
-    """The payload a caller gets when the platform, not the handler, tells what went wrong."""
-    return orjson.dumps(
-        {"errorType": error_type, "errorMessage": f"RequestId: {request_id} Error: {words}"}
-    )
+def timeout_failure(timeout_s: float) -> RuntimeFailure:
+    """Describe the end of an invocation at the function's timeout."""
+    return RuntimeFailure("timeout", TIMED_OUT, f"Task timed out after {timeout_s:.2f} seconds")
 
 
-def refused_entry(error_type: str, body: bytes) -> str | None:
-    """The entry's words, where no runtime came to be that could write an error; else None."""
+def init_failure(error_type: str, body: bytes) -> RuntimeFailure:
+    """Describe an init error that the runtime sent.
+
+    ``words`` are set if nothing could be executed that would write an error: then body is a
+    sentence of the init process.
+    """
     if error_type != INVALID_ENTRYPOINT or body.startswith(b"{"):
-        return None
-    return body[:4096].decode("utf-8", "replace")
-
-
-def timeout_words(timeout_s: float) -> str:
-    return f"Task timed out after {timeout_s:.2f} seconds"
+        return RuntimeFailure("error", error_type or EXIT_ERROR, "", body)
+    return RuntimeFailure("error", error_type, body[:4096].decode("utf-8", "replace"))

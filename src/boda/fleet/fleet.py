@@ -21,6 +21,7 @@ from boda.core.errors import AwsError
 from boda.core.ids import Ids
 from boda.core.rate import Rate
 from boda.core.tasks import Tasks
+from boda.fleet.context import FleetContext, ServedEndpoint
 from boda.fleet.environment import Environment
 from boda.fleet.hungry import Hungry
 from boda.fleet.memory import available_memory, machine_memory_mb, stalled_percent
@@ -28,7 +29,7 @@ from boda.fleet.pool import COULD_NOT_START, Pool, PoolKey, Waiter
 from boda.fleet.refusals import could_not_start, shutting_down, too_many
 from boda.fleet.room import Room
 from boda.fleet.settings import FleetSettings
-from boda.fleet.surroundings import Closable, Snapshot, Surroundings
+from boda.fleet.status import EnvironmentStatus
 from boda.fleet.template import SnapshotFailed, Template
 from boda.fleet.templates import Templates
 from boda.runtime.credentials import RoleCredential
@@ -72,14 +73,14 @@ class Fleet:
         ids: Ids,
         *,
         credentials: Callable[[FunctionVersion], RoleCredential],
-        serve_endpoint: Callable[[Any, str], Closable],
+        serve_endpoint: Callable[[Any, str], ServedEndpoint],
         settings: FleetSettings | None = None,
         available_mb: Callable[[], int] | None = None,
         on_shortage: Callable[[], None] = lambda: None,
         verify: Callable[[FunctionVersion], Awaitable[None]] | None = None,
     ) -> None:
         self._settings = settings or FleetSettings()
-        self._around = Surroundings(
+        self._context = FleetContext(
             sandboxes,
             telemetry,
             clock,
@@ -101,7 +102,7 @@ class Fleet:
         self._pool_of: dict[Environment, Pool] = {}
         # Idle ones that may go, the longest idle first.
         self._idle: OrderedDict[Environment, None] = OrderedDict()
-        self._templates = Templates(self._around, self)
+        self._templates = Templates(self._context, self)
         self._snapshotting: set[VersionKey] = set()
         self._hungry = Hungry()
         self._leaving = 0
@@ -216,7 +217,7 @@ class Fleet:
 
     def offers_snapshots(self) -> bool:
         """Whether environments of versions with SnapStart are forked from a template here."""
-        return self._around.sandboxes.can_fork
+        return self._context.sandboxes.can_fork
 
     async def snapshot(self, version: FunctionVersion) -> None:
         """Run the init of a version in a template; return when it can be forked, SnapshotFailed.
@@ -270,10 +271,10 @@ class Fleet:
 
     # For the operator
 
-    def environments(self) -> list[Snapshot]:
+    def environments(self) -> list[EnvironmentStatus]:
         """And templates, which are what environments are forked from."""
-        live = [environment.snapshot() for environment in list(self._live.values())]
-        return live + self._templates.snapshots()
+        live = [environment.status() for environment in list(self._live.values())]
+        return live + self._templates.statuses()
 
     def retire(self, version: FunctionVersion) -> None:
         """The version is no longer anybody's: idle environments go now, busy ones when done."""
@@ -494,7 +495,7 @@ class Fleet:
         if templates is not None:
             templates.join(pool.version)
         environment = Environment(
-            self._around,
+            self._context,
             self,
             pool.version,
             pool.tenant,

@@ -1,4 +1,4 @@
-"""What a call is told that gets no environment.
+"""The errors of calls that get no environment.
 
 A throttle is TooManyRequestsException (429) with ``Type`` User and a ``Reason`` (botocore's
 model). The words are recorded; "Rate exceeded" without a full stop is what goes with
@@ -23,7 +23,7 @@ Reason = Literal[
 
 
 def too_many(reason: Reason, wait_s: float | None = None) -> AwsError:
-    """wait_s: when it may be tried again; told in whole seconds, at least one."""
+    """Return a throttle. wait_s: until a retry gets through; sent in seconds, at least 1."""
     words = "Rate exceeded" if reason == "CallerRateLimitExceeded" else "Rate Exceeded."
     headers = None
     if wait_s is not None and math.isfinite(wait_s):
@@ -34,13 +34,16 @@ def too_many(reason: Reason, wait_s: float | None = None) -> AwsError:
 
 
 def could_not_start() -> AwsError:
-    """The platform's own failure."""
+    """Return the error for a failure of the platform's own."""
     return AwsError("ServiceException", "The execution environment could not be started.", 500)
 
 
 def ended_by_machine() -> AwsError:
-    """The kernel took an environment's memory for others: nobody can tell how far the invocation
-    came, so it is for the caller, or the queue of events, to try again."""
+    """Return the error of an invocation whose environment was killed for the machine's memory.
+
+    It is unknown how far the invocation came, so the caller, or the queue of events, decides
+    whether to try again.
+    """
     return AwsError(
         "ServiceException",
         "The machine ran short of memory and ended the execution environment; try again.",
@@ -51,3 +54,23 @@ def ended_by_machine() -> AwsError:
 
 def shutting_down() -> AwsError:
     return AwsError("ServiceException", "The platform is shutting down.", 500)
+
+
+def restore_failed() -> AwsError:
+    """Return the error of the call for which an environment was restored, if a hook failed."""
+    return AwsError(
+        "SnapStartException",
+        "The afterRestore() runtime hook encountered an error. For more information, check the "
+        "Amazon CloudWatch logs.",
+        400,
+        Type="User",
+    )
+
+
+def restore_timed_out() -> AwsError:
+    return AwsError(
+        "SnapStartTimeoutException",
+        "Lambda couldn't restore the snapshot within the timeout limit.",
+        408,
+        Type="User",
+    )

@@ -24,10 +24,13 @@ _RANKS = {"DEBUG": 0, "INFO": 1, "WARN": 2}
 
 
 @dataclass(slots=True)
-class Figures:
-    """What REPORT tells. init_ms: None on a warm start. fault: the platform saw it fail (an
-    exit, a timeout), which the Text format shows as a status; an exception of the handler is
-    shown in its own line only. restored: in the first invocation after a restore."""
+class ReportFigures:
+    """The figures of REPORT.
+
+    init_ms: None on a warm start. fault: the platform noticed the failure (an exit, a timeout),
+    which the Text format shows as a status; an exception of the handler shows in its own line
+    only. restore: set in the first invocation after a restore.
+    """
 
     duration_ms: float
     billed_ms: int
@@ -36,20 +39,20 @@ class Figures:
     status: Status
     error_type: str = ""
     fault: bool = False
-    restored: Restored | None = None
+    restore: RestoreTimes | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Restored:
-    """How long a restore took, and how much of it is billed: from where the function's own
-    process began (Lambda developer guide, "snapstart-monitoring")."""
+class RestoreTimes:
+    """The duration of a restore, and the part of it that is billed: since the start of the
+    function's own process (Lambda developer guide, "snapstart-monitoring")."""
 
     duration_ms: float
     billed_ms: int
 
 
 class Reports:
-    """Lines for one function version. Every method gives the lines to append, perhaps none."""
+    """Makes the lines of one function version. Methods return lines to append, or none."""
 
     def __init__(
         self, version: FunctionVersion, initialization: Initialization = "on-demand"
@@ -62,8 +65,11 @@ class Reports:
     def init_start(
         self, now_s: float, phase: Phase = "init", *, extensions: Sequence[str] = ()
     ) -> list[str]:
-        """Before init. One inside an invocation, which AWS calls suppressed, has no line in the
-        Text format. extensions: of the function's layers."""
+        """Return the lines before init.
+
+        An init inside an invocation, which AWS calls suppressed, has no line in the Text format.
+        extensions: names of those that the function's layers bring along.
+        """
         if phase == "invoke" and not self._json:
             return []
         kind = {"initializationType": self._initialization, "phase": self._phase(phase)}
@@ -71,8 +77,10 @@ class Reports:
         return begun + self._not_started(now_s, extensions)
 
     def _not_started(self, now_s: float, extensions: Sequence[str]) -> list[str]:
-        """Extensions are not started here. A function that waits for one would otherwise fail
-        without a word of why."""
+        """Report the extensions, none of which is started here.
+
+        A function that waits for one would otherwise fail without an explanation.
+        """
         if not self._json:
             return [
                 f"EXTENSION\tName: {name}\tState: NotStarted\tError Type: Extension.NotSupported\t"
@@ -92,7 +100,7 @@ class Reports:
         return lines
 
     def _phase(self, phase: Phase) -> str:
-        """As records name it (Lambda developer guide, "telemetry-schema-reference")."""
+        """Name the phase as records do (Lambda developer guide, "telemetry-schema-reference")."""
         snapshot = phase == "init" and self._initialization == "snap-start"
         return "snap-start" if snapshot else phase
 
@@ -116,9 +124,12 @@ class Reports:
     def init_done(
         self, now_s: float, init_ms: float, phase: Phase, status: Status, error_type: str = ""
     ) -> list[str]:
-        """After init. In the Text format only one that failed has a line, or that no call waited
-        for: of provisioned concurrency or for a snapshot (Lambda developer guide,
-        "lambda-runtime-environment")."""
+        """Return the lines after init.
+
+        In the Text format an init has a line only if it failed, or if no call waited for it: for
+        provisioned concurrency or a snapshot (Lambda developer guide,
+        "lambda-runtime-environment").
+        """
         if not self._json:
             if status == "success":
                 ahead = phase == "init" and self._initialization != "on-demand"
@@ -146,7 +157,7 @@ class Reports:
     def restore_done(
         self, now_s: float, restore_ms: float, status: Status, error_type: str = ""
     ) -> list[str]:
-        """After a restore, its hooks included (Lambda developer guide,
+        """Return the lines after a restore and its hooks (Lambda developer guide,
         "telemetry-schema-reference")."""
         if not self._json:
             line = f"RESTORE_REPORT Restore Duration: {restore_ms:.2f} ms"
@@ -167,8 +178,8 @@ class Reports:
         record = {"requestId": request_id, "version": self._version.version}
         return self._record(now_s, "INFO", "platform.start", record)
 
-    def end(self, now_s: float, request_id: str, figures: Figures) -> list[str]:
-        """END and REPORT."""
+    def end(self, now_s: float, request_id: str, figures: ReportFigures) -> list[str]:
+        """Return END and REPORT."""
         if not self._json:
             return [f"END RequestId: {request_id}\n", self._report_line(request_id, figures)]
         failed = {"errorType": figures.error_type} if figures.error_type else {}
@@ -186,9 +197,9 @@ class Reports:
         }
         if figures.init_ms is not None:
             metrics["initDurationMs"] = round(figures.init_ms, 3)
-        if figures.restored is not None:
-            metrics["restoreDurationMs"] = round(figures.restored.duration_ms, 3)
-            metrics["billedRestoreDurationMs"] = figures.restored.billed_ms
+        if figures.restore is not None:
+            metrics["restoreDurationMs"] = round(figures.restore.duration_ms, 3)
+            metrics["billedRestoreDurationMs"] = figures.restore.billed_ms
         report = {
             "requestId": request_id, "metrics": metrics, "status": figures.status, **failed,
         }  # fmt: skip
@@ -198,7 +209,7 @@ class Reports:
             *self._record(now_s, "INFO" if well else "WARN", "platform.report", report),
         ]
 
-    def _report_line(self, request_id: str, figures: Figures) -> str:
+    def _report_line(self, request_id: str, figures: ReportFigures) -> str:
         line = (
             f"REPORT RequestId: {request_id}\tDuration: {figures.duration_ms:.2f} ms\t"
             f"Billed Duration: {figures.billed_ms} ms\t"
@@ -207,10 +218,10 @@ class Reports:
         )
         if figures.init_ms is not None:
             line += f"Init Duration: {figures.init_ms:.2f} ms\t"
-        if figures.restored is not None:
+        if figures.restore is not None:
             line += (
-                f"Restore Duration: {figures.restored.duration_ms:.2f} ms\t"
-                f"Billed Restore Duration: {figures.restored.billed_ms} ms\t"
+                f"Restore Duration: {figures.restore.duration_ms:.2f} ms\t"
+                f"Billed Restore Duration: {figures.restore.billed_ms} ms\t"
             )
         if figures.status == "timeout":
             line += "Status: timeout"
@@ -227,21 +238,21 @@ class Reports:
 
 
 def _done(well: bool) -> str:
-    """The level of a record that says how the runtime fared."""
+    """Return the level of a record about the end of a phase."""
     return "DEBUG" if well else "WARN"
 
 
 def runtime_version(region: str, runtime: str) -> tuple[str, str]:
-    """A runtime's version as INIT_START names it, and its ARN."""
+    """Return a runtime's version as INIT_START names it, and its ARN."""
     family = runtime.rstrip("0123456789.x")
     name = f"{family}:{runtime[len(family) :]}.v1" if family != runtime else f"{runtime}.v1"
     return name, runtime_arn(region, runtime, own())
 
 
 def stream_name(version: FunctionVersion, now_s: float, digits: str) -> str:
-    """A log stream's name. digits: 32 hexadecimal ones.
+    """Return a log stream's name. digits: 32 hexadecimal digits.
 
-    In a group that functions may share it begins with the function's name (Lambda developer
+    In a group that functions may share, the name includes the function's name (Lambda developer
     guide, "monitoring-cloudwatchlogs-loggroups").
     """
     day = datetime.fromtimestamp(now_s, UTC).strftime("%Y/%m/%d")

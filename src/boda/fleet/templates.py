@@ -7,18 +7,24 @@ memory runs short; the next environment that needs one waits until it is made ag
 
 from __future__ import annotations
 
+import logging
 from collections import Counter, OrderedDict
+from dataclasses import dataclass
 from typing import Protocol
 
 from boda.core.errors import AwsError
+from boda.fleet.context import FleetContext
 from boda.fleet.refusals import could_not_start
-from boda.fleet.surroundings import Snapshot, Surroundings
+from boda.fleet.status import EnvironmentStatus
 from boda.fleet.template import SnapshotFailed, Template
 from boda.runtime.function import FunctionVersion, VersionKey
+from boda.sandbox.contract import Sandbox, SandboxError, SandboxSpec
+
+_log = logging.getLogger(__name__)
 
 
-class Owner(Protocol):
-    """Whose room templates take."""
+class TemplatesOwner(Protocol):
+    """The fleet, as its templates call it: it counts the memory that they take."""
 
     def template_begins(self, template: Template) -> None: ...
 
@@ -27,17 +33,41 @@ class Owner(Protocol):
     def template_dead(self, template: Template) -> None: ...
 
     def template_buried(self) -> None:
-        """One is gone altogether, and its memory with it."""
+        """Called after a template's sandbox was destroyed, and its memory freed."""
 
     def killed_by_machine(self) -> None: ...
 
 
-class Templates:
-    """Environments ``join`` and ``leave`` the template of their version; one that has none, and
-    of which none is being made, rests."""
+class ForkRequest(Protocol):
+    """The environment that a fork is made for; its state may change meanwhile."""
 
-    def __init__(self, around: Surroundings, owner: Owner) -> None:
-        self._around = around
+    @property
+    def version(self) -> FunctionVersion: ...
+    @property
+    def retiring(self) -> bool: ...
+    @property
+    def state(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Fork:
+    """A sandbox forked from a template. begun_s: when the fork was ordered, monotonic.
+    image_bytes: the memory that it started with."""
+
+    sandbox: Sandbox
+    begun_s: float
+    image_bytes: int
+
+
+class Templates:
+    """Keeps at most one template for each function version.
+
+    Environments ``join`` and ``leave`` the template of their version. A template that has no
+    environments, and that is not being forked, rests: it may be destroyed for its memory.
+    """
+
+    def __init__(self, context: FleetContext, owner: TemplatesOwner) -> None:
+        self._context = context
         self._owner = owner
         self._current: dict[VersionKey, Template] = {}
         self._alive: set[Template] = set()
@@ -52,16 +82,16 @@ class Templates:
 
     def offers(self, version: FunctionVersion) -> bool:
         """Whether environments of the version are forked from a template."""
-        return version.snap_start and self._around.sandboxes.can_fork
+        return version.snap_start and self._context.sandboxes.can_fork
 
     def has(self, key: VersionKey) -> bool:
         return key in self._current
 
     def want(self, version: FunctionVersion) -> Template:
-        """The version's template; a new one is begun where there is none."""
+        """Return the version's template; start to make it if there is none."""
         template = self._current.get(version.key)
         if template is None:
-            template = Template(self._around, version, self)
+            template = Template(self._context, version, self)
             self._current[version.key] = template
             self._alive.add(template)
             self._owner.template_begins(template)
@@ -69,12 +99,12 @@ class Templates:
         return template
 
     def join(self, version: FunctionVersion) -> None:
-        """An environment of the version is to be made."""
+        """Count one more environment of the version."""
         self._environments[version.key] += 1
         self._resting.pop(self.want(version), None)
 
     def leave(self, key: VersionKey) -> None:
-        """An environment that had joined has ended."""
+        """Count one environment less."""
         self._environments[key] -= 1
         if not self._environments[key]:
             del self._environments[key]
@@ -82,27 +112,45 @@ class Templates:
         if template is not None:
             self._rest(template)
 
-    async def lease(self, version: FunctionVersion, *, retiring: bool = False) -> Template:
-        """A template ready to be forked, to be given back with ``release``.
+    async def fork(self, request: ForkRequest, spec: SandboxSpec) -> Fork:
+        """Fork the version's template; if that fails, make a new template and fork that one.
 
-        retiring: of a version that is nobody's any more; the template then goes with the lease.
-        AwsError where init failed this time (SnapStartRegenerationFailureException, 409), or the
-        platform did.
+        The template of a version that is retiring is destroyed after its last fork. Raises
+        SandboxError, or AwsError if there is no template: init failed this time
+        (SnapStartRegenerationFailureException, 409), or the platform did.
         """
+        failed = False
+        while True:
+            template = await self._lease(request.version, retiring=request.retiring)
+            try:
+                begun_s = self._context.clock.monotonic()
+                sandbox = await self._context.sandboxes.fork(template.sandbox, spec)
+                return Fork(sandbox, begun_s, template.image_bytes)
+            except SandboxError as error:
+                template.destroy()
+                if failed or request.state == "dead":
+                    raise
+                failed = True
+                _log.warning("a new template of %s: %s", request.version.qualified_arn, error)
+            finally:
+                self._release(template)
+
+    async def _lease(self, version: FunctionVersion, *, retiring: bool) -> Template:
+        """Return a template that is ready to be forked, to be given back with ``_release``."""
         template = self.want(version)
         template.leases += 1
         template.retiring = template.retiring or retiring
         try:
             await template.ready()
         except SnapshotFailed as error:
-            self.release(template)
+            self._release(template)
             raise not_regenerated(error) from None
         except BaseException:
-            self.release(template)
+            self._release(template)
             raise
         return template
 
-    def release(self, template: Template) -> None:
+    def _release(self, template: Template) -> None:
         template.leases -= 1
         if template.retiring and not template.leases:
             template.destroy()
@@ -111,13 +159,13 @@ class Templates:
     def _rest(self, template: Template) -> None:
         if template.state != "ready":
             return
-        template.used_at = self._around.clock.monotonic()
+        template.used_at = self._context.clock.monotonic()
         if not template.leases and template.version.key not in self._environments:
             self._resting[template] = None
             self._resting.move_to_end(template)
 
     def retire(self, key: VersionKey) -> None:
-        """The version is no longer anybody's: its template goes once no fork of it is begun."""
+        """Destroy the template of a deleted version, once no fork of it is being made."""
         template = self._current.pop(key, None)
         if template is not None:
             template.retiring = True
@@ -125,15 +173,15 @@ class Templates:
                 template.destroy()
 
     def resting(self, but: VersionKey | None = None) -> Template | None:
-        """The one that has rested longest, but not this version's."""
+        """Return the template that has rested longest, except the one of the version ``but``."""
         for template in self._resting:
             if template.version.key != but:
                 return template
         return None
 
     def in_use(self) -> Template | None:
-        """One whose version has environments, none of which is just being forked: they live on
-        without it."""
+        """Return a template whose version has environments, which live on without it, but that is
+        not being forked now."""
         for template in self._alive:
             if template.state == "ready" and not template.leases:
                 return template
@@ -142,21 +190,21 @@ class Templates:
     def sweep(self, now_s: float) -> None:
         """Let go of those that nobody has used for long."""
         while (template := self.resting()) is not None:
-            if now_s - template.used_at < self._around.settings.template_idle_s:
+            if now_s - template.used_at < self._context.settings.template_idle_s:
                 return
             template.destroy()
 
-    def snapshots(self) -> list[Snapshot]:
-        return [template.snapshot() for template in list(self._alive)]
+    def statuses(self) -> list[EnvironmentStatus]:
+        return [template.status() for template in list(self._alive)]
 
     async def close(self) -> None:
-        """Destroy them all."""
+        """Destroy all templates and wait for their ends."""
         for template in list(self._alive):
             template.destroy()
         for template in list(self._dying):
             await template.destroyed()
 
-    # Owner of each
+    # TemplateOwner
 
     def template_ready(self, template: Template) -> None:
         self._owner.template_ready(template)
@@ -179,7 +227,7 @@ class Templates:
 
 
 def not_regenerated(error: SnapshotFailed) -> AwsError:
-    """The answer to a call for which a template could not be made again."""
+    """Return the error of a call for which a template could not be made again."""
     if error.cause in ("platform", "dropped"):
         return could_not_start()
     return AwsError(
@@ -187,25 +235,5 @@ def not_regenerated(error: SnapshotFailed) -> AwsError:
         "Lambda couldn't regenerate the SnapStart snapshot for the function: "
         f"{error}. For more information, check the Amazon CloudWatch logs.",
         409,
-        Type="User",
-    )
-
-
-def restore_failed() -> AwsError:
-    """The answer to the call for which an environment was restored, when a hook failed."""
-    return AwsError(
-        "SnapStartException",
-        "The afterRestore() runtime hook encountered an error. For more information, check the "
-        "Amazon CloudWatch logs.",
-        400,
-        Type="User",
-    )
-
-
-def restore_timed_out() -> AwsError:
-    return AwsError(
-        "SnapStartTimeoutException",
-        "Lambda couldn't restore the snapshot within the timeout limit.",
-        408,
         Type="User",
     )

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable
 
 from boda.core.errors import AwsError
-from boda.fleet.environment import Environment, Gone
+from boda.fleet.environment import Environment, EnvironmentLost
 from boda.fleet.fleet import Fleet
 from boda.fleet.metering import count, qualifier_of
 from boda.fleet.refusals import could_not_start
@@ -162,7 +162,7 @@ class _Attempt:
             self._over(None, could_not_start())
 
     def _ended(self, outcome: Outcome | None, error: Exception | None) -> None:
-        if error is None or type(error) is not Gone:
+        if error is None or type(error) is not EnvironmentLost:
             self._over(outcome, error)
             return
         self._gone += 1

@@ -1,8 +1,8 @@
 """The Runtime API over HTTP, as official runtime clients and custom runtimes speak it.
 
 One per sandbox, on the listening socket that the platform opened inside it: whoever can connect
-is inside, so no token is needed (Lambda developer guide, "runtimes-api"). What a connection may
-ask stands in ``api_connection.py``.
+is inside, so no token is needed (Lambda developer guide, "runtimes-api"). The requests of a
+connection are read in ``api_connection.py`` and answered in ``api_routes.py``.
 """
 
 from __future__ import annotations
@@ -13,58 +13,57 @@ import socket
 from boda.core.clock import Clock
 from boda.core.descriptors import Spare
 from boda.core.tasks import Tasks
-from boda.runtime.api_connection import Bodies, Connection
+from boda.runtime.api_connection import ApiConnection, HeldBodies
+from boda.runtime.api_routes import RuntimeApiRoutes
 from boda.runtime.credentials import ContainerCredentials
+from boda.runtime.http_session import HttpSession
 from boda.runtime.metadata import Metadata
-from boda.runtime.session import Session
-from boda.runtime.turns import Turns
+from boda.runtime.session import RuntimeSession
+from boda.runtime.turns import RequestTurns
 
 MAX_CONNECTIONS = 32
 OWN_CONNECTIONS = 4
-"""So many an environment may have, whatever others do; runtime clients open one or two."""
+"""Connections that every environment may have, whatever others do; clients open one or two."""
 
 
 class RuntimeApi:
-    """Serves the runtime in one sandbox. ``session`` is replaced when the runtime is.
+    """Serves the runtime in one sandbox. ``renew`` it with the session of each new process.
 
-    keys: what the function may fetch instead of finding keys in its variables. clock: of the
-    budget of requests a second; the machine's by default. spare: connections that all
-    environments share; each has a few besides. metadata: what the function may know of where it
-    runs.
+    keys: the document of the credentials endpoint, if there is one. metadata: the document of the
+    metadata endpoint. clock: of the budget of requests a second; the machine's by default. spare:
+    connections that all environments share; each has a few besides.
     """
 
     def __init__(
         self,
         listener: socket.socket,
-        session: Session,
+        session: RuntimeSession,
         keys: ContainerCredentials | None = None,
         clock: Clock | None = None,
         spare: Spare | None = None,
         metadata: Metadata | None = None,
     ) -> None:
-        self.keys = keys
-        self.metadata = metadata
+        self._keys = keys
+        self._metadata = metadata
         self._spare = spare or Spare(MAX_CONNECTIONS)
         self._listener = listener
         self._fd = listener.fileno()
-        self._session = session
+        self._session = HttpSession(session)
         self._loop = asyncio.get_running_loop()
-        self._connections: set[Connection] = set()
-        self._bodies = Bodies()
-        self._turns = Turns(clock)
+        self._connections: set[ApiConnection] = set()
+        self._bodies = HeldBodies()
+        self._turns = RequestTurns(clock)
         self._accepting = Tasks()
         self._borrowed = 0
         self._open = True
         self._listens = False
         self._listen()
 
-    @property
-    def session(self) -> Session:
-        return self._session
-
     def hold(self) -> None:
-        """Drop whoever is connected, and let those who connect from now on wait for ``renew``:
-        a new runtime process may ask before the platform hears that it runs."""
+        """Drop all connections, and let new ones wait in the kernel for ``renew``.
+
+        A new runtime process may connect before the platform is informed that it runs.
+        """
         self._listens = False
         self._loop.remove_reader(self._fd)
         self._drop()
@@ -75,10 +74,10 @@ class RuntimeApi:
                 return
             accepted.close()
 
-    def renew(self, session: Session) -> None:
+    def renew(self, session: RuntimeSession) -> None:
         """Serve a new runtime process; the old one's connections are dropped."""
         self._drop()
-        self._session = session
+        self._session = HttpSession(session)
         self._listen()
 
     def close(self) -> None:
@@ -96,7 +95,7 @@ class RuntimeApi:
         self._connections.clear()
         self._give_back()
 
-    def _lost(self, connection: Connection) -> None:
+    def _lost(self, connection: ApiConnection) -> None:
         self._connections.discard(connection)
         self._give_back()
 
@@ -104,7 +103,7 @@ class RuntimeApi:
         self._give_back()
 
     def _borrow(self) -> bool:
-        """Whether there may be one connection more."""
+        """Count one more connection; False if there may be none."""
         count = len(self._connections) + len(self._accepting)
         if count < OWN_CONNECTIONS:
             return True
@@ -125,13 +124,13 @@ class RuntimeApi:
             self._loop.add_reader(self._fd, self._accept)
 
     def _listen_again(self) -> None:
-        """The budget allows connections again."""
+        """Accept again, once the budget allows it."""
         if self._listens:
             self._listen()
 
     def _accept(self) -> None:
         wait_s = self._turns.wait_s()
-        if wait_s > 0:  # they wait in the kernel, which turns away those that are too many
+        if wait_s > 0:  # connections wait in the kernel, which refuses those that are too many
             self._loop.remove_reader(self._fd)
             self._turns.later(wait_s, self._listen_again)
             return
@@ -148,14 +147,15 @@ class RuntimeApi:
         serving.add_done_callback(self._accepted)
 
     async def _serve(self, accepted: socket.socket) -> None:
-        connection = Connection(self._session, self.keys, self._bodies, self._turns, self.metadata)
+        session = self._session
+        routes = RuntimeApiRoutes(session, self._keys, self._metadata)
+        connection = ApiConnection(session, routes, self._bodies, self._turns, self._lost)
         try:
             await self._loop.connect_accepted_socket(lambda: connection, accepted)
         except OSError:
             accepted.close()
             return
-        if not self._open or connection.session is not self._session:
+        if not self._open or session is not self._session:
             connection.abort()
             return
         self._connections.add(connection)
-        connection.on_lost = self._lost

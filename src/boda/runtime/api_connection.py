@@ -1,6 +1,4 @@
-"""One connection to the Runtime API of an environment: its requests in order, its routes.
-
-The Extensions and Telemetry APIs are answered 501.
+"""One connection to the Runtime API of an environment: its requests in order.
 
 Law: what a sandbox sends is hostile. Heads are bounded, bodies are bounded, connections are
 counted, requests take turns (``turns.py``), an error ends its connection, and nothing a sandbox
@@ -10,45 +8,30 @@ sends can reach another sandbox's session.
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
-import contextlib
 import re
-from typing import Any
+from collections.abc import Callable
 
 import httptools
 import orjson
 
-from boda.core.errors import AwsError
-from boda.runtime import credentials, metadata
-from boda.runtime.credentials import ContainerCredentials
-from boda.runtime.frames import MAX_CONTENT_TYPE, MAX_PAYLOAD, Invocation
-from boda.runtime.metadata import Metadata
-from boda.runtime.session import (
-    RESPONSE_TOO_LARGE,
-    TRUNCATED,
-    NotNow,
-    Session,
-    too_large_body,
-)
-from boda.runtime.turns import Turns
+from boda.runtime.api_request import ApiAnswer, ApiRequest
+from boda.runtime.api_routes import RuntimeApiRoutes
+from boda.runtime.frames import MAX_PAYLOAD, Invocation
+from boda.runtime.http_session import HttpSession, RuntimeApiError
+from boda.runtime.turns import RequestTurns
 
 MAX_HEAD = 65536
-"""Bytes of target and headers together; of whatever else a parser waits for the end of; and of
-answers that are not read."""
+"""Bytes of target and headers together; of input that the parser waits for the end of; and of
+answers that the sandbox does not read."""
 
 _STEP = 8192
 """Bytes that are parsed in one turn; of a body whose length is known, all that is there."""
 _END = b"\r\n\r\n"
-"""Every head ends so, and every chunked body with its trailers."""
+"""The end of every head, and of every chunked body with its trailers."""
 
 MAX_BODIES = 2 * MAX_PAYLOAD
 """Bytes of bodies that all connections of a sandbox hold together: one answer is due at a time."""
 
-_ANSWER = re.compile(r"/2018-06-01/runtime/invocation/([^/]{1,128})/(response|error)")
-_ERROR_TYPE = re.compile(r"[A-Za-z][A-Za-z0-9_.:<>-]{0,255}")
-_TYPE_WITHIN = re.compile(rb'"errorType"\s{0,9}:\s{0,9}"([A-Za-z][A-Za-z0-9_.:<>-]{0,255})"')
-_LARGE_ERROR = 64 * 1024
 _REASONS = {
     200: "OK",
     202: "Accepted",
@@ -64,48 +47,47 @@ _REASONS = {
 }
 
 
-class Bodies:
-    """What the connections of one sandbox hold of bodies. held: in bytes."""
+class HeldBodies:
+    """The bodies that the connections of one sandbox hold together. size: in bytes."""
 
     def __init__(self) -> None:
-        self.held = 0
+        self.size = 0
 
 
-class Connection(asyncio.Protocol):
-    """One connection: requests in order, each answered before the next is read."""
+class ApiConnection(asyncio.Protocol):
+    """One connection: requests in order, each answered before the next is read.
+
+    on_lost: called with the connection once it is lost.
+    """
 
     def __init__(
         self,
-        session: Session,
-        keys: ContainerCredentials | None,
-        bodies: Bodies,
-        turns: Turns,
-        metadata: Metadata | None = None,
+        session: HttpSession,
+        routes: RuntimeApiRoutes,
+        bodies: HeldBodies,
+        turns: RequestTurns,
+        on_lost: Callable[[ApiConnection], None],
     ) -> None:
-        self.session = session
-        self._keys = keys
+        self._session = session
+        self._routes = routes
         self._bodies = bodies
         self._turns = turns
-        self._metadata = metadata
-        self.on_lost: Any = None
+        self._on_lost = on_lost
         self._transport: asyncio.Transport | None = None
         self._parser = httptools.HttpRequestParser(self)
-        self._target = b""
-        self._headers: dict[str, str] = {}
+        self._request = ApiRequest()
         self._head_bytes = 0
         self._unparsed = 0  # bytes of something that the parser has not seen the end of
         self._part = bytearray()
-        self._body = bytearray()
-        self._too_large = False
         self._input = b""  # received and not parsed
         self._tail = b""  # the last bytes that were parsed, where an end may have begun
         self._body_left = 0
         self._asking = False  # for a turn
         self._waiting = False  # for an invocation
-        self._held = False  # by whoever reads the streamed answer
+        self._held = False  # by the reader of the streamed answer
         self._ended = False  # the request that is parsed is whole
         self._streaming = False
-        self._refusal: NotNow | None = None
+        self._refusal: RuntimeApiError | None = None
 
     def abort(self) -> None:
         if self._transport is not None:
@@ -119,17 +101,17 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._input = b""
         self._turns.leave(self)
-        self.session.http_gone(self)
+        self._session.lost(self)
         self._drop_body()
         if self._streaming:
-            self._break_off()
-        if self.on_lost is not None:
-            self.on_lost(self)
+            self._streaming = False
+            self._routes.break_stream(self)
+        self._on_lost(self)
 
     def data_received(self, data: bytes) -> None:
         self._input = self._input + data if self._input else data
         if self._waiting and len(self._input) > MAX_HEAD:
-            self.abort()  # it is read on only to learn when its client goes
+            self.abort()  # it is read only to notice when its client goes
         else:
             self._read_or_wait()
 
@@ -148,7 +130,7 @@ class Connection(asyncio.Protocol):
             transport.resume_reading()
 
     def read_on(self) -> None:
-        """turns.Reader"""
+        """Parse up to the end of one request (turns.RequestReader)."""
         self._asking = False
         room = _STEP
         self._ended = False
@@ -165,7 +147,7 @@ class Connection(asyncio.Protocol):
         self._read_or_wait()
 
     def _parse(self) -> int:
-        """Parse a piece that ends where the request may; how many of its bytes count."""
+        """Parse a piece that ends where the request may; return how many bytes of it count."""
         data = self._input
         body = self._body_left > 0
         if body:
@@ -179,17 +161,15 @@ class Connection(asyncio.Protocol):
         try:
             self._parser.feed_data(piece)
         finally:
-            self._pass_on()
+            self._pass_on_part()
         return 0 if body else len(piece)
 
     # httptools
 
     def on_message_begin(self) -> None:
-        self._target = b""
-        self._headers = {}
-        self._head_bytes = 0
         self._drop_body()
-        self._too_large = False
+        self._request = ApiRequest()
+        self._head_bytes = 0
         self._body_left = 0
         self._streaming = False
         self._refusal = None
@@ -197,24 +177,26 @@ class Connection(asyncio.Protocol):
             raise httptools.HttpParserError("two requests in one turn")
 
     def on_url(self, url: bytes) -> None:
-        self._target += url
+        self._request.target += url
         self._count(len(url))
 
     def on_header(self, name: bytes, value: bytes) -> None:
         # Trailers arrive here as well, after the body.
         self._count(len(name) + len(value))
-        self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+        self._request.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
 
     def on_headers_complete(self) -> None:
-        if "transfer-encoding" not in self._headers:
-            self._body_left = int(self._headers.get("content-length", 0))
-        if self._headers.get("expect", "").lower() == "100-continue" and self._transport:
+        request = self._request
+        request.method = self._parser.get_method().decode("latin-1")
+        headers = request.headers
+        if "transfer-encoding" not in headers:
+            self._body_left = int(headers.get("content-length", 0))
+        if headers.get("expect", "").lower() == "100-continue" and self._transport:
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        if self._streams():
-            try:
-                self._begin_stream()
-            except NotNow as refusal:
-                self._refusal = refusal  # told when the request has come whole
+        try:
+            self._streaming = self._routes.open_stream(request, self)
+        except RuntimeApiError as refusal:
+            self._refusal = refusal  # sent when the request has come whole
 
     def on_body(self, body: bytes) -> None:
         self._unparsed = 0
@@ -223,41 +205,37 @@ class Connection(asyncio.Protocol):
         if self._streaming:
             self._part += body  # a chunk may be of one byte
             return
-        if self._too_large or self._refusal is not None:
+        request = self._request
+        if request.oversized or self._refusal is not None:
             return
-        if len(self._body) + len(body) > MAX_PAYLOAD:
-            self._too_large = True
+        if len(request.body) + len(body) > MAX_PAYLOAD:
+            request.oversized = True
             self._drop_body()
-        elif self._bodies.held + len(body) > MAX_BODIES:
+        elif self._bodies.size + len(body) > MAX_BODIES:
             self.abort()
             raise httptools.HttpParserError("too many bodies at once")
         else:
-            self._body += body
-            self._bodies.held += len(body)
+            request.body += body
+            self._bodies.size += len(body)
 
     def _drop_body(self) -> None:
-        self._bodies.held -= len(self._body)
-        self._body = bytearray()
+        self._bodies.size -= len(self._request.body)
+        self._request.body = bytearray()
 
-    def _pass_on(self) -> None:
-        """What came of a streamed answer."""
+    def _pass_on_part(self) -> None:
+        """Pass on what was received of a streamed answer."""
         if self._part:
             part, self._part = bytes(self._part), bytearray()
-            self.session.http_part(self, part)
+            self._routes.feed(self, part)
 
     def on_message_complete(self) -> None:
         self._unparsed = self._body_left = 0
         self._tail = b""
         self._ended = True
-        self._pass_on()
+        self._pass_on_part()
         try:
-            if self._refusal is not None:
-                raise self._refusal
-            if self._streaming:
-                self._end_stream()
-            else:
-                self._route(self._parser.get_method().decode("latin-1"))
-        except NotNow as refusal:
+            self._answer()
+        except RuntimeApiError as refusal:
             self._refuse(refusal.status, refusal.error_type, str(refusal))
         finally:
             self._drop_body()
@@ -269,190 +247,46 @@ class Connection(asyncio.Protocol):
             self._refuse(431, "InvalidRequest", "Request head too large")
             raise httptools.HttpParserError("too large")
 
-    # Routes
-
-    def _route(self, method: str) -> None:
-        path = self._target.decode("latin-1").partition("?")[0]
-        if path == "/2018-06-01/runtime/invocation/next":
-            self._only("GET", method)
-            again = self.session.state == "ready"
-            self._waiting = True
-            try:
-                self.session.http_next(self)
-            except NotNow:
-                self._waiting = False
-                raise
-            if again:
-                self._turns.charge()
-            else:
-                self._turns.reward()
-            return
-        answer = _ANSWER.fullmatch(path)
-        if answer is not None:
-            self._only("POST", method)
-            self._answer(answer[1], answer[2] == "error")
-        elif path == "/2018-06-01/runtime/init/error":
-            self._only("POST", method)
-            self._fit()
-            self.session.http_init_error(self._error_type(), bytes(self._body))
-            self._accepted()
-        elif path.startswith("/2018-06-01/runtime/restore/"):
-            raise NotNow(501, "NotImplemented", "SnapStart is for Python runtimes, over frames")
-        elif path == credentials.PATH and self._keys is not None:
-            self._only("GET", method)
-            self._give(self._keys)
-        elif path == metadata.PATH and self._metadata is not None:
-            self._only("GET", method)
-            self._tell_metadata(self._metadata)
-        elif path.startswith("/2020-01-01/extension/"):
-            raise NotNow(501, "NotImplemented", "boda does not implement the Extensions API yet")
-        elif path.startswith(("/2022-07-01/telemetry", "/2020-08-15/logs")):
-            raise NotNow(501, "NotImplemented", "boda does not implement the Telemetry API yet")
-        else:
-            raise NotNow(404, "NotFound", "No such resource in the Runtime API")
-
-    def _give(self, keys: ContainerCredentials) -> None:
-        if not keys.fits(self._headers.get("authorization", "")):
-            raise NotNow(401, "InvalidToken", "This is not the token of this environment")
-        try:
-            document = keys.document()
-        except AwsError as error:  # the role does not give its keys
-            raise NotNow(500, "CredentialsError", str(error)) from None
-        self._turns.charge()
-        self._write(200, document)
-
-    def _tell_metadata(self, known: Metadata) -> None:
-        if not known.fits(self._headers.get("authorization", "")):
-            raise NotNow(401, "Unauthorized", "The token is missing or is not this environment's")
-        self._turns.charge()
-        lasts = f"private, max-age={metadata.LASTS_S}, immutable"
-        self._write(200, known.document(), {"Cache-Control": lasts})
-
-    def _only(self, wanted: str, method: str) -> None:
-        if method != wanted:
-            raise NotNow(405, "MethodNotAllowed", f"Use {wanted}")
-
-    def _answer(self, request_id: str, failed: bool) -> None:
-        attempt = self._headers.get("lambda-runtime-invocation-id")
-        self.session.http_check(request_id, attempt)
-        if self._too_large:
-            # The caller hears why there is no answer; the runtime hears it as a status.
-            self.session.http_error(request_id, attempt, RESPONSE_TOO_LARGE, too_large_body())
-            self._fit()
-        mode = self._headers.get("lambda-runtime-function-response-mode", "")
-        if mode and mode.lower() not in ("streaming", "buffered"):
-            self.session.http_error(
-                request_id,
-                attempt,
-                "Runtime.InvalidResponseModeHeader",
-                orjson.dumps(
-                    {
-                        "errorMessage": f"Invalid response mode: {mode}",
-                        "errorType": "Runtime.InvalidResponseModeHeader",
-                    }
-                ),
-            )
-            raise NotNow(400, "InvalidResponseModeHeader", f"Invalid response mode: {mode}")
-        body = bytes(self._body)
-        if failed or "lambda-runtime-function-error-type" in self._headers:
-            told = self._error_body() or body  # half-way, in the trailers
-            self.session.http_error(request_id, attempt, self._error_type(), told)
-        else:
-            self.session.http_response(request_id, attempt, body)
-        self._accepted()
-
-    def _fit(self) -> None:
-        if self._too_large:
-            raise NotNow(
-                413,
-                "RequestEntityTooLarge",
-                f"Exceeded maximum allowed payload size ({MAX_PAYLOAD} bytes).",
-            )
-
-    def _error_type(self) -> str:
-        given = self._headers.get("lambda-runtime-function-error-type", "")
-        if _ERROR_TYPE.fullmatch(given):
-            return given
-        body = bytes(self._body)
-        if len(body) > _LARGE_ERROR:  # read whole, it could hold everybody up
-            found = _TYPE_WITHIN.search(body)
-            return found[1].decode() if found else "Runtime.Unknown"
-        try:
-            given = orjson.loads(body)["errorType"]
-        except (orjson.JSONDecodeError, KeyError, TypeError):
-            return "Runtime.Unknown"
-        if isinstance(given, str) and _ERROR_TYPE.fullmatch(given):
-            return given
-        return "Runtime.Unknown"
-
-    # Answers in parts
-
-    def _streams(self) -> bool:
-        """Whether what comes is an answer in parts: it says so, or it is made like one.
-
-        Go's client names no mode. It sends every answer in chunks and announces the trailers for an
-        error half-way; what is not JSON then is read from the handler as it goes (``lambdaurl``,
-        handlers that return a reader).
-        """
-        headers = self._headers
-        mode = headers.get("lambda-runtime-function-response-mode", "")
-        if mode:
-            return mode.lower() == "streaming"
-        content_type = headers.get("content-type", "").partition(";")[0].strip().lower()
-        announced = "lambda-runtime-function-error-type" in headers.get("trailer", "").lower()
-        return announced and content_type not in ("", "application/json")
-
-    def _begin_stream(self) -> None:
-        """The head of an answer that comes in parts; other requests take no notice of the mode."""
-        answer = _ANSWER.fullmatch(self._target.decode("latin-1").partition("?")[0])
-        method = self._parser.get_method()
-        if answer is None or answer[2] == "error" or method != b"POST":
-            return
-        self.session.http_stream(
-            answer[1],
-            self._headers.get("lambda-runtime-invocation-id"),
-            self._headers.get("content-type", "")[:MAX_CONTENT_TYPE],
-            self,
-        )
-        self._streaming = True
-
-    def _end_stream(self) -> None:
-        self._streaming = False
-        if "lambda-runtime-function-error-type" in self._headers:
-            self.session.http_stream_error(self, self._error_type(), self._error_body())
-        elif not self.session.http_stream_end(self):
-            raise NotNow(413, "RequestEntityTooLarge", "Exceeded maximum allowed payload size.")
-        self._accepted()
-
-    def _error_body(self) -> bytes:
-        """What the trailers tell of the error: JSON in base64, or nothing."""
-        given = self._headers.get("lambda-runtime-function-error-body", "")
-        try:
-            body = base64.b64decode(given, validate=True)
-            orjson.loads(body)
-        except (binascii.Error, ValueError):
-            return b""
-        return body
-
-    def _break_off(self) -> None:
-        """The connection is lost within an answer."""
-        self._streaming = False
-        words = "The response ended before it was whole"
-        body = orjson.dumps({"errorMessage": words, "errorType": TRUNCATED})
-        with contextlib.suppress(NotNow):  # the runtime was stopped, as its caller has heard
-            self.session.http_stream_error(self, TRUNCATED, body)
+    # Upload
 
     def pause_reading(self) -> None:
-        """session.Uploader"""
         self._held = True
         self._read_or_wait()
 
     def resume_reading(self) -> None:
-        """session.Uploader"""
         self._held = False
         self._read_or_wait()
 
     # Answers
+
+    def _answer(self) -> None:
+        if self._refusal is not None:
+            raise self._refusal
+        turns = self._turns
+        if self._streaming:
+            self._streaming = False
+            answer = self._routes.end_stream(self._request, self)
+        else:
+            again = self._session.is_ready
+            self._waiting = True  # the invocation may be delivered before the call returns
+            try:
+                found = self._routes.answer(self._request, self)
+            except RuntimeApiError:
+                self._waiting = False
+                raise
+            if found is None:
+                if again:
+                    turns.charge()
+                else:
+                    turns.reward()
+                return
+            self._waiting = False
+            answer = found
+        if answer.forward:
+            turns.reward()
+        else:
+            turns.charge()
+        self._write(answer)
 
     def deliver(self, invocation: Invocation) -> None:
         """Answer the waiting GET with an invocation."""
@@ -466,41 +300,40 @@ class Connection(asyncio.Protocol):
             "Lambda-Runtime-Cognito-Identity": invocation.cognito_identity,
             "Lambda-Runtime-Aws-Tenant-Id": invocation.tenant,
         }
-        self._write(200, invocation.payload, {k: v for k, v in headers.items() if v})
+        present = {name: value for name, value in headers.items() if value}
+        self._write(ApiAnswer(200, invocation.payload, present))
         self._waiting = False
         if self._input:
             asyncio.get_running_loop().call_soon(self._read_or_wait)
 
-    def _accepted(self) -> None:
-        self._turns.reward()
-        self._write(202, b'{"status":"OK"}\n')
-
     def _refuse(self, status: int, error_type: str, message: str) -> None:
-        """Answer with an error and end the connection: whoever errs on and on pays for a new one
-        each time."""
+        """Answer with an error and close the connection.
+
+        A client that keeps sending errors pays for a new connection each time.
+        """
         self._turns.charge()
         body = orjson.dumps({"errorMessage": message, "errorType": error_type})
-        self._write(status, body, {"Connection": "close"})
+        self._write(ApiAnswer(status, body, {"Connection": "close"}))
         if self._transport is not None:
             self._transport.close()
 
-    def _write(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
+    def _write(self, answer: ApiAnswer) -> None:
         if self._transport is None or self._transport.is_closing():
             return
         if self._transport.get_write_buffer_size() > MAX_HEAD:
-            self.abort()  # it asks on and on, and reads nothing
+            self.abort()  # the client sends requests and reads no answers
             return
         lines = [
-            f"HTTP/1.1 {status} {_REASONS[status]}",
+            f"HTTP/1.1 {answer.status} {_REASONS[answer.status]}",
             "Content-Type: application/json",
-            f"Content-Length: {len(body)}",
+            f"Content-Length: {len(answer.body)}",
         ]
-        for name, value in (headers or {}).items():
+        for name, value in (answer.headers or {}).items():
             lines.append(f"{name}: {_one_line(value)}")
         head = "\r\n".join(lines) + "\r\n\r\n"
-        self._transport.write(head.encode("utf-8") + body)
+        self._transport.write(head.encode("utf-8") + answer.body)
 
 
 def _one_line(value: str) -> str:
-    """A caller's client context may hold line ends; a header may not."""
+    """Replace line ends, which a caller's client context may hold, and a header may not."""
     return re.sub(r"[\x00-\x08\x0a-\x1f\x7f]+", " ", value).strip()

@@ -14,12 +14,12 @@ A frame is ``u32 length`` (of what follows), ``u8 type`` and a body; integers ar
     SNAPSHOTTED 9   to platform empty: a template's init is done and its image is complete
 
 A RESPONSE, an END or an ERROR also says "next": the guest waits for the next INVOKE. An ERROR
-between STREAM and END is an answer that broke off. The invocation id is made of chance anew for
-each attempt, so that an answer that comes late, or before its question, fits nothing.
+between STREAM and END is an answer that broke off. The invocation id is random for each attempt,
+so that an answer that comes late, or before its question, matches no invocation.
 
 Law: whatever the guest sends, no more than one answer of the largest allowed size is ever held.
-What is longer is skipped as it comes in and reported as ``TooLarge``; what is no frame raises
-``FrameError`` and the environment dies.
+The bytes of a longer one are skipped and reported as ``OversizedFrame``; bytes that are no frame
+raise ``FrameError``, and the environment dies.
 """
 
 from __future__ import annotations
@@ -54,12 +54,12 @@ _LONGEST = {
 
 
 class FrameError(Exception):
-    """What the guest sent is no frame."""
+    """The guest sent bytes that are no frame."""
 
 
 @dataclass(slots=True)
 class Invocation:
-    """One attempt, as the runtime gets it.
+    """One attempt at an invocation, as the runtime receives it.
 
     invocation_id: 8 bytes, unique per attempt. deadline_ms: epoch milliseconds.
     """
@@ -76,18 +76,18 @@ class Invocation:
 
 
 @dataclass(slots=True)
-class Ready:
-    """Init is done, or the runtime asks for the next invocation."""
+class ReadyFrame:
+    """Init is done."""
 
 
 @dataclass(slots=True)
-class Response:
+class ResponseFrame:
     invocation_id: bytes
     payload: bytes
 
 
 @dataclass(slots=True)
-class Failure:
+class ErrorFrame:
     """The handler failed; body is the error's JSON."""
 
     invocation_id: bytes
@@ -96,45 +96,55 @@ class Failure:
 
 
 @dataclass(slots=True)
-class InitFailure:
+class InitErrorFrame:
     error_type: str
     body: bytes
 
 
 @dataclass(slots=True)
-class TooLarge:
-    """The guest answered more than may be answered; the payload was thrown away."""
+class OversizedFrame:
+    """The answer was larger than allowed; its payload was thrown away."""
 
     invocation_id: bytes
 
 
 @dataclass(slots=True)
-class Begin:
-    """The answer comes in parts."""
+class StreamFrame:
+    """The answer starts, and comes in parts."""
 
     invocation_id: bytes
     content_type: str
 
 
 @dataclass(slots=True)
-class Part:
+class PartFrame:
     invocation_id: bytes
     data: bytes
 
 
 @dataclass(slots=True)
-class End:
-    """All parts have come."""
+class EndFrame:
+    """All parts of the answer have come."""
 
     invocation_id: bytes
 
 
 @dataclass(slots=True)
-class Snapshotted:
+class SnapshottedFrame:
     """A template's init is done, and its image is complete."""
 
 
-Event = Ready | Response | Failure | InitFailure | TooLarge | Begin | Part | End | Snapshotted
+GuestFrame = (
+    ReadyFrame
+    | ResponseFrame
+    | ErrorFrame
+    | InitErrorFrame
+    | OversizedFrame
+    | StreamFrame
+    | PartFrame
+    | EndFrame
+    | SnapshottedFrame
+)
 
 
 def encode_invoke(invocation: Invocation) -> bytes:
@@ -159,7 +169,7 @@ def encode_invoke(invocation: Invocation) -> bytes:
 
 
 class FrameReader:
-    """Bytes from the guest to events."""
+    """Parses the guest's bytes into frames."""
 
     __slots__ = ("_buffer", "_skip", "_skipped_id", "_wanted")
 
@@ -170,9 +180,10 @@ class FrameReader:
         self._skipped_id = b""
 
     def answer(self, data: bytes, invocation_id: bytes) -> bytes | None:
-        """The payload, where this is the whole RESPONSE to that invocation and nothing else.
+        """Return the payload if data is exactly one RESPONSE to the invocation, else None.
 
-        The usual case, without the objects that ``feed`` makes. None: nothing was taken in.
+        This is the usual case, without the objects that ``feed`` makes. After None, pass data to
+        ``feed``.
         """
         if self._buffer or self._skip or len(data) < _ANSWER.size:
             return None
@@ -181,8 +192,8 @@ class FrameReader:
             return None
         return data[_ANSWER.size :]
 
-    def feed(self, data: bytes) -> list[Event]:
-        """Events complete with this data. FrameError: the guest is not to be believed."""
+    def feed(self, data: bytes) -> list[GuestFrame]:
+        """Return the frames that are complete with this data. Raises FrameError."""
         if not self._buffer and not self._skip and len(data) >= 5:
             # The usual case, one small frame in one piece, is parsed in place.
             length, kind = _HEAD.unpack_from(data)
@@ -190,8 +201,8 @@ class FrameReader:
                 return [_parse(kind, data[5:])]
         return self._feed_slowly(data)
 
-    def _feed_slowly(self, data: bytes) -> list[Event]:
-        events: list[Event] = []
+    def _feed_slowly(self, data: bytes) -> list[GuestFrame]:
+        events: list[GuestFrame] = []
         view = memoryview(data)
         while len(view):
             if self._skip:
@@ -199,7 +210,7 @@ class FrameReader:
                 view = view[taken:]
                 self._skip -= taken
                 if not self._skip:
-                    events.append(TooLarge(self._skipped_id))
+                    events.append(OversizedFrame(self._skipped_id))
                 continue
             buffer = self._buffer
             wanted = self._wanted or 5 + _ID_BYTES
@@ -209,8 +220,8 @@ class FrameReader:
             self._advance(events)
         return events
 
-    def _advance(self, events: list[Event]) -> None:
-        """Parse what the buffer holds: it never holds more than one frame and a head."""
+    def _advance(self, events: list[GuestFrame]) -> None:
+        """Parse the buffer, which never holds more than one frame and a head."""
         buffer = self._buffer
         while len(buffer) >= 5:
             length, kind = _HEAD.unpack_from(buffer)
@@ -243,40 +254,40 @@ class FrameReader:
             return
 
 
-def _parse(kind: int, body: bytes) -> Event:
+def _parse(kind: int, body: bytes) -> GuestFrame:
     if kind == RESPONSE:
         if len(body) < _ID_BYTES:
             raise FrameError("a RESPONSE frame without an invocation id")
-        return Response(body[:_ID_BYTES], body[_ID_BYTES:])
+        return ResponseFrame(body[:_ID_BYTES], body[_ID_BYTES:])
     if kind == READY:
         if body:
             raise FrameError("a READY frame with a body")
-        return Ready()
+        return ReadyFrame()
     if kind == SNAPSHOTTED:
         if body:
             raise FrameError("a SNAPSHOTTED frame with a body")
-        return Snapshotted()
+        return SnapshottedFrame()
     if kind in _LONGEST:
         return _part(kind, body)
     if kind == ERROR:
         error_type, rest = _error_type(body, _ID_BYTES)
-        return Failure(body[:_ID_BYTES], error_type, rest)
+        return ErrorFrame(body[:_ID_BYTES], error_type, rest)
     if kind == INIT_ERROR:
         error_type, rest = _error_type(body, 0)
-        return InitFailure(error_type, rest)
+        return InitErrorFrame(error_type, rest)
     raise FrameError(f"a frame of unknown type {kind}")
 
 
-def _part(kind: int, body: bytes) -> Event:
-    """A frame of a streamed answer."""
+def _part(kind: int, body: bytes) -> GuestFrame:
+    """Parse a frame of a streamed answer."""
     if not _ID_BYTES <= len(body) < _LONGEST[kind]:
         raise FrameError("a frame of a stream of a wrong length")
     invocation_id, rest = body[:_ID_BYTES], body[_ID_BYTES:]
     if kind == PART:
-        return Part(invocation_id, rest)
+        return PartFrame(invocation_id, rest)
     if kind == END:
-        return End(invocation_id)
-    return Begin(invocation_id, rest.decode("utf-8", "replace"))
+        return EndFrame(invocation_id)
+    return StreamFrame(invocation_id, rest.decode("utf-8", "replace"))
 
 
 def _error_type(body: bytes, start: int) -> tuple[str, bytes]:

@@ -29,8 +29,8 @@ MOVES: Final[dict[tuple[str, str], str]] = {
 }
 
 
-class Refused(Exception):
-    """The runtime did what it may not do now."""
+class ProtocolViolation(Exception):
+    """A step that the runtime may not take in the present state."""
 
     def __init__(self, state: str, event: str) -> None:
         super().__init__(f"{event} is not allowed in state {state}")
@@ -39,7 +39,7 @@ class Refused(Exception):
 
 
 class Conversation:
-    """Where one runtime process stands."""
+    """The state of one runtime process."""
 
     __slots__ = ("state",)
 
@@ -47,8 +47,8 @@ class Conversation:
         self.state = "initializing"
 
     def move(self, event: str) -> None:
-        """Raises Refused, and stays, where the table has no such move."""
+        """Go to the next state. Raises ProtocolViolation, and stays, if the table has none."""
         try:
             self.state = MOVES[self.state, event]
         except KeyError:
-            raise Refused(self.state, event) from None
+            raise ProtocolViolation(self.state, event) from None

@@ -1,8 +1,8 @@
 """A streamed answer on its way from a function to its caller.
 
-Law: of a stream no more is held than ``HIGH_WATER`` and what was on its way when the source was
-told to pause. A caller that is slow slows the function down; a caller that has gone does not stop
-it: the rest is taken and thrown away.
+Law: of a stream no more is held than ``HIGH_WATER`` and the bytes on their way when the source was
+paused. A caller that is slow slows the function down; a caller that has gone does not stop it: the
+rest is received and thrown away.
 
 Sizes and bandwidth: Lambda developer guide, "configuration-response-streaming" and
 "gettingstarted-limits".
@@ -29,19 +29,21 @@ _AT_ONCE = 64 << 10
 """Bytes of small parts that are given to the caller as one."""
 
 
-class Source(Protocol):
-    """Where the parts come from."""
+class FlowControl(Protocol):
+    """The source of a streamed answer, as the receiver of its parts controls it."""
 
     def pause(self) -> None:
-        """Read no more from the function until ``resume``. Idempotent, as that is."""
+        """Read no more from the function until ``resume``. Idempotent."""
 
-    def resume(self) -> None: ...
+    def resume(self) -> None:
+        """Idempotent."""
 
 
-class Sink(Protocol):
-    """Where the parts go. limit: bytes; what comes beyond them is thrown away.
+class ResponseSink(Protocol):
+    """Receives the parts of a streamed answer.
 
-    overflowed: more than that came. payload: the answer for a caller that waits for all of it.
+    limit: bytes; bytes beyond them are thrown away, and set overflowed. payload: the whole answer,
+    for a caller that waits for all of it.
     """
 
     limit: int
@@ -50,15 +52,15 @@ class Sink(Protocol):
     @property
     def payload(self) -> bytes: ...
 
-    def begin(self, content_type: str, source: Source) -> None: ...
+    def open(self, content_type: str, source: FlowControl) -> None: ...
 
     def feed(self, data: bytes) -> None: ...
 
     def detach(self) -> None:
-        """Nothing more comes; the source belongs to others from now on."""
+        """Release the source; nothing is fed any more."""
 
 
-class Joined:
+class JoinedResponse:
     """A streamed answer to a caller that waits for all of it."""
 
     def __init__(self, limit: int = MAX_PAYLOAD) -> None:
@@ -70,8 +72,8 @@ class Joined:
     def payload(self) -> bytes:
         return bytes(self._data)
 
-    def begin(self, content_type: str, source: Source) -> None:
-        """A caller that waits for everything hears of no content type, and never is slow."""
+    def open(self, content_type: str, source: FlowControl) -> None:
+        """Ignore both: the caller gets no content type, and is never slow."""
 
     def feed(self, data: bytes) -> None:
         if self.overflowed:
@@ -83,11 +85,11 @@ class Joined:
             self._data += data
 
     def detach(self) -> None:
-        """It holds no source."""
+        """Do nothing, as no source is held."""
 
 
 class Allowance:
-    """A bucket of bytes: full at first, filled up at a steady rate. Pure.
+    """A token bucket of bytes, full at first and refilled at a steady rate. Pure.
 
     burst: bytes it holds. rate: bytes a second.
     """
@@ -101,7 +103,7 @@ class Allowance:
         self._at_s = now_s
 
     def take(self, count: int, now_s: float) -> float:
-        """Take so many bytes; the seconds to wait before they may be sent."""
+        """Take count bytes and return the seconds to wait before they may be sent."""
         since_s = max(0.0, now_s - self._at_s)
         self._at_s = max(self._at_s, now_s)
         self._left = min(self._burst, self._left + since_s * self._rate) - count
@@ -109,9 +111,9 @@ class Allowance:
 
 
 class ResponseStream:
-    """One streamed answer between an environment, which feeds it, and one caller, who reads.
+    """One streamed answer between an environment, which feeds it, and one caller, who reads it.
 
-    begun: the function has begun to answer in parts. content_type: what it says they are.
+    begun: the function has started to answer in parts, of the type content_type.
     """
 
     def __init__(
@@ -129,7 +131,7 @@ class ResponseStream:
         self._clock = clock
         self._allowance: Allowance | None = None
         self._burst, self._rate = burst, bytes_per_s
-        self._source: Source | None = None
+        self._source: FlowControl | None = None
         self._parts: deque[bytes] = deque()
         self._held = 0
         self._total = 0
@@ -142,10 +144,10 @@ class ResponseStream:
 
     @property
     def payload(self) -> bytes:
-        """Nothing: whoever reads the parts has had it all."""
+        """Empty: the caller has read the answer in parts."""
         return b""
 
-    def begin(self, content_type: str, source: Source) -> None:
+    def open(self, content_type: str, source: FlowControl) -> None:
         self.begun = True
         self.content_type = content_type
         self._source = source
@@ -173,13 +175,13 @@ class ResponseStream:
     # The caller's side
 
     async def opened(self) -> None:
-        """Return when the function has begun to stream, or ended without."""
+        """Return when the function has started to stream, or the invocation has ended."""
         while not (self.begun or self._finished):
             self._news.clear()
             await self._news.wait()
 
     async def read(self) -> bytes:
-        """The next bytes, when they may be sent; nothing at the end."""
+        """Return the next bytes once they may be sent; b"" at the end."""
         while not self._parts:
             if self._finished:
                 return b""
@@ -206,12 +208,12 @@ class ResponseStream:
         return data
 
     def finish(self) -> None:
-        """The invocation is over; what was fed so far can still be read. Idempotent."""
+        """End the stream; bytes that were fed before can still be read. Idempotent."""
         self._finished = True
         self._news.set()
 
     def abandon(self) -> None:
-        """The caller has gone. Idempotent."""
+        """Throw away the rest, since the caller has gone. Idempotent."""
         self._abandoned = True
         self._parts.clear()
         self._held = 0

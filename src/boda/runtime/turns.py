@@ -1,11 +1,11 @@
-"""Whose request the Runtime API reads next, and how many a second.
+"""The order in which an environment's requests to the Runtime API are read, and their rate.
 
-Law of this file: one environment costs one turn of the event loop at most one request, and one
-second a bounded number of them, however many connections it has and however much it sends at once.
+Law of this file: in one turn of the event loop at most one request of an environment is read, and
+in one second a bounded number, however many connections it has and however much it sends at once.
 
 Requests that carry an invocation forward are as many as the callers make and cost nothing here.
-Every other request, every accepted connection and every few pieces of a body are charged; who has
-spent the budget waits, and its bytes wait with it in the kernel.
+Every other request, every accepted connection and every few pieces of a body are charged. An
+environment that has spent its budget waits, and its bytes wait in the kernel.
 """
 
 from __future__ import annotations
@@ -24,34 +24,34 @@ PIECES = 256
 """Pieces of bodies that are charged like one request: a chunk may be of one byte."""
 
 
-class Reader(Protocol):
-    """A connection of which something was received that has not been read."""
+class RequestReader(Protocol):
+    """A connection with received bytes that have not been parsed."""
 
     def read_on(self) -> None:
         """Parse no further than to the end of one request."""
 
 
-class Turns:
-    """The turns of one environment. clock: where the budget's time comes from."""
+class RequestTurns:
+    """The turns of one environment's connections. clock: of its budget of requests a second."""
 
     def __init__(self, clock: Clock | None = None) -> None:
         self._clock = clock or SystemClock()
         self._loop = asyncio.get_running_loop()
         self._budget = Rate(REQUESTS_PER_S, BURST)
-        self._waiting: deque[Reader] = deque()
+        self._waiting: deque[RequestReader] = deque()
         self._taken = False
         self._timer: Timer | None = None
         self._pieces = 0
 
-    def ask(self, reader: Reader) -> None:
+    def ask(self, reader: RequestReader) -> None:
         """Call ``read_on`` once: now if this turn is free, else in the order of asking."""
         if self._taken:
             self._waiting.append(reader)
         else:
             self._give(reader)
 
-    def leave(self, reader: Reader) -> None:
-        """Forget that it asked."""
+    def leave(self, reader: RequestReader) -> None:
+        """Forget a reader that has asked and is closed."""
         if reader in self._waiting:
             self._waiting.remove(reader)
 
@@ -61,29 +61,31 @@ class Turns:
             self._timer.cancel()
 
     def charge(self) -> None:
-        """A request, or a connection, that carried no invocation forward."""
+        """Charge for a connection, or for a request that carried no invocation forward."""
         self._budget.spend(self._clock.monotonic())
 
     def charge_piece(self) -> None:
-        """A piece of a body."""
+        """Charge for a piece of a body."""
         self._pieces += 1
         if self._pieces >= PIECES:
             self._pieces = 0
             self.charge()
 
     def reward(self) -> None:
-        """A request that carried an invocation forward pays for its connection as well: a shell
-        script makes one for each."""
+        """Refund a connection for a request that carried an invocation forward.
+
+        A shell script opens a connection for each request.
+        """
         self._budget.give_back()
 
     def wait_s(self) -> float:
-        """How long until the budget allows more."""
+        """Return the seconds until the budget allows more."""
         return self._budget.wait_s(self._clock.monotonic())
 
     def later(self, seconds: float, callback: Callable[[], None]) -> Timer:
         return self._clock.call_later(seconds, callback)
 
-    def _give(self, reader: Reader) -> None:
+    def _give(self, reader: RequestReader) -> None:
         self._taken = True
         wait_s = self.wait_s()
         if wait_s > 0:
