@@ -26,7 +26,7 @@ from boda.runtime.function import FunctionVersion
 class _Environment:
     """Becomes ready when told, and dies at once."""
 
-    initialised = frozen = forked = retiring = False
+    initialised = frozen = forked = retiring = killed = False
     idle_since, retire_at = 0.0, math.inf
     invocations = peak_bytes = 0
 

@@ -14,7 +14,7 @@ from collections import Counter
 import pytest
 
 from boda.core.errors import AwsError
-from boda.fleet.fleet import Provisioned
+from boda.fleet.provisioned import ProvisionedStatus
 from boda.fleet.settings import FleetSettings
 from support.fake_sandbox import Guest, Invoked, function
 from support.fleet_platform import Platform
@@ -122,12 +122,12 @@ async def test_provisioned_ones_come_by_their_rate_and_few_at_a_time():
     served = machine.begin(function("g"))
     for step in range(140):
         await machine.advance(0.05)
-        assert len(machine.fleet._provisioning) <= 4
+        assert len(machine.fleet._scaling.provisioning) <= 4
         found = machine.fleet.provisioned(version)
         assert found.allocated == found.available <= 20 + 2 * 0.05 * (step + 1) + 1
         if step == 20:  # once they cannot come any faster
             assert found.allocated >= 20
-    assert machine.fleet.provisioned(version) == Provisioned(30, 30)
+    assert machine.fleet.provisioned(version) == ProvisionedStatus(30, 30)
     assert await ends([served]) == {"served": 1}
     await machine.end()
 
@@ -228,7 +228,7 @@ async def test_a_call_for_which_there_is_no_room_is_told_in_bounded_time():
     assert (error.code, error.status) == ("TooManyRequestsException", 429)
     assert error.fields["Reason"] == "ConcurrentInvocationLimitExceeded"
     assert error.headers == {"Retry-After": "1"}
-    assert machine.fleet._hungry.size == 0 and len(machine.fleet._pools) == 1
+    assert machine.fleet._queue.size == 0 and len(machine.fleet._pools) == 1
     await machine.advance(300)
     assert await ends(busy) == {"served": 2}
     await machine.end()
@@ -282,5 +282,5 @@ async def test_environments_never_cross_tenants(seed):
             assert call.result().payload == payload
     assert served and all(len(tenants) == 1 for tenants in served.values())
     await machine.advance(700)
-    assert machine.states() == [] and not +machine.fleet._tenants
+    assert machine.states() == [] and not +machine.fleet._limits.tenants
     await machine.end()

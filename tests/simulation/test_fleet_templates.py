@@ -196,7 +196,7 @@ async def simulate(seed: int) -> None:
         assert platform.concurrency.running("000000000000", "us-east-1", name) == 0
     await platform.advance(120)  # everything idle has gone
     assert fleet.environments() == [] == platform.sandboxes.alive
-    assert fleet._pools == {} and fleet._leaving == 0
+    assert fleet._pools == {} and fleet._scaling.leaving == 0
     assert not fleet._templates._environments and not fleet._templates._resting
     for name in NAMES:  # and all goes well again
         outcome = await _patiently(platform, publish(name))

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from boda.core.errors import AwsError
-from boda.fleet.fleet import Provisioned
+from boda.fleet.provisioned import ProvisionedStatus
 from boda.runtime.function import FunctionVersion
 from support.lambda_world import World, world
 
@@ -41,9 +41,9 @@ class Fleet:
         self.asked[version.version] = count
         self.there[version.version] = min(count, self.there.get(version.version, 0))
 
-    def provisioned(self, version: FunctionVersion) -> Provisioned:
+    def provisioned(self, version: FunctionVersion) -> ProvisionedStatus:
         there = self.there.get(version.version, 0)
-        return Provisioned(there, there)
+        return ProvisionedStatus(there, there)
 
     def ripen(self, version: str) -> None:
         self.there[version] = self.asked.get(version, 0)

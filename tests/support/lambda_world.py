@@ -20,7 +20,7 @@ from boda.core.clock import Clock, ManualClock
 from boda.core.errors import AwsError
 from boda.core.health import log_damage
 from boda.core.principal import Principal
-from boda.fleet.fleet import Provisioned
+from boda.fleet.provisioned import ProvisionedStatus
 from boda.fleet.template import SnapshotFailed
 from boda.gateway.http.wire import Stream
 from boda.invoke.call import Call, Outcome
@@ -183,8 +183,8 @@ async def _pieces(content: bytes) -> AsyncIterator[bytes]:
 class _NoneProvisioned:
     def provision(self, version: FunctionVersion, count: int) -> None: ...
 
-    def provisioned(self, version: FunctionVersion) -> Provisioned:
-        return Provisioned(0, 0)
+    def provisioned(self, version: FunctionVersion) -> ProvisionedStatus:
+        return ProvisionedStatus(0, 0)
 
 
 class _Runtimes:

@@ -8,7 +8,7 @@ import json
 import pytest
 
 from boda.core.errors import AwsError
-from boda.fleet.fleet import Provisioned
+from boda.fleet.provisioned import ProvisionedStatus
 from boda.fleet.settings import FleetSettings
 from boda.invoke.concurrency import Concurrency
 from boda.runtime.function import LogSettings
@@ -31,16 +31,16 @@ async def platform():
 async def test_they_are_initialised_before_any_call_and_stay(platform):
     version = function(version="1")
     platform.fleet.provision(version, 2)
-    assert platform.fleet.provisioned(version) == Provisioned(0, 0)
+    assert platform.fleet.provisioned(version) == ProvisionedStatus(0, 0)
     await platform.clock.settle()
-    assert platform.fleet.provisioned(version) == Provisioned(2, 2)
+    assert platform.fleet.provisioned(version) == ProvisionedStatus(2, 2)
     kinds = {
         guest.spec.environment["AWS_LAMBDA_INITIALIZATION_TYPE"]
         for guest in platform.sandboxes.made
     }
     assert kinds == {"provisioned-concurrency"}
     await platform.advance(3600)
-    assert platform.fleet.provisioned(version) == Provisioned(2, 2)
+    assert platform.fleet.provisioned(version) == ProvisionedStatus(2, 2)
     await platform.invoke(version)
     assert len(platform.sandboxes.made) == 2
 
@@ -52,7 +52,7 @@ async def test_one_that_dies_is_replaced(platform):
     (environment,) = platform.fleet._live.values()
     environment.destroy()
     await platform.clock.settle()
-    assert platform.fleet.provisioned(version) == Provisioned(1, 1)
+    assert platform.fleet.provisioned(version) == ProvisionedStatus(1, 1)
     assert len(platform.sandboxes.made) == 2
 
 
@@ -62,7 +62,7 @@ async def test_they_are_not_evicted_for_others(platform):
     await platform.clock.settle()
     await platform.invoke(function("other"))
     await platform.invoke(function("third"))  # has to make room: only the other's may go
-    assert platform.fleet.provisioned(version) == Provisioned(3, 3)
+    assert platform.fleet.provisioned(version) == ProvisionedStatus(3, 3)
 
 
 async def test_fewer_are_let_go_when_idle_for_long(platform):
@@ -129,7 +129,7 @@ async def test_what_cannot_start_says_so_and_is_tried_again_later(platform):
     found = platform.fleet.provisioned(version)
     assert found.allocated == 0 and "could not be started" in found.failing
     await platform.advance(31)
-    assert platform.fleet.provisioned(version) == Provisioned(1, 1)
+    assert platform.fleet.provisioned(version) == ProvisionedStatus(1, 1)
 
 
 async def test_code_that_does_not_initialise_says_so(platform):
@@ -137,7 +137,9 @@ async def test_code_that_does_not_initialise_says_so(platform):
     platform.sandboxes.init = lambda guest: guest.init_error("Runtime.ImportModuleError", b"{}")
     platform.fleet.provision(version, 2)
     await platform.clock.settle()
-    assert platform.fleet.provisioned(version) == Provisioned(0, 0, "FUNCTION_ERROR_INIT_FAILURE")
+    assert platform.fleet.provisioned(version) == ProvisionedStatus(
+        0, 0, "FUNCTION_ERROR_INIT_FAILURE"
+    )
 
 
 async def test_an_init_that_failed_is_tried_again_later(platform):
@@ -149,7 +151,7 @@ async def test_an_init_that_failed_is_tried_again_later(platform):
     await platform.advance(30)
     assert platform.fleet.provisioned(version).failing == "FUNCTION_ERROR_INIT_FAILURE"
     await platform.advance(31)
-    assert platform.fleet.provisioned(version) == Provisioned(1, 1)
+    assert platform.fleet.provisioned(version) == ProvisionedStatus(1, 1)
     assert len(platform.fleet.environments()) == 1
 
 
@@ -192,7 +194,7 @@ async def test_what_has_failed_is_tried_again_when_it_is_asked_for_again(platfor
     platform.sandboxes.init = lambda guest: guest.ready()
     platform.fleet.provision(version, 1)
     await platform.clock.settle()
-    assert platform.fleet.provisioned(version) == Provisioned(1, 1)
+    assert platform.fleet.provisioned(version) == ProvisionedStatus(1, 1)
     await platform.advance(70)
     assert len(platform.sandboxes.made) == 2
 
@@ -203,9 +205,9 @@ async def test_one_whose_process_ended_is_replaced_before_a_call_needs_it(platfo
     await platform.clock.settle()
     platform.sandboxes.guests[0].exit(1)
     await platform.clock.settle()
-    assert platform.fleet.provisioned(version) == Provisioned(1, 0)
+    assert platform.fleet.provisioned(version) == ProvisionedStatus(1, 0)
     await platform.advance(5)
-    assert platform.fleet.provisioned(version) == Provisioned(1, 1)
+    assert platform.fleet.provisioned(version) == ProvisionedStatus(1, 1)
     assert len(platform.sandboxes.made) == 2
 
 
@@ -219,7 +221,7 @@ async def test_provisioned_ones_are_used_before_others_and_others_go(platform):
     for _ in range(2):
         platform.begin(version)
         await platform.clock.settle()
-    assert platform.fleet.provisioned(version) == Provisioned(1, 0)
+    assert platform.fleet.provisioned(version) == ProvisionedStatus(1, 0)
     for guest, call in held:  # the one on demand last
         guest.respond(call)
         await platform.clock.settle()
@@ -234,7 +236,7 @@ async def test_provisioned_ones_are_used_before_others_and_others_go(platform):
     assert held[2][0] is held[0][0]
     held[2][0].respond(held[2][1])
     await platform.advance(700)
-    assert platform.fleet.provisioned(version) == Provisioned(1, 1)
+    assert platform.fleet.provisioned(version) == ProvisionedStatus(1, 1)
     assert platform.states() == ["idle"]
 
 

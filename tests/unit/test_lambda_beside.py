@@ -11,7 +11,7 @@ import pytest
 from boda.core.principal import root_of, service_principal
 from boda.delivery.destination import AsyncRules
 from boda.delivery.retry import RetryPolicy
-from boda.fleet.fleet import Provisioned
+from boda.fleet.provisioned import ProvisionedStatus
 from boda.gateway.calling.models import Models
 from boda.runtime.function import FunctionVersion
 from support.dialects import DIALECTS
@@ -29,12 +29,12 @@ class Fleet:
 
     def __init__(self) -> None:
         self.asked: dict[str, int] = {}
-        self.ready = Provisioned(0, 0)
+        self.ready = ProvisionedStatus(0, 0)
 
     def provision(self, version: FunctionVersion, count: int) -> None:
         self.asked[version.version] = count
 
-    def provisioned(self, version: FunctionVersion) -> Provisioned:
+    def provisioned(self, version: FunctionVersion) -> ProvisionedStatus:
         return self.ready
 
 
@@ -278,7 +278,7 @@ async def test_provisioned_concurrency_is_what_the_fleet_has(tmp_path: Path) -> 
         settings = await here.call("GetAccountSettings")
         assert settings["AccountLimit"]["UnreservedConcurrentExecutions"] == 995
         get = {"FunctionName": "f", "Qualifier": "live"}
-        fleet.ready = Provisioned(5, 4)
+        fleet.ready = ProvisionedStatus(5, 4)
         found = await here.call("GetProvisionedConcurrencyConfig", **get)
         del found["LastModified"]
         assert found == {
@@ -289,7 +289,7 @@ async def test_provisioned_concurrency_is_what_the_fleet_has(tmp_path: Path) -> 
         }
         again = await here.call("PutProvisionedConcurrencyConfig", **wanted)
         assert {**again, "LastModified": ""} == {**found, "LastModified": ""}
-        fleet.ready = Provisioned(0, 0, "FUNCTION_ERROR_INIT_FAILURE")
+        fleet.ready = ProvisionedStatus(0, 0, "FUNCTION_ERROR_INIT_FAILURE")
         found = await here.call("GetProvisionedConcurrencyConfig", **get)
         assert (found["Status"], found["StatusReason"]) == (
             "FAILED",

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from boda.fleet.fleet import Provisioned
+from boda.fleet.provisioned import ProvisionedStatus
 from boda.runtime.function import FunctionVersion
 from support.lambda_world import World, world
 
@@ -24,14 +24,14 @@ class Fleet:
     def __init__(self) -> None:
         self.asked: dict[str, int] = {}
         self.times = 0
-        self.ready: dict[str, Provisioned] = {}
+        self.ready: dict[str, ProvisionedStatus] = {}
 
     def provision(self, version: FunctionVersion, count: int) -> None:
         self.asked[version.version] = count
         self.times += 1
 
-    def provisioned(self, version: FunctionVersion) -> Provisioned:
-        return self.ready.get(version.version, Provisioned(0, 0))
+    def provisioned(self, version: FunctionVersion) -> ProvisionedStatus:
+        return self.ready.get(version.version, ProvisionedStatus(0, 0))
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ async def here(tmp_path: Path, fleet: Fleet) -> AsyncIterator[World]:
         await made.call("CreateAlias", **LIVE, FunctionVersion="1")
         put = {**CONFIG, "ProvisionedConcurrentExecutions": 2}
         await made.call("PutProvisionedConcurrencyConfig", **put)
-        fleet.ready["1"] = Provisioned(2, 2)
+        fleet.ready["1"] = ProvisionedStatus(2, 2)
         yield made
 
 
@@ -79,12 +79,12 @@ async def test_calls_stay_until_as_much_is_ready_of_the_next_version(
     assert error.message == "Alias with weights can not be used with Provisioned Concurrency"
     error = await here.error("DeleteFunction", FunctionName="f", Qualifier="1")
     assert error.code == "ResourceConflictException"
-    fleet.ready["2"] = Provisioned(1, 1)
+    fleet.ready["2"] = ProvisionedStatus(1, 1)
     await here.settle()
     assert reached(here) == "1"
     described = await here.call("UpdateAlias", **LIVE, Description="still on its way")
     assert described["RoutingConfig"] == OF_FIRST
-    fleet.ready["2"] = Provisioned(2, 2)
+    fleet.ready["2"] = ProvisionedStatus(2, 2)
     found = await here.call("GetProvisionedConcurrencyConfig", **CONFIG)
     assert found["Status"] == "IN_PROGRESS"  # its calls are not there yet
     await here.settle()
@@ -102,14 +102,14 @@ async def test_a_move_goes_on_after_a_restart(here: World, fleet: Fleet) -> None
     fleet.asked.clear()
     again = await here.again()
     assert fleet.asked == {"1": 2, "2": 2} and reached(here) == "1"
-    fleet.ready["2"] = Provisioned(2, 2)
+    fleet.ready["2"] = ProvisionedStatus(2, 2)
     await here.settle()
     assert fleet.asked == {"1": 0, "2": 2} and reached(here) == "2"
     await again.stop()
 
 
 async def test_a_version_that_does_not_initialise_gets_no_calls(here: World, fleet: Fleet) -> None:
-    fleet.ready["2"] = Provisioned(0, 0, "FUNCTION_ERROR_INIT_FAILURE")
+    fleet.ready["2"] = ProvisionedStatus(0, 0, "FUNCTION_ERROR_INIT_FAILURE")
     await here.call("UpdateAlias", **LIVE, FunctionVersion="2")
     await here.settle()
     assert await routing(here) == ("2", OF_FIRST) and reached(here) == "1"
@@ -139,7 +139,7 @@ async def test_a_move_can_be_ended_by_hand(
 
 
 async def test_weights_of_the_callers_own_stay(here: World, fleet: Fleet) -> None:
-    fleet.ready["2"] = Provisioned(2, 2)
+    fleet.ready["2"] = ProvisionedStatus(2, 2)
     own = {"AdditionalVersionWeights": {"1": 1.0}}
     await here.call("UpdateAlias", **LIVE, FunctionVersion="2")
     await here.call("UpdateAlias", **LIVE, RoutingConfig=own)

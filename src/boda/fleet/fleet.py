@@ -1,33 +1,32 @@
-"""All execution environments of this machine: scaling, eviction, retirement.
+"""All execution environments of this machine: handing out, retirement, the end.
 
-Law: what was started is destroyed, by whichever way it ends. A call gets an environment of its own
-function version, revision and tenant or none. The machine's memory bounds how many there are; when
-it runs out, idle ones go, the longest idle first, and calls wait their turn: functions grow alike,
-and none waits for ever. No step looks at all environments.
+Law: every environment that was started is destroyed, in whatever way it ends. A call gets an
+environment of its own function version, revision and tenant or none. No step looks at all
+environments.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Any
 
-from boda.core.clock import Clock, Timer
+from boda.core.clock import Clock
 from boda.core.descriptors import Spare
 from boda.core.errors import AwsError
 from boda.core.ids import Ids
-from boda.core.rate import Rate
 from boda.core.tasks import Tasks
+from boda.fleet.capacity import Capacity, size_mb
 from boda.fleet.context import FleetContext, ServedEndpoint
 from boda.fleet.environment import Environment
-from boda.fleet.hungry import Hungry
-from boda.fleet.memory import available_memory, machine_memory_mb, stalled_percent
+from boda.fleet.eviction import Eviction
+from boda.fleet.memory import available_memory, stalled_percent
 from boda.fleet.pool import COULD_NOT_START, Pool, PoolKey, Waiter
+from boda.fleet.provisioned import ProvisionedConcurrency, ProvisionedStatus
 from boda.fleet.refusals import could_not_start, shutting_down, too_many
-from boda.fleet.room import Room
+from boda.fleet.scale_limits import ScaleLimits
+from boda.fleet.scaling import Scaling
 from boda.fleet.settings import FleetSettings
 from boda.fleet.status import EnvironmentStatus
 from boda.fleet.template import SnapshotFailed, Template
@@ -37,32 +36,15 @@ from boda.runtime.function import FunctionVersion, VersionKey
 from boda.sandbox.contract import Sandboxes
 from boda.telemetry.contract import Telemetry
 
-_log = logging.getLogger(__name__)
-_LOOK_AGAIN_S = 0.25
-_LEAVING_AT_ONCE = 8
-_REMEMBERED_S = 3600.0  # longer than any call that was begun before may still try
-_PART_OF_MEMORY = 8  # what a function is taken to need of its memory until it has shown it
-_HALF_OF_MACHINE_MB = machine_memory_mb() // 2
+_REMEMBERED_S = 3600.0  # longer than a call that has started before may still wait
 _INIT_FAILED = "FUNCTION_ERROR_INIT_FAILURE"
 
 
-@dataclass(frozen=True, slots=True)
-class Provisioned:
-    """allocated: initialised environments. available: those that run nothing. failing: why
-    there are not as many as wanted, or "" (they are on their way, or there)."""
-
-    allocated: int
-    available: int
-    failing: str = ""
-
-
 class Fleet:
-    """Hands out environments. ``take`` for a warm one, ``wait`` where there is none.
+    """Hands out environments: ``take`` a warm one, or ``wait`` for one if there is none.
 
-    credentials: short-lived keys of a function's role. serve_endpoint: begins to serve AWS
-    requests on a listening socket inside a sandbox. available_mb: the machine's free memory.
-    on_shortage: called when the kernel killed an environment for the machine's memory.
-    verify: returns when a version's code is known to be what was uploaded; AwsError otherwise.
+    credentials, serve_endpoint, verify: see ``FleetContext``. available_mb: measures the machine's
+    free memory. on_shortage: called when the kernel killed an environment for the machine's memory.
     """
 
     def __init__(
@@ -92,26 +74,29 @@ class Fleet:
             verify or _unverified,
         )
         self._clock = clock
-        # What the machine has is given by whoever says what of it is free.
+        # A caller that measures the free memory itself knows better whether the machine stalls.
         stalled = stalled_percent if available_mb is None else _never
         available = available_mb or available_memory()
-        self._room = Room(self._settings, available, stalled, sandboxes.memory_mb)
+        self._capacity = Capacity(self._settings, available, stalled, sandboxes.memory_mb)
         self._on_shortage = on_shortage
         self._pools: dict[PoolKey, Pool] = {}
         self._live: dict[str, Environment] = {}
         self._pool_of: dict[Environment, Pool] = {}
-        # Idle ones that may go, the longest idle first.
-        self._idle: OrderedDict[Environment, None] = OrderedDict()
         self._templates = Templates(self._context, self)
+        eviction = self._eviction = Eviction(self._capacity, self._templates)
+        self._idle = eviction.idle
+        self._limits = ScaleLimits(self._settings, clock)
+        self._scaling = Scaling(
+            *(self._settings, clock, self._capacity, eviction, self._templates, self._limits),
+            start=self._start,
+            live=lambda: len(self._live),
+        )
+        self._queue = self._scaling.queue
+        self._provisioned = ProvisionedConcurrency(
+            clock, eviction.idle, self._scaling.want, self._settings.provision_again_s
+        )
         self._snapshotting: set[VersionKey] = set()
-        self._hungry = Hungry()
-        self._leaving = 0
-        self._feeding = False
-        self._look_again: Timer | None = None
-        self._provisioning: set[Environment] = set()
-        self._rates: dict[tuple[str, str, str, bool], Rate] = {}
-        self._tenants: Counter[tuple[str, str, str]] = Counter()
-        # Lately, and when; in this order.
+        # Versions that were deleted lately, and when, in this order.
         self._retired: OrderedDict[VersionKey, float] = OrderedDict()
         self._tasks = Tasks()
         self._sweeper: asyncio.Task[None] | None = None
@@ -121,7 +106,7 @@ class Fleet:
     # For the invoke path
 
     def take(self, version: FunctionVersion, tenant: str = "") -> Environment | None:
-        """A warm environment, if there is one."""
+        """Return an environment that is idle, or None."""
         pool = self._pools.get((version.key, tenant))
         if pool is None:
             return None
@@ -131,15 +116,16 @@ class Fleet:
         return environment
 
     async def wait(self, version: FunctionVersion, tenant: str = "") -> Environment:
-        """An environment, started if needed. AwsError where none can be had: 429 where the
-        function grows too fast or the machine has no room."""
+        """Return an environment, and start one if needed.
+
+        Raises AwsError: 429 if the function grows too fast or the machine has no room, 500 if an
+        environment cannot be started.
+        """
         if self._closing:
             raise shutting_down()
-        key = (version.key, tenant)
-        pool = self._pools.get(key)
+        pool = self._pools.get((version.key, tenant))
         if pool is None:
-            pool = self._pools[key] = Pool(key, version)
-            pool.retired = version.key in self._retired
+            pool = self._new_pool(version, tenant)
         waiter = Waiter(asyncio.get_running_loop().create_future())
         pool.waiters[waiter] = None
         waiter.timer = self._clock.call_later(
@@ -147,8 +133,8 @@ class Fleet:
         )
         try:
             if pool.wanting > 0:
-                self._refuse_to_grow(pool)
-                self._want(pool)
+                self._limits.check(pool)
+                self._scaling.want(pool)
             return await waiter.future
         except asyncio.CancelledError:
             future = waiter.future
@@ -157,61 +143,31 @@ class Fleet:
             raise
         finally:
             pool.forget(waiter)
-            if self._hungry.size and not pool.wants:
-                self._hungry.drop(pool)
+            if self._queue.size and not pool.wants:
+                self._queue.drop(pool)
             self._tidy(pool)
 
-    def _refuse_to_grow(self, pool: Pool) -> None:
-        """AwsError (429) where the function may not have another environment now."""
-        rate = self._rate(pool, provisioned=False)
-        if rate is not None and (wait_s := rate.wait_s(self._clock.monotonic())) > 0:
-            raise too_many("FunctionInvocationRateLimitExceeded", wait_s)
-        if pool.tenant and self._tenants[pool.key[0][:3]] >= self._settings.tenant_environments:
-            raise too_many("ConcurrentInvocationLimitExceeded", 1.0)
+    def _new_pool(self, version: FunctionVersion, tenant: str) -> Pool:
+        key = (version.key, tenant)
+        pool = self._pools[key] = Pool(key, version)
+        pool.retired = version.key in self._retired
+        return pool
 
     # For provisioned concurrency
 
     def provision(self, version: FunctionVersion, count: int) -> None:
-        """Keep so many environments of the version initialised from now on; 0: none."""
-        key = (version.key, "")
-        pool = self._pools.get(key)
+        """Keep count environments of the version initialised from now on; 0: none."""
+        pool = self._pools.get((version.key, ""))
         if pool is None:
             if not count:
                 return
-            pool = self._pools[key] = Pool(key, version)
-        pool.provisioned = count
-        for environment in sorted(pool.kept, key=lambda each: each.initialised):
-            if len(pool.kept) <= count:
-                break
-            pool.release(environment)
-            if environment in pool.idle:
-                self._idle[environment] = None
-            elif environment in pool.fresh and pool.unneeded:
-                environment.destroy()
-        if pool.again is not None:
-            pool.again.cancel()
-        self._provision_again(pool)  # what has failed so far may go well now
+            pool = self._new_pool(version, "")
+        self._provisioned.set(pool, count)
         self._tidy(pool)
 
-    def provisioned(self, version: FunctionVersion) -> Provisioned:
-        """What there is for the version."""
+    def provisioned(self, version: FunctionVersion) -> ProvisionedStatus:
         pool = self._pools.get((version.key, ""))
-        if pool is None:
-            return Provisioned(0, 0)
-        there = [each for each in pool.kept if each.initialised]
-        available = sum(each.state == "idle" for each in there)
-        return Provisioned(len(there), available, pool.failing)
-
-    def _provisioning_failed(self, pool: Pool, why: str) -> None:
-        pool.failing = why
-        if pool.again is None:
-            pool.again = self._clock.call_later(
-                self._settings.provision_again_s, self._provision_again, pool
-            )
-
-    def _provision_again(self, pool: Pool) -> None:
-        pool.again, pool.failing = None, ""
-        self._want(pool)
+        return ProvisionedStatus(0, 0) if pool is None else self._provisioned.status(pool)
 
     # For SnapStart
 
@@ -220,66 +176,61 @@ class Fleet:
         return self._context.sandboxes.can_fork
 
     async def snapshot(self, version: FunctionVersion) -> None:
-        """Run the init of a version in a template; return when it can be forked, SnapshotFailed.
+        """Run the init of a version in a template; return when that can be forked.
 
-        Waits while the machine has no room for it; ``retire`` ends that too.
+        Waits while the machine has no room for it. Raises SnapshotFailed, also when the version is
+        retired meanwhile.
         """
         key = version.key
         self._snapshotting.add(key)
         try:
             while not self._closing and key in self._snapshotting:
-                if self._templates.has(key) or self._has_room_for_template(version):
+                if self._templates.has(key) or self._scaling.has_room_for_template(version):
                     self._begin_sweeping()
                     await self._templates.want(version).ready()
                     return
-                victim = self._evict_one()
+                victim = self._eviction.evict_one()
                 if victim is None:
                     await self._clock.sleep(self._settings.room_again_s)
                 else:
-                    await victim.destroyed()  # before it is gone its memory is not back
+                    await victim.destroyed()  # its memory is free only after its end
             raise SnapshotFailed("dropped")
         finally:
             self._snapshotting.discard(key)
 
-    def _has_room_for_template(self, version: FunctionVersion) -> bool:
-        there = len(self._live) + self._templates.count
-        now_s = self._clock.monotonic()
-        return self._room.fits(there, self._expected_mb(version), _size_mb(version), now_s)
-
-    # Owner of templates
+    # TemplatesOwner
 
     def template_begins(self, template: Template) -> None:
-        # Once it is made it is one process's image, and never grows to its size.
-        needs_mb = self._expected_mb(template.version)
-        self._room.promise(template, needs_mb, needs_mb, self._clock.monotonic())
+        # A template is the image of one process, and never grows to the function's limit.
+        needs_mb = self._capacity.expected_mb(template.version)
+        self._capacity.promise(template, needs_mb, needs_mb, self._clock.monotonic())
 
     def template_ready(self, template: Template) -> None:
-        self._room.began(template, self._clock.monotonic())
+        self._capacity.began(template, self._clock.monotonic())
 
     def template_dead(self, template: Template) -> None:
-        self._room.left(template)
-        self._leaving += 1
+        self._capacity.left(template)
+        self._scaling.leaving += 1
 
     def template_buried(self) -> None:
-        self._leaving -= 1
-        if self._hungry.size:
-            self._feed()
+        self._scaling.leaving -= 1
+        self._scaling.feed()
 
     def killed_by_machine(self) -> None:
-        self._room.killed(self._clock.monotonic())
+        self._capacity.killed(self._clock.monotonic())
         self._on_shortage()
 
     # For the operator
 
     def environments(self) -> list[EnvironmentStatus]:
-        """And templates, which are what environments are forked from."""
+        """Return the status of every environment and template."""
         live = [environment.status() for environment in list(self._live.values())]
         return live + self._templates.statuses()
 
     def retire(self, version: FunctionVersion) -> None:
-        """The version is no longer anybody's: idle environments go now, busy ones when done."""
+        """Destroy the idle environments of a deleted version now, the busy ones when done."""
         now_s = self._clock.monotonic()
-        # A call that began before may ask for it yet.
+        # A call that has started before may still ask for an environment.
         self._retired[version.key] = now_s
         self._retired.move_to_end(version.key)
         while next(iter(self._retired.values())) < now_s - _REMEMBERED_S:
@@ -301,12 +252,13 @@ class Fleet:
             self._tidy(pool)
 
     def named(self, version: FunctionVersion) -> None:
-        """The version is somebody's, perhaps again."""
+        """Note that the version exists, possibly again."""
         self._retired.pop(version.key, None)
 
     async def close(self, grace_s: float = 0.0) -> None:
-        """Take no more, let what runs finish within the grace, then destroy everything."""
+        """Refuse calls, let invocations finish within the grace, then destroy everything."""
         self._closing = True
+        self._scaling.close()
         await self._templates.close()
         if self._sweeper is not None:
             self._sweeper.cancel()
@@ -330,7 +282,7 @@ class Fleet:
             environment.destroy()
         await self._tasks.drain()
 
-    # Owner of environments
+    # EnvironmentOwner
 
     def environment_available(self, environment: Environment) -> None:
         pool = self._pool_of.get(environment)
@@ -338,7 +290,7 @@ class Fleet:
             return  # it has died meanwhile
         if environment in pool.fresh:
             pool.fresh.discard(environment)
-            self._begun(environment, pool)
+            self._init_ended(environment, pool)
             if environment.provisioned and not environment.initialised:
                 environment.destroy()  # calls start others meanwhile, on demand as on AWS
                 return
@@ -349,10 +301,10 @@ class Fleet:
         if environment.lapsed(self._clock.now()):
             environment.destroy()
             return
-        if self._hungry.size:
+        if self._queue.size:
             if not pool.wants:
-                self._hungry.drop(pool)
-            if self._gives_way(environment, pool):
+                self._queue.drop(pool)
+            if self._scaling.gives_way(environment, pool):
                 environment.destroy()
                 return
         waiter = pool.next_waiter()
@@ -373,16 +325,16 @@ class Fleet:
     def environment_dead(self, environment: Environment, error: Exception | None) -> None:
         self._live.pop(environment.id, None)
         self._idle.pop(environment, None)
-        self._room.left(environment)
+        self._capacity.left(environment)
         if environment.forked:
             self._templates.leave(environment.version.key)
-        self._provisioning.discard(environment)
+        self._scaling.provisioning.discard(environment)
         if environment.tenant:
-            self._tenants[environment.version.key[:3]] -= 1
+            self._limits.tenants[environment.version.key[:3]] -= 1
         if not self._live:
             self._quiet.set()
-        self._leaving += 1
-        self._tasks.spawn(self._buried(environment))
+        self._scaling.leaving += 1
+        self._tasks.spawn(self._bury(environment))
         pool = self._pool_of.pop(environment, None)
         if pool is None:
             return
@@ -390,105 +342,27 @@ class Fleet:
         if error is not None:
             waiter = pool.next_waiter()
             if waiter is not None:
-                told = error if isinstance(error, AwsError) else could_not_start()
-                waiter.future.set_exception(told)
+                refusal = error if isinstance(error, AwsError) else could_not_start()
+                waiter.future.set_exception(refusal)
         failed = error is not None or environment.killed
         if failed and environment.provisioned and not environment.initialised:
-            self._provisioning_failed(pool, COULD_NOT_START)
-        self._want(pool)
+            self._provisioned.failed(pool, COULD_NOT_START)
+        self._scaling.want(pool)
         self._tidy(pool)
 
-    def _begun(self, environment: Environment, pool: Pool) -> None:
-        """A new environment has ended its init, well or not."""
-        self._room.began(environment, self._clock.monotonic())
-        if environment in self._provisioning:
-            self._provisioning.discard(environment)
+    def _init_ended(self, environment: Environment, pool: Pool) -> None:
+        """Note the end, good or bad, of a new environment's init."""
+        self._capacity.began(environment, self._clock.monotonic())
+        if environment in self._scaling.provisioning:
+            self._scaling.provisioning.discard(environment)
             if environment.provisioned and not environment.initialised:
-                self._provisioning_failed(pool, _INIT_FAILED)
-            if self._hungry.size:
-                self._feed()
+                self._provisioned.failed(pool, _INIT_FAILED)
+            self._scaling.feed()
 
-    def _gives_way(self, environment: Environment, pool: Pool) -> bool:
-        """Whether an environment that is free goes, so that one of another function may come.
-
-        Calls of its own may wait for it too; then it goes where its function has more than the
-        other one, or where the other one has none and has waited for a turn.
-        """
-        head = self._hungry.head()
-        if head is None or head is pool or environment.provisioned or self._closing:
-            return False
-        if self._leaving >= self._hungry.size:
-            return False  # enough are on their way out
-        if pool.waiters and not environment.invocations:
-            return False  # it came for them
-        if not pool.waiters or len(pool.environments) > len(head.environments) + 1:
-            return True
-        waited_s = self._clock.monotonic() - self._hungry.since_s(head)
-        return not head.environments and waited_s >= self._settings.turn_s
-
-    # Scaling
-
-    def _want(self, pool: Pool) -> None:
-        """Let the pool have as many environments as calls wait for and as are provisioned, in
-        its turn and as far as the machine goes."""
-        if pool.wants:
-            self._hungry.add(pool, self._clock.monotonic())
-        if self._hungry.size:
-            self._feed()
-
-    def _feed(self) -> None:
-        """Start environments, one for each pool in turn, until the machine is full."""
-        if self._feeding or self._closing:
-            return
-        self._feeding = True
-        hungry, now_s = self._hungry, self._clock.monotonic()
-        try:
-            while (pool := hungry.head()) is not None:
-                if not pool.wants:
-                    hungry.drop(pool)
-                    continue
-                hungry.add(pool, now_s)  # where it belongs now
-                if hungry.head() is not pool:
-                    continue
-                provisioned = pool.wanting <= 0
-                at_once = self._settings.provisioning_at_once
-                if provisioned and len(self._provisioning) >= at_once:
-                    return  # nobody waits for more than such; _begun looks again
-                if not self._make_room(pool):
-                    return
-                hungry.drop(pool)
-                if self._may_grow(pool, provisioned=provisioned):
-                    self._start(pool)
-                    if pool.wants:
-                        hungry.add(pool, now_s)
-        finally:
-            self._feeding = False
-
-    def _may_grow(self, pool: Pool, *, provisioned: bool) -> bool:
-        """Take one of those by which the function may grow now; where there is none the pool is
-        looked at again when there is."""
-        rate = self._rate(pool, provisioned=provisioned)
-        now_s = self._clock.monotonic()
-        if rate is None or rate.take(now_s):
-            return True
-        if pool.grows is None:
-            pool.grows = self._clock.call_later(rate.wait_s(now_s), self._grow, pool)
-        return False
-
-    def _grow(self, pool: Pool) -> None:
-        pool.grows = None
-        self._want(pool)
-
-    def _rate(self, pool: Pool, *, provisioned: bool) -> Rate | None:
-        settings = self._settings
-        if not settings.scale_rate:
-            return None
-        key = (*pool.key[0][:3], provisioned)
-        rate = self._rates.get(key)
-        if rate is None:
-            per_s = settings.scale_rate / settings.scale_period_s
-            rate = self._rates[key] = Rate(per_s, settings.scale_rate)
-        return rate
+    async def _bury(self, environment: Environment) -> None:
+        await environment.destroyed()
+        self._scaling.leaving -= 1
+        self._scaling.feed()
 
     def _start(self, pool: Pool) -> None:
         templates = self._templates if self._templates.offers(pool.version) else None
@@ -509,89 +383,33 @@ class Fleet:
         pool.fresh.add(environment)
         if environment.provisioned:
             pool.keep(environment)
-            self._provisioning.add(environment)
+            self._scaling.provisioning.add(environment)
         if pool.tenant:
-            self._tenants[pool.key[0][:3]] += 1
-        now_s = self._clock.monotonic()
-        self._room.promise(environment, self._needs_mb(pool), _size_mb(pool.version), now_s)
+            self._limits.tenants[pool.key[0][:3]] += 1
+        needs_mb, now_s = self._scaling.needs_mb(pool), self._clock.monotonic()
+        self._capacity.promise(environment, needs_mb, size_mb(pool.version), now_s)
         self._begin_sweeping()
         self._tasks.spawn(environment.start())
 
-    def _needs_mb(self, pool: Pool) -> int:
-        """What one more environment is expected to need: what others of the pool have shown."""
-        return self._expected_mb(pool.version, pool.peak_bytes >> 20)
-
-    def _expected_mb(self, version: FunctionVersion, seen_mb: int = 0) -> int:
-        likely = seen_mb or version.memory_mb // _PART_OF_MEMORY
-        return max(self._settings.start_mb, min(likely, _HALF_OF_MACHINE_MB))
-
-    def _has_room(self, pool: Pool) -> bool:
-        needs_mb, size_mb = self._needs_mb(pool), _size_mb(pool.version)
-        if self._lacks_template(pool):
-            template_mb = self._expected_mb(pool.version)
-            needs_mb, size_mb = needs_mb + template_mb, size_mb + template_mb
-        return self._room.fits(self._beside(pool), needs_mb, size_mb, self._clock.monotonic())
-
-    def _lacks_template(self, pool: Pool) -> bool:
-        return self._templates.offers(pool.version) and not self._templates.has(pool.version.key)
-
-    def _beside(self, pool: Pool) -> int:
-        """How many there are besides what one more environment of the pool takes; its own
-        template alone is no reason to have it wait."""
-        there = len(self._live) + self._templates.count
-        if there and self._lacks_template(pool):
-            return there + 1
-        return 0 if there == 1 and self._templates.has(pool.version.key) else there
-
-    def _make_room(self, pool: Pool) -> bool:
-        """Whether there is room, for which what is idle may have had to go. Where that takes a
-        moment the pools that wait are looked at again."""
-        while not self._has_room(pool):
-            full = self._beside(pool) >= self._settings.max_environments
-            if not full and self._leaving >= min(max(1, pool.wanting), _LEAVING_AT_ONCE):
-                return False  # _buried looks again
-            if self._evict_one(pool) is None:
-                if not full and self._look_again is None:
-                    self._look_again = self._clock.call_later(_LOOK_AGAIN_S, self._looked_again)
-                return False
-        return True
-
-    def _looked_again(self) -> None:
-        self._look_again = None
-        self._feed()
-
-    def _evict_one(self, pool: Pool | None = None) -> Environment | Template | None:
-        """Destroy the idle environment or the template that was used last before all others.
-        pool: whose own template is needed."""
-        oldest = self._used_least(None if pool is None else pool.version.key)
-        if oldest is not None:
-            oldest.destroy()
-        return oldest
-
-    def _used_least(self, but: VersionKey | None = None) -> Environment | Template | None:
-        environment = next(iter(self._idle), None)
-        template = self._templates.resting(but)
-        if template is None or environment is None:
-            return template or environment
-        return template if template.used_at < environment.idle_since else environment
+    # Calls that wait
 
     def _waited_for_room(self, pool: Pool, waiter: Waiter) -> None:
-        """A call has waited as long as it may for a full machine."""
+        """Refuse a call whose pool still waits for room; let it wait for its environment if not."""
         if waiter.future.done():
             return
-        if pool in self._hungry:
+        if pool in self._queue:
             self._no_room(waiter)
             return
         settings = self._settings
         left_s = max(0.0, settings.start_limit_s - settings.room_limit_s)
-        if self._templates.offers(pool.version):  # whose template may have to be made again
+        if self._templates.offers(pool.version):  # the template may have to be made again
             left_s += settings.snapshot_limit_s(pool.version)
         waiter.timer = self._clock.call_later(left_s, self._waited_too_long, pool, waiter)
 
     def _waited_too_long(self, pool: Pool, waiter: Waiter) -> None:
         if waiter.future.done():
             return
-        if pool in self._hungry:
+        if pool in self._queue:
             self._no_room(waiter)
         else:
             waiter.future.set_exception(could_not_start())
@@ -601,65 +419,32 @@ class Fleet:
 
     def _tidy(self, pool: Pool) -> None:
         if pool.empty:
-            self._hungry.drop(pool)
+            self._queue.drop(pool)
             if self._pools.get(pool.key) is pool:
                 del self._pools[pool.key]
 
-    async def _buried(self, environment: Environment) -> None:
-        await environment.destroyed()
-        self._leaving -= 1
-        if self._hungry.size:
-            self._feed()
+    # Sweeping
 
     def _begin_sweeping(self) -> None:
         if self._sweeper is None:
             self._sweeper = asyncio.get_running_loop().create_task(self._sweep())
 
     async def _sweep(self) -> None:
-        """Let go of environments that have been idle too long or whose keys lapse, and of idle
-        ones while memory is short."""
-        settings = self._settings
+        """Destroy environments that have been idle too long or whose keys lapse, and idle ones
+        while memory is short."""
         while True:
-            await self._clock.sleep(self._room.look_again_s())
+            await self._clock.sleep(self._capacity.look_again_s())
             now, epoch = self._clock.monotonic(), self._clock.now()
             self._templates.sweep(now)
-            for environment in list(self._idle):
-                if now - environment.idle_since < settings.idle_s:
-                    break
-                environment.destroy()
+            self._eviction.evict_idle(now, self._settings.idle_s)
             for pool in [pool for pool in self._pools.values() if pool.provisioned]:
                 for environment in list(pool.ready):
                     ended = environment.initialised and environment.state == "cold"
                     if ended or environment.retire_at <= epoch:
                         environment.destroy()  # and make another one
-            for key in [key for key, rate in self._rates.items() if rate.full(now)]:
-                del self._rates[key]
-            await self._relieve()
-            if self._hungry.size:
-                self._feed()
-
-    async def _relieve(self) -> None:
-        """While memory is short, destroy as many of the longest idle as make up for it, and
-        where none is left, templates that environments were forked from."""
-        while (missing_mb := self._room.missing_mb()) > 0:
-            going: list[Environment | Template] = []
-            while missing_mb > 0:
-                oldest = self._used_least() or self._templates.in_use()
-                if oldest is None:
-                    break
-                missing_mb -= max(1, oldest.memory_mb())
-                oldest.destroy()
-                going.append(oldest)
-            if not going:
-                return
-            for each in going:  # before it is gone its memory is not back
-                await each.destroyed()
-
-
-def _size_mb(version: FunctionVersion) -> int:
-    """What an environment may come to use; half of the machine at most, so that one that would
-    take more is not kept out for ever."""
-    return min(version.memory_mb, _HALF_OF_MACHINE_MB)
+            self._limits.sweep(now)
+            await self._eviction.relieve()
+            self._scaling.feed()
 
 
 async def _unverified(version: FunctionVersion) -> None:

@@ -15,7 +15,7 @@ from collections import Counter, defaultdict
 from typing import Any, Protocol
 
 from boda.core.errors import AwsError
-from boda.fleet.fleet import Provisioned
+from boda.fleet.provisioned import ProvisionedStatus
 from boda.runtime.function import FunctionVersion
 from boda.services.lambda_.core import Core
 from boda.services.lambda_.records import Alias, Function, Key
@@ -30,7 +30,7 @@ class Provisioner(Protocol):
 
     def provision(self, version: FunctionVersion, count: int) -> None: ...
 
-    def provisioned(self, version: FunctionVersion) -> Provisioned: ...
+    def provisioned(self, version: FunctionVersion) -> ProvisionedStatus: ...
 
 
 class Provisioning:
@@ -76,10 +76,10 @@ class Provisioning:
         if now:
             self._given[function.key] = now
 
-    def standing(self, function: Function, qualifier: str) -> Provisioned:
+    def standing(self, function: Function, qualifier: str) -> ProvisionedStatus:
         """What there is of what is configured for a qualifier."""
         version = self._core.hot.resolve(function.arn, version_of(function, qualifier))
-        return self._provisioner.provisioned(version) if version else Provisioned(0, 0)
+        return self._provisioner.provisioned(version) if version else ProvisionedStatus(0, 0)
 
     async def move(self, function: Function, alias: Alias, *, weighed: bool) -> Alias:
         """Replace an alias there is; as it stands then. Under the function's lock.

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from boda.fleet.capacity import Capacity
 from boda.fleet.memory import available_memory, machine_memory_mb, stalled_percent
-from boda.fleet.room import Room
 from boda.fleet.settings import FleetSettings
 
 
@@ -22,62 +22,68 @@ def figures() -> Figures:
 
 
 @pytest.fixture
-def room(figures: Figures) -> Room:
+def capacity(figures: Figures) -> Capacity:
     settings = FleetSettings(max_environments=50, reserve_mb=400, settle_s=1.0, sweep_s=5.0)
-    return Room(settings, lambda: figures.available_mb, lambda: figures.stalled)
+    return Capacity(settings, lambda: figures.available_mb, lambda: figures.stalled)
 
 
-def test_what_starts_counts_until_it_shows(room: Room, figures: Figures) -> None:
+def test_what_starts_counts_until_it_shows(capacity: Capacity, figures: Figures) -> None:
     started = []
-    while room.fits(len(started) + 1, 100, 800, 0.0):
+    while capacity.fits(len(started) + 1, 100, 800, 0.0):
         started.append(object())
-        room.promise(started[-1], 100, 800, 0.0)
+        capacity.promise(started[-1], 100, 800, 0.0)
     assert len(started) == 5
-    room.began(started[0], 0.0)
+    capacity.began(started[0], 0.0)
     figures.available_mb = 900  # it shows
-    assert not room.fits(5, 100, 100, 0.9)
-    assert not room.fits(5, 100, 100, 1.1)  # as much as before: in the figures instead of promised
-    room.left(started[1])
-    assert room.fits(4, 50, 50, 1.2)
+    assert not capacity.fits(5, 100, 100, 0.9)
+    assert not capacity.fits(
+        5, 100, 100, 1.1
+    )  # in the figures instead of promised
+    capacity.left(started[1])
+    assert capacity.fits(4, 50, 50, 1.2)
     for each in started:
-        room.left(each)
-    assert room.fits(1, 499, 499, 1.3) and not room.fits(1, 500, 500, 1.3)
+        capacity.left(each)
+    assert capacity.fits(1, 499, 499, 1.3) and not capacity.fits(1, 500, 500, 1.3)
 
 
-def test_the_first_one_always_fits_and_the_number_is_bounded(room: Room, figures: Figures) -> None:
+def test_the_first_one_always_fits_and_the_number_is_bounded(
+    capacity: Capacity, figures: Figures
+) -> None:
     figures.available_mb = 1
-    assert room.fits(0, 10_000, 10_000, 0.0)
+    assert capacity.fits(0, 10_000, 10_000, 0.0)
     figures.available_mb = 100_000
-    assert room.fits(49, 1, 1, 0.0) and not room.fits(50, 1, 1, 0.0)
+    assert capacity.fits(49, 1, 1, 0.0) and not capacity.fits(50, 1, 1, 0.0)
 
 
 def test_below_the_low_mark_it_asks_for_memory_up_to_the_high_mark(
-    room: Room, figures: Figures
+    capacity: Capacity, figures: Figures
 ) -> None:
     figures.available_mb = 401
-    assert room.missing_mb() == 0
+    assert capacity.missing_mb() == 0
     figures.available_mb = 399
-    assert room.missing_mb() == 51
+    assert capacity.missing_mb() == 51
     figures.available_mb = 430
-    assert room.missing_mb() == 20
-    assert not room.fits(1, 1, 1, 0.0)  # nothing starts meanwhile
+    assert capacity.missing_mb() == 20
+    assert not capacity.fits(1, 1, 1, 0.0)  # nothing starts meanwhile
     figures.available_mb = 450
-    assert room.missing_mb() == 0
-    assert room.fits(1, 1, 1, 0.0)
+    assert capacity.missing_mb() == 0
+    assert capacity.fits(1, 1, 1, 0.0)
 
 
-def test_a_machine_that_stalls_near_the_mark_has_too_little(room: Room, figures: Figures) -> None:
+def test_a_machine_that_stalls_near_the_mark_has_too_little(
+    capacity: Capacity, figures: Figures
+) -> None:
     figures.available_mb, figures.stalled = 600, 30.0
-    assert room.missing_mb() == 300
+    assert capacity.missing_mb() == 300
     figures.available_mb = 5000  # a function at its own limit stalls too: its own affair
-    assert room.missing_mb() == 0
+    assert capacity.missing_mb() == 0
 
 
-def test_it_is_looked_at_often_where_little_is_left(room: Room, figures: Figures) -> None:
+def test_it_is_looked_at_often_where_little_is_left(capacity: Capacity, figures: Figures) -> None:
     figures.available_mb = 5000
-    assert room.look_again_s() == 5.0
+    assert capacity.look_again_s() == 5.0
     figures.available_mb = 800
-    assert room.look_again_s() == 0.5
+    assert capacity.look_again_s() == 0.5
 
 
 def machine(root: Path, own: str, **files: str) -> Path:
@@ -147,22 +153,22 @@ def test_stalls_are_read_as_the_kernel_writes_them(tmp_path: Path) -> None:
 def test_a_kill_has_each_count_with_its_size_for_a_while(figures: Figures) -> None:
     used_mb = 200
     settings = FleetSettings(max_environments=50, reserve_mb=400, caution_s=60)
-    room = Room(settings, lambda: figures.available_mb, lambda: 0.0, lambda: used_mb)
+    capacity = Capacity(settings, lambda: figures.available_mb, lambda: 0.0, lambda: used_mb)
     for _ in range(3):
-        room.promise(object(), 10, 200, 0.0)
-    assert room.fits(3, 10, 300, 0.0), "it is expected to need little"
-    room.killed(0.0)
-    assert not room.fits(0, 10, 10, 0.1), "nothing starts at once"
+        capacity.promise(object(), 10, 200, 0.0)
+    assert capacity.fits(3, 10, 300, 0.0), "it is expected to need little"
+    capacity.killed(0.0)
+    assert not capacity.fits(0, 10, 10, 0.1), "nothing starts at once"
     # 1,000 MB are free and 200 in use, of which 400 stay: 800, of which 600 are committed.
-    assert room.fits(3, 10, 200, 1.0) and not room.fits(3, 10, 201, 1.0)
-    assert not room.fits(3, 10, 201, 59.0) and room.fits(3, 10, 201, 61.0)
+    assert capacity.fits(3, 10, 200, 1.0) and not capacity.fits(3, 10, 201, 1.0)
+    assert not capacity.fits(3, 10, 201, 59.0) and capacity.fits(3, 10, 201, 61.0)
 
 
 def test_an_overcommit_that_is_set_holds_always(figures: Figures) -> None:
     settings = FleetSettings(max_environments=50, reserve_mb=400, overcommit=2.0)
-    room = Room(settings, lambda: figures.available_mb, lambda: 0.0, lambda: 0)
+    capacity = Capacity(settings, lambda: figures.available_mb, lambda: 0.0, lambda: 0)
     first = object()
-    room.promise(first, 10, 1000, 0.0)
-    assert room.fits(1, 10, 200, 0.0) and not room.fits(1, 10, 201, 0.0)
-    room.left(first)
-    assert room.fits(1, 10, 1200, 0.0)
+    capacity.promise(first, 10, 1000, 0.0)
+    assert capacity.fits(1, 10, 200, 0.0) and not capacity.fits(1, 10, 201, 0.0)
+    capacity.left(first)
+    assert capacity.fits(1, 10, 1200, 0.0)

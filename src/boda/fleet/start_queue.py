@@ -1,7 +1,8 @@
-"""Pools that wait for room on a full machine, in the order in which they get it.
+"""The order in which pools get environments on a full machine.
 
-Whoever has the fewest environments comes first, among equals whoever has waited longest: so all
-grow alike. Pools that lack only provisioned ones, for which no call waits, come last.
+The pool with the fewest environments comes first, among equals the one that has waited longest: so
+all functions grow alike. Pools that lack only provisioned environments, for which no call waits,
+come last.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from boda.fleet.pool import Pool
 _LAST = 1 << 30
 
 
-class Hungry:
-    """size: how many wait."""
+class StartQueue:
+    """The pools that wait for an environment to be started. size: how many they are."""
 
     def __init__(self) -> None:
         # By how many environments they have; each with the time since when it waits.
@@ -26,7 +27,7 @@ class Hungry:
         return len(self._rank_of)
 
     def add(self, pool: Pool, now_s: float) -> None:
-        """Let it wait, behind its equals; where it waits already it keeps its turn."""
+        """Add a pool behind its equals; a pool that waits already keeps its turn."""
         rank = len(pool.environments) if pool.wanting > 0 else _LAST
         if self._rank_of.get(pool) == rank:
             return
@@ -35,7 +36,7 @@ class Hungry:
         self._rank_of[pool] = rank
 
     def drop(self, pool: Pool) -> float | None:
-        """It waits no more. Since when it did, or None."""
+        """Remove a pool; return since when it waited, or None if it did not."""
         rank = self._rank_of.pop(pool, None)
         if rank is None:
             return None
@@ -46,11 +47,11 @@ class Hungry:
         return since_s
 
     def head(self) -> Pool | None:
-        """Whose turn it is."""
+        """Return the pool whose turn it is."""
         return next(iter(self._ranks[min(self._ranks)])) if self._ranks else None
 
     def since_s(self, pool: Pool) -> float:
-        """Since when it waits."""
+        """Return since when a pool waits."""
         return self._ranks[self._rank_of[pool]][pool]
 
     def __contains__(self, pool: Pool) -> bool:
