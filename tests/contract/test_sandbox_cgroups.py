@@ -12,24 +12,17 @@ from pathlib import Path
 
 import pytest
 
-from boda.sandbox.cgroups import (
-    CONTROLLERS,
-    PLATFORM,
-    Group,
-    Hierarchy,
-    Hierarchy1,
-    Hierarchy2,
-    Limit,
-    NoHierarchy,
-    _Group1,
-    _must_write,
-    open_hierarchy,
-    sweep,
-)
+from boda.sandbox.cgroups.absent import AbsentHierarchy
+from boda.sandbox.cgroups.contract import Cgroup, CgroupHierarchy, CgroupLimits
+from boda.sandbox.cgroups.discovery import open_hierarchy
+from boda.sandbox.cgroups.files import must_write
+from boda.sandbox.cgroups.leftovers import sweep
+from boda.sandbox.cgroups.version1 import CONTROLLERS, Version1Cgroup, Version1Hierarchy
+from boda.sandbox.cgroups.version2 import PLATFORM, Version2Hierarchy
 from boda.sandbox.contract import SandboxError
 from support.sandbox_snippets import why_not_root
 
-LIMIT = Limit(64 << 20, 0.5, 20)
+LIMIT = CgroupLimits(64 << 20, 0.5, 20)
 pytestmark = pytest.mark.skipif(bool(why_not_root()), reason=why_not_root() or "root")
 
 
@@ -41,25 +34,25 @@ def unified() -> Path | None:
 
 
 @pytest.fixture(params=["best", "version 2"])
-def hierarchy(request: pytest.FixtureRequest) -> Iterator[Hierarchy]:
+def hierarchy(request: pytest.FixtureRequest) -> Iterator[CgroupHierarchy]:
     name = f"test{os.getpid()}"
-    made: Hierarchy
+    made: CgroupHierarchy
     if request.param == "best":
         made = open_hierarchy(name)
-        if isinstance(made, NoHierarchy):
+        if isinstance(made, AbsentHierarchy):
             pytest.skip("this machine gives no cgroup")
     else:
         top = unified()
         if top is None:
             pytest.skip("this machine has no cgroup of version 2")
-        made = Hierarchy2(top, f"boda-{name}")
+        made = Version2Hierarchy(top, f"boda-{name}")
     yield made
     made.close()
     assert not any(Path(path).exists() for path in made.paths)
 
 
 @contextlib.contextmanager
-def spinning(group: Group) -> Iterator[int]:
+def spinning(group: Cgroup) -> Iterator[int]:
     """A process in the group that computes without end."""
     pid = os.fork()
     if pid == 0:
@@ -90,7 +83,7 @@ def until_running(pid: int, want: int) -> None:
         time.sleep(0.02)
 
 
-def test_freezing_stops_and_thawing_lets_go(hierarchy: Hierarchy) -> None:
+def test_freezing_stops_and_thawing_lets_go(hierarchy: CgroupHierarchy) -> None:
     group = hierarchy.make("one", LIMIT)
     with spinning(group) as pid:
         group.freeze()
@@ -142,7 +135,7 @@ def filled(kind: str) -> int:
 
 
 @pytest.mark.parametrize("kind", ["datagrams", "streams"])
-def test_what_lies_unread_in_sockets_is_limited(hierarchy: Hierarchy, kind: str) -> None:
+def test_what_lies_unread_in_sockets_is_limited(hierarchy: CgroupHierarchy, kind: str) -> None:
     if "sockets" not in hierarchy.can:
         pytest.skip("this machine does not count the memory of sockets")
     group = hierarchy.make("sockets", LIMIT)
@@ -164,7 +157,7 @@ def test_what_lies_unread_in_sockets_is_limited(hierarchy: Hierarchy, kind: str)
         time.sleep(0.01)
 
 
-def test_all_together_have_less_processes_than_the_machine(hierarchy: Hierarchy) -> None:
+def test_all_together_have_less_processes_than_the_machine(hierarchy: CgroupHierarchy) -> None:
     if "pids" not in hierarchy.can:
         pytest.skip("this machine does not count processes")
     kernel = Path("/proc/sys/kernel")
@@ -198,14 +191,14 @@ def test_all_together_have_less_processes_than_the_machine(hierarchy: Hierarchy)
     assert 1 in codes
 
 
-def test_two_of_a_name_are_refused(hierarchy: Hierarchy) -> None:
+def test_two_of_a_name_are_refused(hierarchy: CgroupHierarchy) -> None:
     group = hierarchy.make("same", LIMIT)
     with pytest.raises(SandboxError, match="same: File exists"):
         hierarchy.make("same", LIMIT)
     assert group.remove()
 
 
-def test_a_group_in_use_is_not_removed_but_later(hierarchy: Hierarchy) -> None:
+def test_a_group_in_use_is_not_removed_but_later(hierarchy: CgroupHierarchy) -> None:
     group = hierarchy.make("busy", LIMIT)
     with spinning(group):
         assert not group.remove()
@@ -221,7 +214,7 @@ def test_a_group_in_use_is_not_removed_but_later(hierarchy: Hierarchy) -> None:
     assert group.oom_kills() == 0
 
 
-def test_sweeping_kills_what_is_left_even_if_frozen(hierarchy: Hierarchy) -> None:
+def test_sweeping_kills_what_is_left_even_if_frozen(hierarchy: CgroupHierarchy) -> None:
     group = hierarchy.make("left", LIMIT)
     pid = os.fork()
     if pid == 0:
@@ -249,7 +242,7 @@ def test_version_2_reads_its_files(tmp_path: Path) -> None:
     base.mkdir()
     for name, text in files.items():
         (base / name).write_text(text)
-    hierarchy = Hierarchy2(tmp_path, "boda-x")
+    hierarchy = Version2Hierarchy(tmp_path, "boda-x")
     assert hierarchy.can - {"sockets", "kernel"} == {"memory", "cpu", "pids", "freezer"}
     with pytest.raises(SandboxError):  # no kernel makes the files of a new folder here
         hierarchy.make("env", LIMIT)
@@ -259,8 +252,8 @@ def test_version_2_reads_its_files(tmp_path: Path) -> None:
 def test_a_limit_that_is_not_taken_stops_the_start(tmp_path: Path) -> None:
     (tmp_path / "memory.max").mkdir()  # whatever is written there is refused
     with pytest.raises(OSError, match=r"limit refused.*memory\.max"):
-        _must_write(tmp_path, "memory.max", 1)
-    _must_write(tmp_path, "pids.max", 1)  # there is no such controller here
+        must_write(tmp_path, "memory.max", 1)
+    must_write(tmp_path, "pids.max", 1)  # there is no such controller here
 
 
 def test_the_platform_steps_aside_with_what_it_has_started_and_with_nothing_else() -> None:
@@ -296,7 +289,7 @@ def in_a_process_of(group: Path, *, with_child: bool) -> str:
             child = os.fork() if with_child else 0
             if with_child and child == 0:
                 time.sleep(1000)
-            hierarchy = Hierarchy2.__new__(Hierarchy2)
+            hierarchy = Version2Hierarchy.__new__(Version2Hierarchy)
             hierarchy._whole = False
             said = b"yes" if hierarchy._step_aside(group) else b"no"
             if with_child:
@@ -313,11 +306,11 @@ def in_a_process_of(group: Path, *, with_child: bool) -> str:
 
 def test_version_1_needs_one_hierarchy_at_least(tmp_path: Path) -> None:
     with pytest.raises(SandboxError, match="no cgroup hierarchy"):
-        Hierarchy1(dict.fromkeys(CONTROLLERS, tmp_path / "absent"), "boda-x")
+        Version1Hierarchy(dict.fromkeys(CONTROLLERS, tmp_path / "absent"), "boda-x")
 
 
 def test_without_cgroups_nothing_is_promised() -> None:
-    nothing = NoHierarchy()
+    nothing = AbsentHierarchy()
     group = nothing.make("any", LIMIT)
     group.freeze()
     group.thaw()
@@ -325,7 +318,7 @@ def test_without_cgroups_nothing_is_promised() -> None:
     assert group.usage().memory_bytes == 0 and group.remove()
 
 
-def _fill(group: Group, mib: int) -> int:
+def _fill(group: Cgroup, mib: int) -> int:
     """How a process of the group ends that takes so much memory."""
     pid = os.fork()
     if pid == 0:
@@ -340,7 +333,7 @@ def _fill(group: Group, mib: int) -> int:
     return os.waitpid(pid, 0)[1]
 
 
-def _limit_above(hierarchy: Hierarchy, mib: int) -> None:
+def _limit_above(hierarchy: CgroupHierarchy, mib: int) -> None:
     """Let all groups together have so much."""
     for path in map(Path, hierarchy.paths):
         for name in ("memory.max", "memory.limit_in_bytes"):
@@ -348,24 +341,24 @@ def _limit_above(hierarchy: Hierarchy, mib: int) -> None:
                 (path / name).write_text(str(mib << 20))
 
 
-def test_whose_memory_was_used_up_can_be_told(hierarchy: Hierarchy) -> None:
+def test_whose_memory_was_used_up_can_be_told(hierarchy: CgroupHierarchy) -> None:
     if "memory" not in hierarchy.can:
         pytest.skip("memory is not limited here")
-    own = hierarchy.make("own", Limit(24 << 20, 1.0, 20))
+    own = hierarchy.make("own", CgroupLimits(24 << 20, 1.0, 20))
     assert os.WTERMSIG(_fill(own, 64)) == signal.SIGKILL
     assert own.oom_kills() > 0 and own.ran_full()
     _limit_above(hierarchy, 32)
-    others = hierarchy.make("others", Limit(512 << 20, 1.0, 20))
+    others = hierarchy.make("others", CgroupLimits(512 << 20, 1.0, 20))
     assert os.WTERMSIG(_fill(others, 128)) == signal.SIGKILL
     assert others.oom_kills() > 0 and not others.ran_full()
     for group in (own, others):
         assert group.remove()
 
 
-def test_a_limit_can_be_lowered(hierarchy: Hierarchy) -> None:
+def test_a_limit_can_be_lowered(hierarchy: CgroupHierarchy) -> None:
     if "memory" not in hierarchy.can:
         pytest.skip("memory is not limited here")
-    group = hierarchy.make("lowered", Limit(256 << 20, 1.0, 20))
+    group = hierarchy.make("lowered", CgroupLimits(256 << 20, 1.0, 20))
     assert os.waitstatus_to_exitcode(_fill(group, 64)) == 0
     group.lower_memory(32 << 20)
     assert os.WTERMSIG(_fill(group, 64)) == signal.SIGKILL
@@ -373,7 +366,7 @@ def test_a_limit_can_be_lowered(hierarchy: Hierarchy) -> None:
     assert group.remove()
 
 
-def test_what_all_groups_use_is_one_figure(hierarchy: Hierarchy) -> None:
+def test_what_all_groups_use_is_one_figure(hierarchy: CgroupHierarchy) -> None:
     if "memory" not in hierarchy.can:
         pytest.skip("memory is not limited here")
     group = hierarchy.make("using", LIMIT)
@@ -400,7 +393,7 @@ def test_what_all_groups_use_is_one_figure(hierarchy: Hierarchy) -> None:
 @pytest.mark.parametrize("counted", [True, False])
 def test_version_1_tells_its_own_limit_from_others(tmp_path: Path, counted: bool) -> None:
     """On files as they are: a kernel may count how often a limit was met, or not."""
-    group = object.__new__(_Group1)
+    group = object.__new__(Version1Cgroup)
     group._paths, group._fulls, group._limit_bytes = {"memory": tmp_path}, 0, 64 << 20
     group._peak = os.open(tmp_path / "memory.max_usage_in_bytes", os.O_RDWR | os.O_CREAT, 0o600)
     group.freezer = None

@@ -16,7 +16,7 @@ from typing import Any
 from boda.core.clock import Clock
 from boda.runtime import frames
 from boda.runtime.function import FunctionVersion, LogSettings
-from boda.sandbox.contract import Exit, SandboxError, SandboxSpec, Usage
+from boda.sandbox.contract import Exit, ResourceUsage, SandboxError, SandboxSpec
 from boda.telemetry.contract import Metered, StreamKey
 from boda.telemetry.tally import tally
 
@@ -247,8 +247,8 @@ class FakeSandbox:
             woken, self.on_thaw = self.on_thaw, None
             woken()
 
-    def usage(self) -> Usage:
-        return Usage(20 << 20, self.peak, 0.1)
+    def usage(self) -> ResourceUsage:
+        return ResourceUsage(20 << 20, self.peak, 0.1)
 
     def peak_bytes(self) -> int:
         return self.peak

@@ -25,7 +25,8 @@ from typing import Any
 from bench.host import Boda
 
 import boda
-from boda.sandbox.cgroups import NoHierarchy, open_hierarchy
+from boda.sandbox.cgroups.absent import AbsentHierarchy
+from boda.sandbox.cgroups.discovery import open_hierarchy
 
 PERSON = 65534
 PYTHON = "/usr/bin/python3"
@@ -204,7 +205,7 @@ def person(**options: Any) -> Iterator[Person]:
 def delegated(uid: int = PERSON) -> Iterator[tuple[str, ...]]:
     """A cgroup that belongs to somebody, as systemd delegates one; empty where there are none."""
     hierarchy = open_hierarchy(f"person{os.getpid()}")
-    if isinstance(hierarchy, NoHierarchy):
+    if isinstance(hierarchy, AbsentHierarchy):
         yield ()
         return
     groups = [Path(path) / "person" for path in hierarchy.paths]

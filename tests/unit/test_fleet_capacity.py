@@ -36,9 +36,7 @@ def test_what_starts_counts_until_it_shows(capacity: Capacity, figures: Figures)
     capacity.began(started[0], 0.0)
     figures.available_mb = 900  # it shows
     assert not capacity.fits(5, 100, 100, 0.9)
-    assert not capacity.fits(
-        5, 100, 100, 1.1
-    )  # in the figures instead of promised
+    assert not capacity.fits(5, 100, 100, 1.1)  # in the figures instead of promised
     capacity.left(started[1])
     assert capacity.fits(4, 50, 50, 1.2)
     for each in started:

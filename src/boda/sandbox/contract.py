@@ -100,7 +100,7 @@ class Exit:
 
 
 @dataclass(frozen=True, slots=True)
-class Usage:
+class ResourceUsage:
     """memory_bytes: now, a template's image included. peak_bytes: the highest since the last
     reset_peak. cpu_s: seconds."""
 
@@ -146,7 +146,7 @@ class Sandbox(Protocol):
     def thaw(self) -> None:
         """Idempotent; returns when processes may run."""
 
-    def usage(self) -> Usage: ...
+    def usage(self) -> ResourceUsage: ...
 
     def peak_bytes(self) -> int:
         """``usage().peak_bytes`` alone, for one system call: it is asked for after invocations."""

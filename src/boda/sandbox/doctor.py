@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from boda.sandbox import plan
-from boda.sandbox.cgroups import Hierarchy
+from boda.sandbox.cgroups.contract import CgroupHierarchy
 from boda.sandbox.contract import Interpreter, Sandbox, SandboxError, SandboxSpec
 from boda.sandbox.findings import (
     NAMESPACE,
@@ -415,7 +415,7 @@ class _Examination:
             "a kernel with CONFIG_SECCOMP_FILTER",
         )
 
-    async def _limits(self, facts: dict[str, Any], hierarchy: Hierarchy) -> None:
+    async def _limits(self, facts: dict[str, Any], hierarchy: CgroupHierarchy) -> None:
         how = f"by a cgroup of version {hierarchy.version}"
         can = hierarchy.can
         root = os.geteuid() == 0
@@ -506,7 +506,7 @@ class _Examination:
         await sandbox.destroy()
         return used < 0.35
 
-    async def _freezing(self, sandbox: Sandbox, hierarchy: Hierarchy) -> None:
+    async def _freezing(self, sandbox: Sandbox, hierarchy: CgroupHierarchy) -> None:
         stopped = True
         if self._thorough:
             before = float((await _ask(sandbox, "spin 0")).get("cpu_s", 0))

@@ -15,7 +15,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from boda.sandbox import cgroups, network
+from boda.sandbox import network
+from boda.sandbox.cgroups import leftovers
 from boda.sandbox.contract import SandboxError
 
 
@@ -107,7 +108,7 @@ class Lease:
         paths: list[str] = []
         with contextlib.suppress(ValueError, AttributeError, TypeError):
             paths = [str(path) for path in json.loads(text or b"{}").get("cgroups", [])]
-        return cgroups.sweep([path for path in paths if path.endswith(f"/boda-{tag}")])
+        return leftovers.sweep([path for path in paths if path.endswith(f"/boda-{tag}")])
 
     def _put_forwarding_back(self) -> None:
         note = self._folder / "ip_forward"

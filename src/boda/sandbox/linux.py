@@ -24,7 +24,10 @@ from boda.core.tasks import Tasks
 from boda.core.urls import InsideEndpoint
 from boda.sandbox import plan
 from boda.sandbox.architectures import runs_here
-from boda.sandbox.cgroups import Group, Hierarchy, Limit, NoHierarchy, favour_moves, open_hierarchy
+from boda.sandbox.cgroups.absent import AbsentHierarchy
+from boda.sandbox.cgroups.contract import Cgroup, CgroupHierarchy, CgroupLimits
+from boda.sandbox.cgroups.discovery import open_hierarchy
+from boda.sandbox.cgroups.fast_moves import enable_fast_moves
 from boda.sandbox.contract import (
     Interpreter,
     Library,
@@ -111,10 +114,10 @@ class LinuxSandboxes:
         self._opened: asyncio.Task[None] | None = None
         self._closed = False
         self._lease: Lease | None = None
-        self._hierarchy: Hierarchy | None = None
+        self._hierarchy: CgroupHierarchy | None = None
         self._network: Network | None = None
         self._volumes: Volumes | None = None
-        self._favour: int | None = None
+        self._fast_moves: int | None = None
         self._tiers = Tiers()
         self._zygotes = Zygotes(
             library,
@@ -142,9 +145,9 @@ class LinuxSandboxes:
         return self._mode
 
     @property
-    def hierarchy(self) -> Hierarchy:
+    def hierarchy(self) -> CgroupHierarchy:
         """Where limits are enforced; after ``open``."""
-        return self._hierarchy or NoHierarchy()
+        return self._hierarchy or AbsentHierarchy()
 
     @property
     def gateway(self) -> str:
@@ -174,7 +177,7 @@ class LinuxSandboxes:
         self._hierarchy = open_hierarchy(self._tag)
         self._lease.record(self._hierarchy.paths)
         if os.geteuid() == 0:
-            self._favour = favour_moves()
+            self._fast_moves = enable_fast_moves()
         if self._mode.isolated and self._mode.privileged and not Volumes.missing():
             self._volumes = Volumes(self._state / "volumes")
         if self._want_network:
@@ -327,7 +330,7 @@ class LinuxSandboxes:
             else:
                 # What it writes to of its image is in its cgroup; the rest nobody counts.
                 memory = (spec.memory_mb + plan.BOOTSTRAP_MB) * plan.MIB
-            limit = Limit(memory, max(share, 1.0), spec.processes)
+            limit = CgroupLimits(memory, max(share, 1.0), spec.processes)
             group = self._hierarchy.make(spec.sandbox_id, limit)
             marks.append(("cgroup", time.monotonic()))
             pipes = Pipes()
@@ -550,7 +553,7 @@ class LinuxSandboxes:
         self,
         spec: SandboxSpec,
         zygote: Zygote,
-        group: Group,
+        group: Cgroup,
         steps: list[plan.Step],
         number: int,
         origin: Template | None,
@@ -655,8 +658,8 @@ class LinuxSandboxes:
         if self._volumes is not None:
             self._volumes.close()
         clean = self._hierarchy is None or self._hierarchy.close()
-        if self._favour is not None:
-            os.close(self._favour)
+        if self._fast_moves is not None:
+            os.close(self._fast_moves)
         shutil.rmtree(self._state, ignore_errors=True)
         if self._lease is not None:
             self._lease.close(clean=clean)

@@ -13,8 +13,8 @@ from typing import Any
 
 from boda.core.clock import Clock
 from boda.sandbox import channel
-from boda.sandbox.cgroups import Group
-from boda.sandbox.contract import Exit, SandboxError, SandboxSpec, Usage
+from boda.sandbox.cgroups.contract import Cgroup
+from boda.sandbox.contract import Exit, ResourceUsage, SandboxError, SandboxSpec
 from boda.sandbox.inits import Init
 from boda.sandbox.shared import limit_bytes, mapped_bytes
 
@@ -77,7 +77,7 @@ class LinuxSandbox:
         spec: SandboxSpec,
         init: Init,
         pipes: Pipes,
-        group: Group,
+        group: Cgroup,
         *,
         isolated: bool,
         cpu: float,
@@ -264,7 +264,7 @@ class LinuxSandbox:
         else:
             self._tell({"op": "signal", "signal": signal.SIGCONT})
 
-    def usage(self) -> Usage:
+    def usage(self) -> ResourceUsage:
         usage = self._group.usage()
         if self._beside is None:
             return usage
