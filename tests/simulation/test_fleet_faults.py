@@ -1,4 +1,5 @@
-"""A fleet under seeded faults: guests that crash, hang, lie and answer late, updates in between.
+"""A fleet under seeded faults, in both framings: guests that crash, hang, lie and answer late,
+updates in between.
 
 Whatever happens: every call gets its own answer or an error, no old code answers a call that came
 after an update, leases return, and nothing is left over. A failure names its seed.
@@ -16,7 +17,8 @@ from boda.core.errors import AwsError
 from boda.fleet.lifecycle import AVAILABLE
 from boda.fleet.settings import FleetSettings
 from boda.invoke.call import Call
-from support.fake_sandbox import Guest, Invoked, function
+from support.fake_guests import FramedGuest, Guest, HttpGuest, Invoked
+from support.fake_sandbox import function
 from support.fleet_platform import Platform
 
 SEEDS = range(40)
@@ -90,9 +92,10 @@ class Chaos:
             self.later(delay, guest.exit, 1)
 
 
-async def simulate(seed: int) -> None:
+async def simulate(seed: int, guest: type[Guest]) -> None:
     platform = Platform(
-        FleetSettings(max_environments=5, reserve_mb=100, idle_s=20, start_limit_s=30)
+        FleetSettings(max_environments=5, reserve_mb=100, idle_s=20, start_limit_s=30),
+        guest=guest,
     )
     Chaos(platform, seed)
     chance = random.Random(seed + 1_000_000)
@@ -171,6 +174,7 @@ async def simulate(seed: int) -> None:
     assert not any(platform.endpoints.values())
 
 
+@pytest.mark.parametrize("guest", [FramedGuest, HttpGuest])
 @pytest.mark.parametrize("seed", SEEDS)
-async def test_whatever_happens(seed):
-    await simulate(seed)
+async def test_whatever_happens(seed, guest):
+    await simulate(seed, guest)

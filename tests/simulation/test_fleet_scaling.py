@@ -16,7 +16,8 @@ import pytest
 from boda.core.errors import AwsError
 from boda.fleet.provisioned import ProvisionedStatus
 from boda.fleet.settings import FleetSettings
-from support.fake_sandbox import Guest, Invoked, function
+from support.fake_guests import Guest, Invoked
+from support.fake_sandbox import function
 from support.fleet_platform import Platform
 
 PLENTY = {"max_environments": 1000, "reserve_mb": 100}

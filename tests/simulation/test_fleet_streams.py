@@ -1,4 +1,5 @@
-"""Streams under seeded faults: functions that stop, lie and break off, callers that go away.
+"""Streams under seeded faults, in both framings: functions that stop, lie and break off, callers
+that go away.
 
 Whatever happens: no caller gets a byte of another's stream, every stream ends, what the platform
 calls whole is whole, environments and leases return. A failure names its seed.
@@ -15,11 +16,11 @@ from boda.core.errors import AwsError
 from boda.fleet.settings import FleetSettings
 from boda.invoke.call import Call
 from boda.invoke.streaming import open_stream
-from support.fake_sandbox import Guest, Invoked, function
+from support.fake_guests import FramedGuest, Guest, HttpGuest, Invoked
+from support.fake_sandbox import function
 from support.fleet_platform import Platform
 
 SEEDS = range(40)
-BEGIN, PART, END = 6, 7, 8
 
 
 class Chaos:
@@ -37,15 +38,15 @@ class Chaos:
     def handle(self, guest: Guest, invoked: Invoked) -> None:
         self.past.append(invoked)
         chance, at = self.chance, 0.0
-        guest.frame(BEGIN, invoked.id)
+        guest.stream(invoked)
         stops = chance.choice((10, 10, 10, 10, 0, 3, 7))
         for _ in range(stops):
             at += chance.choice((0, 0, 0.001, 0.1))
-            self.later(at, guest.frame, PART, invoked.id + invoked.payload)
+            self.later(at, guest.part, invoked, invoked.payload)
         if stops == 10:
-            self.later(at, guest.frame, END, invoked.id)
+            self.later(at, guest.end, invoked)
             if chance.random() < 0.1:  # more after the end
-                self.later(at, guest.frame, PART, invoked.id + b"more")
+                self.later(at, guest.part, invoked, b"more")
             return
         draw = chance.random()
         if draw < 0.2:
@@ -54,7 +55,7 @@ class Chaos:
             self.later(at, guest.fail, invoked, "ValueError", b'{"errorType":"ValueError"}')
         elif draw < 0.6:  # another's stream
             other = chance.choice(self.past)
-            self.later(at, guest.frame, PART, other.id + other.payload)
+            self.later(at, guest.part, other, other.payload)
         elif draw < 0.7:
             self.later(at, guest.send, chance.randbytes(40))
         elif draw < 0.8:
@@ -62,9 +63,10 @@ class Chaos:
         # else: it hangs
 
 
-async def simulate(seed: int) -> None:
+async def simulate(seed: int, guest: type[Guest]) -> None:
     platform = Platform(
-        FleetSettings(max_environments=5, reserve_mb=100, idle_s=20, start_limit_s=30)
+        FleetSettings(max_environments=5, reserve_mb=100, idle_s=20, start_limit_s=30),
+        guest=guest,
     )
     Chaos(platform, seed)
     chance = random.Random(seed + 1_000_000)
@@ -111,6 +113,7 @@ async def simulate(seed: int) -> None:
     await platform.fleet.close()
 
 
+@pytest.mark.parametrize("guest", [FramedGuest, HttpGuest])
 @pytest.mark.parametrize("seed", SEEDS)
-async def test_whatever_happens_half_way(seed: int) -> None:
-    await simulate(seed)
+async def test_whatever_happens_half_way(seed: int, guest: type[Guest]) -> None:
+    await simulate(seed, guest)

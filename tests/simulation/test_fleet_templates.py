@@ -19,7 +19,8 @@ from boda.fleet.settings import FleetSettings
 from boda.fleet.template import SnapshotFailed
 from boda.invoke.call import Call
 from boda.runtime.function import FunctionVersion
-from support.fake_sandbox import Guest, Invoked, function
+from support.fake_guests import Guest, Invoked
+from support.fake_sandbox import function
 from support.fleet_platform import Platform
 
 SEEDS = range(40)

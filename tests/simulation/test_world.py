@@ -2,12 +2,12 @@
 
 A world (``support/simulated_world.py``) runs the real invoke path, limits, fleet, templates,
 sessions and durable queue on a real database, and draws from its seed what clients do, which code
-is deployed, and what fails when: guests that crash, hang, lie and answer late or twice, pipes that
-are flooded, starts, forks and resets that fail, a disk that refuses or cannot be read, a clock that
-leaps, and the end of the process at any step. Held at every step and at the end: nothing
-acknowledged is lost, no answer reaches another caller, no environment serves old code or another
-tenant, no limit is exceeded, every call ends once and in bounded time, leases return, and nothing
-is left over.
+is deployed, which framing of the Runtime API a function's guests speak, and what fails when: guests
+that crash, hang, lie and answer late or twice, connections that are lost, pipes that are flooded,
+starts, forks and resets that fail, a disk that refuses or cannot be read, a clock that leaps, and
+the end of the process at any step. Held at every step and at the end: nothing acknowledged is lost,
+no answer reaches another caller, no environment serves old code or another tenant, no limit is
+exceeded, every call ends once and in bounded time, leases return, and nothing is left over.
 
 ``BODA_SEEDS=100000`` runs as many; a seed that fails says how to see its run again.
 
@@ -49,6 +49,7 @@ def test_whatever_happens(block: int) -> None:
     if SEEDS >= 20 * BLOCKS:  # the worlds are full of life, and of trouble
         assert counts["answered"] > 200 and counts["failed"] > 20 and counts["refused"] > 20
         assert counts["deaths"] > 3 and counts["act other"] > 0
+        assert counts["over frames"] > 100 and counts["over http"] > 100
 
 
 def test_a_seed_gives_the_same_run_to_the_last_step(tmp_path: Path) -> None:

@@ -1,12 +1,11 @@
-"""Sandboxes without isolation and without processes: a scripted guest behind real descriptors."""
+"""Sandboxes without isolation and without processes: a scripted guest (``fake_guests.py``) behind
+real descriptors."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import socket
-import struct
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from boda.core.clock import Clock
-from boda.runtime import frames
 from boda.runtime.function import FunctionVersion, LogSettings
 from boda.sandbox.contract import Exit, ResourceUsage, SandboxError, SandboxSpec
 from boda.telemetry.contract import Metered, StreamKey
 from boda.telemetry.tally import tally
+from support.fake_guests import FramedGuest, Guest, Invoked
 
 
 def function(name: str = "f", revision: str = "1", **fields: Any) -> FunctionVersion:
@@ -37,135 +36,6 @@ def function(name: str = "f", revision: str = "1", **fields: Any) -> FunctionVer
     return FunctionVersion(**{**defaults, **fields})
 
 
-@dataclass
-class Invoked:
-    """An INVOKE frame as the guest sees it."""
-
-    id: bytes
-    header: dict[str, Any]
-    payload: bytes
-
-    @property
-    def request_id(self) -> str:
-        return self.header["id"]
-
-
-class Guest:
-    """What runs in a fake sandbox. Scripts call its methods."""
-
-    def __init__(self, sandbox: FakeSandbox, channel: socket.socket, console: int, log: int):
-        self.sandbox = sandbox
-        self.invoked: list[Invoked] = []
-        self.alive = True
-        self._channel = channel
-        self._console = console
-        self._log = log
-        self._buffer = b""
-        self._unsent = bytearray()
-        self._loop = asyncio.get_running_loop()
-        self._loop.add_reader(channel.fileno(), self._readable)
-
-    def _readable(self) -> None:
-        if self.sandbox.frozen:
-            self._loop.remove_reader(self._channel.fileno())
-            self.sandbox.on_thaw = self._listen
-            return
-        try:
-            data = self._channel.recv(1 << 20)
-        except OSError:
-            data = b""
-        if not data:
-            self._loop.remove_reader(self._channel.fileno())
-            return
-        self._buffer += data
-        while len(self._buffer) >= 4:
-            (length,) = struct.unpack_from(">I", self._buffer)
-            if len(self._buffer) < length + 4:
-                return
-            body, self._buffer = self._buffer[5 : length + 4], self._buffer[length + 4 :]
-            (head,) = struct.unpack_from(">I", body, 8)
-            invoked = Invoked(body[:8], json.loads(body[12 : 12 + head]), body[12 + head :])
-            self.invoked.append(invoked)
-            self.sandbox.owner.handle(self, invoked)
-
-    def _listen(self) -> None:
-        if self.alive:
-            self._loop.add_reader(self._channel.fileno(), self._readable)
-
-    def send(self, data: bytes) -> None:
-        """What the channel does not take now goes when it does."""
-        if self.alive:
-            self._unsent += data
-            self._send_on()
-
-    def _send_on(self) -> None:
-        try:
-            sent = self._channel.send(self._unsent)
-        except BlockingIOError:
-            sent = 0
-        except OSError:
-            # Its end is closed: nobody hears it any more.
-            self._unsent.clear()
-            if self._channel.fileno() >= 0:
-                self._loop.remove_writer(self._channel.fileno())
-            return
-        del self._unsent[:sent]
-        if self._unsent:
-            self._loop.add_writer(self._channel.fileno(), self._send_on)
-        else:
-            self._loop.remove_writer(self._channel.fileno())
-
-    def frame(self, kind: int, body: bytes) -> None:
-        self.send(struct.pack(">IB", len(body) + 1, kind) + body)
-
-    def ready(self) -> None:
-        self.frame(2, b"")
-
-    def snapshotted(self) -> None:
-        """Init and the before-snapshot hooks are done; the image is complete."""
-        self.frame(frames.SNAPSHOTTED, b"")
-        self.sandbox.snapshotted = True
-        self.exit(0)
-
-    def respond(self, invoked: Invoked | bytes, payload: bytes = b"null") -> None:
-        self.frame(3, (invoked if isinstance(invoked, bytes) else invoked.id) + payload)
-
-    def fail(self, invoked: Invoked, error_type: str, body: bytes = b"{}") -> None:
-        name = error_type.encode()
-        self.frame(4, invoked.id + struct.pack(">H", len(name)) + name + body)
-
-    def init_error(self, error_type: str, body: bytes = b"{}") -> None:
-        name = error_type.encode()
-        self.frame(5, struct.pack(">H", len(name)) + name + body)
-
-    def write(self, text: str | bytes) -> None:
-        """To the console."""
-        os.write(self._console, text.encode() if isinstance(text, str) else text)
-
-    def log(self, text: str, micros: int | None = None) -> None:
-        """A framed record."""
-        micros = int(self.sandbox.owner.clock.now() * 1e6) if micros is None else micros
-        data = text.encode()
-        os.write(self._log, struct.pack(">IIQ", 0xA55A0003, len(data), micros) + data)
-
-    def exit(
-        self,
-        status: int | None = 0,
-        signal: int | None = None,
-        oom: bool = False,
-        machine: bool = False,
-    ) -> None:
-        if not self.alive:
-            return
-        self.alive = False
-        self._loop.remove_reader(self._channel.fileno())
-        self._loop.remove_writer(self._channel.fileno())
-        self._channel.close()
-        os.close(self._console)
-        os.close(self._log)
-        self.sandbox.ended(self, Exit(status, signal, oom, machine))
-
-
 class FakeSandbox:
     def __init__(
         self, owner: FakeSandboxes, spec: SandboxSpec, template: FakeSandbox | None = None
@@ -177,13 +47,15 @@ class FakeSandbox:
         self.began_s = owner.clock.monotonic()
         self.frozen = False
         self.freezes = 0
-        self.on_thaw: Callable[[], None] | None = None
+        self.on_thaw: list[Callable[[], None]] = []
         self.destroyed = False
         self.restarts = 0
         self.cpu_limits = 0
         self.peak = 30 << 20
         self.environment = spec.environment
-        self.runtime_api = socket.create_server(("127.0.0.1", 0))
+        self.runtime_api = socket.socket(socket.AF_UNIX)
+        self.runtime_api.bind("")
+        self.runtime_api.listen(128)
         self.runtime_api.setblocking(False)
         self.endpoint = socket.create_server(("127.0.0.1", 0))
         self.template = template
@@ -193,13 +65,14 @@ class FakeSandbox:
     def _begin(self) -> None:
         self.channel, theirs = socket.socketpair()
         self.channel.setblocking(False)
-        theirs.setblocking(False)
         self.console, console = os.pipe()
         self.log, log = os.pipe()
         os.set_blocking(self.console, False)
         os.set_blocking(self.log, False)
         self._exit: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
-        self.guest = Guest(self, theirs, console, log)
+        framed = self.spec.template or self.template is not None  # SnapStart is over frames only
+        made = FramedGuest if framed else self.owner.framing(self.spec)
+        self.guest: Guest = made(self, theirs, console, log)
         self.owner.guests.append(self.guest)
         if self.spec.template:
             self.owner.snapshot(self.guest)
@@ -243,9 +116,9 @@ class FakeSandbox:
 
     def thaw(self) -> None:
         self.frozen = False
-        if self.on_thaw is not None:
-            woken, self.on_thaw = self.on_thaw, None
-            woken()
+        woken, self.on_thaw = self.on_thaw, []
+        for listen in woken:
+            listen()
 
     def usage(self) -> ResourceUsage:
         return ResourceUsage(20 << 20, self.peak, 0.1)
@@ -274,7 +147,7 @@ def init_well(guest: Guest) -> None:
     guest.ready()
 
 
-def snapshot_well(guest: Guest) -> None:
+def snapshot_well(guest: FramedGuest) -> None:
     guest.snapshotted()
 
 
@@ -285,7 +158,8 @@ def echo(guest: Guest, invoked: Invoked) -> None:
 class FakeSandboxes:
     """``init`` and ``handle`` are the script; tests replace them.
 
-    ``snapshot`` is a template's script, ``restore`` that of what is forked from one.
+    ``snapshot`` is a template's script, ``restore`` that of what is forked from one. ``framing`` is
+    how other guests speak.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -293,9 +167,10 @@ class FakeSandboxes:
         self.made: list[FakeSandbox] = []
         self.guests: list[Guest] = []
         self.init: Callable[[Guest], None] = init_well
-        self.snapshot: Callable[[Guest], None] = snapshot_well
+        self.snapshot: Callable[[FramedGuest], None] = snapshot_well
         self.restore: Callable[[Guest], None] = init_well
         self.handle: Callable[[Guest, Invoked], None] = echo
+        self.framing: Callable[[SandboxSpec], type[Guest]] = lambda spec: FramedGuest
         self.can_fork = True
         self.fail_forks = 0
         self.fail_ripening = False

@@ -18,6 +18,7 @@ from boda.invoke.concurrency import Concurrency
 from boda.invoke.gauges import Gauges
 from boda.invoke.path import Invoker
 from boda.runtime.function import FunctionVersion
+from support.fake_guests import FramedGuest, Guest
 from support.fake_sandbox import FakeSandboxes, FakeTelemetry, Keys
 
 SETTINGS = FleetSettings(max_environments=8, reserve_mb=100)
@@ -36,9 +37,11 @@ class Platform:
         concurrency: Callable[[Clock], Concurrency] | None = None,
         ids: Ids | None = None,
         invoker: type[Invoker] = Invoker,
+        guest: type[Guest] = FramedGuest,
     ) -> None:
         self.clock = clock or ManualClock()
         self.sandboxes = FakeSandboxes(self.clock)
+        self.sandboxes.framing = lambda spec: guest
         self.telemetry = telemetry or FakeTelemetry()
         self.available_mb = 10_000
         self.expires_at: float | None = None

@@ -11,10 +11,11 @@ import json
 import os
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from boda.runtime import frames
-from support.fake_sandbox import Guest, Invoked
+from support.fake_guests import Guest, HttpGuest, Invoked
 from support.simulated_ledger import Ledger
 
 FLOOD = 96 << 10
@@ -73,9 +74,15 @@ class Guests:
     # Init, snapshot and restore
 
     def init(self, guest: Guest) -> None:
+        if isinstance(guest, HttpGuest):
+            guest.lasting = self.chance.random() < 0.7
+            guest.eager = self.chance.random() < 0.3
+            guest.exact = self.chance.random() < 0.5
         act = self._pick({"ready": 0, "exit": 2, "error": 2, "late": 2, "garbage": 1, "mute": 1})
         delay = self._delay(0, 0.01, 0.5, 3)
-        if act == "ready":
+        if act == "ready" and not delay and self.chance.random() < 0.5:
+            guest.ready()  # before its start is told
+        elif act == "ready":
             self._later(guest, delay, guest.ready)
         elif act == "exit":
             self._later(guest, delay, guest.exit, self.chance.choice((0, 1, 139)))
@@ -138,6 +145,7 @@ class Guests:
         "early": 2,
         "error id": 1,
         "unbegun": 1,
+        "reconnect": 2,
     }  # fmt: skip
 
     def handle(self, guest: Guest, invoked: Invoked) -> None:
@@ -168,7 +176,8 @@ class Guests:
         elif act == "oom":
             self._later(guest, delay, guest.exit, None, 9, True)
         elif act == "half":
-            self._later(guest, delay, guest.send, self._framed(invoked)[:-4])
+            body = b'{"nonce":"half of it"}'
+            self._later(guest, delay, guest.send, guest.encoded(invoked, body, len(body) + 4))
             self._later(guest, delay, guest.exit, 1)
         elif act == "late":
             self._later(guest, 2.0 + delay, self.answer, guest, invoked)
@@ -176,30 +185,44 @@ class Guests:
             self._later(guest, delay, self.answer, guest, invoked)
             self._later(guest, delay + self.chance.choice((0, 0.1)), self.answer, guest, invoked)
         elif act == "other":  # the whole answer to an older call, perhaps another environment's
-            self._later(guest, delay, self._answer_of, guest, self.chance.choice(self.past))
+            self._later(guest, delay, self._answer_of, guest, self._other(guest, invoked))
         elif act == "error id":
-            body = self.chance.randbytes(8) + b'\0\1E{"nonce":"nobody"}'
-            self._later(guest, delay, guest.frame, frames.ERROR, body)
+            nobody = self._unasked(guest, invoked)
+            self._later(guest, delay, guest.fail, nobody, "E", b'{"nonce":"nobody"}')
         elif act == "id":
-            wrong = bytes([invoked.id[0] ^ 1]) + invoked.id[1:]
-            self._later(guest, delay, guest.respond, wrong, b'{"nonce":"nobody"}')
+            nobody = self._unasked(guest, invoked)
+            self._later(guest, delay, guest.respond, nobody, b'{"nonce":"nobody"}')
         elif act == "garbage":
             self._later(guest, delay, guest.send, self.chance.randbytes(30))
         elif act == "unknown":
-            self._later(guest, delay, guest.frame, 77, invoked.id)
+            self._later(guest, delay, guest.nonsense)
         elif act == "ready":
             self._later(guest, delay, guest.ready)
         elif act == "huge":
-            body = invoked.id + bytes(frames.MAX_PAYLOAD + 1)
-            self._later(guest, delay, guest.frame, frames.RESPONSE, body)
+            self._later(guest, delay, guest.respond, invoked, bytes(frames.MAX_PAYLOAD + 1))
         elif act == "endless":  # the head of what would be too much, and then nothing
-            head = b"\x7f\xff\xff\xff" + bytes([frames.RESPONSE]) + invoked.id
-            self._later(guest, delay, guest.send, head)
+            self._later(guest, delay, guest.send, guest.encoded(invoked, b"", 0x7FFFFF00))
         elif act == "early":  # the answer to what it will be asked next
             self._later(guest, delay, self.answer, guest, invoked)
-            self._later(guest, delay, guest.respond, self.chance.randbytes(8), b'{"nonce":"early"}')
+            nobody = self._unasked(guest, invoked)
+            self._later(guest, delay, guest.respond, nobody, b'{"nonce":"early"}')
         elif act == "unbegun":
-            self._later(guest, delay, guest.frame, frames.PART, invoked.id + b"no beginning")
+            self._later(guest, delay, guest.part, invoked, b"no beginning")
+        elif act == "reconnect":
+            self._later(guest, delay, self.answer, guest, invoked)
+            self._later(guest, delay + self.chance.choice((0, 0, 0.1)), guest.reconnect)
+
+    def _unasked(self, guest: Guest, invoked: Invoked) -> Invoked:
+        """Another attempt, or another invocation where the guest names no attempts."""
+        if _exact(guest) and self.chance.random() < 0.7:
+            return replace(invoked, id=bytes([invoked.id[0] ^ 1]) + invoked.id[1:])
+        return replace(invoked, id=self.chance.randbytes(8), header={**invoked.header, "id": "r0"})
+
+    def _other(self, guest: Guest, invoked: Invoked) -> tuple[Guest, Invoked]:
+        """What was asked before. Who names no attempts cannot tell those of one event apart."""
+        other = self.chance.choice(self.past)
+        same = other[1].request_id == invoked.request_id
+        return (guest, invoked) if same and not _exact(guest) else other
 
     def answer(self, guest: Guest, invoked: Invoked) -> None:
         guest.respond(invoked, answer(guest, invoked))
@@ -207,31 +230,26 @@ class Guests:
     def _answer_of(self, guest: Guest, other: tuple[Guest, Invoked]) -> None:
         guest.respond(other[1], answer(*other))
 
-    def _framed(self, invoked: Invoked) -> bytes:
-        body = invoked.id + b'{"nonce":"half of it"}'
-        return (len(body) + 1).to_bytes(4, "big") + bytes([frames.RESPONSE]) + body
-
     def _stream(self, guest: Guest, invoked: Invoked, at: float, may_break: bool) -> None:
         """The answer in parts; now and then it breaks off, in one of many ways."""
         body = answer(guest, invoked)
         breaks = self._pick({"": 0, "exit": 1, "fail": 1, "other": 1, "whole": 1, "hang": 1})
         breaks = breaks if may_break else ""
-        self._later(guest, at, guest.frame, frames.STREAM, invoked.id + b"text/plain")
+        self._later(guest, at, guest.stream, invoked)
         for start in range(0, len(body), 32):
             at += self.chance.choice((0, 0, 0.01))
-            self._later(guest, at, guest.frame, frames.PART, invoked.id + body[start : start + 32])
+            self._later(guest, at, guest.part, invoked, body[start : start + 32])
             if breaks:
                 break
         if not breaks:
-            self._later(guest, at, guest.frame, frames.END, invoked.id)
+            self._later(guest, at, guest.end, invoked)
         elif breaks == "exit":
             self._later(guest, at, guest.exit, 1)
         elif breaks == "fail":
             self._later(guest, at, guest.fail, invoked, "ValueError", b"{}")
         elif breaks == "other":
-            other, asked = self.chance.choice(self.past)
-            part = asked.id + answer(other, asked)
-            self._later(guest, at, guest.frame, frames.PART, part)
+            other, asked = self._other(guest, invoked)
+            self._later(guest, at, guest.part, asked, answer(other, asked))
         elif breaks == "whole":
             self._later(guest, at, self.answer, guest, invoked)
 
@@ -247,6 +265,10 @@ class Guests:
             _fill(guest._log, b"\xa5\x5a\x00\x03\xff\xff\xff\xff" + bytes(1000))
         if times > 1:
             self._later(guest, 0.01, self._flood, guest, times - 1)
+
+
+def _exact(guest: Guest) -> bool:
+    return not isinstance(guest, HttpGuest) or guest.exact
 
 
 def answer(guest: Guest, invoked: Invoked) -> bytes:

@@ -17,7 +17,8 @@ from boda.delivery.retry import RetryPolicy
 from boda.invoke.call import Call, Outcome
 from boda.runtime.function import FunctionVersion
 from boda.telemetry.contract import Metered, StreamKey
-from support.fake_sandbox import FakeTelemetry, Guest, Invoked
+from support.fake_guests import Guest, Invoked
+from support.fake_sandbox import FakeTelemetry
 
 LONGEST_S = 150.0
 """No call takes longer than this, whatever happens: waits for room and for starts, three tries."""
@@ -161,6 +162,7 @@ class Ledger:
         """An invocation as it arrives at a guest."""
         rid, sandbox = invoked.request_id, guest.sandbox
         self.seen[rid] += 1
+        self.counts[f"over {guest.framing}"] += 1
         self.note(f"{rid} at {sandbox.spec.sandbox_id[:6]}")
         call = self.attempt.get(rid)
         if call is None:

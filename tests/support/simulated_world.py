@@ -43,7 +43,9 @@ from boda.invoke.concurrency import Concurrency, Lease
 from boda.invoke.path import Done, Invoker
 from boda.invoke.streaming import open_stream
 from boda.runtime.function import FunctionVersion
+from boda.sandbox.contract import SandboxSpec
 from support.delivery_world import ACCOUNT, REGION, ROLE
+from support.fake_guests import FramedGuest, Guest, HttpGuest
 from support.fake_sandbox import function
 from support.fleet_platform import Platform
 from support.simulated_disk import SimulatedDatabase
@@ -118,6 +120,8 @@ class World:
         self.expires_s: float | None = chance.choice((None, None, 330.0))
         """How long the keys of roles last; environments go 300 s before."""
         self.deaths_left = chance.choice((0, 0, 0, 1, 2))
+        self.framings = {name: chance.choice((FramedGuest, HttpGuest)) for name in "abt"}
+        """How the guests of a function speak; SnapStart's speak in frames."""
         self.calm = False
         self.functions = {name: Truth(name) for name in "abst"}
         for truth in self.functions.values():
@@ -143,6 +147,9 @@ class World:
         )
         truth.versions[version] = made
         return made
+
+    def framing(self, spec: SandboxSpec) -> type[Guest]:
+        return self.framings.get(spec.environment["AWS_LAMBDA_FUNCTION_NAME"], FramedGuest)
 
     def next_id(self) -> str:
         self._count += 1
@@ -305,6 +312,7 @@ class Life:
                 gone = asyncio.wait(tasks, timeout=1)
                 self.loop.run_until_complete(gone)
             self.loop.run_until_complete(sandboxes.close())
+            self.loop.run_until_complete(_connections_end())
         finally:
             self.ledger.deaf = False
         self.database.close()
@@ -354,6 +362,7 @@ class Life:
         platform.invoker.ledger = self.ledger
         platform.lasts_s = world.expires_s
         world.guests.script(platform.sandboxes)
+        platform.sandboxes.framing = world.framing
         world.guests.hang_up = Program(self).hang_up
         database = SimulatedDatabase(
             world.folder / "rows.sqlite",
@@ -987,6 +996,12 @@ class Program:
 
     def rest(self) -> None:
         """Nothing happens."""
+
+
+async def _connections_end() -> None:
+    """The other ends are closed; it takes a few steps to hear of that."""
+    for _ in range(10):
+        await asyncio.sleep(0)
 
 
 def _descriptors() -> int:

@@ -1,8 +1,10 @@
-"""Environments over a scripted guest, on a clock that moves when told."""
+"""Environments over a scripted guest, in both framings of the Runtime API, on a clock that moves
+when told."""
 
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import re
 
@@ -12,18 +14,23 @@ from boda.core.arn import Arn
 from boda.core.errors import AwsError
 from boda.invoke.call import Call
 from boda.runtime.function import LogSettings
+from support.fake_guests import FramedGuest, HttpGuest
 from support.fake_sandbox import function
 from support.fleet_platform import Platform
 
 
-@pytest.fixture
-async def platform():
-    made = Platform()
+@pytest.fixture(params=[FramedGuest, HttpGuest], ids=["frames", "http"])
+async def platform(request):
+    made = Platform(guest=request.param)
     yield made
     await made.fleet.close()
     await made.clock.settle()
     assert made.sandboxes.alive == []
     assert not any(made.endpoints.values())
+
+
+over_frames = pytest.mark.parametrize("platform", [FramedGuest], ids=["frames"], indirect=True)
+over_http = pytest.mark.parametrize("platform", [HttpGuest], ids=["http"], indirect=True)
 
 
 def after(platform: Platform, seconds: float, callback, *args) -> None:
@@ -392,10 +399,19 @@ async def test_json_tells_of_init_inside_a_call(platform):
     assert "initDurationMs" not in records[-1]["record"]["metrics"]
 
 
+def other_attempt(guest, call):
+    guest.respond(dataclasses.replace(call, id=b"12345678"), b'"not asked"')
+
+
+def another_call(guest, call):
+    guest.respond(dataclasses.replace(call, header={**call.header, "id": "id-9"}), b'"not asked"')
+
+
+@over_frames
 @pytest.mark.parametrize(
     "misdeed",
     [
-        lambda guest, call: guest.respond(b"12345678", b'"not asked"'),
+        other_attempt,
         lambda guest, call: guest.send(b"\xff" * 64),
         lambda guest, call: guest.send(b"\x00\x00\x00\x00\x01"),
         lambda guest, call: guest.frame(99, b"what"),
@@ -414,17 +430,56 @@ async def test_a_lying_guest_dies_and_its_caller_hears_an_error(platform, misdee
     assert (await platform.invoke(function())).payload == b"1"
 
 
-async def test_a_second_answer_ends_the_environment_but_not_the_first_answer(platform):
-    def twice(guest, call):
-        guest.respond(call, b'"one"')
-        guest.respond(call, b'"two"')
+@over_http
+@pytest.mark.parametrize(
+    "misdeed",
+    [
+        other_attempt,
+        another_call,
+        lambda guest, call: guest.ready(),
+        lambda guest, call: guest.send(b"\xff" * 64),
+        lambda guest, call: guest.request("POST", "/nope"),
+        lambda guest, call: guest.init_error("Late"),
+    ],
+)
+async def test_what_a_lying_guest_says_is_refused_and_its_caller_waits(platform, misdeed):
+    """It ends where it is refused an invocation; else the time of its call passes."""
+    platform.sandboxes.handle = misdeed
+    task = platform.begin(function(timeout_s=1))
+    await platform.advance(1.1)
+    outcome = await task
+    assert outcome.error_type in ("Runtime.ExitError", "Sandbox.Timedout")
+    refused = [status for status in platform.sandboxes.guests[0].statuses if status != 200]
+    assert refused and set(refused) <= {400, 403, 404}
+    platform.sandboxes.handle = lambda guest, call: guest.respond(call, b"1")
+    assert (await platform.invoke(function(timeout_s=1))).payload == b"1"
+    assert len(platform.sandboxes.made) == 1
 
+
+def twice(guest, call):
+    guest.respond(call, b'"one"')
+    guest.respond(call, b'"two"')
+
+
+@over_frames
+async def test_a_second_answer_ends_the_environment_but_not_the_first_answer(platform):
     platform.sandboxes.handle = twice
     assert (await platform.invoke(function())).payload == b'"one"'
     await platform.clock.settle()
     assert platform.states() == []
 
 
+@over_http
+async def test_a_second_answer_is_refused(platform):
+    platform.sandboxes.handle = twice
+    assert (await platform.invoke(function())).payload == b'"one"'
+    await platform.clock.settle()
+    assert sorted(platform.sandboxes.guests[0].statuses) == [200, 202, 400]
+    platform.sandboxes.handle = lambda guest, call: guest.respond(call, b"1")
+    assert (await platform.invoke(function())).payload == b"1"
+
+
+@over_frames
 async def test_an_answer_without_a_question_ends_the_environment(platform):
     await platform.invoke(function())
     guest = platform.sandboxes.guests[0]
@@ -433,17 +488,21 @@ async def test_an_answer_without_a_question_ends_the_environment(platform):
     assert platform.states() == []
 
 
+@over_http
+async def test_an_answer_without_a_question_is_refused(platform):
+    await platform.invoke(function())
+    guest = platform.sandboxes.guests[0]
+    guest.respond(guest.invoked[0], b'"again"')
+    await platform.clock.settle()
+    assert guest.statuses[-1] == 400
+    assert (await platform.invoke(function(), b"5")).payload == b"5"
+
+
 async def test_too_large_an_answer_is_named_and_the_environment_goes_on(platform):
     size = 6_291_557
 
     def big(guest, call):
-        guest._channel.setblocking(True)
-        body = call.id + b"x" * size
-        import struct
-        import threading
-
-        data = struct.pack(">IB", len(body) + 1, 3) + body
-        threading.Thread(target=guest._channel.sendall, args=(data,)).start()
+        guest.respond(call, b"x" * size)
 
     platform.sandboxes.handle = big
     task = platform.begin(function())
@@ -454,8 +513,8 @@ async def test_too_large_an_answer_is_named_and_the_environment_goes_on(platform
         "errorType": "Function.ResponseSizeTooLarge",
     }
     assert outcome.function_error == "Unhandled"
+    await platform.clock.settle()
     platform.sandboxes.handle = lambda guest, call: guest.respond(call, b"1")
-    platform.sandboxes.guests[0]._channel.setblocking(False)
     assert (await platform.invoke(function())).payload == b"1"
     assert len(platform.sandboxes.made) == 1
 

@@ -108,7 +108,7 @@ async def test_keys_are_fetched_and_not_in_the_variables(platform):
         assert uri == "http://127.0.0.1:9001/2021-04-23/credentials"
         token = variables["AWS_CONTAINER_AUTHORIZATION_TOKEN"]
         where = guest.sandbox.runtime_api.getsockname()
-        reader, writer = await asyncio.open_connection(*where)
+        reader, writer = await asyncio.open_unix_connection(where)
         writer.write(
             f"GET {uri[21:]} HTTP/1.1\r\nHost: x\r\nAuthorization: {token}\r\n\r\n".encode()
         )
@@ -450,7 +450,7 @@ async def test_http_next_in_a_template_is_no_way_to_calls(platform):
     task = asyncio.ensure_future(platform.fleet.snapshot(snapped()))
     await platform.clock.settle()
     (template,) = templates(platform)
-    _, writer = await asyncio.open_connection(*template.runtime_api.getsockname())
+    _, writer = await asyncio.open_unix_connection(template.runtime_api.getsockname())
     writer.write(b"GET /2018-06-01/runtime/invocation/next HTTP/1.1\r\nHost: x\r\n\r\n")
     await writer.drain()
     for _ in range(200):

@@ -30,7 +30,7 @@ class Client:
         while len(platform.sandboxes.made) <= index:
             await asyncio.sleep(0)
         address = platform.sandboxes.made[index].runtime_api.getsockname()
-        return cls(*await asyncio.open_connection(*address))
+        return cls(*await asyncio.open_unix_connection(address))
 
     @classmethod
     async def open_first(cls, platform, version):
