@@ -156,8 +156,9 @@ async def _run(settings: Settings) -> int:
         gc.collect()
         gc.freeze()
         # A request makes some hundred objects and no cycles: looking for them a hundred times a
-        # second is enough.
-        gc.set_threshold(10_000, 20, 20)
+        # second is enough. The second number bounds how many objects one collection looks at that
+        # is not of all: the event loop waits for it.
+        gc.set_threshold(10_000, 4, 100)
         gc.enable()
         print(f"boda is ready at {platform.endpoint}", flush=True)
         await stop.wait()

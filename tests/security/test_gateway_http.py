@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import re
 import socket
@@ -17,6 +18,9 @@ from botocore.credentials import Credentials
 
 from boda.core.errors import PlatformError
 from boda.gateway.http.acceptor import AT_ONCE
+from boda.gateway.http.connection import Connection
+from boda.gateway.http.cycle import Cycle
+from boda.gateway.http.departures import AT_ONCE as CLOSED_AT_ONCE
 from boda.gateway.http.limits import Limits
 from boda.gateway.server import HttpServer
 from support.rig import KEY, SECRET, Rig, rig
@@ -658,6 +662,60 @@ async def test_who_connects_by_the_thousand_waits_for_who_is_connected(up: Rig) 
     for one in hoard:
         one.close()
     old[1].close()
+
+
+async def test_clients_that_leave_by_the_thousand_keep_nobody_waiting(up: Rig) -> None:
+    """Of 300 that leave at once a few connections are closed before anybody else is answered."""
+    old = await asyncio.open_connection("127.0.0.1", up.server.port)
+    await healthy(old)
+    state = up.server._state
+    hoard = []
+    for _ in range(300):
+        hoard.append(socket.create_connection(("127.0.0.1", up.server.port)))
+        hoard[-1].sendall(b"GET / HTTP/1.1\r\nHost: x")
+        await asyncio.sleep(0)
+    async with asyncio.timeout(10):
+        while len(state.connections) < 301:
+            await asyncio.sleep(0)
+        for one in hoard:
+            one.close()
+        most = 0
+        while (before := len(state.connections)) > 1:
+            await asyncio.sleep(0)
+            most = max(most, before - len(state.connections))
+    assert 1 < most <= 2 * CLOSED_AT_ONCE
+    await healthy(old)
+    old[1].close()
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"GET / HTTP/1.1\r\nHost: x",
+        b"PUT /b/k HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nhalf",
+        b"GET /b/k HTTP/1.1\r\nHost: x\r\n\r\n",
+    ],
+    ids=["half a head", "half a body", "whole"],
+)
+async def test_connections_leave_no_garbage_that_must_be_looked_for(up: Rig, sent: bytes) -> None:
+    """To look through thousands of them for it at once would keep everybody waiting."""
+    state = up.server._state
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(10):
+            _, writer = await asyncio.open_connection("127.0.0.1", up.server.port)
+            writer.write(sent)
+            await asyncio.sleep(0.02)
+            writer.close()
+        async with asyncio.timeout(10):
+            while state.connections:
+                await asyncio.sleep(0.01)
+        await asyncio.sleep(0.01)
+        left = [one for one in gc.get_objects() if isinstance(one, Connection | Cycle)]
+    finally:
+        gc.enable()
+    assert not left
 
 
 async def read_all(pair: tuple[asyncio.StreamReader, asyncio.StreamWriter]) -> bytes:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import logging
 import socket
 from typing import Any
 
@@ -16,9 +17,11 @@ from uvicorn.server import ServerState
 from boda.core.errors import PlatformError
 from boda.gateway.gateway import Gateway
 from boda.gateway.http.acceptor import Acceptor, Turn
-from boda.gateway.http.connection import Connection, Outbox, Sweeper
+from boda.gateway.http.connection import Connection, Outbox
 from boda.gateway.http.crowd import Crowd
+from boda.gateway.http.departures import Departures
 from boda.gateway.http.limits import Limits
+from boda.gateway.http.sweeper import Sweeper
 
 _BACKLOG = 2048
 
@@ -74,6 +77,7 @@ class HttpServer:
             ws="none",
             lifespan="off",
             log_config=None,
+            log_level=logging.WARNING,  # below it, uvicorn writes of each connection
             access_log=False,
             proxy_headers=False,
             server_header=False,
@@ -83,6 +87,7 @@ class HttpServer:
         self._endpoints: set[Endpoint] = set()
         self._acceptors: list[Acceptor] = []
         self._outbox = Outbox()
+        self._departures = Departures()
         self._outside = Crowd(self._limits.connections)
         self._inside = Crowd(self._limits.endpoints_connections)
         self._turn_inside: Turn | None = None
@@ -183,6 +188,7 @@ class HttpServer:
                 self._limits,
                 self._gateway.short,
                 self._outbox,
+                self._departures,
                 crowd,
                 owner,
             ),

@@ -49,7 +49,7 @@ def read_request(scope: Any, receive: Receive, intake: Intake) -> tuple[WireRequ
     length = headers.get("content-length")
     announced = int(length) if length is not None and length.isdecimal() else None
     empty = announced == 0 or (announced is None and "transfer-encoding" not in headers)
-    inbound = Inbound(receive, announced, empty=empty, intake=intake, ready=scope.get(READY))
+    inbound = Inbound(receive, announced, empty=empty, intake=intake, ready=scope.pop(READY, None))
     return request, inbound
 
 

@@ -2,7 +2,8 @@
 
 Law of this file: whatever a client sends or does not send, its connection costs a bounded amount
 of memory and ends after a bounded time unless a request of its is being worked on. Deadlines
-cost nothing per request: each connection notes when its phase began, and ``Sweeper`` looks.
+cost nothing per request: each connection notes when its phase began, and ``Sweeper``
+(gateway/http/sweeper.py) looks.
 
     idle ──first byte──► head ──headers complete──► busy ──answered──► idle
                                                      │ answered before its body had come
@@ -19,7 +20,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from email.utils import formatdate
 from functools import partial
 from typing import Any, Literal
 from urllib.parse import unquote
@@ -32,6 +32,7 @@ from uvicorn.server import ServerState
 
 from boda.gateway.http.crowd import Crowd, owner_of
 from boda.gateway.http.cycle import COPIED, READY, Cycle, fields_of
+from boda.gateway.http.departures import Departures
 from boda.gateway.http.fast_path import FastPath
 from boda.gateway.http.limits import Limits
 from boda.gateway.http.wire import environment_address
@@ -94,8 +95,8 @@ class Outbox:
 class Connection(HttpToolsProtocol):
     """limits: sizes and deadlines. state: the ASGI state of every request (its environment).
 
-    outbox: the server's. crowd: the connections that it must find room among. owner: the
-    environment that it comes from; "" for the client's address.
+    outbox, departures: the server's. crowd: the connections that it must find room among.
+    owner: the environment that it comes from; "" for the client's address.
     """
 
     def __init__(
@@ -106,6 +107,7 @@ class Connection(HttpToolsProtocol):
         limits: Limits,
         short: FastPath,
         outbox: Outbox,
+        departures: Departures,
         crowd: Crowd,
         owner: str = "",
     ) -> None:
@@ -114,6 +116,7 @@ class Connection(HttpToolsProtocol):
         self._now = self.loop.time
         self._short = short
         self._outbox = outbox
+        self._departures = departures
         self._crowd = crowd
         self.owner = owner
         self._phase: Literal["new", "idle", "head", "busy", "drain", "brief"] = "new"
@@ -144,6 +147,10 @@ class Connection(HttpToolsProtocol):
             self.owner = owner_of(self.client[0])
         if not self._crowd.enter(self):
             self._answer(503, "Too many connections.")
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        self._departures.put(self.loop, self.transport)
+        return True  # or the loop would close it
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._crowd.leave(self)
@@ -450,65 +457,3 @@ class Connection(HttpToolsProtocol):
             % (status, _PHRASES[status], len(body), body)
         )
         self.transport.close()
-
-
-class Sweeper:
-    """Looks at every connection of some servers once in a while, and keeps their Date header.
-
-    states: the servers' shared states, by a callable because they come and go.
-    """
-
-    def __init__(self, states: Callable[[], list[ServerState]], limits: Limits) -> None:
-        self._states = states
-        shortest = min(
-            limits.head_timeout_s, limits.keep_alive_s, limits.drain_s, limits.write_stall_s
-        )
-        self._period_s = min(1.0, max(0.01, shortest / 4))
-        self._held_bytes = limits.held_bytes
-        self._unread_bytes = limits.unread_bytes
-        self._task: asyncio.Task[None] | None = None
-        self.date_header: list[tuple[bytes, bytes]] = []
-
-    def start(self) -> None:
-        self._tick()
-        self._task = asyncio.create_task(self._run(), name="boda-http-sweeper")
-
-    async def stop(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-
-    async def _run(self) -> None:
-        while True:
-            await asyncio.sleep(self._period_s)
-            self._tick()
-
-    def _tick(self) -> None:
-        self.date_header = [(b"date", formatdate(usegmt=True).encode())]
-        now = asyncio.get_running_loop().time()
-        half_read: list[_Hoard] = []
-        unread: list[_Hoard] = []
-        for state in self._states():
-            state.default_headers = self.date_header
-            for connection in list(state.connections):
-                if isinstance(connection, Connection):
-                    connection.sweep(now)
-                    half_read.append((*connection.half_read(), connection))
-                    unread.append((*connection.unread(), connection))
-        _relieve(half_read, self._held_bytes)
-        _relieve(unread, self._unread_bytes)
-
-
-_Hoard = tuple[float, int, Connection]
-"""Since when a connection holds how many bytes."""
-
-
-def _relieve(hoards: list[_Hoard], most: int) -> None:
-    """Give up the connections that hold for longest while all together hold too much."""
-    excess = sum([size for _, size, _ in hoards]) - most
-    if excess <= 0:
-        return
-    for _, size, connection in sorted(hoards, key=lambda one: one[0]):
-        if size and excess > 0:
-            connection.abort()
-            excess -= size

@@ -1,0 +1,89 @@
+"""Looking at every connection once in a while: its deadlines, and the bytes that all together hold.
+
+Law of this file: no turn of the event loop looks at more than ``_AT_ONCE`` connections, so that ten
+thousand of them keep nobody waiting.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from email.utils import formatdate
+
+from uvicorn.server import ServerState
+
+from boda.gateway.http.connection import Connection
+from boda.gateway.http.limits import Limits
+
+_AT_ONCE = 1_000
+
+
+class Sweeper:
+    """Closes what has taken too long or holds too much, and keeps the servers' Date header.
+
+    states: the servers' shared states, by a callable because they come and go.
+    """
+
+    def __init__(self, states: Callable[[], list[ServerState]], limits: Limits) -> None:
+        self._states = states
+        shortest = min(
+            limits.head_timeout_s, limits.keep_alive_s, limits.drain_s, limits.write_stall_s
+        )
+        self._period_s = min(1.0, max(0.01, shortest / 4))
+        self._held_bytes = limits.held_bytes
+        self._unread_bytes = limits.unread_bytes
+        self._task: asyncio.Task[None] | None = None
+        self.date_header: list[tuple[bytes, bytes]] = []
+
+    def start(self) -> None:
+        self._set_date()
+        self._task = asyncio.create_task(self._run(), name="boda-http-sweeper")
+
+    async def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _run(self) -> None:
+        while True:
+            await asyncio.sleep(self._period_s)
+            self._set_date()
+            await self._sweep()
+
+    def _set_date(self) -> None:
+        self.date_header = [(b"date", formatdate(usegmt=True).encode())]
+        for state in self._states():
+            state.default_headers = self.date_header
+
+    async def _sweep(self) -> None:
+        now = asyncio.get_running_loop().time()
+        connections = [
+            connection
+            for state in self._states()
+            for connection in state.connections
+            if isinstance(connection, Connection)
+        ]
+        half_read = unread = 0
+        for count, connection in enumerate(connections, 1):
+            connection.sweep(now)
+            half_read += connection.half_read()[1]
+            unread += connection.unread()[1]
+            if count % _AT_ONCE == 0:
+                await asyncio.sleep(0)
+        if half_read > self._held_bytes:
+            hoards = [(*one.half_read(), one) for one in connections]
+            _relieve(hoards, half_read - self._held_bytes)
+        if unread > self._unread_bytes:
+            hoards = [(*one.unread(), one) for one in connections]
+            _relieve(hoards, unread - self._unread_bytes)
+
+
+def _relieve(hoards: list[tuple[float, int, Connection]], excess: int) -> None:
+    """Give up connections until ``excess`` bytes are held no more, those first that hold longest.
+
+    hoards: since when each connection holds how many bytes.
+    """
+    for _, size, connection in sorted(hoards, key=lambda one: one[0]):
+        if size and excess > 0:
+            connection.abort()
+            excess -= size
