@@ -1,8 +1,9 @@
 """JSON of up to 6 MB from callers and functions, read without keeping everybody waiting.
 
 A reader in C holds the interpreter's lock from a document's first byte to its last: 6 MB of empty
-lists take a quarter of a second. What is large is read in a thread, and what is large and opens
-many containers by a reader that lets other threads run in between.
+lists take a quarter of a second. What is large is read in a thread; what is large and has many
+values is checked without the lock, and read, where that must be, by a reader that lets other
+threads run in between.
 """
 
 from __future__ import annotations
@@ -16,10 +17,12 @@ from boda.core.long_work import beside
 from boda.gateway.protocols import large_json
 from boda.gateway.protocols.bounds import Bounds
 from boda.gateway.protocols.scalars import Malformed
+from boda.services.lambda_.invoking.json_check import is_json
 
 READ_AT_ONCE_BYTES = 64 * 1024
 """What is read on the event loop."""
-_MOST_OPENED = 200_000
+_MOST = 200_000
+"""Containers that are opened, or values, that a reader in C is given."""
 _UNBOUNDED = Bounds(1 << 40, 1 << 40)
 
 
@@ -32,10 +35,10 @@ async def check(payload: bytes) -> None:
 
 
 def _check(payload: bytes) -> None:
-    if is_dense(payload):
-        _read_in_steps(payload, 0)
-    else:
+    if not _has_more(payload, b"[{,"):
         orjson.loads(payload)
+    elif not is_json(payload):
+        raise ValueError("not JSON")
 
 
 def loads(payload: bytes) -> Any:
@@ -44,7 +47,10 @@ def loads(payload: bytes) -> Any:
     Of a dense payload, an object and the objects in it are there, and nothing further in.
     """
     if is_dense(payload):
-        return _read_in_steps(payload, 2 if payload.lstrip()[:1] == b"{" else 0)
+        if payload.lstrip()[:1] == b"{":
+            return _read_in_steps(payload, 2)
+        _check(payload)
+        return []
     # What begins so is UTF-8; json would look for other encodings.
     plain = payload[:1] == b"{" and payload[1:2] != b"\0"
     return json.loads(payload.decode(errors="surrogatepass") if plain else payload)
@@ -52,9 +58,21 @@ def loads(payload: bytes) -> Any:
 
 def is_dense(payload: bytes) -> bool:
     """Whether it opens so many containers that it is read in steps."""
-    return len(payload) > READ_AT_ONCE_BYTES and (
-        payload.count(b"[") + payload.count(b"{") > _MOST_OPENED
-    )
+    return len(payload) > READ_AT_ONCE_BYTES and _has_more(payload, b"[{")
+
+
+def _has_more(payload: bytes, those: bytes) -> bool:
+    """Whether more than ``_MOST`` of the payload's bytes are among ``those``.
+
+    Other threads run between any two windows: to count millions takes long.
+    """
+    seen = 0
+    for start in range(0, len(payload), READ_AT_ONCE_BYTES):
+        window = payload[start : start + READ_AT_ONCE_BYTES]
+        seen += len(window) - len(window.translate(None, those))
+        if seen > _MOST:
+            return True
+    return False
 
 
 def _read_in_steps(payload: bytes, kept_depth: int) -> Any:
