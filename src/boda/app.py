@@ -252,6 +252,7 @@ class Platform:
             damaged=self._damaged(recorder),
             open_mode=settings.auth == "open",
             hosts=hosts,
+            regions=Regions(settings.regions),
             quotas={"lambda": settings.quotas},
             compute=compute,
         )
@@ -274,7 +275,7 @@ class Platform:
             },
             sites=house.sites,
             limits=Limits(connections=shares.clients, endpoints_connections=shares.endpoints),
-            regions=Regions(settings.regions),
+            regions=host.regions,
             account=settings.account,
             hosts=hosts,
             public_url=settings.public_url,

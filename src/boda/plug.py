@@ -23,6 +23,7 @@ from boda.core.clock import Clock
 from boda.core.ids import Ids
 from boda.core.policy import Policy
 from boda.core.principal import Principal
+from boda.core.regions import Regions
 from boda.delivery.destination import AsyncRules
 from boda.delivery.post import Carrier, Post
 from boda.delivery.queue import Queue
@@ -166,6 +167,7 @@ class Host:
         damaged: Callable[[str], None],
         open_mode: bool = False,
         hosts: Hosts | None = None,
+        regions: Regions | None = None,
         quotas: Mapping[str, Any] | None = None,
         compute: Compute | None = None,
         identities: Identities | None = None,
@@ -181,6 +183,7 @@ class Host:
         self.damaged = damaged
         self.open_mode = open_mode
         self.hosts = hosts or Hosts()
+        self.regions = regions or Regions()
         self.quotas = quotas or {}
         self._compute = compute
         self._identities = identities

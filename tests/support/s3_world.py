@@ -16,6 +16,7 @@ import support.world
 from boda.core.clock import Clock, SystemClock
 from boda.core.errors import AwsError
 from boda.core.principal import Principal, root_of
+from boda.core.regions import Regions
 from boda.gateway.signing.identity import Credential, Permissions
 from boda.storage.blobs import BlobStore
 from support.world import NotingPost, NotingTelemetry
@@ -86,8 +87,8 @@ async def failure(call: Callable[..., Any], *args: Any, **kwargs: Any) -> dict[s
 
 
 @asynccontextmanager
-async def s3_world(folder: Path, clock: Clock | None = None, post: NotingPost | None = None
-                   ) -> AsyncIterator[World]:  # fmt: skip
+async def s3_world(folder: Path, clock: Clock | None = None, post: NotingPost | None = None,
+                   regions: Regions | None = None) -> AsyncIterator[World]:  # fmt: skip
     async with support.world.world(
         folder,
         "s3",
@@ -96,6 +97,7 @@ async def s3_world(folder: Path, clock: Clock | None = None, post: NotingPost | 
         post=post or NotingPost(),
         noting=NotingTelemetry(),
         serve=True,
+        regions=regions,
     ) as made:
         yield World(made.house, made.gateway, made.clients, made.server)
 

@@ -239,6 +239,7 @@ async def world(
             damaged=damaged,
             open_mode=open_mode,
             hosts=more.get("hosts"),
+            regions=more.get("regions"),
             quotas=quotas,
             compute=compute,
             identities=identities,

@@ -251,6 +251,8 @@ class Gateway:
         installed = x.installed = self._installed.get(route.service)
         if installed is not None and route.operation:
             x.offered = installed.offered(route.operation)
+        if x.problem is None and (x.claim is None or x.claim.until):
+            x.region = _place(x) or x.region
         x.dialect = installed.dialect if installed is not None else of_protocol(route.wire)
         x.request_id = self._ids.hex(16).upper() if x.dialect.hex_request_ids else self._ids.uuid()
         if self._traffic.draining and not request.environment_id:
@@ -562,6 +564,12 @@ def _needs(offered: Offered, ctx: Context, params: Mapping[str, Any]) -> Iterabl
 def _as_a_service(authorize: Callable[[Need], None], need: Need) -> None:
     """Source: IAM User Guide, "Forward access sessions"."""
     authorize(replace(need, context={**need.context, "aws:ViaAWSService": "true"}))
+
+
+def _place(x: Exchange) -> str:
+    """The region of a request whose signature names none, or ""."""
+    place = x.installed.service.place if x.installed is not None else None
+    return place(_labels(x.route)) if place is not None else ""
 
 
 def _labels(route: Route) -> dict[str, str]:

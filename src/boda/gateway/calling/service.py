@@ -50,6 +50,7 @@ class Operation:
 Preflight = Callable[[WireRequest, Mapping[str, str]], Awaitable[WireResponse | None]]
 Admits = Callable[[WireRequest, Mapping[str, str]], bool]
 Decorate = Callable[[WireRequest, Mapping[str, str], WireResponse], Awaitable[None]]
+Place = Callable[[Mapping[str, str]], str]
 OfRequest = Callable[[WireRequest, Claim | None, float], Mapping[str, str]]
 
 
@@ -64,6 +65,8 @@ class Service:
         labels, and may add headers to it (CORS). Must not raise.
     admits: whether the service lets a page of the request's ``Origin`` send the request, given
         the same.
+    place: the region of a request whose signature names none, given the same; "" if the service
+        has none for it either.
     condition_keys: the names of the service's own condition keys, with those that are rightly
         never present here; one that ends in a slash stands for all that begin so.
     request_keys: given a request, its claim and the time, the condition keys that it gives
@@ -79,6 +82,7 @@ class Service:
         preflight: Preflight | None = None,
         decorate: Decorate | None = None,
         admits: Admits | None = None,
+        place: Place | None = None,
         condition_keys: Iterable[str] = (),
         request_keys: OfRequest | None = None,
         paging: Paging | None = None,
@@ -86,6 +90,7 @@ class Service:
         self.name = name
         self.paging = paging
         self.admits = admits
+        self.place = place
         self.condition_keys = frozenset(condition_keys)
         self.request_keys = request_keys
         self.preflight = preflight

@@ -12,13 +12,11 @@ from typing import Any, TypeVar
 from sqlalchemy.engine import Connection
 
 from boda.core.arn import bucket_arn
-from boda.core.clock import Clock
 from boda.core.errors import AwsError
-from boda.core.ids import Ids
-from boda.delivery.contract import PostOffice
 from boda.gateway.asking.need import LateKeys, Need
 from boda.gateway.asking.tag_keys import Keys
 from boda.gateway.calling.operation import Authorize, Context
+from boda.plug import Host
 from boda.services.s3 import condition_keys, errors, rows
 from boda.services.s3.buckets.store import Bucket, Buckets, adopt, change
 from boda.services.s3.notifications.events import Happening
@@ -27,8 +25,6 @@ from boda.services.s3.objects.contents import Contents
 from boda.services.s3.objects.trash import Trash
 from boda.services.s3.rows import Letter
 from boda.services.s3.sequence import Sequence
-from boda.storage.blobs import BlobStore
-from boda.storage.database import Database
 from boda.storage.lost import LostAndFound, missing_contents
 
 T = TypeVar("T")
@@ -37,24 +33,17 @@ T = TypeVar("T")
 class Core:
     """S3 without its operations."""
 
-    def __init__(
-        self,
-        database: Database,
-        blobs: BlobStore,
-        post: PostOffice,
-        clock: Clock,
-        ids: Ids,
-        damaged: Callable[[str], None],
-    ) -> None:
-        self.database = database
-        self.blobs = blobs
-        self.post = post
-        self.clock = clock
-        self.ids = ids
+    def __init__(self, host: Host) -> None:
+        self.regions = host.regions
+        self.database = database = host.database
+        self.blobs = blobs = host.blobs
+        self.post = host.post
+        self.clock = clock = host.clock
+        self.ids = host.ids
         self.buckets = Buckets()
         self.numbers = Sequence(clock)
-        self.contents = Contents(database, blobs, damaged)
-        self.outbox = Outbox(database, post, clock, ids, self.numbers)
+        self.contents = Contents(database, blobs, host.damaged)
+        self.outbox = Outbox(database, host.post, clock, host.ids, self.numbers)
         self.trash = Trash(
             database, blobs, self.contents, clock, LostAndFound.beside(blobs.root, clock)
         )

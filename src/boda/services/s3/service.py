@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from boda.core.arn import Arn
 from boda.core.policy import Policy
 from boda.core.principal import Principal
@@ -44,10 +46,15 @@ class S3:
             preflight=cors.preflight,
             decorate=cors.decorate,
             admits=cors.admits,
+            place=self._place,
             condition_keys=condition_keys.CONDITION_KEYS,
             request_keys=condition_keys.of_request,
             paging=Paging(errors.refused_token, size=1000, most=1000),
         )
+
+    def _place(self, labels: Mapping[str, str]) -> str:
+        found = self._core.buckets.find(labels.get("Bucket", ""))
+        return found.region if found is not None else ""
 
     def policy_of(self, resource: Arn, principal: Principal) -> Policy | None:
         """A bucket's policy as it holds for the principal; None also where there is no bucket."""
@@ -56,7 +63,7 @@ class S3:
 
 
 def build(host: Host) -> Running:
-    core = Core(host.database, host.blobs, host.post, host.clock, host.ids, host.damaged)
+    core = Core(host)
     s3 = S3(core)
     return Running(
         s3.service,

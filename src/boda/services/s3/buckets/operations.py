@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-import botocore.session
 from sqlalchemy.engine import Connection
 
 from boda.core.arn import bucket_arn
@@ -40,7 +39,6 @@ class BucketOperations:
 
     def __init__(self, core: Core) -> None:
         self.core = core
-        self._regions: frozenset[str] = frozenset()
 
     def _create_needs(self, ctx: Context, params: Mapping[str, Any]) -> Iterable[Need]:
         arn, keys = bucket_arn(params["Bucket"]), condition_keys.of_parameters(params)
@@ -96,7 +94,7 @@ class BucketOperations:
     def _region(self, ctx: Context, constraint: str | None) -> str:
         if ctx.region == "us-east-1":
             region = "eu-west-1" if constraint == _EU else constraint or "us-east-1"
-            if constraint == "us-east-1" or region not in self._all_regions():
+            if constraint == "us-east-1" or not self._has(region):
                 raise AwsError(
                     "InvalidLocationConstraint",
                     "The specified location-constraint is not valid",
@@ -111,15 +109,9 @@ class BucketOperations:
             )
         return ctx.region
 
-    def _all_regions(self) -> frozenset[str]:
-        if not self._regions:
-            session = botocore.session.Session()
-            self._regions = frozenset(
-                region
-                for partition in session.get_available_partitions()
-                for region in session.get_available_regions("s3", partition_name=partition)
-            )
-        return self._regions
+    def _has(self, region: str) -> bool:
+        """Whether buckets may be there: ``aws-global`` and its like are names for no place."""
+        return region in self.core.regions and not region.endswith("-global")
 
     def _list_needs(self, ctx: Context, params: Mapping[str, Any]) -> Iterable[Need]:
         return (Need("s3:ListAllMyBuckets"),)
@@ -140,7 +132,7 @@ class BucketOperations:
                 str(max_buckets),
                 "Argument max-buckets must be an integer between 1 and 10000",
             )
-        if bucket_region is not None and bucket_region not in self._all_regions():
+        if bucket_region is not None and not self._has(bucket_region):
             raise AwsError(
                 "InvalidArgument",
                 f"Argument value {bucket_region} is not a valid AWS Region",
