@@ -13,6 +13,7 @@ import pytest
 
 from boda.core.errors import AwsError
 from boda.core.principal import root_of
+from boda.gateway.asking.need import Need
 from support.s3_world import ACCOUNT, OTHER_ACCOUNT, World, failure, run, s3_world
 
 
@@ -173,8 +174,12 @@ async def test_presigned_and_by_host_name(world: World) -> None:
 
 async def test_objects_for_other_services(world: World) -> None:
     asked = []
+
+    async def allow(need: Need) -> None:
+        asked.append(need)
+
     fetched = await world.s3.fetch(
-        "a-bucket", "open/k", principal=root_of(ACCOUNT), authorize=asked.append
+        "a-bucket", "open/k", principal=root_of(ACCOUNT), authorize=allow
     )
     assert b"".join([piece async for piece in fetched.chunks]) == b"body"
     assert (fetched.size, fetched.version_id) == (4, "null")
@@ -183,11 +188,11 @@ async def test_objects_for_other_services(world: World) -> None:
         "arn:aws:s3:::a-bucket/open/k",
     )
 
-    def refuse(need: Any) -> None:
+    async def refuse(need: Need) -> None:
         raise AwsError("AccessDenied", "no", 403)
 
     with pytest.raises(AwsError, match="AccessDenied"):
         await world.s3.fetch("a-bucket", "x", principal=root_of("1"), authorize=refuse)
     for bucket, key, found in (("none-such", "k", "NoSuchBucket"), ("a-bucket", "k", "NoSuchKey")):
         with pytest.raises(AwsError, match=found):
-            await world.s3.fetch(bucket, key, principal=root_of(ACCOUNT), authorize=asked.append)
+            await world.s3.fetch(bucket, key, principal=root_of(ACCOUNT), authorize=allow)

@@ -10,7 +10,7 @@ platform's fault, is logged once with the request's id, and tells the caller not
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, Literal, Protocol
@@ -29,7 +29,7 @@ from boda.core.regions import Regions
 from boda.core.urls import PublicUrl
 from boda.gateway.asking.authorization import Authorizer
 from boda.gateway.asking.callers import OpenCallers, foreign_host, foreign_page
-from boda.gateway.asking.need import Need, authorise
+from boda.gateway.asking.need import Need
 from boda.gateway.asking.policies import PolicyRules
 from boda.gateway.calling import checksums
 from boda.gateway.calling.absent import NONE_LACKING, Absent, AbsentServices
@@ -445,7 +445,7 @@ class Gateway:
         try:
             for need in needs:
                 try:
-                    await authorise(ctx.authorize, need)
+                    await ctx.authorize(need)
                 except NotInHead:  # by what the policies say, it depends on the body
                     settled = False
             if wrong is not None and not self._parsing.is_small(x):
@@ -457,7 +457,7 @@ class Gateway:
     @staticmethod
     async def _authorise(offered: Offered, ctx: Context, params: Mapping[str, Any]) -> None:
         for need in _needs(offered, ctx, params):
-            await authorise(ctx.authorize, need)
+            await ctx.authorize(need)
 
     @staticmethod
     async def _run(offered: Offered, ctx: Context, params: Mapping[str, Any]) -> Any:
@@ -561,9 +561,9 @@ def _needs(offered: Offered, ctx: Context, params: Mapping[str, Any]) -> Iterabl
     return () if offered.anybody else (offered.need,)
 
 
-def _as_a_service(authorize: Callable[[Need], None], need: Need) -> None:
+async def _as_a_service(authorize: Callable[[Need], Awaitable[None]], need: Need) -> None:
     """Source: IAM User Guide, "Forward access sessions"."""
-    authorize(replace(need, context={**need.context, "aws:ViaAWSService": "true"}))
+    await authorize(replace(need, context={**need.context, "aws:ViaAWSService": "true"}))
 
 
 def _place(x: Exchange) -> str:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from boda.core.principal import Principal
-from boda.gateway.asking.need import Need
+from boda.gateway.asking.need import Need, authorise
 from boda.gateway.asking.policies import PolicyRules
 from boda.gateway.calling.paging import Listing, Paged
 
@@ -41,8 +41,7 @@ class Answer:
 class Context:
     """What an operation knows about the call besides its parameters.
 
-    authorize: checks a further Need in the middle of an operation (``iam:PassRole`` …);
-        raises AwsError AccessDenied(Exception).
+    check: decides a Need whose condition keys are all at hand; for ``authorize``.
     headers: the request's HTTP headers, lower-case names; empty for calls in process.
     endpoint: scheme, host and port under which the caller reached boda, for URLs in answers.
     names_below: whether names below the endpoint's host lead to boda, too.
@@ -56,13 +55,18 @@ class Context:
     account: str
     principal: Principal
     request_id: str
-    authorize: Callable[[Need], None]
+    check: Callable[[Need], None]
     headers: Mapping[str, str] = field(default_factory=dict)
     source_ip: str = "127.0.0.1"
     endpoint: str = ""
     environment_id: str = ""
     policies: PolicyRules = PolicyRules()  # noqa: RUF009 (stateless)
     names_below: bool = False
+
+    async def authorize(self, need: Need) -> None:
+        """Check a need, also in the middle of an operation (``iam:PassRole`` …). Raises AwsError
+        AccessDenied(Exception)."""
+        await authorise(self.check, need)
 
 
 Handler = Callable[..., Awaitable[Any]]

@@ -122,9 +122,9 @@ class Core:
 
         return LateKeys((condition_keys.EXISTING_TAG,), read)
 
-    def hide_missing(self, ctx: Context, bucket: Bucket) -> None:
+    async def hide_missing(self, ctx: Context, bucket: Bucket) -> None:
         """Raise AccessDenied to callers who may not list: they do not learn what is absent."""
-        ctx.authorize(self.need(ctx, "s3:ListBucket", bucket.name, anywhere=True))
+        await ctx.authorize(self.need(ctx, "s3:ListBucket", bucket.name, anywhere=True))
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         return await self.database.read(work)

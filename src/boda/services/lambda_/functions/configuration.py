@@ -177,7 +177,7 @@ class ConfigurationOperations:
         core = self.core
         async with core.lock(identifier.key):
             function = self._changeable(identifier, revision_id)
-            used = None if layers is None else self._layers.used(ctx, identifier, layers)
+            used = None if layers is None else await self._layers.used(ctx, identifier, layers)
             settings = rules.merge(
                 function.latest.settings, {**params, "Layers": used}, core.quotas
             )

@@ -98,7 +98,7 @@ class FunctionOperations:
             "LoggingConfig": logging_config,
             "TenancyConfig": tenancy_config,
         }
-        params["Layers"] = self._layers.used(ctx, identifier, layers or [])
+        params["Layers"] = await self._layers.used(ctx, identifier, layers or [])
         settings = rules.create(params, self.core.quotas)
         wanted_tags = rules.tags(tags, self.core.quotas)
         self._refuse_existing(identifier)

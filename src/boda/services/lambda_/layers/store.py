@@ -105,7 +105,9 @@ class Layers:
         del self._layers[version.account, version.region, version.name].versions[version.number]
         self._core.unrefer([version.sha256])
 
-    def used(self, ctx: Context, function: Identifier, arns: Sequence[str]) -> tuple[LayerUse, ...]:
+    async def used(
+        self, ctx: Context, function: Identifier, arns: Sequence[str]
+    ) -> tuple[LayerUse, ...]:
         """What a function gets that is to have these layers. AwsError."""
         limit = self._core.quotas.layers
         if len(arns) > limit:
@@ -113,7 +115,7 @@ class Layers:
         seen: dict[str, str] = {}
         found = []
         for arn in arns:
-            found.append(self._usable(ctx, function, arn))
+            found.append(await self._usable(ctx, function, arn))
             base, _ = split_version(arn)
             if base in seen:
                 raise invalid(
@@ -136,7 +138,7 @@ class Layers:
             if self._by_arn(layer.arn) is None:
                 raise _absent(layer.arn)
 
-    def _usable(self, ctx: Context, function: Identifier, arn: str) -> LayerUse:
+    async def _usable(self, ctx: Context, function: Identifier, arn: str) -> LayerUse:
         named = Arn.read(arn)
         if named is None or _number(named) is None:
             raise _absent(arn)  # a layer of AWS's own, of which there are none here
@@ -148,7 +150,7 @@ class Layers:
             )
         if version is None and named.account == function.account:
             raise _absent(arn)
-        ctx.authorize(
+        await ctx.authorize(
             Need(
                 _ACTION,
                 arn,

@@ -161,7 +161,7 @@ class RoleCheck:
             "iam:PassedToService": HOST,
             "iam:AssociatedResourceArn": function.arn,
         }
-        ctx.authorize(Need("iam:PassRole", role_arn, context=keys))
+        await ctx.authorize(Need("iam:PassRole", role_arn, context=keys))
         if self._adopt is not None and not self._roles.trusts(role_arn, function.arn):
             await self._adopt(arn)
         if not self._roles.trusts(role_arn, function.arn):

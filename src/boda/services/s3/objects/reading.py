@@ -287,7 +287,7 @@ class ReadingOperations:
             lambda connection: _find(connection, bucket, raw, version_id)
         )
         if version is None:
-            self.core.hide_missing(ctx, bucket)
+            await self.core.hide_missing(ctx, bucket)
         return _present(version, bucket, key, version_id, method), data
 
     async def _describe(

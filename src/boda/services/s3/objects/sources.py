@@ -74,7 +74,7 @@ class CopySources:
         else:
             version = await self._core.read(lambda c: rows.with_crcs(c, rows.latest(c, name, raw)))
         if version is None or (version.marker and version_id is None):
-            self._core.hide_missing(ctx, bucket)
+            await self._core.hide_missing(ctx, bucket)
             if version_id is not None and bucket.versioned:
                 raise errors.no_such_version(key, version_id)
             raise errors.no_such_key(key)

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy.engine import Connection
 
 from boda.core.errors import AwsError, not_implemented
-from boda.gateway.asking.need import Need, authorise
+from boda.gateway.asking.need import Need
 from boda.gateway.calling.operation import Context, operation
 from boda.gateway.http.wire import Body
 from boda.services.s3 import condition_keys, errors, names, tags
@@ -234,15 +234,11 @@ class WritingOperations:
             )
             if source.tags and tagging_directive != "REPLACE":
                 action = "s3:GetObjectTagging"
-                await authorise(
-                    ctx.authorize,
-                    self.core.need(ctx, action, source.bucket, source.name, anywhere=True),
+                await ctx.authorize(
+                    self.core.need(ctx, action, source.bucket, source.name, anywhere=True)
                 )
                 given = condition_keys.of_object_tags(source.tags)
-                await authorise(
-                    ctx.authorize,
-                    self.core.need(ctx, "s3:PutObjectTagging", bucket, key, given),
-                )
+                await ctx.authorize(self.core.need(ctx, "s3:PutObjectTagging", bucket, key, given))
             algorithm = checksum_algorithm or source.algorithm or checksums.DEFAULT
             chunks = await opened.chunks()
             taken = await self.core.contents.take(
@@ -341,7 +337,7 @@ class WritingOperations:
                 allowed.append(
                     (
                         entry,
-                        self._check_deletion(ctx, found, entry),
+                        await self._check_deletion(ctx, found, entry),
                         names.new_version_id(self.core.ids),
                     )
                 )
@@ -385,7 +381,9 @@ class WritingOperations:
             output["Errors"] = failed
         return output
 
-    def _check_deletion(self, ctx: Context, bucket: Bucket, entry: Mapping[str, Any]) -> bytes:
+    async def _check_deletion(
+        self, ctx: Context, bucket: Bucket, entry: Mapping[str, Any]
+    ) -> bytes:
         key, version_id = entry["Key"], entry.get("VersionId")
         for member in ("LastModifiedTime", "Size"):
             if entry.get(member) is not None:
@@ -394,7 +392,7 @@ class WritingOperations:
         action = "s3:DeleteObjectVersion" if version_id else "s3:DeleteObject"
         given = {"VersionId": version_id, "IfMatch": entry.get("ETag")}
         context = condition_keys.of_parameters(given)
-        ctx.authorize(self.core.need(ctx, action, bucket.name, key, context))
+        await ctx.authorize(self.core.need(ctx, action, bucket.name, key, context))
         if version_id is not None:
             names.check_version_id(version_id, versioned=bucket.versioned)
         return raw
