@@ -46,6 +46,16 @@ def test_without_sandboxes_the_names_say_what_that_means() -> None:
     assert missing([*GOOD, parts[0]]) == "namespace of mounts"
 
 
+def test_alternatives_to_root_are_one_remedy() -> None:
+    spaces = "run boda as root, or let root allow user namespaces: sysctl a=1"
+    cgroups = "run boda as root, or give it cgroups of its own: x"
+    found = [lacks(SANDBOX, spaces), lacks("memory", cgroups), lacks("pipes", f"boot; {cgroups}")]
+    both = "let root allow user namespaces: sysctl a=1 and give it cgroups of its own: x"
+    assert remedies(found) == [f"run boda as root, or {both}", "boot"]
+    outside = "run boda as root, outside of containers that refuse namespaces"
+    assert remedies([lacks(SANDBOX, outside), lacks("memory", cgroups)]) == [outside]
+
+
 def test_when_nothing_starts_there_is_one_finding() -> None:
     assert not can_start([lacks(SANDBOX)]) and missing([lacks(SANDBOX)]) == "sandbox"
 

@@ -18,7 +18,7 @@ import stat
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -27,6 +27,7 @@ from boda.sandbox import plan
 from boda.sandbox.cgroups.contract import CgroupHierarchy
 from boda.sandbox.contract import Interpreter, Sandbox, SandboxError, SandboxSpec
 from boda.sandbox.findings import (
+    AS_ROOT,
     NAMESPACE,
     SANDBOX,
     WITH_SANDBOX,
@@ -41,13 +42,15 @@ from boda.sandbox.reach import METADATA, NOTHING, REFUSED, Place, Reach
 
 _GUEST = Path(__file__).parent.parent / "guest"
 _DELEGATE = (
-    "run boda as root, or give it cgroups of its own: systemd-run --user --scope -p Delegate=yes "
-    "boda up"
+    f"{AS_ROOT}, or give it cgroups of its own: systemd-run --user --scope -p Delegate=yes boda up"
 )
 _DELEGATE_CPU = (
-    "run boda as root, or let root put `Delegate=cpu memory pids` under [Service] into "
+    f"{AS_ROOT}, or let root put `Delegate=cpu memory pids` under [Service] into "
     "/etc/systemd/system/user@.service.d/delegate.conf"
 )
+_ABSENT, _OTHER = "is missing", "is no device"
+_MINORS = {"null": 3, "zero": 5, "full": 7, "random": 8, "urandom": 9}
+"""Of the memory devices, whose major number is 1. Source: Linux, admin-guide/devices.txt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,11 +195,26 @@ def _wrong_mode(name: str) -> str:
     try:
         mode = os.stat(f"/dev/{name}").st_mode
     except OSError:
-        return "is missing"
+        return _ABSENT
     if not stat.S_ISCHR(mode):
-        return "is no device"
+        return _OTHER
     wanted = 0o444 if "random" in name else 0o666
     return "" if mode & wanted == wanted else f"has mode {stat.S_IMODE(mode):04o}"
+
+
+def _device_commands(unusable: Mapping[str, str]) -> Iterator[str]:
+    """The commands that make devices usable.
+
+    unusable: what is wrong with them, by path.
+    """
+    closed = sorted(path for path, what in unusable.items() if what not in (_ABSENT, _OTHER))
+    if closed:
+        yield f"chmod 666 {' '.join(closed)}"
+    for path, what in sorted(unusable.items()):
+        if what in (_ABSENT, _OTHER):
+            minor = _MINORS[path.removeprefix("/dev/")]
+            cleared = f"rm -r {path} && " if what == _OTHER else ""
+            yield f"{cleared}mknod -m 666 {path} c 1 {minor}"
 
 
 async def _ask(sandbox: Sandbox, question: str, timeout_s: float = 15.0) -> dict[str, Any]:
@@ -274,7 +292,7 @@ class _Examination:
     def _remedy(self) -> str:
         """How to get isolated sandboxes."""
         if os.geteuid() == 0:
-            return "run boda as root of the machine itself, or in a container with --privileged"
+            return f"{AS_ROOT} of the machine itself, or in a container with --privileged"
         closed = [
             f"{name}={open_}"
             for name, shut, open_ in (
@@ -285,8 +303,8 @@ class _Examination:
             if _sysctl(name) == shut
         ]
         if closed:
-            return f"run boda as root, or let root allow user namespaces: sysctl {' '.join(closed)}"
-        return "run boda as root, outside of containers that refuse namespaces"
+            return f"{AS_ROOT}, or let root allow user namespaces: sysctl {' '.join(closed)}"
+        return f"{AS_ROOT}, outside of containers that refuse namespaces"
 
     def _add(
         self,
@@ -387,7 +405,7 @@ class _Examination:
             not unusable,
             "everybody may use them",
             "; ".join(f"{path} {what}" for path, what in sorted(unusable.items())),
-            f"chmod 666 {' '.join(sorted(unusable))}",
+            "; ".join(_device_commands(unusable)),
         )
 
     def _powers(self, facts: dict[str, Any]) -> None:
@@ -529,7 +547,7 @@ class _Examination:
         reach, isolated = self._reach, self._mode.isolated
         if isolated and no_network and reach:
             why = f"{reach} cannot be opened to functions: {no_network}"
-            remedy = "run boda as root with nftables installed"
+            remedy = f"{AS_ROOT} with nftables installed"
             self._add("open places", False, "", why, remedy, required=False)
         remedy = "a kernel whose nftables refuse it" if isolated else WITH_SANDBOX
         samples = [str(ipaddress.IPv4Network(one)[-1]) for one in REFUSED] if self._thorough else []

@@ -8,6 +8,8 @@ NAMESPACE = "namespace of "
 SANDBOX = "sandbox"
 """The finding that says whether sandboxes are isolated at all."""
 WITH_SANDBOX = "comes with the sandbox above"
+AS_ROOT = "run boda as root"
+"""A remedy, or the beginning of one: alternatives follow behind ``, or ``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,11 @@ def missing(findings: list[Finding]) -> str:
 
 
 def remedies(findings: list[Finding]) -> list[str]:
-    """How to get what is missing, each remedy once."""
+    """How to get what is missing, each remedy once; all alternatives to root together are one."""
     found = [one.remedy for one in findings if one.required and not one.ok]
-    return [remedy for remedy in dict.fromkeys(found) if remedy not in ("", WITH_SANDBOX)]
+    parts = dict.fromkeys(part for remedy in found for part in remedy.split("; "))
+    single = [part for part in parts if not part.startswith(f"{AS_ROOT}, or ")]
+    others = [part.removeprefix(f"{AS_ROOT}, or ") for part in parts if part not in single]
+    if others and not any(part.startswith(AS_ROOT) for part in single):
+        single.insert(0, f"{AS_ROOT}, or {' and '.join(others)}")
+    return [remedy for remedy in single if remedy not in ("", WITH_SANDBOX)]
