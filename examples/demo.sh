@@ -58,20 +58,23 @@ rm -rf "$work"
 mkdir -p "$work/build"
 
 say "Start boda"
-port=4566
-if "$python" -c 'import socket,sys; s=socket.socket(); sys.exit(s.connect_ex(("127.0.0.1", 4566)) != 0)'; then
-  port=0 # somebody is there already: take any free port
+# Starts it on a port and waits for its word; fails if it ends before that.
+up() {
+  printf '$ boda up --port %s --data-dir .demo/data\n' "$1"
+  "$boda" up --port "$1" --data-dir "$data" --isolation "$isolation" >"$work/boda.log" 2>&1 &
+  pid=$!
+  for _ in $(seq 300); do
+    grep -q 'boda is ready' "$work/boda.log" && return
+    kill -0 "$pid" 2>/dev/null || { pid=; return 1; }
+    sleep 0.1
+  done
+  return 1
+}
+if ! up 4566; then
+  # Where somebody has that port already, any free one will do.
+  grep -q 'is in use by another program' "$work/boda.log" && up 0 || { cat "$work/boda.log" >&2; exit 1; }
 fi
-printf '$ boda up --port %s --data-dir .demo/data\n' "$port"
-"$boda" up --port "$port" --data-dir "$data" --isolation "$isolation" >"$work/boda.log" 2>&1 &
-pid=$!
-for _ in $(seq 300); do
-  grep -q 'boda is ready' "$work/boda.log" && break
-  kill -0 "$pid" 2>/dev/null || { cat "$work/boda.log" >&2; pid=; exit 1; }
-  sleep 0.1
-done
 cat "$work/boda.log"
-grep -q 'boda is ready' "$work/boda.log"
 
 export AWS_CONFIG_FILE=$work/no-config AWS_SHARED_CREDENTIALS_FILE=$work/no-credentials AWS_PAGER=
 unset AWS_PROFILE AWS_SESSION_TOKEN AWS_REGION
