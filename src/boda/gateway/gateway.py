@@ -10,7 +10,7 @@ platform's fault, is logged once with the request's id, and tells the caller not
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, Literal, Protocol
@@ -536,7 +536,7 @@ class Gateway:
             self._ids.uuid(),
             self._check(principal, RequestKeys(None, region), service)
             if forwarded is None
-            else partial(_as_a_service, forwarded.authorize),
+            else partial(_as_a_service, forwarded.check),
             policies=self._policies,
         )
         await self._authorise(offered, ctx, params)
@@ -561,9 +561,9 @@ def _needs(offered: Offered, ctx: Context, params: Mapping[str, Any]) -> Iterabl
     return () if offered.anybody else (offered.need,)
 
 
-async def _as_a_service(authorize: Callable[[Need], Awaitable[None]], need: Need) -> None:
+def _as_a_service(check: Callable[[Need], None], need: Need) -> None:
     """Source: IAM User Guide, "Forward access sessions"."""
-    await authorize(replace(need, context={**need.context, "aws:ViaAWSService": "true"}))
+    check(replace(need, context={**need.context, "aws:ViaAWSService": "true"}))
 
 
 def _place(x: Exchange) -> str:
