@@ -15,13 +15,12 @@ from boda import services
 from boda.core.clock import ManualClock
 from boda.core.errors import AwsError
 from boda.core.principal import root_of
-from boda.gateway.calling.models import Models
 from boda.gateway.calling.operation import Answer, Context
 from boda.gateway.calling.pager import Pager, Seal
 from boda.gateway.calling.paging import PAGED, Key, Page, Paged, Paging, Rows, Walk
-from boda.services import platform
+from support.world import models
 
-MODELS = Models([platform.MODELS])
+MODELS = models()
 SERVICES = services.__path__
 KEY = b"k" * 32
 NAMES = [f"n{number}" for number in range(5)]
