@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
@@ -14,6 +14,7 @@ import pytest
 from boda.core.errors import AwsError
 from boda.core.principal import root_of
 from boda.gateway.asking.need import Need
+from boda.gateway.calling.operation import Context
 from support.s3_world import ACCOUNT, OTHER_ACCOUNT, World, failure, run, s3_world
 
 
@@ -173,26 +174,34 @@ async def test_presigned_and_by_host_name(world: World) -> None:
 
 
 async def test_objects_for_other_services(world: World) -> None:
+    """A call that is forwarded has the rights of the caller of the call that it is made for."""
     asked = []
 
-    async def allow(need: Need) -> None:
-        asked.append(need)
+    def forwarded(check: Callable[[Need], None]) -> Context:
+        return Context(
+            "lambda", "CreateFunction", "us-east-1", ACCOUNT, root_of(ACCOUNT), "", check
+        )
 
-    fetched = await world.s3.fetch(
-        "a-bucket", "open/k", principal=root_of(ACCOUNT), authorize=allow
-    )
-    assert b"".join([piece async for piece in fetched.chunks]) == b"body"
-    assert (fetched.size, fetched.version_id) == (4, "null")
+    async def fetch(bucket: str, key: str, check: Callable[[Need], None]) -> Any:
+        where, context = {"Bucket": bucket, "Key": key}, forwarded(check)
+        call = world.host.call
+        return await call("s3", "GetObject", where, context.principal, forwarded=context)
+
+    answer = await fetch("a-bucket", "open/k", asked.append)
+    body = answer["Body"]
+    content = body if isinstance(body, bytes) else b"".join([one async for one in body.chunks])
+    assert (content, answer["ContentLength"]) == (b"body", 4)
     assert (asked[0].action, asked[0].resource) == (
         "s3:GetObject",
         "arn:aws:s3:::a-bucket/open/k",
     )
+    assert asked[0].context["aws:ViaAWSService"] == "true"
 
-    async def refuse(need: Need) -> None:
+    def refuse(need: Need) -> None:
         raise AwsError("AccessDenied", "no", 403)
 
     with pytest.raises(AwsError, match="AccessDenied"):
-        await world.s3.fetch("a-bucket", "x", principal=root_of("1"), authorize=refuse)
+        await fetch("a-bucket", "open/k", refuse)
     for bucket, key, found in (("none-such", "k", "NoSuchBucket"), ("a-bucket", "k", "NoSuchKey")):
         with pytest.raises(AwsError, match=found):
-            await world.s3.fetch(bucket, key, principal=root_of(ACCOUNT), authorize=allow)
+            await fetch(bucket, key, asked.append)

@@ -196,7 +196,7 @@ async def test_a_completion_sent_again_answers_as_the_first(world: World) -> Non
     for _ in range(2):
         again = await run(client.complete_multipart_upload, **where, MultipartUpload=listed)
         assert again == first
-    assert world.s3._core.bucket(BUCKET).open_uploads == 0  # type: ignore[attr-defined]
+    assert world.core.bucket(BUCKET).open_uploads == 0
     other = {"Parts": [{"PartNumber": 1, "ETag": '"0"'}]}
     found = await failure(client.complete_multipart_upload, **where, MultipartUpload=other)
     assert found["Code"] == "NoSuchUpload"

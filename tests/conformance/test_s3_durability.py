@@ -283,8 +283,8 @@ async def test_a_number_that_is_taken_all_the_same_is_not_used(world: World) -> 
     await run(client.put_object, Bucket="a-bucket", Key="k", Body=b"before")
     (number,) = [version.seq for version in versions_of(world)]
     await world.database.write(lambda c: rows.insert_body(c, number + 1, b"a stranger's"))
-    world.s3._core.numbers._last = number
-    world.s3._core.numbers._clock = StandingClock(behind_s=300)
+    world.core.numbers._last = number
+    world.core.numbers._clock = StandingClock(behind_s=300)
     for body in (b"one", b"two"):
         await run(client.put_object, Bucket="a-bucket", Key="k", Body=body)
         assert (await run(client.get_object, Bucket="a-bucket", Key="k"))["Body"] == body

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from boda.core.principal import root_of
+from boda.gateway.dialect import JSON
 from boda.gateway.http.wire import WireRequest
 from boda.gateway.signing import sigv4
 from boda.gateway.signing.authentication import Authenticator, read_claim
@@ -87,8 +88,8 @@ def test_suite(case: Path) -> None:
     ) == text("authz")
     directory = _OneKey(claim.token)
     authenticator = Authenticator(directory, _Then())  # type: ignore[arg-type]
-    credential = authenticator.credential(claim, request, "json")
-    authenticator.verify(claim, credential, request, payload, "json")
+    credential = authenticator.credential(claim, request, JSON.signatures)
+    authenticator.verify(claim, credential, request, payload, JSON.signatures)
 
 
 def test_the_suite_is_whole() -> None:

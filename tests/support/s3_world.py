@@ -54,6 +54,12 @@ class World(support.world.World):
         return post
 
     @property
+    def core(self) -> Any:
+        """What the operations share."""
+        start: Any = self.house.running["s3"].start
+        return start.__self__
+
+    @property
     def blobs(self) -> BlobStore:
         return self.host.blobs
 
