@@ -87,6 +87,12 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
                 self.dies_after = None
                 raise ProcessDied
 
+    def hang_up(self) -> None:
+        """Lose all connections, as the end of a process does."""
+        for transport in list(self._transports.values()):  # asyncio's own record of them
+            transport.abort()
+        self.run_until_complete(asyncio.sleep(0.001))
+
     def run_in_executor(self, executor: Any, func: Any, *args: Any) -> asyncio.Future[Any]:
         done = self.create_future()
 

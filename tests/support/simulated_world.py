@@ -303,19 +303,22 @@ class Life:
         sandboxes.fail_starts = sandboxes.fail_forks = 1 << 30
         self.ledger.deaf = True
         try:
-            for _ in range(20):
-                tasks = asyncio.all_tasks(self.loop)
-                if not tasks:
-                    break
-                for task in tasks:
-                    task.cancel()
-                gone = asyncio.wait(tasks, timeout=1)
-                self.loop.run_until_complete(gone)
+            self._cancel_all()
             self.loop.run_until_complete(sandboxes.close())
-            self.loop.run_until_complete(_connections_end())
+            self.loop.hang_up()
+            self._cancel_all()  # what began as the connections ended
         finally:
             self.ledger.deaf = False
         self.database.close()
+
+    def _cancel_all(self) -> None:
+        for _ in range(20):
+            tasks = asyncio.all_tasks(self.loop)
+            if not tasks:
+                break
+            for task in tasks:
+                task.cancel()
+            self.loop.run_until_complete(asyncio.wait(tasks, timeout=1))
 
     async def _main(self) -> None:
         world = self.world
@@ -996,12 +999,6 @@ class Program:
 
     def rest(self) -> None:
         """Nothing happens."""
-
-
-async def _connections_end() -> None:
-    """The other ends are closed; it takes a few steps to hear of that."""
-    for _ in range(10):
-        await asyncio.sleep(0)
 
 
 def _descriptors() -> int:
