@@ -65,6 +65,27 @@ def test_a_run_in_the_background_of_a_script_can_interrupt_what_it_starts() -> N
     assert done.returncode == 0 and "1 passed" in done.stdout, done.stdout
 
 
+def test_a_unit_test_that_sleeps_fails(tmp_path: Path) -> None:
+    (tmp_path / "test_it.py").write_text(
+        "import asyncio, pytest, time\n"
+        "def sleeps(): time.sleep(0.06)\n"
+        "def waits(): asyncio.run(asyncio.sleep(0.06))\n"
+        "def lets_pass(): asyncio.run(asyncio.wait_for(asyncio.sleep(0), 9))\n"
+        "@pytest.mark.parametrize('act', [sleeps, waits, lets_pass])\n"
+        "def test_it(act): act()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "unit.conftest", "-c", "/dev/null", tmp_path],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "tests")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "2 failed, 1 passed" in done.stdout, done.stdout
+    assert done.stdout.count("A unit test slept for 0.06 s of real time.") >= 2
+
+
 @pytest.mark.parametrize(
     ("variables", "options"), [({}, "--require-facts"), ({"BODA_WITHOUT_FACTS": "1"}, "")]
 )

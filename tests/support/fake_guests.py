@@ -117,8 +117,8 @@ class Guest:
         self.invoked: list[Invoked] = []
         self.alive = True
         self.channel = Wire(channel, sandbox, self._heard)
-        self._console = console
-        self._log = log
+        self.console = console
+        self.log_end = log
 
     # What it says
 
@@ -179,13 +179,13 @@ class Guest:
 
     def write(self, text: str | bytes) -> None:
         """To the console."""
-        os.write(self._console, text.encode() if isinstance(text, str) else text)
+        os.write(self.console, text.encode() if isinstance(text, str) else text)
 
     def log(self, text: str, micros: int | None = None) -> None:
         """A framed record."""
         micros = int(self.sandbox.owner.clock.now() * 1e6) if micros is None else micros
         data = text.encode()
-        os.write(self._log, struct.pack(">IIQ", 0xA55A0003, len(data), micros) + data)
+        os.write(self.log_end, struct.pack(">IIQ", 0xA55A0003, len(data), micros) + data)
 
     # How it ends
 
@@ -200,8 +200,8 @@ class Guest:
             return
         self.alive = False
         self._hang_up()
-        os.close(self._console)
-        os.close(self._log)
+        os.close(self.console)
+        os.close(self.log_end)
         self.sandbox.ended(self, Exit(status, signal, oom, machine))
 
     def _hang_up(self) -> None:

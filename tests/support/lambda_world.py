@@ -31,6 +31,7 @@ from boda.plug import Compute, Host
 from boda.runtime.function import FunctionVersion
 from boda.services import lambda_
 from boda.telemetry.contract import Answered
+from support.in_place import InPlaceDatabase, without_threads
 from support.world import ACCOUNT, NotingPost, NotingTelemetry
 
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/worker"
@@ -254,11 +255,7 @@ class World(support.world.World):
             **params,
         }
         answer = await self.call("CreateFunction", FunctionName=name, **given)
-        for _ in range(20):  # the writer's thread takes its time on a busy machine
-            await self.settle()
-            found = await self.call("GetFunctionConfiguration", FunctionName=name)
-            if found["State"] != "Pending":
-                break
+        await self.settle()
         return answer
 
     async def again(self) -> lambda_.Lambda:
@@ -281,9 +278,7 @@ class World(support.world.World):
     async def settle(self) -> None:
         """Let what was begun take effect."""
         if isinstance(self.clock, ManualClock):
-            for _ in range(3):
-                await self.clock.advance(1.0)
-                await asyncio.sleep(0.02)  # the writer's thread is not on this clock
+            await self.clock.advance(3.0)
         else:
             await asyncio.sleep(0.3)
 
@@ -311,6 +306,7 @@ async def world(
     damaged: Callable[[str], None] = log_damage,
 ) -> AsyncIterator[World]:
     """beside: further services. options: of the service, instead of the usual ones."""
+    without_threads()
     made: list[lambda_.Lambda] = []
     roles, invoker, queue, objects = Roles(), Invoker(), Queue(), Objects()
     snapshotter, noted = snapshotter or Snapshotter(), NotingTelemetry()
@@ -332,6 +328,7 @@ async def world(
         dataclasses.replace(lambda_.PLUG, build=partial(lambda_.plug_in, made=build)),
         *beside,
         clock=clock,
+        database=InPlaceDatabase,
         compute=Compute(functions or Functions(), *surroundings),
         noting=None if "logs" in beside else noted,
         post=NotingPost(),

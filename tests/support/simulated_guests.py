@@ -260,9 +260,9 @@ class Guests:
         sandbox = guest.sandbox
         line = f"mine {sandbox.spec.sandbox_id} {_name(sandbox.spec.environment)}\n".encode()
         line += b"x" * 8000 + b"\n"
-        _fill(guest._console, line * (FLOOD // len(line)))
+        _fill(guest.console, line * (FLOOD // len(line)))
         if self.chance.random() < 0.5:
-            _fill(guest._log, b"\xa5\x5a\x00\x03\xff\xff\xff\xff" + bytes(1000))
+            _fill(guest.log_end, b"\xa5\x5a\x00\x03\xff\xff\xff\xff" + bytes(1000))
         if times > 1:
             self._later(guest, 0.01, self._flood, guest, times - 1)
 

@@ -203,6 +203,7 @@ async def world(
     *services: str | Plug,
     clock: Clock | None = None,
     ids: Ids | None = None,
+    database: type[Database] = Database,
     open_mode: bool = False,
     identities: Any = None,
     compute: Compute | None = None,
@@ -221,14 +222,14 @@ async def world(
     clock, ids = clock or ManualClock(), ids or Ids()
     tables = [telemetry.metadata, *(table for one in plugs for table in one.tables)]
     async with contextlib.AsyncExitStack() as stack:
-        database = Database(folder / "rows.sqlite", tables)
-        stack.callback(database.close)
-        recorder: Any = noting or telemetry.build(database, clock)
+        rows = database(folder / "rows.sqlite", tables)
+        stack.callback(rows.close)
+        recorder: Any = noting or telemetry.build(rows, clock)
         stack.push_async_callback(recorder.stop)
         blobs = BlobStore(folder / "blobs", ids)
         stack.callback(blobs.close)
         host = Host(
-            database,
+            rows,
             blobs,
             folder / "code",
             clock,

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
+import os
 import re
 
 import pytest
@@ -555,30 +556,29 @@ async def test_the_tail_is_the_last_four_kilobytes(platform):
 
 
 async def test_a_burst_is_read_without_loss_and_waits_for_room(platform):
-    import os
-    import threading
-
     platform.telemetry.room = asyncio.Event()
+    loop = asyncio.get_running_loop()
 
     def burst(guest, call):
-        def write():
-            data = b"".join(b"line %d\n" % n for n in range(100_000))
-            os.set_blocking(guest._console, True)
-            view = memoryview(data)
-            while len(view):
-                view = view[os.write(guest._console, view[:65536]) :]
-            guest.respond(call)
+        os.set_blocking(guest.console, False)
+        left = memoryview(b"".join(b"line %d\n" % n for n in range(100_000)))
 
-        threading.Thread(target=write).start()
+        def go_on():
+            nonlocal left
+            left = left[os.write(guest.console, left) :]
+            if not len(left):
+                loop.remove_writer(guest.console)
+                guest.respond(call)
+
+        loop.add_writer(guest.console, go_on)
 
     platform.sandboxes.handle = burst
     task = platform.begin(function())
-    for _ in range(1000):
-        await asyncio.sleep(0.001)
-        if platform.telemetry.asked_for_room:
-            break
+    while not platform.telemetry.asked_for_room:
+        await asyncio.sleep(0)
     seen = len(platform.telemetry.lines())
-    await asyncio.sleep(0.05)
+    for _ in range(20):
+        await platform.clock.settle()
     assert len(platform.telemetry.lines()) == seen < 100_000 and not task.done()
     platform.telemetry.room.set()
     await task

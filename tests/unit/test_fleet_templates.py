@@ -121,10 +121,10 @@ async def test_keys_are_fetched_and_not_in_the_variables(platform):
     script.snapshot = script.restore = lambda guest: tasks.append(loop.create_task(fetch(guest)))
     publishing = asyncio.ensure_future(platform.fleet.snapshot(version))
     while not publishing.done():
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0)
     call = platform.begin(version)
     while not call.done():
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0)
     documents = [json.loads(answer.partition(b"\r\n\r\n")[2]) for answer in fetched]
     assert [each["AccessKeyId"] for each in documents] == ["ASIAEXAMPLE"] * 2
     ends = [datetime.fromisoformat(each["Expiration"]).timestamp() for each in documents]
@@ -453,11 +453,9 @@ async def test_http_next_in_a_template_is_no_way_to_calls(platform):
     _, writer = await asyncio.open_unix_connection(template.runtime_api.getsockname())
     writer.write(b"GET /2018-06-01/runtime/invocation/next HTTP/1.1\r\nHost: x\r\n\r\n")
     await writer.drain()
-    for _ in range(200):
-        await asyncio.sleep(0.01)
-        if task.done():
-            break
+    await platform.clock.settle()
     writer.close()
+    assert task.done()
     with pytest.raises(SnapshotFailed):
         await task
 

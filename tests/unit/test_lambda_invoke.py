@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from boda.core.arn import DEFAULT_ACCOUNT
-from boda.core.clock import SystemClock
+from boda.core.clock import ManualClock
 from boda.core.principal import root_of
 from boda.gateway.calling.operation import Context
 from boda.invoke.call import Outcome
@@ -66,7 +67,10 @@ async def test_a_functions_failure_is_an_answer(here: World) -> None:
 
 
 async def test_over_http_each_kind_has_its_status_and_headers(tmp_path: Path) -> None:
-    async with world(tmp_path, clock=SystemClock()) as here, served(here.gateway) as endpoint:
+    async with (
+        world(tmp_path, clock=ManualClock(time.time())) as here,
+        served(here.gateway) as endpoint,
+    ):
         await here.create("f")
         aws = client("lambda", endpoint, here.key)
         out = await answer(aws.invoke, FunctionName="f", Payload=b"[1]")

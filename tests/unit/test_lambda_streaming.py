@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 from botocore.exceptions import EventStreamError
 
 from boda.core.arn import DEFAULT_ACCOUNT
-from boda.core.clock import SystemClock
+from boda.core.clock import ManualClock
 from boda.core.errors import AwsError
 from boda.core.principal import root_of
 from boda.fleet.refusals import too_many
@@ -35,7 +36,10 @@ async def here(tmp_path: Path) -> AsyncIterator[World]:
 
 @pytest.fixture
 async def boto(tmp_path: Path) -> AsyncIterator[tuple[World, Any]]:
-    async with world(tmp_path, clock=SystemClock()) as made, served(made.gateway) as endpoint:
+    async with (
+        world(tmp_path, clock=ManualClock(time.time())) as made,
+        served(made.gateway) as endpoint,
+    ):
         await made.create("f")
         yield made, client("lambda", endpoint, made.key)
 

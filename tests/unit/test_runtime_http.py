@@ -340,12 +340,12 @@ async def test_a_restarted_runtime_that_asks_at_once_is_not_turned_away(platform
         await restart(environment)
         early.append(await Client.open(platform))
         early[0].send("GET", NEXT)
-        await asyncio.sleep(0.05)
+        await platform.clock.settle()
 
     sandbox.restart = restart_and_hear_at_once
     second = platform.begin(version, b"2")
     while not early:
-        await asyncio.sleep(0.001)
+        await asyncio.sleep(0)
     status, headers, body = await asyncio.wait_for(early[0].answer(), 5)
     assert (status, body) == (200, b"2")
     await early[0].respond(headers, b'"two"')

@@ -11,6 +11,7 @@ import pytest
 from boda.core.clock import ManualClock
 from boda.sandbox import unread
 from boda.sandbox.unread import LOOK_S, unread_bytes, watch
+from support.in_place import without_threads
 
 TABLE = """sk               Eth Pid        Groups   Rmem     Wmem     Dump  Locks    Drops    Inode
 00000000a7b3c4d5 0   4021       00000000 4194304  0        0     2        0        81234
@@ -40,11 +41,12 @@ async def test_who_hoards_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     holds = {1: 101, 2: 100, 3: 5000, 0: 5000}
     monkeypatch.setattr(unread, "unread_bytes", lambda pid: holds[pid])
     greedy, modest, frozen, gone = Sandbox(1), Sandbox(2), Sandbox(3, awake=False), Sandbox(0)
+    without_threads()
     clock = ManualClock()
     task = asyncio.ensure_future(watch(lambda: {greedy, modest, frozen, gone}, clock))
-    while not greedy.ended:
-        await clock.advance(LOOK_S)
-        await asyncio.sleep(0.001)
+    await clock.settle()
+    await clock.advance(LOOK_S)
+    assert greedy.ended == 1
     assert [one.ended for one in (modest, frozen, gone)] == [0, 0, 0]
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError):

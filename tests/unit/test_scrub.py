@@ -6,10 +6,13 @@ import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 from boda.core.clock import ManualClock
 from boda.scrub import BYTES_PER_S, Scrub
 from boda.storage.inspection import Step
 from boda.storage.lost import LostAndFound
+from support.in_place import without_threads
 
 MIB = 1024 * 1024
 
@@ -33,21 +36,20 @@ def scrub(clock: ManualClock, told: Told, steps: list[Step]) -> Scrub:
     return Scrub(look, lost, clock, told.faults.append, told.was_clean)
 
 
-async def passing(clock: ManualClock, seconds: float) -> None:
-    """Let time pass in small steps; the scrub's threads are given theirs in between."""
-    for _ in range(int(seconds)):
-        await clock.advance(1)
-        await asyncio.sleep(0.002)
+@pytest.fixture(autouse=True)
+async def in_place() -> None:
+    without_threads()
 
 
 async def test_a_round_takes_the_time_that_its_bytes_are_given() -> None:
     clock, told = ManualClock(), Told()
     steps = [Step(MIB) for _ in range(80)]
     round_ = asyncio.ensure_future(scrub(clock, told, steps).round())
-    await passing(clock, 80 * MIB / BYTES_PER_S - 2)
+    await clock.settle()
+    await clock.advance(80 * MIB / BYTES_PER_S - 0.1)
     assert not round_.done()
-    while not round_.done():
-        await passing(clock, 1)
+    await clock.advance(0.2)
+    assert round_.done()
     assert (told.clean, told.faults) == (1, [])
 
 
@@ -55,8 +57,9 @@ async def test_each_fault_is_told_and_the_round_goes_on() -> None:
     clock, told = ManualClock(), Told()
     steps = [Step(1), Step(0, "object a/b: gone"), Step(1), Step(0, "object a/c: gone")]
     round_ = asyncio.ensure_future(scrub(clock, told, steps).round())
-    while not round_.done():
-        await passing(clock, 1)
+    await clock.settle()
+    await clock.advance(1)
+    assert round_.done()
     assert told.faults == ["object a/b: gone", "object a/c: gone"]
     assert told.clean == 0
 
@@ -65,15 +68,12 @@ async def test_there_is_a_round_a_day_until_it_is_stopped() -> None:
     clock, told = ManualClock(), Told()
     one = scrub(clock, told, [])
     one.start()
-
-    async def rounds(count: int) -> None:
-        while told.rounds < count or told.clean < count:
-            await clock.advance(10_000)
-            await asyncio.sleep(0.002)
-
-    await rounds(2)
+    await clock.settle()
+    await clock.advance(86_000)
+    assert (told.rounds, told.clean) == (1, 1)
+    await clock.advance(1_000)
+    assert (told.rounds, told.clean) == (2, 2)
     await one.stop()
     await one.stop()
-    before = told.rounds
     await clock.advance(500_000)
-    assert told.rounds == before
+    assert told.rounds == 2
