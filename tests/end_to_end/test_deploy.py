@@ -115,6 +115,17 @@ def test_nothing_is_uploaded_that_cannot_be_compiled(boda: Boda, folder: Path, n
     assert "ResourceNotFoundException" in run_cli(boda.folder, "invoke", name).stderr
 
 
+def test_a_handler_that_is_not_there_is_refused(boda: Boda, folder: Path, name: str) -> None:
+    (folder / "app.py").write_text("def handler(event, context):\n    return 1\n")
+    done = run_cli(boda.folder, "deploy", str(folder), "--handler", "ap.handler")
+    assert done.returncode == 1
+    assert f"The handler ap.handler needs ap.py, which neither {folder} nor" in done.stderr
+    assert "Uploading" not in done.stderr
+    assert "ResourceNotFoundException" in run_cli(boda.folder, "invoke", name).stderr
+    with pytest.raises(ClientError, match="NoSuchEntity"):
+        boda.client("iam").get_role(RoleName=f"boda-{name}-us-east-1")
+
+
 def test_what_is_deployed_is_compiled_and_without_secrets(
     boda: Boda, folder: Path, name: str
 ) -> None:

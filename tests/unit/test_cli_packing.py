@@ -13,7 +13,7 @@ import pytest
 
 from boda.cli import packing
 from boda.cli.compiling import compiled
-from boda.cli.project import choose_runtime, find_handler
+from boda.cli.project import choose_runtime, find_handler, refuse_absent
 from boda.cli.requirements import Requirements, Store, key_of, requirements_of
 from boda.core.errors import PlatformError
 
@@ -261,3 +261,27 @@ def test_no_handler(tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text("    def handler(): ...\n# def handler(\n")
     with pytest.raises(PlatformError, match="Name it with --handler"):
         find_handler(tmp_path, None)
+
+
+@pytest.mark.parametrize(
+    ("handler", "there"),
+    [
+        *(("app.handler", True), ("lib.deep.handler", True), ("lib/deep.handler", True)),
+        *(("package.handler", True), ("fast.handler", True), ("old.handler", True)),
+        *(("nope.handler", False), ("app.py.handler", False), ("lib.handler", False)),
+        *(("ap.handler", False), ("app", False), ("app.", False), (".handler", False)),
+    ],
+)
+def test_a_handler_needs_its_module(tmp_path: Path, handler: str, there: bool) -> None:
+    fill(
+        tmp_path,
+        *("app.py", "lib/deep.py", "package/__init__.py", "old.pyc", "app.txt"),
+        *("fast.cpython-311-x86_64-linux-gnu.so",),
+    )
+    package = io.BytesIO()
+    packing.write(packing.files_of(tmp_path), None, package)
+    if there:
+        refuse_absent(handler, package, tmp_path)
+    else:
+        with pytest.raises(PlatformError, match=r"(?s)^[^\n]*handler[^\n]*\.$"):
+            refuse_absent(handler, package, tmp_path)

@@ -128,7 +128,7 @@ def deploy(
     from boda.cli import functions, triggers
     from boda.cli.client import connect
     from boda.cli.output import print_json
-    from boda.cli.project import choose_runtime, find_handler
+    from boda.cli.project import choose_runtime, find_handler, refuse_absent
     from boda.cli.roles import ensure_role, read_policies
 
     directory = absolute(directory)
@@ -162,6 +162,9 @@ def deploy(
         tempfile.TemporaryFile() as package,
     ):
         _pack(directory, chosen, Path(build), package, cache=cache)
+        # A handler may stand in a layer, and means to custom runtimes whatever they choose.
+        if chosen["Name"].startswith("python") and not (layer or before.get("Layers")):
+            refuse_absent(settings["Handler"], package, directory)
         if (present is None and role is None) or policies is not None:
             settings["Role"] = ensure_role(
                 connection.client("iam"), name, connection.region, policies

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+import zipfile
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from boda.cli.requirements import project_of
 from boda.core.errors import PlatformError
@@ -101,6 +102,21 @@ def find_handler(folder: Path, present: str | None) -> str:
         f"No handler was found in {folder}: none of {', '.join(f'{one}.py' for one in _MODULES)} "
         f"defines {', '.join(_FUNCTIONS)}. Name it with --handler module.function."
     )
+
+
+def refuse_absent(handler: str, package: IO[bytes], folder: Path) -> None:
+    """Raise PlatformError if no module of the package, a zip, is the handler's."""
+    module, _, function = handler.rpartition(".")
+    if not module or not function:
+        raise PlatformError(f"A handler is module.function, not {handler}; choose it by --handler.")
+    path = module.replace(".", "/")
+    wanted = re.compile(rf"{re.escape(path)}(?:/__init__)?\.(?:pyc?|(?:[\w-]+\.)?so)")
+    with zipfile.ZipFile(package) as archive:
+        if not any(map(wanted.fullmatch, archive.namelist())):
+            raise PlatformError(
+                f"The handler {handler} needs {path}.py, which neither {folder} nor its "
+                "requirements have."
+            )
 
 
 def _file_of(folder: Path, handler: str) -> Path:
