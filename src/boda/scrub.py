@@ -4,15 +4,12 @@ there is still a backup."""
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Iterator
 
 from boda.core.clock import Clock
-from boda.core.tasks import Tasks
+from boda.core.tasks import Tasks, repeat
 from boda.storage.inspection import Step
 from boda.storage.lost import LostAndFound
-
-_log = logging.getLogger(__name__)
 
 BYTES_PER_S = 8 * 1024 * 1024
 _BURST_BYTES = 4 * 1024 * 1024
@@ -43,21 +40,16 @@ class Scrub:
         self._tasks = Tasks()
 
     def start(self) -> None:
-        self._tasks.spawn(self._run(), name="scrub")
+        what = "looking at what is stored"
+        self._tasks.spawn(repeat(self._run, what, self._clock, _EVERY_S, first_s=_FIRST_S))
 
     async def stop(self) -> None:
         """Safe to call twice."""
         await self._tasks.cancel()
 
     async def _run(self) -> None:
-        await self._clock.sleep(_FIRST_S)
-        while True:
-            try:
-                await asyncio.to_thread(self._lost.sweep)
-                await self.round()
-            except Exception:
-                _log.exception("what is stored could not be looked at to the end")
-            await self._clock.sleep(_EVERY_S)
+        await asyncio.to_thread(self._lost.sweep)
+        await self.round()
 
     async def round(self) -> None:
         """Once over everything, at ``BYTES_PER_S``."""

@@ -9,7 +9,7 @@ import pytest
 from boda.core.clock import ManualClock
 from boda.core.errors import AwsError
 from boda.core.settling import Settling
-from boda.core.tasks import Tasks
+from boda.core.tasks import Tasks, repeat
 
 
 async def turn() -> None:
@@ -102,6 +102,26 @@ async def test_draining_waits_for_what_begins_meanwhile_and_cancels_what_is_late
     tasks.spawn(never())
     await tasks.drain(timeout_s=0.001)
     assert ended == ["second", "cancelled"] and len(tasks) == 0
+
+
+async def test_work_is_repeated_though_it_fails(caplog: pytest.LogCaptureFixture) -> None:
+    clock, tasks, runs = ManualClock(), Tasks(), []
+
+    async def work() -> None:
+        runs.append(clock.monotonic())
+        if len(runs) == 2:
+            raise OSError("broken")
+
+    tasks.spawn(repeat(work, "looking around", clock, 5.0, first_s=1.0))
+    await turn()
+    await clock.advance(12.0)
+    assert runs == [1.0, 6.0, 11.0]
+    assert [one.message for one in caplog.records] == [
+        "looking around failed; it is tried again in 5 s"
+    ]
+    await tasks.cancel()
+    await clock.advance(12.0)
+    assert len(runs) == 3
 
 
 async def test_a_change_settles_after_its_time_and_is_tried_again() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -69,14 +71,21 @@ AllowHost = Annotated[
 ]
 
 
+@contextmanager
+def option(name: str | None = None) -> Iterator[None]:
+    """Refuse, as a value of the option, what a ValueError is raised for. Raises BadParameter."""
+    try:
+        yield
+    except ValueError as error:
+        raise typer.BadParameter(f"{error}.", param_hint=name) from None
+
+
 def reach_of(networks: list[str] | None, hosts: list[str] | None) -> Reach:
     """What these two open. Raises BadParameter."""
     from boda.sandbox.reach import Reach
 
-    try:
+    with option():
         return Reach.read(networks or (), hosts or ())
-    except ValueError as error:
-        raise typer.BadParameter(f"{error}.") from None
 
 
 def data_dir(chosen: Path | None) -> Path:

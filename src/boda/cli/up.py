@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from boda.cli.detach import detach
-from boda.cli.options import AllowHost, DataDir, NetworkAllow, data_dir, reach_of
+from boda.cli.options import AllowHost, DataDir, NetworkAllow, data_dir, option, reach_of
 from boda.core.arn import DEFAULT_ACCOUNT
 
 EXAMPLES = (
@@ -170,31 +170,23 @@ def up(
     from boda.gateway.http.hosts import Hosts
     from boda.services.lambda_ import adjusted
 
-    try:
+    with option("--quota"):
         quotas = adjusted(quota or [])
-    except ValueError as error:
-        raise typer.BadParameter(f"{error}.", param_hint="--quota") from None
-    try:
+    with option("--allow-region"):
         regions = Regions(allow_region or ()).allowed
-    except ValueError as error:
-        raise typer.BadParameter(f"{error}.", param_hint="--allow-region") from None
     if not (len(account) == 12 and account.isascii() and account.isdecimal()):
         raise typer.BadParameter("An account is a number of 12 digits.", param_hint="--account")
     names = tuple(server_name or ())
-    try:
+    with option("--server-name"):
         Hosts(host, names)
-    except ValueError as error:
-        raise typer.BadParameter(f"{error}.", param_hint="--server-name") from None
     reach = reach_of(network_allow, allow_host)
     if reach and not network:
         raise typer.BadParameter(
             "Without a network nothing can be opened to functions: leave out --no-network, or "
             "--network-allow and --allow-host."
         )
-    try:
+    with option("--public-url"):
         public = PublicUrl.parse(public_url) if public_url else None
-    except ValueError as error:
-        raise typer.BadParameter(f"{error}.", param_hint="--public-url") from None
     settings = Settings(
         data_dir=data_dir(folder),
         host=host,

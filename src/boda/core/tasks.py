@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
+from boda.core.clock import Clock
 from boda.core.errors import BodaError
 
 T = TypeVar("T")
@@ -74,6 +75,28 @@ class Tasks:
         self._running.add(task)
         task.add_done_callback(self._running.discard)
         return task
+
+
+async def repeat(
+    work: Callable[[], Awaitable[object]],
+    what: str,
+    clock: Clock,
+    every_s: float,
+    *,
+    first_s: float | None = None,
+) -> None:
+    """Run work again and again until cancelled, ``every_s`` after its last end.
+
+    first_s: when it is run first, if not after ``every_s``. what: the work's name in the log, if
+        it fails; it is run again all the same.
+    """
+    await clock.sleep(every_s if first_s is None else first_s)
+    while True:
+        try:
+            await work()
+        except Exception:
+            _log.exception("%s failed; it is tried again in %.0f s", what, every_s)
+        await clock.sleep(every_s)
 
 
 def _report(task: asyncio.Task[Any]) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from boda.core.clock import Clock
 from boda.core.errors import BodaError
 from boda.core.health import Health
-from boda.core.tasks import Tasks
+from boda.core.tasks import Tasks, repeat
 from boda.storage import disk
 from boda.storage.database import Database
 
@@ -51,19 +51,12 @@ class Monitor:
         self._tasks = Tasks()
 
     def start(self) -> None:
-        self._tasks.spawn(self._run(), name="monitor")
+        what = "looking at the platform's state"
+        self._tasks.spawn(repeat(self.look, what, self._clock, self._look_s))
 
     async def stop(self) -> None:
         """Safe to call twice."""
         await self._tasks.cancel()
-
-    async def _run(self) -> None:
-        while True:
-            await self._clock.sleep(self._look_s)
-            try:
-                await self.look()
-            except Exception:
-                _log.exception("the platform's state could not be looked at")
 
     async def look(self) -> None:
         """Once."""

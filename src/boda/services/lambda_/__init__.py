@@ -25,6 +25,7 @@ from boda.core.arn import Arn, split_qualifier
 from boda.core.errors import AwsError
 from boda.core.policy import Policy
 from boda.core.principal import Principal
+from boda.core.tasks import repeat
 from boda.delivery.destination import AsyncRules
 from boda.delivery.lambda_carrier import LambdaCarrier
 from boda.gateway.asking import tag_keys
@@ -176,7 +177,7 @@ class Lambda:
             for version in list(function.versions.values()):
                 if in_motion(version):
                     self._transitions.begin(version, new=True)
-        core.later(self._sweep())
+        core.later(repeat(core.code.sweep, "removing old packages", core.clock, _SWEEP_S))
 
     async def stop(self) -> None:
         """Finish changes that have begun."""
@@ -275,11 +276,6 @@ class Lambda:
             core.hot.set_policy(function.arn, qualifier, resource_policy.parsed(statements))
         if function.reserved is not None:
             core.reservations.reserve(*function.key, function.reserved)
-
-    async def _sweep(self) -> None:
-        while True:
-            await self._core.clock.sleep(_SWEEP_S)
-            await self._core.code.sweep()
 
 
 def build(host: Host, *, roles: Roles | None = None, options: Options | None = None) -> Lambda:
