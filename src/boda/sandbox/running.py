@@ -207,7 +207,7 @@ class LinuxSandbox:
                 self._running.set_result(None)
         elif event == "exit":
             if said["generation"] == self._generation and not self._exit.done():
-                self._exit.set_result(self._how(said))
+                self._exit.set_result(self._how(said["status"], said["signal"]))
         elif event == "failed":
             step = said.get("step")
             where = "" if step is None else f" ({self._name_step(step)})"
@@ -217,14 +217,18 @@ class LinuxSandbox:
         if not self._running.done():
             self._running.set_exception(SandboxError(reason))
             self._running.exception()  # whoever started it may have given up waiting
-        self._end_with(Exit(None, signal.SIGKILL, machine=self._ending is None))
+        if self._isolated:
+            # Its init is out of the function's reach: nobody but the kernel ends it.
+            self._end_with(Exit(None, signal.SIGKILL, machine=self._ending is None))
+        else:
+            self._end_with(self._how(None, signal.SIGKILL))
 
-    def _how(self, said: dict[str, Any]) -> Exit:
-        if said["signal"] != signal.SIGKILL:
-            return Exit(said["status"], said["signal"])
+    def _how(self, status: int | None, number: int | None) -> Exit:
+        if number != signal.SIGKILL:
+            return Exit(status, number)
         kills, own = self._group.oom_kills(), self._group.ran_full()
         killed, self._kills_seen = kills > self._kills_seen, kills
-        return Exit(said["status"], said["signal"], killed and own, killed and not own)
+        return Exit(status, number, killed and own, killed and not own)
 
     def _tell(self, command: dict[str, Any]) -> None:
         with contextlib.suppress(SandboxError):
