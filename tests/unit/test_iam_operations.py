@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from boda.core.errors import AwsError
+from boda.gateway.calling.models import Models
 from support.dialects import DIALECTS
 from support.identity import Platform, platform
 from support.world import ACCOUNT
@@ -29,6 +30,7 @@ TRUST = json.dumps(
         ],
     }
 )
+ON_ACCOUNT = ("GetAccountSummary", "ListAccountAliases", "ListOpenIDConnectProviders")
 BASIC = "arn:aws:iam::aws:policy/service-role/AWSLambdaBasicExecutionRole"
 
 
@@ -392,6 +394,49 @@ async def test_every_operation_asks_for_its_own_permission(aws: Platform) -> Non
         with pytest.raises(AwsError) as caught:
             await aws.iam(name, nobody, **wanted)
         assert caught.value.code == "AccessDenied", name
-        assert f"is not authorized to perform: iam:{name} on resource: arn:aws:iam::" in (
+        resource = "* because" if name in ON_ACCOUNT else "arn:aws:iam::"
+        assert f"is not authorized to perform: iam:{name} on resource: {resource}" in (
             caught.value.message
         )
+
+
+async def test_the_account_is_summed_up(aws: Platform) -> None:
+    before = (await aws.iam("GetAccountSummary"))["SummaryMap"]
+    assert (before["Users"], before["Roles"], before["Groups"], before["Policies"]) == (0, 0, 0, 0)
+    await aws.user("ann", ALLOW)
+    await aws.iam("CreateRole", RoleName="r", AssumeRolePolicyDocument=TRUST)
+    await aws.iam("CreateGroup", GroupName="g")
+    made = await aws.iam("CreatePolicy", PolicyName="p", PolicyDocument=ALLOW)
+    await aws.iam("CreatePolicyVersion", PolicyArn=made["Policy"]["Arn"], PolicyDocument=ALLOW)
+    after = (await aws.iam("GetAccountSummary"))["SummaryMap"]
+    changed = {name: after[name] for name in after if after[name] != before[name]}
+    assert changed == {"Users": 1, "Roles": 1, "Groups": 1, "Policies": 1, "PolicyVersionsInUse": 2}
+    model = Models(dialects=DIALECTS).service("iam")
+    assert after.keys() == set(model.shape_for("summaryKeyType").enum)
+    assert after["VersionsPerPolicyQuota"] == 5 and after["MFADevices"] == 0
+
+
+async def test_what_no_account_has_is_listed_empty(aws: Platform) -> None:
+    aliases = await aws.iam("ListAccountAliases")
+    assert aliases == {"AccountAliases": [], "IsTruncated": False}
+    profiles = await aws.iam("ListInstanceProfiles", PathPrefix="/x/", MaxItems=5)
+    assert profiles == {"InstanceProfiles": [], "IsTruncated": False}
+    assert await aws.iam("ListOpenIDConnectProviders") == {"OpenIDConnectProviderList": []}
+
+
+@pytest.mark.parametrize(
+    ("operation", "resource"),
+    [
+        *((operation, "*") for operation in ON_ACCOUNT),
+        ("ListInstanceProfiles", f"arn:aws:iam::{ACCOUNT}:instance-profile/*"),
+    ],
+)
+async def test_the_account_is_told_of_to_whoever_may(
+    aws: Platform, operation: str, resource: str
+) -> None:
+    statement = {"Effect": "Allow", "Action": f"iam:{operation}", "Resource": resource}
+    may = await aws.user("may", json.dumps({"Version": "2012-10-17", "Statement": [statement]}))
+    assert await aws.iam(operation, may)
+    may_not = await aws.user("may-not")
+    with pytest.raises(AwsError, match=f"not authorized to perform: iam:{operation}"):
+        await aws.iam(operation, may_not)

@@ -21,6 +21,7 @@ from boda.services.iam.policies import Policies
 from boda.services.iam.roles import Roles
 from boda.services.iam.rows import metadata
 from boda.services.iam.store import Store
+from boda.services.iam.summary import Summary
 from boda.services.iam.tagging import Tagging
 from boda.services.iam.users import AccessKeys, Users
 
@@ -61,6 +62,7 @@ def _service(store: Store, identity: Identity, host: Host) -> Service:
         Attachments(store),
         Boundaries(store),
         Tagging(store),
+        Summary(store),
     ]
     paging = Paging(rules.refused_marker)
     return Service("iam", groups, condition_keys=CONDITION_KEYS, paging=paging)

@@ -77,6 +77,16 @@ def on(kind: str, action: str) -> Authorize:
     return needs
 
 
+def on_account(action: str) -> Authorize:
+    """The permission ``iam:<action>`` on the account as a whole."""
+
+    def needs(room: Room, ctx: Context, params: Mapping[str, Any]) -> Iterable[Need]:
+        _no_lent_identity(room.store, ctx)
+        yield Need(f"iam:{action}")
+
+    return needs
+
+
 def listing(kind: str, action: str) -> Authorize:
     """The permission to list a kind of entity below a path."""
 
