@@ -17,7 +17,7 @@ import pytest_asyncio
 
 from boda.sandbox.architectures import own
 from boda.sandbox.contract import Exit, Sandbox, SandboxError, SandboxSpec
-from boda.sandbox.inits import Init
+from boda.sandbox.init_process import InitProcess
 from boda.sandbox.linux import LinuxSandboxes
 from support.sandbox_snippets import (
     Died,
@@ -336,7 +336,7 @@ async def test_a_zygote_of_another_tier_that_dies_is_replaced(kit: Kit, tmp_path
     await last.close()  # the other tests know of one
 
 
-async def spares(kit: Kit) -> list[Init]:
+async def spares(kit: Kit) -> list[InitProcess]:
     """Those that wait at the bare zygote, once there are as many as there shall be."""
     async with asyncio.timeout(30):
         while True:
@@ -363,7 +363,7 @@ async def test_an_init_made_ahead_that_died_is_passed_over(kit: Kit) -> None:
     ahead = await spares(kit)
     for init in ahead:
         os.kill(init.pid, signal.SIGKILL)
-    while not all(init.gone for init in ahead):
+    while not all(init.lost for init in ahead):
         await asyncio.sleep(0.01)
     sandbox = await kit.start()
     assert await run(sandbox, "answer = 1") == 1

@@ -14,7 +14,7 @@ import pytest_asyncio
 
 from boda.runtime.credentials import PATH, ContainerCredentials
 from boda.sandbox.contract import SandboxError
-from boda.sandbox.zygotes import Zygote
+from boda.sandbox.zygote import Zygote
 from support.sandbox_snippets import why_not_root
 from support.templates import InitFailed, Stage, staged
 

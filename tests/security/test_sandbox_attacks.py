@@ -760,9 +760,9 @@ CONNECT = "socket.create_connection(({!r}, {}), 1.5)"
 
 async def test_the_machine_itself_is_out_of_reach(prison: Prison) -> None:
     sandbox = await networked(prison)
-    assert prison.sandboxes._network is not None
-    assert prison.sandboxes._network.subnet is not None
-    gateway = str(prison.sandboxes._network.subnet[1])
+    assert prison.sandboxes._resources.network is not None
+    assert prison.sandboxes._resources.network.subnet is not None
+    gateway = str(prison.sandboxes._resources.network.subnet[1])
     with socket.create_server(("0.0.0.0", 0)) as server:
         port = server.getsockname()[1]
         with socket.create_connection((gateway, port), 2):
@@ -801,8 +801,8 @@ async def test_neighbours_are_out_of_reach(prison: Prison) -> None:
 async def test_the_table_of_neighbours_is_not_filled(prison: Prison) -> None:
     """Whoever is asked for on a link is noted in a table of the whole machine."""
     sandbox = await networked(prison)
-    assert prison.sandboxes._network is not None
-    subnet = prison.sandboxes._network.subnet
+    assert prison.sandboxes._resources.network is not None
+    subnet = prison.sandboxes._resources.network.subnet
     assert subnet is not None
     there = [str(subnet[number]) for number in range(2, 402)]
     ask = (

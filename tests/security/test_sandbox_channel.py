@@ -62,7 +62,7 @@ def test_reading_waits_for_no_file(ends, peer) -> None:
     try:
         assert ours.recv(65536) == b"word"
     except ConnectionAbortedError:
-        assert isinstance(ours, channel.Wary)
+        assert isinstance(ours, channel.GuardedSocket)
     assert time.monotonic() - began < LINGER_S / 4
     read_to_its_end(peer)
 

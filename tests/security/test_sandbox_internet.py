@@ -12,14 +12,14 @@ import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from boda.sandbox.contract import Sandbox, SandboxSpec
 from boda.sandbox.linux import LinuxSandboxes
-from boda.sandbox.network import Tracking, free_subnet, routes
+from boda.sandbox.network import ConnectionLimits, free_subnet, routes
 from boda.sandbox.reach import NOTHING, Reach
 from support.sandbox_snippets import Refused, SnippetLibrary, ThisPython, run, why_not_root
 
@@ -132,7 +132,7 @@ async def test_the_world_is_reached_under_this_machines_address(
             pytest.skip(sandboxes.network_missing)
         seen = await asyncio.gather(*(run(one, fetch.format(world.far)) for one in made))
         assert seen == [world.near] * 7
-        subnet = sandboxes._network.subnet if sandboxes._network else None
+        subnet = sandboxes._resources.network.subnet if sandboxes._resources.network else None
         assert subnet in routes()
         with pytest.raises(Refused):  # the near end is this machine
             await run(made[0], fetch.format(world.near))
@@ -184,9 +184,11 @@ async def test_connections_that_the_kernel_tracks_are_bounded(tmp_path: Path, wo
         other = await sandboxes.start(SandboxSpec("other", "python", code, ephemeral_mb=16))
         if sandboxes.network_missing or sandboxes.untracked:
             pytest.skip(sandboxes.network_missing or sandboxes.untracked)
-        most = Tracking.of(int(Path("/proc/sys/net/netfilter/nf_conntrack_max").read_text())).flows
+        most = ConnectionLimits.of(
+            int(Path("/proc/sys/net/netfilter/nf_conntrack_max").read_text())
+        ).flows
         await run(evil, FLOWS.format(4 * most, world.far))
-        subnet = sandboxes._network.subnet if sandboxes._network else None
+        subnet = sandboxes._resources.network.subnet if sandboxes._resources.network else None
         assert subnet is not None
         tracked = [line for line in TRACKED.read_text().splitlines() if f"dst={world.far} " in line]
         assert most // 2 < len(tracked) <= most
@@ -264,7 +266,9 @@ async def one_of(sandboxes: LinuxSandboxes, folder: Path) -> Sandbox:
 async def test_what_is_private_is_refused(tmp_path: Path, world: World) -> None:
     """Although this machine reaches all of it."""
     async with sandboxes_with(tmp_path, NOTHING) as sandboxes:
-        sandboxes._host = replace(sandboxes._host, nameservers=(world.private[0],))
+        network = sandboxes._resources._wanted_network
+        assert network is not None
+        network._nameservers = (world.private[0],)
         one = await one_of(sandboxes, tmp_path)
         for address in world.private:
             for port in (53, 8000):

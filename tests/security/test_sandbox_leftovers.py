@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from boda.sandbox.contract import SandboxError, SandboxSpec
-from boda.sandbox.lease import tag_of
+from boda.sandbox.instance_lease import tag_of
 from boda.sandbox.linux import LinuxSandboxes
 from support.sandbox_snippets import SnippetLibrary, ThisPython, run, why_not_root
 

@@ -426,7 +426,7 @@ async def test_no_file_leads_from_one_fork_to_another(stage: Stage) -> None:
 async def test_an_image_is_changed_by_nobody_once_it_is_whole(stage: Stage) -> None:
     template = await stage.template(stage.function("def handler(event, context): return event"))
     await stage.fork(template)
-    origin = stage.sandboxes._templates[template.sandbox]
+    origin = stage.sandboxes._images.of(template.sandbox)
     with pytest.raises(PermissionError):
         os.write(os.dup(origin.image), b"x")
     with pytest.raises(PermissionError):

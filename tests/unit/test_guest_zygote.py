@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from boda.sandbox.zygotes import LAUNCHER
+from boda.sandbox.zygote import LAUNCHER
 
 ZYGOTE = (sys.executable, "-m", "boda.guest.zygote", "process")
 

@@ -15,7 +15,7 @@ from boda.sandbox.findings import (
     remedies,
     strong_enough,
 )
-from boda.sandbox.mode import Mode, _covers
+from boda.sandbox.mode import IsolationMode, _covers
 
 GOOD = [Finding(SANDBOX, True), Finding("memory", True), Finding("internet", False, required=False)]
 
@@ -76,4 +76,6 @@ def test_roots_powers_need_ids_to_give_away(text: str, covered: bool) -> None:
 
 
 def test_plain_processes_are_never_privileged() -> None:
-    assert Mode.of_this_process(range(1), plain=True) == Mode(isolated=False, privileged=False)
+    assert IsolationMode.of_this_process(range(1), plain=True) == IsolationMode(
+        isolated=False, privileged=False
+    )

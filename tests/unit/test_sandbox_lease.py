@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from boda.sandbox.contract import SandboxError
-from boda.sandbox.lease import Lease
+from boda.sandbox.instance_lease import InstanceLease
 
 
 @pytest.fixture
@@ -20,21 +20,21 @@ def forward(tmp_path: Path) -> Path:
 
 def test_one_name_one_platform(tmp_path: Path, forward: Path) -> None:
     folder = tmp_path / "run"
-    first = Lease("aaaaaaaa", folder, forward=forward)
+    first = InstanceLease("aaaaaaaa", folder, forward=forward)
     with pytest.raises(SandboxError, match="another platform"):
-        Lease("aaaaaaaa", folder, forward=forward)
-    other = Lease("bbbbbbbb", folder, forward=forward)
+        InstanceLease("aaaaaaaa", folder, forward=forward)
+    other = InstanceLease("bbbbbbbb", folder, forward=forward)
     first.close()
-    Lease("aaaaaaaa", folder, forward=forward).close()
+    InstanceLease("aaaaaaaa", folder, forward=forward).close()
     other.close()
     assert not list(folder.glob("*.json"))
 
 
 def test_forwarding_goes_back_with_the_last_one(tmp_path: Path, forward: Path) -> None:
     folder = tmp_path / "run"
-    first = Lease("aaaaaaaa", folder, forward=forward)
+    first = InstanceLease("aaaaaaaa", folder, forward=forward)
     first.record_forwarding("0")
-    second = Lease("bbbbbbbb", folder, forward=forward)
+    second = InstanceLease("bbbbbbbb", folder, forward=forward)
     first.close()
     assert forward.read_text() == "1"  # the second one counts on it
     second.close()
@@ -50,7 +50,7 @@ def test_the_dead_are_swept_and_nothing_else(tmp_path: Path, forward: Path) -> N
     dead = {"cgroups": [str(cgroup), str(mine), "/"]}
     (folder / "cccccccc.json").write_text(json.dumps(dead))
     (folder / "dddddddd.json").write_text("not json")
-    lease = Lease("aaaaaaaa", folder, forward=forward)
+    lease = InstanceLease("aaaaaaaa", folder, forward=forward)
     assert not cgroup.exists() and mine.exists()
     assert [path.name for path in folder.glob("*.json")] == ["aaaaaaaa.json"]
     lease.close()

@@ -6,11 +6,11 @@ import ipaddress
 
 import pytest
 
-from boda.sandbox.lease import tag_of
+from boda.sandbox.instance_lease import tag_of
 from boda.sandbox.network import (
-    Names,
+    ConnectionLimits,
+    InterfaceNames,
     NetworkUnavailable,
-    Tracking,
     free_subnet,
     hardware_of,
     rules,
@@ -37,7 +37,7 @@ def test_when_all_are_taken_it_says_so() -> None:
 
 
 def test_names_fit_into_an_interface_name() -> None:
-    names = Names(tag_of("an instance with a very long name indeed"))
+    names = InterfaceNames(tag_of("an instance with a very long name indeed"))
     assert len(names.bridge) <= 15 and len(names.veth(99_999)) <= 15
     assert names.veth(1).startswith(names.veth(""))
     assert tag_of("a") != tag_of("b")
@@ -49,9 +49,9 @@ def test_hardware_addresses_follow_addresses() -> None:
     assert one != hardware_of(ipaddress.IPv4Address("10.192.0.8"))
 
 
-@pytest.mark.parametrize("tracking", [None, Tracking(256, 1024)])
-def test_rules_refuse_before_they_allow(tracking: Tracking | None) -> None:
-    names = Names("t")
+@pytest.mark.parametrize("tracking", [None, ConnectionLimits(256, 1024)])
+def test_rules_refuse_before_they_allow(tracking: ConnectionLimits | None) -> None:
+    names = InterfaceNames("t")
     text = rules(names, N("10.192.0.0/20"), tracking)
     forward = text[text.index("chain forward") : text.index("chain postrouting")]
     allowed = forward.index('iifname "bodat" accept')
@@ -65,7 +65,7 @@ def test_rules_refuse_before_they_allow(tracking: Tracking | None) -> None:
 
 @pytest.mark.parametrize("most", [4_096, 65_536, 262_144, 4_000_000])
 def test_sandboxes_together_leave_half_of_the_tracked_connections(most: int) -> None:
-    tracking = Tracking.of(most)
+    tracking = ConnectionLimits.of(most)
     assert 256 <= tracking.flows <= tracking.share
     if most >= 32_768:  # below that, so many that functions can work
         assert 64 * tracking.share <= most // 2

@@ -8,10 +8,11 @@ from typing import Literal
 
 import pytest
 
+from boda.guest.operations import _STEPS
 from boda.sandbox import plan
-from boda.sandbox.host import Host
+from boda.sandbox.host import HostFacts
 
-HOST = Host(
+HOST = HostFacts(
     top=(("bin", "usr/bin"), ("lib64", None)),
     etc=(("/etc/ssl/certs", "/etc/ssl/certs", True), ("/etc/localtime", "/usr/share/z", False)),
     proc=frozenset({"kcore", "sys", "keys", "meminfo", "sysrq-trigger"}),
@@ -30,11 +31,11 @@ class Python:
     kind: Literal["python", "provided"] = "python"
 
 
-def root(runtime: Python | None = None, *hidden: str) -> list[plan.Step]:
+def root(runtime: Python | None = None, *hidden: str) -> list[plan.MountStep]:
     return plan.root(runtime or Python(), Path("/data/library"), HOST, [Path(p) for p in hidden])
 
 
-def environment(*layers: str, volume: bool = False) -> list[plan.Step]:
+def environment(*layers: str, volume: bool = False) -> list[plan.MountStep]:
     folders = [Path(layer) for layer in layers]
     own = plan.environment(Path("/code"), folders, 512, volume=volume, recursive=False)
     return plan.prepared(HOST) + own
@@ -62,8 +63,8 @@ def test_sh_is_bash_where_there_is_bash() -> None:
 
 
 def test_the_root_is_closed_last_and_the_host_let_go_last() -> None:
-    assert root()[-1] == plan.Readonly("/", mounted=True)
-    assert environment()[-1] == plan.Detach("/.host")
+    assert root()[-1] == plan.ReadonlyMount("/", mounted=True)
+    assert environment()[-1] == plan.Detachment("/.host")
 
 
 def test_what_the_owner_installed_is_hidden() -> None:
@@ -94,7 +95,10 @@ def test_name_servers_on_the_loopback_are_left_out() -> None:
 def test_proc_is_covered_where_the_kernel_has_it() -> None:
     steps = environment()
     assert plan.Cover("/proc/kcore") in steps and plan.Cover("/proc/kallsyms") not in steps
-    assert plan.Readonly("/proc/sys") in steps and plan.Readonly("/proc/sysrq-trigger") in steps
+    assert (
+        plan.ReadonlyMount("/proc/sys") in steps
+        and plan.ReadonlyMount("/proc/sysrq-trigger") in steps
+    )
     assert steps.index(plan.Proc()) < steps.index(plan.Cover("/proc/kcore"))
 
 
@@ -116,7 +120,7 @@ def test_tmp_is_a_volume_or_memory_of_the_size_asked_for() -> None:
 def test_every_step_can_be_told_and_sent() -> None:
     for step in [*root(), *environment("/a", "/b"), *environment(volume=True)]:
         assert len(step.describe()) > 5
-        assert step.wire()["op"] == type(step).__name__.lower()
+        assert step.wire()["op"] in _STEPS
 
 
 @pytest.mark.parametrize(("memory_mb", "share"), [(1769, 1.0), (128, 0.0724), (10240, 5.788)])
@@ -125,6 +129,6 @@ def test_cpu_follows_memory(memory_mb: int, share: float) -> None:
 
 
 def test_limits_are_aws_s() -> None:
-    limits = plan.Limits()
+    limits = plan.ResourceLimits()
     assert (limits.open_files, limits.processes, limits.core_bytes) == (1024, 1024, 0)
     assert "open_files 1024" in limits.describe()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from boda.sandbox.shared import COPIES_MB, MIB, limit_bytes, resident_bytes
-from boda.sandbox.tiers import Tiers
+from boda.sandbox.tiers import TierFinder
 
 
 def test_what_a_process_has_in_memory_is_as_the_kernel_says() -> None:
@@ -41,7 +41,7 @@ def test_code_that_is_too_large_to_look_through_is_a_guess(tmp_path: Path) -> No
     (sure / "app.py").write_text("import boto3\n")
     for number in range(501):
         (large / f"m{number}.py").write_text("")
-    tiers = Tiers()
+    tiers = TierFinder()
     for folder, guessed in ((sure, False), (large, True)):
         assert tiers.find(folder, []) == "boto3"
         assert tiers.guessed(folder, []) is guessed

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from boda.sandbox.tiers import Tiers, tier_of
+from boda.sandbox.tiers import TierFinder, tier_of
 
 
 def _code(folder: Path, **files: str) -> Path:
@@ -73,7 +73,7 @@ def test_hostile_files_cost_little(tmp_path: Path) -> None:
 
 
 def test_code_is_looked_at_once(tmp_path: Path) -> None:
-    tiers = Tiers()
+    tiers = TierFinder()
     code = _code(tmp_path, app="import boto3")
     assert tiers.known(code, []) is None
     assert tiers.find(code, []) == "boto3"

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from boda.guest import bootstrap_descriptors
-from boda.sandbox.template import missing
+from boda.sandbox.template_image import templates_missing
 from support.sandbox_snippets import GUEST
 
 LISTED = re.compile(r'"(?P<bytes>[0-9a-f]+)"  # (?P<at>[0-9a-f]{2})  (?P<text>.+)')
@@ -50,13 +50,15 @@ VmFlags: rd ex mr mw me de{}
 def test_why_there_are_no_templates(tmp_path: Path) -> None:
     smaps = tmp_path / "smaps"
     smaps.write_text(SEALED.format(""))
-    assert "which pages" in missing(isolated=True, machine="x86_64", smaps=smaps)
+    assert "which pages" in templates_missing(isolated=True, machine="x86_64", smaps=smaps)
     (tmp_path / "pagemap").touch()
-    assert missing(isolated=True, machine="x86_64", smaps=smaps) == ""
-    assert "aarch64" in missing(isolated=True, machine="aarch64", smaps=smaps)
-    assert "addresses of their own" in missing(isolated=False, machine="x86_64", smaps=smaps)
+    assert templates_missing(isolated=True, machine="x86_64", smaps=smaps) == ""
+    assert "aarch64" in templates_missing(isolated=True, machine="aarch64", smaps=smaps)
+    assert "addresses of their own" in templates_missing(
+        isolated=False, machine="x86_64", smaps=smaps
+    )
     smaps.write_text(SEALED.format(" sl"))
-    assert "seals" in missing(isolated=True, machine="x86_64", smaps=smaps)
+    assert "seals" in templates_missing(isolated=True, machine="x86_64", smaps=smaps)
 
 
 def test_a_pair_of_sockets_is_found_though_somebody_else_speaks(

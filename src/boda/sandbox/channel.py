@@ -34,11 +34,11 @@ def pair() -> tuple[socket.socket, socket.socket]:
     try:
         ours.setsockopt(socket.SOL_SOCKET, _SO_PASSRIGHTS, 0)
     except OSError:
-        ours = Wary(fileno=ours.detach())
+        ours = GuardedSocket(fileno=ours.detach())
     return ours, theirs
 
 
-class Wary(socket.socket):
+class GuardedSocket(socket.socket):
     """The platform's end where the kernel lets descriptors through."""
 
     def recv(self, bufsize: int, flags: int = 0, /) -> bytes:

@@ -35,10 +35,10 @@ from boda.sandbox.findings import (
     can_isolate,
     can_start,
 )
-from boda.sandbox.host import Host
+from boda.sandbox.host import HostFacts
 from boda.sandbox.linux import LinuxSandboxes
-from boda.sandbox.mode import Mode
-from boda.sandbox.reach import METADATA, NOTHING, REFUSED, Place, Reach
+from boda.sandbox.mode import IsolationMode
+from boda.sandbox.reach import METADATA, NOTHING, REFUSED, AddressRange, Reach
 
 _GUEST = Path(__file__).parent.parent / "guest"
 _DELEGATE = (
@@ -178,7 +178,7 @@ async def _visit(wanted: _Wanted, why_plain: str) -> list[Finding]:
         shutil.rmtree(place, ignore_errors=True)
 
 
-def _but(what: str, *open_: Place) -> str:
+def _but(what: str, *open_: AddressRange) -> str:
     """What is refused, and what is not."""
     return f"{what}; open: {', '.join(map(str, open_))}" if open_ else what
 
@@ -239,7 +239,7 @@ class _Examination:
         self, sandboxes: LinuxSandboxes, code: Path, wanted: _Wanted, why_plain: str
     ) -> None:
         self._sandboxes = sandboxes
-        self._mode: Mode = sandboxes.mode
+        self._mode: IsolationMode = sandboxes.mode
         self._code = code
         self._thorough = wanted.thorough
         self._reach = wanted.reach
@@ -610,7 +610,7 @@ class _Examination:
             "run boda where sandboxes can be isolated, on a machine that permits templates",
             required=False,
         )
-        host = Host.of_this_machine()
+        host = HostFacts.of_this_machine()
         self._add(
             "name servers",
             bool(host.nameservers) or not self._mode.isolated,

@@ -22,7 +22,7 @@ _ETC = (
 
 
 @dataclass(frozen=True, slots=True)
-class Host:
+class HostFacts:
     """top: the directories beside /usr that programs need, with the target if one is a link.
     etc: (path inside, source without links, is a folder). proc: names of /proc that exist.
     nameservers: those that a sandbox can reach; loopback_nameservers: those that it cannot.
@@ -38,7 +38,7 @@ class Host:
     bash_for: tuple[str, str] | None = None
 
     @classmethod
-    def of_this_machine(cls) -> Host:
+    def of_this_machine(cls) -> HostFacts:
         top: list[tuple[str, str | None]] = []
         for name in ("bin", "sbin", "lib", "lib64", "lib32", "libx32"):
             path = Path("/") / name

@@ -10,7 +10,7 @@ _CAP_SYS_ADMIN = 21
 
 
 @dataclass(frozen=True, slots=True)
-class Mode:
+class IsolationMode:
     """isolated: namespaces and a root of their own; else plain processes.
     privileged: with root's powers; else within an unprivileged user namespace.
     """
@@ -19,7 +19,7 @@ class Mode:
     privileged: bool
 
     @classmethod
-    def of_this_process(cls, uids: range, *, plain: bool = False) -> Mode:
+    def of_this_process(cls, uids: range, *, plain: bool = False) -> IsolationMode:
         """uids: those that sandboxes would get from root. plain: no namespaces, even if they can
         be had."""
         return cls(not plain, not plain and _may_administer() and _has(uids))

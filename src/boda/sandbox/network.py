@@ -38,7 +38,7 @@ from boda.sandbox.netlink import (
     is_running,
     own_network,
 )
-from boda.sandbox.reach import NOTHING, REFUSED, Place, Reach, matches
+from boda.sandbox.reach import NOTHING, REFUSED, AddressRange, Reach, matches
 
 FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
 _TRACKED = Path("/proc/sys/net/netfilter/nf_conntrack_max")
@@ -118,7 +118,7 @@ _COUNTS = """
 
 
 @dataclass(frozen=True, slots=True)
-class Tracking:
+class ConnectionLimits:
     """How many connections the kernel tracks for sandboxes. flows: for one. share: for all of one
     of 64 shares, which together have half of the machine's table."""
 
@@ -126,16 +126,16 @@ class Tracking:
     share: int
 
     @classmethod
-    def of(cls, most: int) -> Tracking:
+    def of(cls, most: int) -> ConnectionLimits:
         """most: the size of the machine's table."""
         flows = max(256, most // 512)
         return cls(flows, max(flows, most // 2 // _SHARES))
 
 
 def rules(
-    names: Names,
+    names: InterfaceNames,
     subnet: ipaddress.IPv4Network,
-    tracking: Tracking | None,
+    tracking: ConnectionLimits | None,
     reach: Reach = NOTHING,
     nameservers: Sequence[str] = (),
 ) -> str:
@@ -150,7 +150,7 @@ def rules(
             share=tracking.share,
             mask=f"0.0.0.{_SHARES - 1}",
         )
-    asked = [Place(ipaddress.IPv4Network(address), 53) for address in nameservers]
+    asked = [AddressRange(ipaddress.IPv4Network(address), 53) for address in nameservers]
     own = [*(f"ct status dnat {match}" for match in matches(reach.loopback))]
     own += matches((*asked, *reach.routed))
     beyond = matches((*asked, *reach.routed, *reach.networks))
@@ -181,10 +181,10 @@ def rules_inside(subnet: ipaddress.IPv4Network, reach: Reach) -> str:
     )
 
 
-def _leads(subnet: ipaddress.IPv4Network, reach: Reach) -> list[Place]:
+def _leads(subnet: ipaddress.IPv4Network, reach: Reach) -> list[AddressRange]:
     """Where at the gateway each open place of the loopback is reached."""
     gateway = ipaddress.IPv4Network(subnet[1])
-    return [Place(gateway, _FIRST_LEAD + number) for number in range(len(reach.loopback))]
+    return [AddressRange(gateway, _FIRST_LEAD + number) for number in range(len(reach.loopback))]
 
 
 def _lines(lines: Iterable[str]) -> str:
@@ -196,7 +196,7 @@ class NetworkUnavailable(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Names:
+class InterfaceNames:
     """What an instance calls its things, within the 15 characters of an interface name."""
 
     instance: str
@@ -283,7 +283,7 @@ class Network:
         reach: Reach = NOTHING,
         nameservers: Sequence[str] = (),
     ) -> None:
-        self._names = Names(instance)
+        self._names = InterfaceNames(instance)
         self._reach = reach
         self._nameservers = nameservers
         self._inside = ""
@@ -333,13 +333,13 @@ class Network:
 
     def _rule(self, subnet: ipaddress.IPv4Network) -> None:
         try:
-            nft(self._rules(subnet, Tracking.of(int(_TRACKED.read_text()))))
+            nft(self._rules(subnet, ConnectionLimits.of(int(_TRACKED.read_text()))))
         except (NetworkUnavailable, OSError, ValueError) as error:
             # An older kernel does not count. If that was not the reason, this fails as well.
             nft(self._rules(subnet, None))
             self.untracked = str(error)
 
-    def _rules(self, subnet: ipaddress.IPv4Network, tracking: Tracking | None) -> str:
+    def _rules(self, subnet: ipaddress.IPv4Network, tracking: ConnectionLimits | None) -> str:
         return rules(self._names, subnet, tracking, self._reach, self._nameservers)
 
     def _allow_forwarding(self) -> None:
@@ -453,7 +453,7 @@ class Network:
 
 def sweep(instance: str) -> None:
     """Remove an instance's bridge and rules, if they are there."""
-    names = Names(instance)
+    names = InterfaceNames(instance)
     with contextlib.closing(Netlink()) as link:
         # A cable goes with its namespace, but the kernel takes its time over those.
         cables = [name for _, name in socket.if_nameindex() if name.startswith(names.veth(""))]

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from boda.sandbox.contract import Interpreter
-from boda.sandbox.host import Host
+from boda.sandbox.host import HostFacts
 
 SAFE = ("ro", "nosuid", "nodev")
 TMP = "/tmp"  # noqa: S108  the sandbox's own, never this machine's
@@ -34,7 +34,7 @@ LIBRARY_PATH = (
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class MountStep:
     """One thing to do. Its name on the wire is ``op``."""
 
     op: ClassVar[str] = ""
@@ -48,7 +48,7 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class Bind(Step):
+class Bind(MountStep):
     source: str
     target: str
     flags: tuple[str, ...] = SAFE
@@ -60,7 +60,7 @@ class Bind(Step):
 
 
 @dataclass(frozen=True, slots=True)
-class Tmpfs(Step):
+class Tmpfs(MountStep):
     target: str
     size_bytes: int
     mode: int = 0o755
@@ -73,7 +73,7 @@ class Tmpfs(Step):
 
 
 @dataclass(frozen=True, slots=True)
-class Volume(Step):
+class Volume(MountStep):
     """A file system of its own, made beforehand and handed over as a descriptor."""
 
     fd: str
@@ -85,7 +85,7 @@ class Volume(Step):
 
 
 @dataclass(frozen=True, slots=True)
-class Directory(Step):
+class EmptyDirectory(MountStep):
     path: str
     mode: int = 0o755
     op: ClassVar[str] = "directory"
@@ -95,7 +95,7 @@ class Directory(Step):
 
 
 @dataclass(frozen=True, slots=True)
-class File(Step):
+class File(MountStep):
     path: str
     text: str = ""
     op: ClassVar[str] = "file"
@@ -105,7 +105,7 @@ class File(Step):
 
 
 @dataclass(frozen=True, slots=True)
-class Symlink(Step):
+class Symlink(MountStep):
     path: str
     target: str
     op: ClassVar[str] = "symlink"
@@ -115,7 +115,7 @@ class Symlink(Step):
 
 
 @dataclass(frozen=True, slots=True)
-class Proc(Step):
+class Proc(MountStep):
     target: str = "/proc"
     op: ClassVar[str] = "proc"
 
@@ -124,7 +124,7 @@ class Proc(Step):
 
 
 @dataclass(frozen=True, slots=True)
-class Cover(Step):
+class Cover(MountStep):
     path: str
     op: ClassVar[str] = "cover"
 
@@ -133,7 +133,7 @@ class Cover(Step):
 
 
 @dataclass(frozen=True, slots=True)
-class Readonly(Step):
+class ReadonlyMount(MountStep):
     path: str
     mounted: bool = False
     flags: tuple[str, ...] = SAFE
@@ -144,7 +144,7 @@ class Readonly(Step):
 
 
 @dataclass(frozen=True, slots=True)
-class Overlay(Step):
+class Overlay(MountStep):
     """lowers: the first lies on top. work: a folder with empty directories 0, 1, 2 …"""
 
     lowers: tuple[str, ...]
@@ -158,7 +158,7 @@ class Overlay(Step):
 
 
 @dataclass(frozen=True, slots=True)
-class Detach(Step):
+class Detachment(MountStep):
     path: str
     op: ClassVar[str] = "detach"
 
@@ -166,7 +166,7 @@ class Detach(Step):
         return f"let go of {self.path}"
 
 
-def wire(steps: Iterable[Step]) -> list[dict[str, Any]]:
+def wire(steps: Iterable[MountStep]) -> list[dict[str, Any]]:
     return [step.wire() for step in steps]
 
 
@@ -189,29 +189,29 @@ LAYERS = 10
 def root(
     runtime: Interpreter,
     library: Path,
-    host: Host,
+    host: HostFacts,
     hidden: Sequence[Path],
     endpoint_name: str = "",
-) -> list[Step]:
+) -> list[MountStep]:
     """The root of a runtime, shared by all its sandboxes and read-only.
 
     hidden: folders of the platform that must not show even if they lie below /usr.
     endpoint_name: leads to the AWS endpoint of functions.
     """
-    steps: list[Step] = []
+    steps: list[MountStep] = []
     steps += _system(host)
     steps += _etc(host, endpoint_name)
     steps += _devices()
     steps += [
-        *(Directory(path) for path in ("/proc", TMP, "/opt/lib", "/var/task/lib", "/home")),
-        *(Directory(f"/.layers/{number}") for number in range(LAYERS)),
+        *(EmptyDirectory(path) for path in ("/proc", TMP, "/opt/lib", "/var/task/lib", "/home")),
+        *(EmptyDirectory(f"/.layers/{number}") for number in range(LAYERS)),
         *(_aws_config() if endpoint_name else ()),
-        Directory("/var/lang"),
-        Directory("/var/runtime"),
+        EmptyDirectory("/var/lang"),
+        EmptyDirectory("/var/runtime"),
         Bind(str(runtime.prefix), "/var/lang", recursive=True),
         Bind(str(library), "/var/runtime"),
         Symlink("/var/run", "/run"),
-        Directory("/run"),
+        EmptyDirectory("/run"),
     ]
     steps += _without_packages(runtime)
     for folder in hidden:
@@ -219,16 +219,16 @@ def root(
             steps.append(Cover(str(folder)))
         if folder.is_relative_to(runtime.prefix):
             steps.append(Cover("/var/lang/" + str(folder.relative_to(runtime.prefix))))
-    steps.append(Readonly("/", mounted=True))
+    steps.append(ReadonlyMount("/", mounted=True))
     return steps
 
 
-def _system(host: Host) -> list[Step]:
-    steps: list[Step] = [Directory("/usr"), Bind("/usr", "/usr", recursive=True)]
+def _system(host: HostFacts) -> list[MountStep]:
+    steps: list[MountStep] = [EmptyDirectory("/usr"), Bind("/usr", "/usr", recursive=True)]
     steps.append(Cover("/usr/local"))  # an interpreter from there is seen at /var/lang
     for name, link in host.top:
         if link is None:
-            steps += [Directory(f"/{name}"), Bind(f"/{name}", f"/{name}", recursive=True)]
+            steps += [EmptyDirectory(f"/{name}"), Bind(f"/{name}", f"/{name}", recursive=True)]
         else:
             steps.append(Symlink(f"/{name}", link))
     if host.bash_for is not None:
@@ -237,11 +237,11 @@ def _system(host: Host) -> list[Step]:
     return steps
 
 
-def _etc(host: Host, endpoint_name: str) -> list[Step]:
+def _etc(host: HostFacts, endpoint_name: str) -> list[MountStep]:
     resolv = "".join(f"nameserver {address}\n" for address in host.nameservers)
     resolv += "".join(f"{line}\n" for line in host.resolver_options)
-    steps: list[Step] = [
-        Directory("/etc"),
+    steps: list[MountStep] = [
+        EmptyDirectory("/etc"),
         File("/etc/passwd", _USERS),
         File("/etc/group", _GROUP),
         File("/etc/hosts", _HOSTS + (f"127.0.0.1 {endpoint_name}\n" if endpoint_name else "")),
@@ -251,23 +251,23 @@ def _etc(host: Host, endpoint_name: str) -> list[Step]:
     for path, source, is_folder in host.etc:
         parent = str(Path(path).parent)
         if parent != "/etc":
-            steps.append(Directory(parent))
-        steps.append(Directory(path) if is_folder else File(path))
+            steps.append(EmptyDirectory(parent))
+        steps.append(EmptyDirectory(path) if is_folder else File(path))
         steps.append(Bind(source, path, ("ro", "nosuid", "nodev", "noexec")))
     return steps
 
 
-def _aws_config() -> list[Step]:
+def _aws_config() -> list[MountStep]:
     home = "/home/sbx_user1051"
     return [
-        Directory(home),
-        Directory(f"{home}/.aws"),
+        EmptyDirectory(home),
+        EmptyDirectory(f"{home}/.aws"),
         File(f"{home}/.aws/config", _AWS_CONFIG),
     ]
 
 
-def _devices() -> list[Step]:
-    steps: list[Step] = [Directory("/dev")]
+def _devices() -> list[MountStep]:
+    steps: list[MountStep] = [EmptyDirectory("/dev")]
     for name in DEVICES:
         steps += [
             File(f"/dev/{name}"),
@@ -279,7 +279,7 @@ def _devices() -> list[Step]:
     return steps
 
 
-def _without_packages(runtime: Interpreter) -> list[Step]:
+def _without_packages(runtime: Interpreter) -> list[MountStep]:
     """What the interpreter's owner installed into it is not the function's business."""
     minor = ".".join(runtime.version.split(".")[:2])
     folders = [
@@ -288,7 +288,7 @@ def _without_packages(runtime: Interpreter) -> list[Step]:
         f"local/lib/python{minor}/dist-packages",
         "lib/python3/dist-packages",
     ]
-    covers: list[Step] = [Cover(f"/var/lang/{folder}") for folder in folders]
+    covers: list[MountStep] = [Cover(f"/var/lang/{folder}") for folder in folders]
     if runtime.prefix != Path("/usr"):
         covers.append(Cover("/usr/lib/python3/dist-packages"))
     else:
@@ -320,12 +320,12 @@ _HIDDEN_IN_PROC = (
 _READONLY_IN_PROC = ("sys", "bus", "fs", "irq", "sysrq-trigger")
 
 
-def prepared(host: Host) -> list[Step]:
+def prepared(host: HostFacts) -> list[MountStep]:
     """What every sandbox adds to its runtime's root, whatever runs in it."""
     return [
         Proc(),
         *(Cover(f"/proc/{name}") for name in _HIDDEN_IN_PROC if name in host.proc),
-        *(Readonly(f"/proc/{name}") for name in _READONLY_IN_PROC if name in host.proc),
+        *(ReadonlyMount(f"/proc/{name}") for name in _READONLY_IN_PROC if name in host.proc),
     ]
 
 
@@ -336,9 +336,9 @@ def environment(
     *,
     volume: bool,
     recursive: bool,
-) -> list[Step]:
+) -> list[MountStep]:
     """What a function adds to that, and what is let go of before it runs."""
-    steps: list[Step] = [Bind(str(code_dir), "/var/task", recursive=recursive)]
+    steps: list[MountStep] = [Bind(str(code_dir), "/var/task", recursive=recursive)]
     if len(layer_dirs) == 1:
         steps.append(Bind(str(layer_dirs[0]), "/opt", recursive=recursive))
     elif layer_dirs:
@@ -350,12 +350,12 @@ def environment(
         # One inode for every 4 KiB, so that empty files run out of room too.
         size = ephemeral_mb * MIB
         steps.append(Tmpfs(TMP, size, 0o1777, inodes=size // 4096))
-    steps.append(Detach("/.host"))
+    steps.append(Detachment("/.host"))
     return steps
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class ResourceLimits:
     """What the kernel holds a sandbox to, beside the cgroup's limits."""
 
     open_files: int = 1024

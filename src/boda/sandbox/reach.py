@@ -33,7 +33,7 @@ METADATA = "169.254.169.254"
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class AddressRange:
     """Addresses, and one port of them or None for all."""
 
     network: ipaddress.IPv4Network
@@ -57,8 +57,8 @@ class Reach:
     loopback included, or beyond it.
     """
 
-    networks: tuple[Place, ...] = ()
-    hosts: tuple[Place, ...] = ()
+    networks: tuple[AddressRange, ...] = ()
+    hosts: tuple[AddressRange, ...] = ()
 
     @classmethod
     def read(cls, networks: Iterable[str] = (), hosts: Iterable[str] = ()) -> Reach:
@@ -72,12 +72,12 @@ class Reach:
         return ", ".join(map(str, (*self.networks, *self.hosts)))
 
     @property
-    def loopback(self) -> tuple[Place, ...]:
+    def loopback(self) -> tuple[AddressRange, ...]:
         """Of the hosts, those that only this machine itself reaches."""
         return tuple(host for host in self.hosts if host.address.is_loopback)
 
     @property
-    def routed(self) -> tuple[Place, ...]:
+    def routed(self) -> tuple[AddressRange, ...]:
         """Of the hosts, those that packets find by their address."""
         return tuple(host for host in self.hosts if not host.address.is_loopback)
 
@@ -99,7 +99,7 @@ class Reach:
 NOTHING = Reach()
 
 
-def matches(places: Sequence[Place]) -> list[str]:
+def matches(places: Sequence[AddressRange]) -> list[str]:
     """What nft compares packets to these with, a line for each."""
     ports = "meta l4proto {{ tcp, udp }} th dport {}"
     return [
@@ -108,7 +108,7 @@ def matches(places: Sequence[Place]) -> list[str]:
     ]
 
 
-def _network(text: str) -> Place:
+def _network(text: str) -> AddressRange:
     where, colon, port = text.partition(":")
     if text.count(":") > 1:
         raise ValueError(f"{text} is of IPv6, which functions do not have")
@@ -116,10 +116,10 @@ def _network(text: str) -> Place:
         network = ipaddress.IPv4Network(where)
     except ValueError as error:
         raise ValueError(f"{text} is not CIDR[:PORT], such as 10.1.0.0/16:443 ({error})") from None
-    return Place(network, _port(port, text) if colon else None)
+    return AddressRange(network, _port(port, text) if colon else None)
 
 
-def _host(text: str) -> Place:
+def _host(text: str) -> AddressRange:
     where, colon, port = text.rpartition(":")
     if ":" in where or text.startswith("["):
         raise ValueError(f"{text} is of IPv6, which functions do not have")
@@ -129,7 +129,7 @@ def _host(text: str) -> Place:
         raise ValueError(f"{text} is not ADDRESS:PORT, such as 127.0.0.1:5432") from None
     if address.is_unspecified or address.is_multicast:
         raise ValueError(f"{text} is not the address of a host")
-    place = Place(ipaddress.IPv4Network(address), _port(port, text) if colon else None)
+    place = AddressRange(ipaddress.IPv4Network(address), _port(port, text) if colon else None)
     if place.port is None:
         raise ValueError(f"{text} is not ADDRESS:PORT, such as 127.0.0.1:5432")
     return place

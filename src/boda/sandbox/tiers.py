@@ -29,7 +29,7 @@ _BYTES = 2 << 20
 _REMEMBERED = 4096
 
 
-class Tiers:
+class TierFinder:
     """What was found, by the folders of code: these never change."""
 
     def __init__(self) -> None:

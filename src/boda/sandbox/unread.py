@@ -21,7 +21,7 @@ _READ = 4
 log = logging.getLogger("boda.sandbox")
 
 
-class Watched(Protocol):
+class WatchedSandbox(Protocol):
     """A sandbox."""
 
     @property
@@ -48,7 +48,7 @@ def _measure(pids: list[int]) -> list[int]:
     return [unread_bytes(pid) for pid in pids]
 
 
-async def watch(alive: Callable[[], Iterable[Watched]], clock: Clock) -> None:
+async def watch(alive: Callable[[], Iterable[WatchedSandbox]], clock: Clock) -> None:
     """Look at those that may be computing, again and again; frozen ones cannot take more."""
     while True:
         await clock.sleep(LOOK_S)

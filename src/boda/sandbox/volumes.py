@@ -41,7 +41,7 @@ def _call(number: int, *arguments: object) -> int:
     return result
 
 
-class Volumes:
+class VolumePool:
     """Makes volumes; keeps some of the usual size ready. Thread-safe; its methods block.
 
     folder: where files live until they are mounted; on a disk with room.

@@ -1,4 +1,4 @@
-"""A sandbox that has been started: the platform's end of its init."""
+"""One sandbox on Linux, from the start of its runtime process to its end."""
 
 from __future__ import annotations
 
@@ -15,43 +15,46 @@ from boda.core.clock import Clock
 from boda.sandbox import channel
 from boda.sandbox.cgroups.contract import Cgroup
 from boda.sandbox.contract import Exit, ResourceUsage, SandboxError, SandboxSpec
-from boda.sandbox.inits import Init
+from boda.sandbox.init_process import InitProcess
 from boda.sandbox.shared import limit_bytes, mapped_bytes
 
 START_TIMEOUT_S = 20.0
 BOOST_S = 10.0
-"""For so long at most a starting runtime may use a whole vCPU."""
+"""The time for which a starting runtime may use a whole vCPU at most."""
 _END_TIMEOUT_S = 10.0
 _WORTH_BYTES = 1 << 20
-"""Of files that are mapped; less is not worth another limit."""
+"""Bytes of mapped files that are worth another limit."""
 
 
-class Pipes:
-    """The three ways out of a runtime process; the other ends are given to the guest."""
+class RuntimePipes:
+    """The platform's ends of a runtime process's channel, console and log.
+
+    guest_ends: the descriptors of the other ends, until ``close_guest_ends``.
+    """
 
     def __init__(self) -> None:
-        self.channel, self._channel_there = channel.pair()
+        self.channel, self._guest_channel = channel.pair()
         self.channel.setblocking(False)
-        self.console, self._console_there = os.pipe()
-        self.log, self._log_there = os.pipe()
+        self.console, self._guest_console = os.pipe()
+        self.log, self._guest_log = os.pipe()
         os.set_blocking(self.console, False)
         os.set_blocking(self.log, False)
 
     @property
-    def there(self) -> tuple[int, int, int]:
-        return (self._channel_there.fileno(), self._log_there, self._console_there)
+    def guest_ends(self) -> tuple[int, int, int]:
+        return (self._guest_channel.fileno(), self._guest_log, self._guest_console)
 
-    def close_there(self) -> None:
-        """The guest has its own copies now."""
-        self._channel_there.close()
-        for name in ("_console_there", "_log_there"):
+    def close_guest_ends(self) -> None:
+        """Close the guest's ends, once the guest has copies."""
+        self._guest_channel.close()
+        for name in ("_guest_console", "_guest_log"):
             fd = getattr(self, name)
             if fd >= 0:
                 os.close(fd)
                 setattr(self, name, -1)
 
     def close(self) -> None:
-        self.close_there()
+        self.close_guest_ends()
         self.channel.close()
         for name in ("console", "log"):
             fd = getattr(self, name)
@@ -61,7 +64,10 @@ class Pipes:
 
 
 class LinuxSandbox:
-    """See ``Sandbox``. Made by ``LinuxSandboxes``; ``release`` is called once it is gone."""
+    """See ``Sandbox``. Made by ``LinuxSandboxes``; ``release`` is called after its end.
+
+    marks: when each part of the start was done, on the machine's monotonic clock, in seconds.
+    """
 
     channel: socket.socket
     console: int
@@ -70,13 +76,12 @@ class LinuxSandbox:
     endpoint: socket.socket
     began_s: float
     marks: list[tuple[str, float]]
-    """When each part of the start was done, on the machine's monotonic clock, in seconds."""
 
     def __init__(
         self,
         spec: SandboxSpec,
-        init: Init,
-        pipes: Pipes,
+        init: InitProcess,
+        pipes: RuntimePipes,
         group: Cgroup,
         *,
         isolated: bool,
@@ -90,10 +95,12 @@ class LinuxSandbox:
         shared_bytes: int = 0,
         mapped_bytes: int | None = None,
     ) -> None:
-        """adapt: what an environment becomes here; see ``LinuxSandboxes``. lasting: whether
-        its runtime may be started again. beside: bytes of memory held for it by the platform.
-        shared_bytes: what it shares with others as it begins; mapped_bytes: of that, what its
-        runtime maps of files, None where files are not to be counted (``shared.py``)."""
+        """adapt: converts variables for a sandbox without a root of its own. lasting: whether its
+        runtime may be started again. beside: returns the memory that the platform holds for it, in
+        bytes. shared_bytes: the memory that it shares with others at its start; mapped_bytes: the
+        part of that which its runtime maps from files, None if files are not to be counted
+        (``shared.py``).
+        """
         self.spec = spec
         self.shared_bytes = self._begun_with_bytes = shared_bytes
         self._mapped_bytes = mapped_bytes
@@ -125,7 +132,7 @@ class LinuxSandbox:
     def pid(self) -> int:
         return self._init.pid
 
-    # unread.Watched
+    # unread.WatchedSandbox
 
     @property
     def awake(self) -> bool:
@@ -136,19 +143,21 @@ class LinuxSandbox:
         return self.spec.memory_mb << 18  # a quarter, as of other sockets
 
     def end_runtime(self) -> None:
-        self._tell({"op": "signal", "signal": signal.SIGKILL})
+        self._send({"op": "signal", "signal": signal.SIGKILL})
 
     # Starting
 
-    async def begin(self, order: dict[str, Any], fds: Mapping[str, int]) -> None:
-        """Tell the init to start; return when the runtime process is at its bootstrap's door.
-        SandboxError."""
-        self._init.tell({"op": "start", **order, "fds": list(fds)}, list(fds.values()))
-        self._pipes.close_there()
+    async def launch(self, order: dict[str, Any], fds: Mapping[str, int]) -> None:
+        """Order the init to start; return when the runtime process runs its bootstrap.
+
+        Raises SandboxError.
+        """
+        self._init.send({"op": "start", **order, "fds": list(fds)}, list(fds.values()))
+        self._pipes.close_guest_ends()
         await self.started()
 
     async def started(self) -> None:
-        """Return when the runtime process is at its bootstrap's door. SandboxError."""
+        """Return when the runtime process runs its bootstrap. Raises SandboxError."""
         self._lend_cpu()
         try:
             async with asyncio.timeout(START_TIMEOUT_S):
@@ -157,7 +166,7 @@ class LinuxSandbox:
             raise SandboxError("the sandbox did not start in time") from error
 
     async def restart(self, environment: Mapping[str, str]) -> None:
-        if self._init.gone or self._ending is not None:
+        if self._init.lost or self._ending is not None:
             raise SandboxError("the sandbox is gone")
         if not self._lasting:
             raise SandboxError("templates and what is forked of them start once")
@@ -167,7 +176,7 @@ class LinuxSandbox:
         self._generation += 1
         self._running = self._loop.create_future()
         self._exit = self._loop.create_future()
-        before, self._pipes = self._pipes, Pipes()
+        before, self._pipes = self._pipes, RuntimePipes()
         self._take_ends()
         command = {
             "op": "restart",
@@ -176,63 +185,63 @@ class LinuxSandbox:
         }
         try:
             try:
-                self._init.tell(command, self._pipes.there)
+                self._init.send(command, self._pipes.guest_ends)
             finally:
-                self._pipes.close_there()
+                self._pipes.close_guest_ends()
             await self.started()
         finally:
-            before.close()  # once whoever wrote into them has ended
+            before.close()  # once the process that wrote into them has ended
 
     def _take_ends(self) -> None:
         self.channel = self._pipes.channel
         self.console, self.log = self._pipes.console, self._pipes.log
 
     def _retire_exit(self) -> None:
-        """Whoever still waits for the previous process learns that it was killed."""
+        """Let ``wait_runtime`` of the previous process return that it was killed."""
         self._end_with(Exit(None, signal.SIGKILL))
 
     def _end_with(self, end: Exit) -> None:
         if not self._exit.done():
             self._exit.set_result(end)
 
-    # What the init says
+    # InitOwner
 
-    def heard(self, said: dict[str, Any]) -> None:
-        event = said["event"]
+    def init_reported(self, message: dict[str, Any]) -> None:
+        event = message["event"]
         if event == "running":
-            self.began_s = said["began_s"]
-            self.marks += [(name, at) for name, at in said["marks"]]
+            self.began_s = message["began_s"]
+            self.marks += [(name, at) for name, at in message["marks"]]
             self.runtime_api, self.endpoint = self._init.listeners
-            if said["generation"] == self._generation and not self._running.done():
+            if message["generation"] == self._generation and not self._running.done():
                 self._running.set_result(None)
         elif event == "exit":
-            if said["generation"] == self._generation and not self._exit.done():
-                self._exit.set_result(self._how(said["status"], said["signal"]))
+            if message["generation"] == self._generation and not self._exit.done():
+                self._exit.set_result(self._exit_of(message["status"], message["signal"]))
         elif event == "failed":
-            step = said.get("step")
+            step = message.get("step")
             where = "" if step is None else f" ({self._name_step(step)})"
-            self._init.lose(f"the sandbox could not be made{where}: {said['reason']}")
+            self._init.lose(f"the sandbox could not be made{where}: {message['reason']}")
 
-    def lost(self, reason: str) -> None:
+    def init_lost(self, reason: str) -> None:
         if not self._running.done():
             self._running.set_exception(SandboxError(reason))
-            self._running.exception()  # whoever started it may have given up waiting
+            self._running.exception()  # it may not be awaited any more
         if self._isolated:
             # Its init is out of the function's reach: nobody but the kernel ends it.
             self._end_with(Exit(None, signal.SIGKILL, machine=self._ending is None))
         else:
-            self._end_with(self._how(None, signal.SIGKILL))
+            self._end_with(self._exit_of(None, signal.SIGKILL))
 
-    def _how(self, status: int | None, number: int | None) -> Exit:
+    def _exit_of(self, status: int | None, number: int | None) -> Exit:
         if number != signal.SIGKILL:
             return Exit(status, number)
         kills, own = self._group.oom_kills(), self._group.ran_full()
         killed, self._kills_seen = kills > self._kills_seen, kills
         return Exit(status, number, killed and own, killed and not own)
 
-    def _tell(self, command: dict[str, Any]) -> None:
+    def _send(self, command: dict[str, Any]) -> None:
         with contextlib.suppress(SandboxError):
-            self._init.tell(command)
+            self._init.send(command)
 
     # The runtime process
 
@@ -242,12 +251,12 @@ class LinuxSandbox:
     async def stop_runtime(self, grace_s: float = 0.0) -> None:
         self.thaw()
         if grace_s > 0 and not self._exit.done():
-            self._tell({"op": "signal", "signal": signal.SIGTERM})
+            self._send({"op": "signal", "signal": signal.SIGTERM})
             timer = asyncio.ensure_future(self._clock.sleep(grace_s))
             waited: set[asyncio.Future[Any]] = {timer, self._exit}
             await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
             timer.cancel()
-        self._tell({"op": "signal", "signal": signal.SIGKILL})
+        self._send({"op": "signal", "signal": signal.SIGKILL})
         await asyncio.wait({self._exit}, timeout=_END_TIMEOUT_S)
 
     # Resources
@@ -257,7 +266,7 @@ class LinuxSandbox:
         if self._group.freezer is not None:
             self._group.freeze()
         else:
-            self._tell({"op": "signal", "signal": signal.SIGSTOP})
+            self._send({"op": "signal", "signal": signal.SIGSTOP})
 
     def thaw(self) -> None:
         if not self._stopped:
@@ -266,7 +275,7 @@ class LinuxSandbox:
         if self._group.freezer is not None:
             self._group.thaw()
         else:
-            self._tell({"op": "signal", "signal": signal.SIGCONT})
+            self._send({"op": "signal", "signal": signal.SIGCONT})
 
     def usage(self) -> ResourceUsage:
         usage = self._group.usage()
@@ -292,7 +301,7 @@ class LinuxSandbox:
         if more >= _WORTH_BYTES:
             self.shared_bytes = self._begun_with_bytes + more
             left = limit_bytes(self.spec.memory_mb, self.shared_bytes)
-            # What init has taken is not taken back; it only has nothing more then.
+            # Memory that init has taken is not taken back; the function only gets no more.
             self._group.lower_memory(max(left, self._group.usage().memory_bytes + _WORTH_BYTES))
 
     def _limit_cpu(self) -> None:
@@ -303,7 +312,7 @@ class LinuxSandbox:
 
     def _lend_cpu(self) -> None:
         if self._cpu < 1.0:
-            if self._generation:  # at first the group is made so
+            if self._generation:  # the first time, the group was made so
                 self._limit_cpu()
                 self._group.set_cpu(1.0)
             self._boost = asyncio.create_task(self._take_cpu_back())
@@ -324,7 +333,7 @@ class LinuxSandbox:
         if self._boost is not None:
             self._boost.cancel()
             self._boost = None
-        # Its fork may be under way: it must be known before it can be ended.
+        # Its fork may be under way: only a known process can be ended.
         await self._init.forked()
         if self._isolated:
             self._init.kill()

@@ -1,11 +1,11 @@
-"""The image of a function that is initialised, and the zygote whose forks go on from it.
+"""The image of an initialised function, and the zygote whose forks go on from it.
 
 The template's own runtime process, which is hostile like any other, writes the image into a pipe;
-here it is taken from there, counted, into a file in memory that is then sealed: nobody can change
-it any more, whoever has it open. What is in it the platform never looks at. A zygote of its own
-puts it where it belongs and forks; only a process that has given up all power becomes what the
-image is of (``guest/template_restore.py``). So a fork of a template is a sandbox like any other
-one, and no process of the template has a part in it.
+here the bytes are moved, counted, into a file in memory that is then sealed: nobody can change it
+any more, also with an open descriptor. The platform never looks into the image. A zygote of its own
+maps it and forks; a fork gives up all power before it becomes the process of the image
+(``guest/template_restore.py``). So a fork of a template is a sandbox like any other, and no process
+of the template has a part in it.
 """
 
 from __future__ import annotations
@@ -19,28 +19,28 @@ import struct
 from pathlib import Path
 
 from boda.sandbox.contract import SandboxError
-from boda.sandbox.zygotes import Kind
+from boda.sandbox.zygote_pool import ZygoteKey
 
 OWN_MB = 192
-"""What an image may take beyond the function's memory and /tmp: the interpreter and its modules,
-which are not the function's, and the image's own lists."""
+"""Allowed for an image beyond the function's memory and /tmp: for the interpreter and its modules,
+which are not the function's, and for the image's own lists."""
 
 MACHINES = ("x86_64",)
-"""Those that ``guest/template_machine.py`` knows."""
+"""The machines that ``guest/template_machine.py`` knows."""
 
 _HEAD = struct.Struct(">QIIQ")
-"""Of an image: how long it is, two lengths that are not the platform's business, and how much of
-its end is a tar of /tmp."""
+"""The head of an image: its length, two lengths that the platform ignores, and the length of the
+tar of /tmp at its end."""
 _PIPE_BYTES = 1 << 20
 _LATE_S = 2.0
 _SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 _MOVABLE = 0x01  # splice: SPLICE_F_MOVE
 
 
-def missing(
+def templates_missing(
     *, isolated: bool, machine: str | None = None, smaps: Path = Path("/proc/self/smaps")
 ) -> str:
-    """Why there can be no templates here; "" where there can."""
+    """Return why templates are not possible here, or ""."""
     if not isolated:
         return "plain processes have no addresses of their own, and what is initialised keeps its"
     machine = machine or os.uname().machine
@@ -58,17 +58,19 @@ def missing(
     return ""
 
 
-class Template:
-    """One template's image. kind: of its zygote. limit: in bytes."""
+class TemplateImage:
+    """Receives and keeps the image of one template.
 
-    def __init__(self, kind: Kind, limit: int) -> None:
-        self.kind = kind
+    key: of its zygote. limit: in bytes. template_end: the end of the pipe for the template.
+    """
+
+    def __init__(self, key: ZygoteKey, limit: int) -> None:
+        self.key = key
         self._limit = limit
         self._loop = asyncio.get_running_loop()
-        self._pipe, self.there = os.pipe()
-        """``there`` is the template's end."""
+        self._pipe, self.template_end = os.pipe()
         os.set_blocking(self._pipe, False)
-        with contextlib.suppress(OSError):  # an ordinary user may have used up what pipes may take
+        with contextlib.suppress(OSError):  # an ordinary user has a limit for all pipes together
             fcntl.fcntl(self._pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
         self._image = os.memfd_create("template", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         self._head = b""
@@ -77,17 +79,17 @@ class Template:
         self._reading = False
         self._closed = False
 
-    def begin(self) -> None:
-        """Take what the template writes; its end is with the template now."""
-        self._close_there()
+    def receive(self) -> None:
+        """Start to receive the image, once the template has its end of the pipe."""
+        self._close_template_end()
         self._reading = True
         self._loop.add_reader(self._pipe, self._take)
 
     def _take(self) -> None:
-        """No more than a pipe full, so that others get their turn."""
+        """Move at most one pipe full, so that the event loop is not held up."""
         try:
             if len(self._head) < _HEAD.size:
-                self._begin_image()
+                self._take_head()
             elif self._left:
                 count = os.splice(
                     self._pipe, self._image, min(self._left, _PIPE_BYTES), flags=_MOVABLE
@@ -105,7 +107,7 @@ class Template:
         except OSError as error:
             self._stop(SandboxError(f"the image could not be taken: {error}"))
 
-    def _begin_image(self) -> None:
+    def _take_head(self) -> None:
         data = os.read(self._pipe, _HEAD.size - len(self._head))
         if not data:
             raise SandboxError("the template ended before its image was complete")
@@ -129,25 +131,29 @@ class Template:
                 self._whole.set_result(None)
             else:
                 self._whole.set_exception(error)
-                self._whole.exception()  # perhaps nobody forks it
+                self._whole.exception()  # it may never be awaited
 
     async def complete(self) -> None:
-        """Return when the image is; that is soon after the template has said so. SandboxError."""
+        """Return when the image is complete, soon after the template has said so.
+
+        Raises SandboxError if it is not.
+        """
         try:
             await asyncio.wait_for(asyncio.shield(self._whole), _LATE_S)
         except TimeoutError:
             raise SandboxError("the template has no snapshot yet") from None
 
     async def completed(self) -> bool:
-        """Whether there is an image, once that is known."""
+        """Wait for the end of the image, good or bad; return whether it is complete."""
         await asyncio.wait({self._whole})
         return self._whole.exception() is None
 
     async def files(self) -> int | None:
-        """A file with what was in the template's /tmp, for one fork and its own to close; None
-        where that is nothing. SandboxError, OSError.
+        """Return a new file with the contents of the template's /tmp; None if that was empty.
 
-        No two forks are given the same one: it would be a way from one to the other."""
+        The caller closes it. Each fork gets a file of its own: a shared one would connect them.
+        Raises SandboxError or OSError.
+        """
         (size, _, _, tar) = _HEAD.unpack(self._head)
         if not tar:
             return None
@@ -159,26 +165,26 @@ class Template:
 
     @property
     def image(self) -> int:
-        """The image's file. SandboxError when it is gone."""
+        """The image's file. Raises SandboxError after ``close``."""
         if self._closed:
             raise SandboxError("the template is gone")
         return self._image
 
     def size_bytes(self) -> int:
-        """What it takes so far: the image, which its zygote has in memory once more."""
+        """Return its memory so far: the image, and the zygote's copy of it."""
         return 0 if self._closed else 2 * os.fstat(self._image).st_size
 
-    def _close_there(self) -> None:
-        if self.there >= 0:
-            os.close(self.there)
-            self.there = -1
+    def _close_template_end(self) -> None:
+        if self.template_end >= 0:
+            os.close(self.template_end)
+            self.template_end = -1
 
     def close(self) -> None:
-        """Let go of the image. What was forked of it goes on. Idempotent."""
+        """Close the image. Its forks live on. Idempotent."""
         if self._closed:
             return
         self._closed = True
-        self._close_there()
+        self._close_template_end()
         if self._reading:
             self._stop(SandboxError("the template is gone"))
         elif not self._whole.done():

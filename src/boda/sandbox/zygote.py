@@ -1,4 +1,4 @@
-"""The platform's end of the zygotes: start them, order forks, notice their deaths.
+"""One zygote: the process that sandboxes are forked from, as the platform starts and commands it.
 
 There is one bare zygote per interpreter in use; those of the other tiers are its forks, made when
 a function first needs one (``tiers.py``, ``guest/zygote.py``).
@@ -9,185 +9,37 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import logging
 import os
 import signal
 import socket
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from boda.core.errors import PlatformError
-from boda.core.locks import Locks
 from boda.sandbox import plan
-from boda.sandbox.contract import Interpreter, Library, SandboxError
-from boda.sandbox.host import Host
-from boda.sandbox.mode import Mode
+from boda.sandbox.contract import Interpreter, SandboxError
+from boda.sandbox.host import HostFacts
+from boda.sandbox.mode import IsolationMode
 from boda.sandbox.shared import mapped_bytes, resident_bytes
 from boda.sandbox.tiers import Tier
 
-_log = logging.getLogger(__name__)
 LAUNCHER = Path(__file__).parent.parent / "guest" / "launcher.py"
 _READY_TIMEOUT_S = 60.0
 _END_TIMEOUT_S = 2.0
-_ATTEMPTS = 8
-"""A zygote whose addresses meet those of an image is started again, with others."""
 CLOEXEC = 0x40000000  # MSG_CMSG_CLOEXEC, which Python does not name
 _LANGUAGE = "C.UTF-8"
-
-
-class Kind(NamedTuple):
-    """Which zygote. Runtimes of one interpreter share it: custom ones use a Python's.
-
-    template: the number of the template whose image its forks go on from; 0 for those of a tier.
-    """
-
-    interpreter: Path
-    tier: Tier
-    template: int = 0
-
-
-class Zygotes:
-    """All zygotes of a platform, started at their first need and again after their death.
-
-    state: where each may have an empty folder. hidden: folders that must not show in a root.
-    endpoint_name: a host name of functions' AWS endpoint, or "".
-    """
-
-    def __init__(
-        self,
-        library: Library,
-        host: Host,
-        mode: Mode,
-        state: Path,
-        hidden: Sequence[Path],
-        *,
-        endpoint_name: str = "",
-    ) -> None:
-        self._endpoint_name = endpoint_name
-        self._library = library
-        self._host = host
-        self._mode = mode
-        self._state = state
-        self._hidden = hidden
-        self._made = 0
-        self._closed = False
-        self._known: dict[Kind, Zygote] = {}
-        self._locks: Locks[Kind] = Locks()
-        self._compiling: dict[Path, asyncio.Task[None]] = {}
-
-    def __iter__(self) -> Iterator[Zygote]:
-        return iter([zygote for zygote in self._known.values() if zygote.alive])
-
-    def ready(self, kind: Kind) -> Zygote | None:
-        """The zygote, if it is there already."""
-        zygote = self._known.get(kind)
-        return zygote if zygote is not None and zygote.alive else None
-
-    async def get(self, runtime: Interpreter, tier: Tier) -> Zygote:
-        """The zygote, started if need be. SandboxError."""
-        key = Kind(runtime.interpreter, tier)
-        async with self._locks.of(key):
-            zygote = self._known.get(key)
-            if zygote is not None:
-                if zygote.alive:
-                    return zygote
-                await zygote.close()
-            if tier == "bare":
-                zygote = await self._start(runtime)
-            else:
-                bare = await self.get(runtime, "bare")
-                assert isinstance(bare, BareZygote)
-                await asyncio.shield(self._compiling[runtime.interpreter])
-                zygote = await bare.grow(tier)
-            if self._closed:
-                await zygote.close()
-                raise SandboxError("the sandboxes are closed")
-            self._known[key] = zygote
-            return zygote
-
-    async def of_image(self, kind: Kind, runtime: Interpreter, image: int) -> Zygote:
-        """The one whose forks go on from an image, started if need be. SandboxError.
-
-        image: a descriptor of the image's file, which may not change any more."""
-        image = os.dup(image)  # whoever gave it may let go of it meanwhile
-        try:
-            async with self._locks.of(kind):
-                zygote = self._known.get(kind)
-                if zygote is not None:
-                    if zygote.alive:
-                        return zygote
-                    await zygote.close()
-                for attempt in range(_ATTEMPTS):
-                    made = await self._bare(runtime, image)
-                    try:
-                        await made.start()
-                        break
-                    except Collision:
-                        if attempt == _ATTEMPTS - 1:
-                            raise
-                if self._closed:
-                    await made.close()
-                    raise SandboxError("the sandboxes are closed")
-                self._known[kind] = made
-                return made
-        finally:
-            os.close(image)
-
-    async def dismiss(self, kind: Kind) -> None:
-        """End one that is not needed any more. Its forks live on."""
-        async with self._locks.of(kind):
-            zygote = self._known.pop(kind, None)
-            if zygote is not None:
-                await zygote.close()
-
-    async def _bare(self, runtime: Interpreter, image: int | None = None) -> BareZygote:
-        try:
-            folder = await asyncio.to_thread(self._library.prepare, runtime)
-        except (OSError, PlatformError) as error:
-            raise _not_laid_out(error) from None
-        self._made += 1
-        place = self._state / f"root-{self._made}"
-        return BareZygote(
-            *(runtime, folder, self._host, self._mode, place, self._hidden),
-            *(self._endpoint_name, image),
-        )
-
-    async def _start(self, runtime: Interpreter) -> Zygote:
-        zygote = await self._bare(runtime)
-        await zygote.start()
-        if runtime.interpreter not in self._compiling:
-            task = asyncio.create_task(self._compile(runtime))
-            self._compiling[runtime.interpreter] = task
-        return zygote
-
-    async def _compile(self, runtime: Interpreter) -> None:
-        """What the bare zygote does not need; a function that does not wait for it is slower."""
-        try:
-            await asyncio.to_thread(self._library.finish, runtime)
-        except (OSError, PlatformError) as error:
-            _log.warning("%s", _not_laid_out(error))
-
-    async def close(self) -> None:
-        self._closed = True
-        await asyncio.gather(*self._compiling.values())
-        await asyncio.gather(*(zygote.close() for zygote in self._known.values()))
-
-
-def _not_laid_out(error: Exception) -> SandboxError:
-    """When the disk is full, for example."""
-    return SandboxError(f"what functions find beside their code could not be laid out: {error}")
 
 
 class Zygote:
     """One zygote process. It may die at any time; ``alive`` then turns false.
 
-    library: the folder seen as ``/var/runtime``. resident_bytes: what it had in memory when it was
-    ready, mapped_bytes: of that, of files. bare_bytes: what the bare zygote of its interpreter had.
+    library: the folder seen as ``/var/runtime``. resident_bytes: its memory when it was ready;
+    mapped_bytes: the part of that which is mapped from files. bare_bytes: the memory of the bare
+    zygote of its interpreter.
     """
 
-    def __init__(self, runtime: Interpreter, library: Path, mode: Mode) -> None:
+    def __init__(self, runtime: Interpreter, library: Path, mode: IsolationMode) -> None:
         self.runtime = runtime
         self.library = library
         self.pid = 0
@@ -204,13 +56,13 @@ class Zygote:
 
     @property
     def interpreter(self) -> str:
-        """Where the interpreter is, as the runtime process sees it."""
+        """The path of the interpreter, as the runtime process sees it."""
         if not self._mode.isolated:
             return str(self.runtime.interpreter)
         return f"/var/lang/{self.runtime.interpreter.relative_to(self.runtime.prefix)}"
 
     def _listen(self, control: socket.socket) -> None:
-        """It says nothing once it is ready, so whatever comes is its end."""
+        """Take any message for its end: once ready, a zygote sends none."""
         self._control = control
         self.resident_bytes = resident_bytes(self.pid)
         self.mapped_bytes = mapped_bytes(self.pid)
@@ -224,7 +76,7 @@ class Zygote:
             self._control = None
 
     async def fork(self, order: bytes, fds: Sequence[int]) -> None:
-        """Give an order (``guest/zygote.py``). SandboxError when the zygote is gone."""
+        """Order a fork (``guest/zygote.py``). Raises SandboxError if the zygote has died."""
         async with self._sending:
             while True:
                 if self._control is None:
@@ -243,23 +95,23 @@ class Zygote:
         raise NotImplementedError
 
 
-class Collision(SandboxError):
-    """The addresses of a zygote meet those of its image, by chance."""
+class AddressCollision(SandboxError):
+    """The addresses of a zygote overlap those of its image, by chance."""
 
 
 class BareZygote(Zygote):
-    """The first zygote of an interpreter, started afresh.
+    """A zygote that is started from the interpreter.
 
-    mount_point: an empty folder of this zygote's own. image: of a template, from which its forks
-    go on instead of loading a function.
+    mount_point: an empty folder of this zygote's own. image: of a template, which its forks become
+    instead of loading a function.
     """
 
     def __init__(
         self,
         runtime: Interpreter,
         library: Path,
-        host: Host,
-        mode: Mode,
+        host: HostFacts,
+        mode: IsolationMode,
         mount_point: Path,
         hidden: Sequence[Path],
         endpoint_name: str,
@@ -274,7 +126,7 @@ class BareZygote(Zygote):
         self._process: asyncio.subprocess.Process | None = None
 
     async def start(self) -> None:
-        """Return when it is ready to fork. SandboxError with the step that failed."""
+        """Return when it is ready to fork. Raises SandboxError that names the failed step."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
         try:
@@ -303,7 +155,7 @@ class BareZygote(Zygote):
         self._listen(ours)
 
     async def grow(self, tier: Tier) -> GrownZygote:
-        """Have it fork a zygote of another tier; return when that is ready. SandboxError."""
+        """Let it fork a zygote of another tier; return when that is ready. Raises SandboxError."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
         grown = GrownZygote(self.runtime, self.library, self._mode)
@@ -353,15 +205,15 @@ class BareZygote(Zygote):
     def _check(self, answer: bytes) -> None:
         if not answer:
             raise SandboxError(f"the zygote of {self.runtime.name} died while it was starting")
-        said = json.loads(answer)
-        if "again" in said:
-            kind = Collision if said["again"] else SandboxError
-            raise kind(f"the template's image cannot be used: {said['failed']}")
-        if "failed" in said:
-            step = said.get("step")
+        message = json.loads(answer)
+        if "again" in message:
+            kind = AddressCollision if message["again"] else SandboxError
+            raise kind(f"the template's image cannot be used: {message['failed']}")
+        if "failed" in message:
+            step = message.get("step")
             where = "" if step is None else f" ({self._steps[step].describe()})"
             raise SandboxError(
-                f"the root of {self.runtime.name} could not be made{where}: {said['failed']}"
+                f"the root of {self.runtime.name} could not be made{where}: {message['failed']}"
             )
 
     async def close(self) -> None:
@@ -382,27 +234,27 @@ class BareZygote(Zygote):
 
 
 class GrownZygote(Zygote):
-    """A fork of a bare zygote that has loaded more. It outlives the one it came from."""
+    """A fork of a bare zygote that has loaded more modules. It may outlive the bare one."""
 
-    def __init__(self, runtime: Interpreter, library: Path, mode: Mode) -> None:
+    def __init__(self, runtime: Interpreter, library: Path, mode: IsolationMode) -> None:
         super().__init__(runtime, library, mode)
         self._pidfd = -1
 
     async def meet(self, control: socket.socket) -> None:
-        """Return when it is announced and ready, whichever is told first. SandboxError."""
+        """Return when it is announced and ready, in either order. Raises SandboxError."""
         ready = False
         while not ready or self._pidfd < 0:
             await _readable(control.fileno())
             data, fds, _, _ = socket.recv_fds(control, 1 << 16, 1, CLOEXEC)
             if not data:
                 raise SandboxError(f"a zygote of {self.runtime.name} died while it was starting")
-            said = json.loads(data)
-            if said.get("event") == "forked":
-                self.pid, self._pidfd = said["pid"], fds[0]
-            elif "ready" in said:
+            message = json.loads(data)
+            if message.get("event") == "forked":
+                self.pid, self._pidfd = message["pid"], fds[0]
+            elif "ready" in message:
                 ready = True
             else:
-                raise SandboxError(f"a zygote of {self.runtime.name}: {said['reason']}")
+                raise SandboxError(f"a zygote of {self.runtime.name}: {message['reason']}")
         self._listen(control)
 
     async def close(self) -> None:
@@ -421,7 +273,7 @@ class GrownZygote(Zygote):
 
 
 async def _readable(fd: int) -> None:
-    """Return when there is something to read; of a pidfd, when its process has ended."""
+    """Return when the descriptor is readable; a pidfd is when its process has ended."""
     loop = asyncio.get_running_loop()
     event = asyncio.Event()
     loop.add_reader(fd, event.set)

@@ -35,7 +35,7 @@ def shared_folder() -> Path:
     return Path(tempfile.gettempdir()) / f"boda-{os.geteuid()}"
 
 
-class Lease:
+class InstanceLease:
     """A claim on an instance's name, until closed or dead."""
 
     def __init__(
