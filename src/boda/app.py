@@ -53,8 +53,8 @@ from boda.plug import Compute, FunctionKeeper, Host, House
 from boda.runtime.catalogue import Catalogue
 from boda.runtime.library import Library
 from boda.sandbox.contract import SandboxError
-from boda.sandbox.doctor import examine
-from boda.sandbox.findings import (
+from boda.sandbox.doctor.examine import examine
+from boda.sandbox.doctor.findings import (
     Finding,
     can_isolate,
     can_start,

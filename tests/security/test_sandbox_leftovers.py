@@ -201,8 +201,8 @@ async def test_a_killed_platform_leaves_no_process(tmp_path: Path, isolation: st
 
 
 async def test_the_doctor_leaves_nothing(tmp_path: Path) -> None:
-    from boda.sandbox.doctor import examine
-    from boda.sandbox.findings import strong_enough
+    from boda.sandbox.doctor.examine import examine
+    from boda.sandbox.doctor.findings import strong_enough
 
     findings = examine(tmp_path / "state" / "sandbox", thorough=False)
     names = [finding.name for finding in findings]

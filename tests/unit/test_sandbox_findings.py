@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from boda.sandbox.findings import (
+from boda.sandbox.doctor.findings import (
     NAMESPACE,
     SANDBOX,
     WITH_SANDBOX,

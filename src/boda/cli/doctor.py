@@ -27,8 +27,8 @@ def doctor(
 ) -> None:
     """Say what is enforced here, what is not, and how to get it."""
     from boda.cli.output import print_json, print_table
-    from boda.sandbox.doctor import examine
-    from boda.sandbox.findings import SANDBOX, Finding, strong_enough
+    from boda.sandbox.doctor.examine import examine
+    from boda.sandbox.doctor.findings import SANDBOX, Finding, strong_enough
 
     place = data_dir(folder)
     reach = reach_of(network_allow, allow_host)

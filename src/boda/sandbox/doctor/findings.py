@@ -1,4 +1,4 @@
-"""What was found out about isolation on a machine, and what follows from it."""
+"""Findings about isolation on a machine, and the conclusions from them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 NAMESPACE = "namespace of "
 SANDBOX = "sandbox"
-"""The finding that says whether sandboxes are isolated at all."""
+"""The name of the finding about whether sandboxes are isolated at all."""
 WITH_SANDBOX = "comes with the sandbox above"
 AS_ROOT = "run boda as root"
 """A remedy, or the beginning of one: alternatives follow behind ``, or ``."""
@@ -14,9 +14,10 @@ AS_ROOT = "run boda as root"
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One promise, tried. enforced: how it is kept. missing: what is not; remedy: how to get it.
+    """The result for one promise.
 
-    required: whether boda refuses to start without it.
+    enforced: how it is kept. missing: what is not kept; remedy: how to get it. required: whether
+    boda refuses to start without it.
     """
 
     name: str
@@ -28,13 +29,12 @@ class Finding:
 
 
 def strong_enough(findings: list[Finding]) -> bool:
-    """Whether everything that is promised of isolation holds."""
+    """Whether all required promises hold."""
     return all(finding.ok or not finding.required for finding in findings)
 
 
 def can_isolate(findings: list[Finding]) -> bool:
-    """Whether sandboxes have namespaces and a root of their own here; else there is nothing but
-    plain processes."""
+    """Whether sandboxes have namespaces and a root of their own here, or are plain processes."""
     return any(finding.name == SANDBOX and finding.ok for finding in findings)
 
 
@@ -44,10 +44,10 @@ def can_start(findings: list[Finding]) -> bool:
 
 
 def missing(findings: list[Finding]) -> str:
-    """What is promised and does not hold, in a list for people. Empty when nothing is."""
+    """List the required promises that do not hold, in words; "" if all hold."""
     names = [one.name for one in findings if one.required and not one.ok]
     if len(names) > 1 and SANDBOX in names:
-        names.remove(SANDBOX)  # what that means stands in the other names
+        names.remove(SANDBOX)  # its consequences are among the other names
     spaces = [name for name in names if name.startswith(NAMESPACE)]
     if len(spaces) > 1:
         kinds = ", ".join(name.removeprefix(NAMESPACE) for name in spaces)
