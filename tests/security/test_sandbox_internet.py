@@ -19,7 +19,8 @@ import pytest
 
 from boda.sandbox.contract import Sandbox, SandboxSpec
 from boda.sandbox.linux import LinuxSandboxes
-from boda.sandbox.network import ConnectionLimits, free_subnet, routes
+from boda.sandbox.network import free_subnet, routes
+from boda.sandbox.network_rules import ConnectionLimits
 from boda.sandbox.reach import NOTHING, Reach
 from support.sandbox_snippets import Refused, SnippetLibrary, ThisPython, run, why_not_root
 

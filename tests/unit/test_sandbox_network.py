@@ -7,14 +7,8 @@ import ipaddress
 import pytest
 
 from boda.sandbox.instance_lease import tag_of
-from boda.sandbox.network import (
-    ConnectionLimits,
-    InterfaceNames,
-    NetworkUnavailable,
-    free_subnet,
-    hardware_of,
-    rules,
-)
+from boda.sandbox.network import NetworkUnavailable, free_subnet, hardware_of
+from boda.sandbox.network_rules import ConnectionLimits, InterfaceNames, outside_rules
 
 N = ipaddress.IPv4Network
 
@@ -52,7 +46,7 @@ def test_hardware_addresses_follow_addresses() -> None:
 @pytest.mark.parametrize("tracking", [None, ConnectionLimits(256, 1024)])
 def test_rules_refuse_before_they_allow(tracking: ConnectionLimits | None) -> None:
     names = InterfaceNames("t")
-    text = rules(names, N("10.192.0.0/20"), tracking)
+    text = outside_rules(names, N("10.192.0.0/20"), tracking)
     forward = text[text.index("chain forward") : text.index("chain postrouting")]
     allowed = forward.index('iifname "bodat" accept')
     assert forward.index("169.254.0.0/16") < allowed

@@ -6,7 +6,7 @@ import ipaddress
 
 import pytest
 
-from boda.sandbox.network import InterfaceNames, rules, rules_inside
+from boda.sandbox.network_rules import InterfaceNames, inside_rules, outside_rules
 from boda.sandbox.reach import METADATA, NOTHING, REFUSED, Reach
 
 SUBNET = ipaddress.IPv4Network("10.192.0.0/20")
@@ -90,15 +90,15 @@ def test_what_is_of_a_sandboxs_own_network_is_found() -> None:
 
 
 def test_without_a_word_nothing_is_opened() -> None:
-    text = rules(InterfaceNames("t"), SUBNET, None)
+    text = outside_rules(InterfaceNames("t"), SUBNET, None)
     assert "dnat" not in text and "snat" not in text and "dport" not in text
     assert text.count(" accept\n") == 2  # the internet, and what it answers
-    assert rules_inside(SUBNET, NOTHING) == ""
+    assert inside_rules(SUBNET, NOTHING) == ""
 
 
 def test_what_is_open_stands_before_what_is_refused() -> None:
     reach = Reach.read(["10.1.0.0/16:443"], ["127.0.0.1:5432", "127.0.0.9:5432", "10.9.9.9:80"])
-    text = rules(InterfaceNames("t"), SUBNET, None, reach, ["10.0.0.53"])
+    text = outside_rules(InterfaceNames("t"), SUBNET, None, reach, ["10.0.0.53"])
     entry, forward = text[text.index("chain input") :].split("chain forward")
     for part, places in (
         (entry, ("10.0.0.53/32", "127.0.0.1/32", "127.0.0.9/32", "10.9.9.9/32")),
@@ -110,7 +110,7 @@ def test_what_is_open_stands_before_what_is_refused() -> None:
     # Each place of the loopback has a port of the gateway's, the same in and outside.
     for number, place in ((1024, "127.0.0.1"), (1025, "127.0.0.9")):
         assert f"th dport {number} dnat ip to {place}:5432" in text
-        inside = rules_inside(SUBNET, reach)
+        inside = inside_rules(SUBNET, reach)
         line = (
             f"ip daddr {place}/32 meta l4proto {{ tcp, udp }} th dport 5432 dnat ip to 10.192.0.1"
         )
