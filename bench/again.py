@@ -23,8 +23,8 @@ from typing import Any
 from bench.host import Boda
 from boda import delivery
 from boda.core.clock import SystemClock
-from boda.delivery.journal import Journal
-from boda.delivery.rows import Event
+from boda.delivery.journal import QueueJournal
+from boda.delivery.rows import QueuedEvent
 from boda.storage.database import Database
 
 BUCKET = "again"
@@ -84,12 +84,12 @@ async def _waits(folder: Path, writes_per_s: int, removals: int = 300) -> dict[s
     begun: dict[int, float] = {}
     took: list[float] = []
 
-    def removed(some: Sequence[Event]) -> None:
+    def removed(some: Sequence[QueuedEvent]) -> None:
         took.extend(time.perf_counter() - begun[event.id] for event in some)
 
-    journal = Journal(database, SystemClock(), lambda some: None, removed)
+    journal = QueueJournal(database, SystemClock(), lambda some: None, removed)
     events = [
-        Event(n, 1, "arn:aws:lambda:::f", "$LATEST", f"r{n}", "", "", 0.0, 0.0, payload=b"{}")
+        QueuedEvent(n, 1, "arn:aws:lambda:::f", "$LATEST", f"r{n}", "", "", 0.0, 0.0, payload=b"{}")
         for n in range(removals)
     ]
     for event in events:

@@ -1,6 +1,6 @@
 """The invoke path without HTTP and signatures: ``python -m bench.invoke_path [isolation]``.
 
-Calls ``Invoker.begin`` on real sandboxes with the Python bootstrap: invocations per second with
+Calls ``Invoker.dispatch`` on real sandboxes with the Python bootstrap: invocations per second with
 1 and 16 callers, the median, the CPU that each takes of the event loop's thread, of the platform's
 other threads and of the function's environments, and where the time of one invocation goes.
 """
@@ -131,7 +131,7 @@ class _Caller:
     def _call(self) -> None:
         self._began = time.perf_counter()
         version = self._version
-        self._invoker.begin(Call(version, PAYLOAD, self._ids.uuid(), version.arn), self._done)
+        self._invoker.dispatch(Call(version, PAYLOAD, self._ids.uuid(), version.arn), self._done)
 
     def _done(self, outcome: Outcome | None, error: BaseException | None) -> None:
         assert outcome is not None and not outcome.function_error, (outcome, error)

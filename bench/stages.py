@@ -45,7 +45,7 @@ STAGES: tuple[tuple[str, type, str], ...] = (
     ("cut head and body, choose the way", ShortWay, "begin"),
     ("operation: version, payload, trace", WarmInvoke, "begin"),
     ("function URL: config, permission, version, trace, event", WarmUrl, "begin"),
-    ("lease, environment, START, deadline", Invoker, "begin"),
+    ("lease, environment, START, deadline", Invoker, "dispatch"),
     ("hand over: frame, send, wake the guest", RuntimeSession, "invoke"),
     ("hear the guest: read, parse, state", RuntimeSession, "_readable"),
     ("conclude: output, END, REPORT, metering, metrics", ActiveInvocation, "conclude"),

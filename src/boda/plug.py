@@ -25,8 +25,8 @@ from boda.core.policy import Policy
 from boda.core.principal import Principal
 from boda.core.regions import Regions
 from boda.delivery.destination import AsyncRules
-from boda.delivery.post import Carrier, Post
-from boda.delivery.queue import Queue
+from boda.delivery.post_office import TargetAdapter, LocalPostOffice
+from boda.delivery.queue import EventQueue
 from boda.fleet.fleet import Fleet
 from boda.gateway.asking.authorization import Authorizer
 from boda.gateway.asking.callers import OpenCallers
@@ -55,7 +55,7 @@ class Compute:
 
     functions: Functions
     invoker: Invoker
-    queue: Queue
+    queue: EventQueue
     concurrency: Concurrency
     fleet: Fleet
     runtimes: Catalogue
@@ -108,7 +108,7 @@ async def _nothing() -> None:
 class Running:
     """A service, put together.
 
-    sites: host names and paths that it answers beside its operations. carriers: deliver events to
+    sites: host names and paths that it answers beside its operations. adapters: deliver events to
     its ARNs, by the service in the ARN. policy_of: the policy of one of its resources as it holds
     for a principal. load: reads its rows, before the first request. start: begins its work in the
     background. stop: ends it, after the last request. identities, functions: of the one service
@@ -117,7 +117,7 @@ class Running:
 
     service: Service
     sites: Sequence[Site] = ()
-    carriers: Mapping[str, Carrier] = field(default_factory=dict)
+    adapters: Mapping[str, TargetAdapter] = field(default_factory=dict)
     policy_of: PolicyOf | None = None
     load: Callable[[], Awaitable[None]] = _nothing
     start: Callable[[], Awaitable[None]] = _nothing
@@ -160,7 +160,7 @@ class Host:
         code_dir: Path,
         clock: Clock,
         ids: Ids,
-        post: Post,
+        post: LocalPostOffice,
         telemetry: Recorder,
         *,
         account: str,
@@ -243,8 +243,8 @@ class House:
                 host.answered_by(made.identities)
             if made.functions is not None:
                 self.functions = made.functions
-            for service, carrier in made.carriers.items():
-                host.post.add(service, carrier)
+            for service, adapter in made.adapters.items():
+                host.post.add(service, adapter)
 
     @property
     def services(self) -> list[Service]:

@@ -12,8 +12,8 @@ import pytest
 from boda import delivery
 from boda.core.clock import ManualClock
 from boda.delivery import rows
-from boda.delivery.journal import LINGER_S, Journal
-from boda.delivery.rows import Event
+from boda.delivery.journal import LINGER_S, QueueJournal
+from boda.delivery.rows import QueuedEvent
 from boda.storage.database import Database
 
 ARN = "arn:aws:lambda:us-east-1:000000000000:function:f"
@@ -24,14 +24,14 @@ class Stage:
         self.clock = ManualClock()
         self.database = Database(folder / "boda.db", [delivery.metadata])
         self.gone: list[int] = []
-        self.journal = Journal(self.database, self.clock, lambda some: None, self._removed)
+        self.journal = QueueJournal(self.database, self.clock, lambda some: None, self._removed)
 
-    def _removed(self, some: Sequence[Event]) -> None:
+    def _removed(self, some: Sequence[QueuedEvent]) -> None:
         self.gone += [event.id for event in some]
 
-    async def add(self, count: int) -> list[Event]:
+    async def add(self, count: int) -> list[QueuedEvent]:
         events = [
-            Event(number, 1, ARN, "$LATEST", f"r{number}", ARN, "", 0.0, 0.0, payload=b"{}")
+            QueuedEvent(number, 1, ARN, "$LATEST", f"r{number}", ARN, "", 0.0, 0.0, payload=b"{}")
             for number in range(count)
         ]
         for event in events:

@@ -13,9 +13,9 @@ import pytest
 from sqlalchemy.engine import Connection
 
 from boda.core.errors import AwsError
-from boda.delivery import queue, rows
+from boda.delivery import lane_runner, rows
 from boda.delivery.pace import FEW
-from boda.delivery.rows import Event
+from boda.delivery.rows import QueuedEvent
 from boda.invoke.catalogue import LATEST
 from boda.invoke.concurrency import Concurrency
 from support.delivery_world import Office, arn, failed, office, ok, throttled
@@ -38,7 +38,7 @@ def fill(here: Office, name: str, events: int, lane: int = 1, **changes: Any) ->
     first = lane * 1_000_000
     now = here.clock.now() - events / 1000
     some = [
-        Event(
+        QueuedEvent(
             first + n,
             lane,
             arn(name),
@@ -93,21 +93,23 @@ async def test_a_backlog_is_read_in_pages_each_event_once_and_in_order(tmp_path:
         await here.delivery.start()
         for _ in range(300):
             await here.clock.advance(0.01)
-            most = max(most, sum(len(lane._known) for lane in here.delivery.queue._lanes.values()))
+            most = max(
+                most, sum(len(lane._known) for lane in here.delivery.queue._runner._lanes.values())
+            )
             if len(seen) == 10_000:
                 break
         assert [int(each[5:-1]) for each in seen] == list(range(10_000))
         assert await here.waiting() == 0
-        assert counts["reads"] < 10_000 / queue.WINDOW * 4
+        assert counts["reads"] < 10_000 / lane_runner.WINDOW * 4
         # The window, half of one being read, and what has run but is not yet off the disk.
-        assert most <= queue.WINDOW * 2.5
-        assert not here.delivery.queue._lanes and here.delivery.queue._held == 0
+        assert most <= lane_runner.WINDOW * 2.5
+        assert not here.delivery.queue._runner._lanes and here.delivery.queue._runner._held == 0
 
 
 async def test_the_windows_of_many_functions_shrink(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(queue, "_ALL_WINDOWS", 640)
+    monkeypatch.setattr(lane_runner, "_ALL_WINDOWS", 640)
     async with running(tmp_path) as here:
         for number in range(40):
             here.function(f"f{number}")
@@ -115,7 +117,7 @@ async def test_the_windows_of_many_functions_shrink(
         here.invoker.duration_s = lambda call: 5.0
         await here.delivery.start()
         await here.clock.advance(1)
-        lanes = here.delivery.queue._lanes.values()
+        lanes = here.delivery.queue._runner._lanes.values()
         assert sum(len(lane._known) for lane in lanes) <= 640
         here.invoker.duration_s = lambda call: 0.0
         while await here.waiting():

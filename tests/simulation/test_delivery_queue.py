@@ -16,7 +16,7 @@ import pytest
 from boda.core.errors import AwsError
 from boda.core.principal import service_principal
 from boda.delivery import rows
-from boda.delivery.contract import Source
+from boda.delivery.contract import EventSource
 from boda.invoke.call import Call, Outcome
 from boda.runtime import trace
 from support.delivery_world import Office, arn, failed, office, ok, throttled
@@ -69,12 +69,12 @@ async def test_function_errors_are_tried_again_after_one_and_two_minutes(tmp_pat
         await here.clock.advance(1000)
         assert times(here, "f-0") == [0.0, 60.0, 180.0]
         assert await here.waiting() == 0
-        (letter,) = here.dead.letters
-        assert letter.event == b'{"n":0}'
-        assert letter.attributes["RequestID"].value == "f-0"
-        assert letter.attributes["ErrorCode"].value == "200"
-        assert letter.attributes["ErrorCode"].kind == "Number"
-        assert letter.attributes["ErrorMessage"].value == ("no " * 600)[:1024]
+        (message,) = here.dead.messages
+        assert message.event == b'{"n":0}'
+        assert message.attributes["RequestID"].value == "f-0"
+        assert message.attributes["ErrorCode"].value == "200"
+        assert message.attributes["ErrorCode"].kind == "Number"
+        assert message.attributes["ErrorMessage"].value == ("no " * 600)[:1024]
         assert here.telemetry.counts["AsyncEventsDropped"] == 1
         roots = {trace.parse(header).root for *_, header in here.invoker.log}
         assert len(roots) == 1, "the attempts of one event are one trace"
@@ -90,10 +90,10 @@ async def test_throttles_back_off_and_are_no_attempts(tmp_path: Path) -> None:
         gaps = [round(b - a, 3) for a, b in itertools.pairwise(steps)]
         assert gaps[:9] == [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0]
         assert set(gaps[9:]) == {300.0}
-        assert not here.dead.letters
+        assert not here.dead.messages
         await here.clock.advance(1000)
         assert max(times(here, "f-0")) < 21_600, "not tried when it is six hours old"
-        assert here.dead.letters[0].attributes["ErrorCode"].value == "429"
+        assert here.dead.messages[0].attributes["ErrorCode"].value == "429"
         assert await here.waiting() == 0
 
 
@@ -140,7 +140,7 @@ async def test_zero_reserved_concurrency_goes_straight_to_the_dead_letters(tmp_p
         await post(here, "f")
         await here.clock.advance(1)
         assert not here.invoker.log
-        assert len(here.dead.letters) == 1
+        assert len(here.dead.messages) == 1
 
 
 async def test_a_dead_letter_that_cannot_be_sent_is_counted_and_said(tmp_path: Path) -> None:
@@ -231,7 +231,8 @@ async def test_nothing_acknowledged_is_lost_over_crashes(tmp_path: Path, seed: i
         assert await here.waiting() == 0
         finished = {key.rpartition("-")[2] for key in done}
         dead = {
-            letter.attributes["RequestID"].value.rpartition("-")[2] for letter in here.dead.letters
+            message.attributes["RequestID"].value.rpartition("-")[2]
+            for message in here.dead.messages
         }
         lost = [key for key in acknowledged if key not in finished | dead]
         assert len(acknowledged) > 1000 and not lost
@@ -353,7 +354,7 @@ async def test_who_is_called_back_hears_of_the_commit_and_not_before(tmp_path: P
         raise RuntimeError("whoever listens has a defect")  # and the others hear all the same
 
     def begin(number: int) -> bool:
-        return here.delivery.queue.begin(
+        return here.delivery.queue.try_enqueue(
             version,
             b'{"n":%d}' % number,
             accepted,
@@ -434,7 +435,7 @@ async def test_throttles_lower_the_rate_and_success_raises_it(tmp_path: Path) ->
 
 
 async def test_memory_is_bounded_and_order_kept(tmp_path: Path) -> None:
-    from boda.delivery.queue import WINDOW
+    from boda.delivery.lane_runner import WINDOW
 
     async with running(tmp_path, slots=1) as here:
         here.function("f")
@@ -448,7 +449,7 @@ async def test_memory_is_bounded_and_order_kept(tmp_path: Path) -> None:
 
         here.invoker.invoke = invoke  # type: ignore[method-assign]
         await asyncio.gather(*(post(here, "f", number) for number in range(total)))
-        (lane,) = here.delivery.queue._lanes.values()
+        (lane,) = here.delivery.queue._runner._lanes.values()
         assert len(lane._window) + len(lane.running) <= WINDOW + 1
         gate.set()
         await here.clock.advance(1)
@@ -456,15 +457,15 @@ async def test_memory_is_bounded_and_order_kept(tmp_path: Path) -> None:
             await here.clock.settle(200)
         numbers = [int(key.partition("-")[2]) for _, _, key, _ in here.invoker.log]
         assert numbers == list(range(total)), "each exactly once"
-        assert not here.delivery.queue._lanes and not here.delivery.queue._held
+        assert not here.delivery.queue._runner._lanes and not here.delivery.queue._runner._held
 
 
 async def test_a_payload_too_many_for_memory_stays_on_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from boda.delivery import queue
+    from boda.delivery import lane_runner
 
-    monkeypatch.setattr(queue, "_HELD_BYTES", 20)
+    monkeypatch.setattr(lane_runner, "_HELD_BYTES", 20)
     async with running(tmp_path, slots=1) as here:
         here.function("f")
         seen: list[bytes] = []
@@ -477,7 +478,7 @@ async def test_a_payload_too_many_for_memory_stays_on_disk(
         here.invoker.duration_s = lambda call: 1.0
         for number in range(9):
             await post(here, "f", number)
-        assert here.delivery.queue._held <= 20
+        assert here.delivery.queue._runner._held <= 20
         await here.clock.advance(30)
         assert seen == [b'{"n":%d}' % number for number in range(9)]
 
@@ -493,7 +494,7 @@ async def test_a_loop_is_stopped_after_sixteen_invocations(tmp_path: Path) -> No
         loops: list[asyncio.Task[str]] = []
 
         def again(call: Call) -> Outcome:
-            source = Source(
+            source = EventSource(
                 service_principal("s3.amazonaws.com"),
                 "arn:aws:s3:::photos",
                 "000000000000",
@@ -516,7 +517,7 @@ async def test_a_loop_is_stopped_after_sixteen_invocations(tmp_path: Path) -> No
         said = json.loads(line)
         assert said["condition"] == "RecursiveInvocation"
         assert "prefix filter" in said["message"]
-        assert here.dead.letters[0].event == b'{"again":1}'
+        assert here.dead.messages[0].event == b'{"again":1}'
         await asyncio.gather(*loops)
 
 
@@ -541,7 +542,7 @@ async def test_an_event_of_the_wrong_tenancy_is_given_up_at_once(
         assert await here.waiting() == 0
         ((_, line),) = here.telemetry.lines
         assert "tenancy configuration" in json.loads(line)["message"]
-        assert here.dead.letters[0].event
+        assert here.dead.messages[0].event
 
 
 # Stopping

@@ -20,9 +20,9 @@ from boda.core.errors import AwsError
 from boda.core.ids import Ids
 from boda.core.policy import Policy, Question, decide, principal_keys
 from boda.core.principal import Principal
-from boda.delivery.contract import Source
-from boda.delivery.lambda_carrier import LambdaCarrier, Permits
-from boda.delivery.post import Letter
+from boda.delivery.contract import EventSource
+from boda.delivery.lambda_adapter import LambdaAdapter, Permits
+from boda.delivery.post_office import Message
 from boda.invoke.call import Call, Outcome
 from boda.invoke.catalogue import LATEST, Functions
 from boda.runtime.function import FunctionVersion, LogSettings
@@ -58,7 +58,7 @@ def add_functions(
     office: delivery.Delivery, functions: Functions, permits: Permits = by_resource_policy
 ) -> None:
     """Let the post office bring events to functions."""
-    office.post.add("lambda", LambdaCarrier(functions, office.queue, Ids(2), permits))
+    office.post.add("lambda", LambdaAdapter(functions, office.queue, Ids(2), permits))
 
 
 def _careless_engine(path: Path) -> sa.Engine:
@@ -147,19 +147,19 @@ class DeadLetters:
     """A carrier that keeps what it is given. failing: what the next ones come to instead."""
 
     def __init__(self) -> None:
-        self.letters: list[Letter] = []
+        self.messages: list[Message] = []
         self.refuses = False
         self.failing: list[Exception] = []
 
-    def may_deliver(self, target_arn: str, source: Source) -> bool:
+    def may_deliver(self, target_arn: str, source: EventSource) -> bool:
         return True
 
-    async def carry(self, target_arn: str, letter: Letter) -> str:
+    async def deliver(self, target_arn: str, message: Message) -> str:
         if self.refuses:
             raise AwsError("QueueDoesNotExist", "There is no such queue.", 400)
         if self.failing:
             raise self.failing.pop(0)
-        self.letters.append(letter)
+        self.messages.append(message)
         return "id"
 
 
@@ -282,13 +282,18 @@ class Office:
 
     async def crash(self) -> None:
         """Lose everything that is only in memory, as kill -9 would, and start anew."""
-        queue, journal = self.delivery.queue, self.delivery.queue._journal
-        queue._open = False
-        for _, timer in queue._timers.values():
+        queue, runner = self.delivery.queue, self.delivery.queue._runner
+        journal = runner.journal
+        queue._open = runner._open = False
+        for _, timer in runner._timers.values():
             timer.cancel()
         if journal._timer is not None:
             journal._timer.cancel()
-        tasks = [*queue._tasks._running, *([journal._task] if journal._task is not None else [])]
+        tasks = [
+            *queue._tasks._running,
+            *runner._tasks._running,
+            *([journal._task] if journal._task is not None else []),
+        ]
         for task in tasks:
             task.cancel()
         journal._additions, journal._deferrals = [], []

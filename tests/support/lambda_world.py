@@ -23,10 +23,9 @@ from boda.core.principal import Principal
 from boda.fleet.provisioned import ProvisionedStatus
 from boda.fleet.template import SnapshotFailed
 from boda.gateway.http.wire import Stream
-from boda.invoke.call import Call, Outcome
+from boda.invoke.call import Call, Done, Outcome
 from boda.invoke.catalogue import Functions
 from boda.invoke.concurrency import Concurrency
-from boda.invoke.path import Done
 from boda.plug import Compute, Host
 from boda.runtime.function import FunctionVersion
 from boda.services import lambda_
@@ -87,7 +86,7 @@ class Invoker:
         self.calls.append(call)
         return self.respond(call)
 
-    def begin(self, call: Call, done: Done) -> None:
+    def dispatch(self, call: Call, done: Done) -> None:
         self.calls.append(call)
         if self.held is None:
             self._end(call, done)

@@ -37,10 +37,10 @@ from boda.delivery.retry import RetryPolicy
 from boda.fleet.lifecycle import AVAILABLE
 from boda.fleet.settings import FleetSettings
 from boda.fleet.template import SnapshotFailed
-from boda.invoke.call import Call
+from boda.invoke.call import Call, Done
 from boda.invoke.catalogue import LATEST, Functions
 from boda.invoke.concurrency import Concurrency, Lease
-from boda.invoke.path import Done, Invoker
+from boda.invoke.path import Invoker
 from boda.invoke.streaming import open_stream
 from boda.runtime.function import FunctionVersion
 from boda.sandbox.contract import SandboxSpec
@@ -206,7 +206,7 @@ class WatchedInvoker(Invoker):
 
     ledger: Ledger
 
-    def _begin(self, call: Call, done: Done) -> Any:
+    def _start(self, call: Call, done: Done) -> Any:
         ledger = self.ledger
         ledger.begins(call)
 
@@ -214,7 +214,7 @@ class WatchedInvoker(Invoker):
             ledger.ends(call, outcome, error)
             done(outcome, error)
 
-        return super()._begin(call, heard)
+        return super()._start(call, heard)
 
 
 class WatchedConcurrency(Concurrency):
@@ -600,9 +600,9 @@ class Life:
             "resting": fleet._templates._resting,
             "alive": fleet._templates._alive,
             "endpoints": [each for each, is_open in platform.endpoints.items() if is_open],
-            "lanes": queue._lanes,
-            "held": queue._held,
-            "timers": queue._timers,
+            "lanes": queue._runner._lanes,
+            "held": queue._runner._held,
+            "timers": queue._runner._timers,
             "leases": +platform.concurrency.out,
         }
         for _, _, place in platform.concurrency.places():
@@ -666,17 +666,17 @@ class _Targets:
     def may_deliver(self, target_arn: str, source: Any) -> bool:
         return True
 
-    async def carry(self, target_arn: str, letter: Any) -> str:
+    async def deliver(self, target_arn: str, message: Any) -> str:
         life, world = self._life, self._life.world
         if not world.calm:
             await asyncio.sleep(world.chance.choice((0, 0, 0.1)))
-            if world.chance.random() < 0.1 and not letter.attributes:
+            if world.chance.random() < 0.1 and not message.attributes:
                 raise AwsError("QueueDoesNotExist", "There is no such queue.", 400)
             if world.chance.random() < 0.1:
                 raise AwsError("ServiceUnavailable", "The platform cannot write.", 503)
         if life.cut:
             raise AwsError("ServiceException", "There is nobody who could send.", 500)
-        life.ledger.letter(letter.event, letter.attributes)
+        life.ledger.letter(message.event, message.attributes)
         return "id"
 
 
@@ -757,7 +757,7 @@ class Program:
             version, payload, rid, arn, tenant=tenant, tail=self.chance.random() < 0.3
         )  # fmt: skip
         if kind == "call":
-            life.platform.invoker.begin(call, lambda outcome, error: self._ended(asked))
+            life.platform.invoker.dispatch(call, lambda outcome, error: self._ended(asked))
         elif kind == "invoke":
             self._client(asked, life.platform.invoker.invoke(call))
         elif kind == "stream":

@@ -22,8 +22,8 @@ from boda.core.errors import AwsError
 from boda.core.health import log_damage
 from boda.core.ids import Ids
 from boda.core.principal import Principal
-from boda.delivery.contract import Source
-from boda.delivery.post import Post
+from boda.delivery.contract import EventSource
+from boda.delivery.post_office import LocalPostOffice
 from boda.gateway.calling.models import Models
 from boda.gateway.gateway import Gateway
 from boda.gateway.server import HttpServer
@@ -81,7 +81,7 @@ class NotingPost:
 
     reachable: set[str] = field(default_factory=set)
     services: set[str] = field(default_factory=lambda: {"lambda", "sqs", "sns", "events"})
-    taken: list[tuple[str, dict[str, Any], Source]] = field(default_factory=list)
+    taken: list[tuple[str, dict[str, Any], EventSource]] = field(default_factory=list)
     refuse: list[Exception] = field(default_factory=list)
 
     def add(self, service: str, carrier: object) -> None: ...
@@ -89,10 +89,10 @@ class NotingPost:
     def can_deliver(self, target_arn: str) -> bool:
         return target_arn.split(":")[2] in self.services
 
-    def may_deliver(self, target_arn: str, source: Source) -> bool:
+    def may_deliver(self, target_arn: str, source: EventSource) -> bool:
         return target_arn in self.reachable
 
-    async def deliver(self, target_arn: str, event: bytes, source: Source) -> str:
+    async def deliver(self, target_arn: str, event: bytes, source: EventSource) -> str:
         if self.refuse:
             raise self.refuse.pop(0)
         self.taken.append((target_arn, json.loads(event), source))
@@ -234,7 +234,7 @@ async def world(
             folder / "code",
             clock,
             ids,
-            post or Post(),
+            post or LocalPostOffice(),
             recorder,
             account=ACCOUNT,
             damaged=damaged,

@@ -13,7 +13,7 @@ from boda import delivery
 from boda.core.errors import AwsError
 from boda.core.ids import Ids
 from boda.delivery import AsyncRules, RetryPolicy
-from boda.delivery.post import Letter
+from boda.delivery.post_office import Message
 from boda.invoke.catalogue import LATEST
 from support.delivery_world import (
     ROLE,
@@ -71,8 +71,8 @@ def full() -> AwsError:
     return AwsError("ServiceUnavailable", "The platform cannot write.", 503)
 
 
-def record(letter: Letter) -> Any:
-    return orjson.loads(letter.event)
+def record(message: Message) -> Any:
+    return orjson.loads(message.event)
 
 
 async def test_success_is_told_to_a_function(here: Office) -> None:
@@ -105,10 +105,10 @@ async def test_failure_is_told_after_the_configured_attempts(here: Office) -> No
     here.invoker.outcome = failed
     await start(here, AsyncRules(RetryPolicy(max_retries=1), "", BUCKET))
     await send(here)
-    assert here.dead.letters == []
+    assert here.dead.messages == []
     await here.clock.advance(61)
-    (letter,) = here.dead.letters
-    told = record(letter)
+    (message,) = here.dead.messages
+    told = record(message)
     assert told["requestContext"]["condition"] == "RetriesExhausted"
     assert told["requestContext"]["approximateInvokeCount"] == 2
     assert told["responseContext"] == {
@@ -117,15 +117,15 @@ async def test_failure_is_told_after_the_configured_attempts(here: Office) -> No
         "functionError": "Unhandled",
     }
     assert told["responsePayload"]["errorMessage"] == "broken"
-    assert letter.source.principal is ROLE
-    assert letter.name.startswith("aws/lambda/async/f/")
+    assert message.source.principal is ROLE
+    assert message.name.startswith("aws/lambda/async/f/")
 
 
 async def test_the_configured_age_ends_an_event(here: Office) -> None:
     here.invoker.outcome = failed
     await start(here, AsyncRules(RetryPolicy(max_retries=2, max_age_s=60), "", BUCKET))
     await send(here)
-    told = record(here.dead.letters[0])
+    told = record(here.dead.messages[0])
     # One more try would be too late, so there is none; the answer of the first is told.
     assert told["requestContext"]["condition"] == "EventAgeExceeded"
     assert told["requestContext"]["approximateInvokeCount"] == 1
@@ -136,7 +136,7 @@ async def test_what_never_ran_has_no_response(here: Office) -> None:
     here.reserved = lambda account, region, function: 0
     await start(here, AsyncRules(on_failure=BUCKET))
     await send(here)
-    told = record(here.dead.letters[0])
+    told = record(here.dead.messages[0])
     assert told["requestContext"]["condition"] == "ZeroReservedConcurrency"
     assert told["requestContext"]["approximateInvokeCount"] == 0
     assert "responseContext" not in told and "responsePayload" not in told
@@ -169,7 +169,7 @@ async def test_success_after_a_retry_counts_both_and_names_what_ran(here: Office
     here.functions.put(arn("f"), "7", version("f", number="7"))
     await send(here, qualifier="7")
     await here.clock.advance(60.25)
-    told = record(here.dead.letters[0])
+    told = record(here.dead.messages[0])
     assert told["requestContext"]["approximateInvokeCount"] == 2
     assert told["requestContext"]["functionArn"] == f"{arn('f')}:7"
     assert told["responseContext"] == {"statusCode": 200, "executedVersion": "7"}
@@ -181,8 +181,8 @@ async def test_what_is_told_of_a_failure_is_one_invocation_further(here: Office)
     here.invoker.outcome = failed
     await start(here, AsyncRules(RetryPolicy(max_retries=0), "", BUCKET), dead_letter_arn=SQS)
     await send(here)
-    assert len(here.dead.letters) == 2
-    assert all("Lineage=1:" in letter.source.trace_id for letter in here.dead.letters)
+    assert len(here.dead.messages) == 2
+    assert all("Lineage=1:" in message.source.trace_id for message in here.dead.messages)
 
 
 # What the platform fails in
@@ -193,9 +193,9 @@ async def test_a_letter_is_sent_again_where_the_platform_fails(here: Office) -> 
     await start(here, AsyncRules(RetryPolicy(max_retries=0), "", BUCKET), dead_letter_arn=SQS)
     here.dead.failing = [full()] * 2
     await send(here)
-    assert here.dead.letters == [] and await here.waiting() == 1
+    assert here.dead.messages == [] and await here.waiting() == 1
     await here.clock.advance(3)
-    dead, told = here.dead.letters
+    dead, told = here.dead.messages
     assert dead.attributes["RequestID"].value == "id"
     assert record(told)["requestContext"]["condition"] == "RetriesExhausted"
     assert len(here.invoker.log) == 1  # the function is not run again for it
@@ -233,10 +233,10 @@ async def test_a_stop_waits_for_no_letter_and_the_event_is_kept(here: Office) ->
     here.dead.failing = [full()]
     await send(here)
     await here.delivery.stop()
-    assert here.dead.letters == [] and await here.waiting() == 1
+    assert here.dead.messages == [] and await here.waiting() == 1
     await start(here, AsyncRules(on_success=BUCKET))
     await here.clock.advance(1)
-    assert len(here.dead.letters) == 1 and await here.waiting() == 0
+    assert len(here.dead.messages) == 1 and await here.waiting() == 0
 
 
 async def test_a_defect_in_sending_is_counted_and_the_event_done_with(here: Office) -> None:
@@ -263,7 +263,7 @@ async def test_an_event_bus_is_told_with_the_words_of_an_event(here: Office) -> 
     here.invoker.outcome = failed
     await send(here)
     await here.clock.advance(200)
-    success, failure = here.dead.letters
+    success, failure = here.dead.messages
     assert success.subject == "Lambda Function Invocation Result - Success"
     assert failure.subject == "Lambda Function Invocation Result - Failure"
     assert success.resources == (BUS, f"{arn('f')}:$LATEST")
@@ -282,7 +282,7 @@ async def test_a_topic_gets_a_long_record_without_the_payloads(here: Office) -> 
     )
     await here.clock.advance(1)
     await send(here)
-    long, short = (record(letter) for letter in here.dead.letters)
+    long, short = (record(message) for message in here.dead.messages)
     assert long["requestContext"]["condition"] == "Success" and long["responseContext"]
     assert "requestPayload" not in long and "responsePayload" not in long
     assert short["requestPayload"] == {"n": 1}
@@ -294,7 +294,7 @@ async def test_first_in_first_out_targets_are_none(here: Office) -> None:
     here.function("f", dead_letter_arn=SQS + ".fifo")
     here.reserved = lambda account, region, function: 0
     await send(here)
-    assert here.dead.letters == []
+    assert here.dead.messages == []
     assert here.telemetry.counts["DestinationDeliveryFailures"] == 1
     assert here.telemetry.counts["DeadLetterErrors"] == 1
 
@@ -305,7 +305,7 @@ async def test_dead_letters_and_the_destination_are_both_told_as_the_role(here: 
     here.function("f", dead_letter_arn=SQS)
     here.invoker.outcome = lambda call: failed(call, "é" * 800)
     await send(here)
-    dead, told = here.dead.letters
+    dead, told = here.dead.messages
     assert dead.event == b'{"n":1}' and dead.attributes["ErrorCode"].value == "200"
     assert dead.attributes["ErrorMessage"].value == "é" * 512, "the first 1 KB, not characters"
     assert record(told)["requestContext"]["condition"] == "RetriesExhausted"
@@ -319,7 +319,7 @@ async def test_without_its_role_a_dead_letter_is_an_error(here: Office) -> None:
     here.function("f", dead_letter_arn=SQS)
     here.invoker.outcome = failed
     await send(here)
-    assert not here.dead.letters and here.telemetry.counts["DeadLetterErrors"] == 1
+    assert not here.dead.messages and here.telemetry.counts["DeadLetterErrors"] == 1
 
 
 @pytest.mark.parametrize(("retries", "times"), [(0, [0]), (1, [0, 60]), (2, [0, 60, 180])])
@@ -338,8 +338,8 @@ async def test_throttles_end_with_the_configured_age_and_are_no_attempts(here: O
     await start(here, AsyncRules(RetryPolicy(max_age_s=60), "", BUCKET))
     await send(here)
     await here.clock.advance(100)
-    told = record(here.dead.letters[0])
+    told = record(here.dead.messages[0])
     assert told["requestContext"]["condition"] == "EventAgeExceeded"
     assert told["requestContext"]["approximateInvokeCount"] == 0
     assert "responseContext" not in told
-    assert here.dead.letters[0].name.startswith("aws/lambda/async/f/")
+    assert here.dead.messages[0].name.startswith("aws/lambda/async/f/")

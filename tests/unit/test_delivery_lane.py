@@ -7,7 +7,7 @@ import random
 import pytest
 
 from boda.delivery.lane import Lane
-from boda.delivery.rows import Event
+from boda.delivery.rows import QueuedEvent
 from support.delivery_world import arn
 
 NOW = 1000.0
@@ -17,8 +17,8 @@ def lane(most: int = 64) -> Lane:
     return Lane(1, arn("f"), most)
 
 
-def event(number: int, due_at: float = NOW) -> Event:
-    return Event(number, 1, arn("f"), "$LATEST", f"r{number}", arn("f"), "", due_at, due_at)
+def event(number: int, due_at: float = NOW) -> QueuedEvent:
+    return QueuedEvent(number, 1, arn("f"), "$LATEST", f"r{number}", arn("f"), "", due_at, due_at)
 
 
 def run_all(one: Lane, now: float) -> list[int]:
@@ -100,7 +100,7 @@ def test_every_event_runs_once_however_pages_and_arrivals_interleave(seed: int) 
     chance = random.Random(seed)
     one, disk, now, last = lane(), {}, NOW, 0
     ran: list[int] = []
-    page: list[Event] | None = None
+    page: list[QueuedEvent] | None = None
     rest: float | None = None
     for _ in range(600):
         now += chance.choice((0.0, 0.0, 0.5, 3.0))

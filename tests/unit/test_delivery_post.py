@@ -10,11 +10,11 @@ import pytest
 
 from boda.core.errors import AwsError
 from boda.core.principal import ANONYMOUS, service_principal
-from boda.delivery.contract import PostOffice, Source
-from boda.delivery.retry import Again, GiveUp, RetryPolicy, after_error, after_throttle, too_old
+from boda.delivery.contract import EventSource, PostOffice
+from boda.delivery.retry import Discard, Retry, RetryPolicy, after_error, after_throttle, too_old
 from support.delivery_world import Office, arn, office, ok, version
 
-S3 = Source(
+S3 = EventSource(
     service_principal("s3.amazonaws.com"), "arn:aws:s3:::photos", "000000000000", "us-east-1"
 )
 
@@ -30,9 +30,9 @@ async def here(tmp_path: Path) -> AsyncIterator[Office]:
 
 
 def test_it_is_the_contract() -> None:
-    from boda.delivery.post import Post
+    from boda.delivery.post_office import LocalPostOffice
 
-    post: PostOffice = Post()
+    post: PostOffice = LocalPostOffice()
     assert not post.can_deliver("arn:aws:lambda:us-east-1:000000000000:function:f")
 
 
@@ -131,16 +131,16 @@ async def test_an_event_has_a_size(here: Office) -> None:
 
 def test_errors_are_tried_again_twice() -> None:
     policy = RetryPolicy()
-    assert after_error(policy, 1, 0, 10) == Again(70)
-    assert after_error(policy, 2, 0, 70) == Again(190)
-    assert after_error(policy, 3, 0, 190) == GiveUp("RetriesExhausted")
-    assert after_error(RetryPolicy(max_retries=0), 1, 0, 0) == GiveUp("RetriesExhausted")
+    assert after_error(policy, 1, 0, 10) == Retry(70)
+    assert after_error(policy, 2, 0, 70) == Retry(190)
+    assert after_error(policy, 3, 0, 190) == Discard("RetriesExhausted")
+    assert after_error(RetryPolicy(max_retries=0), 1, 0, 0) == Discard("RetriesExhausted")
 
 
 def test_an_error_is_not_tried_again_beyond_the_events_age() -> None:
     policy = RetryPolicy(max_age_s=60)
-    assert after_error(RetryPolicy(max_age_s=61), 1, 0, 0) == Again(60)
-    assert after_error(policy, 1, 0, 0) == GiveUp("EventAgeExceeded")
+    assert after_error(RetryPolicy(max_age_s=61), 1, 0, 0) == Retry(60)
+    assert after_error(policy, 1, 0, 0) == Discard("EventAgeExceeded")
 
 
 def test_throttles_double_to_five_minutes_and_end_with_the_age() -> None:

@@ -214,7 +214,7 @@ async def test_a_call_right_after_a_failure_gets_the_same_sandbox(platform):
         states.extend(platform.states())
         second.append(platform.begin(function()))
 
-    platform.invoker.begin(Call(function(), b"{}", "id-0", "arn"), failed)
+    platform.invoker.dispatch(Call(function(), b"{}", "id-0", "arn"), failed)
     await platform.clock.settle()
     assert states == ["stopping"]
     assert (await second[0]).payload == b"1"

@@ -46,7 +46,7 @@ async def test_a_warm_call_makes_no_task(platform):
     await platform.invoke(function())
     before = asyncio.all_tasks()
     ends = Ends()
-    platform.invoker.begin(call(7), ends)
+    platform.invoker.dispatch(call(7), ends)
     assert asyncio.all_tasks() == before
     await platform.clock.settle()
     ((outcome, error),) = ends.heard
@@ -57,7 +57,7 @@ async def test_a_warm_call_makes_no_task(platform):
 async def test_a_refusal_is_heard_at_once(platform):
     platform.concurrency.reserve(*PLACE, 0)
     ends = Ends()
-    platform.invoker.begin(call(), ends)
+    platform.invoker.dispatch(call(), ends)
     ((outcome, error),) = ends.heard
     assert outcome is None and isinstance(error, AwsError) and error.status == 429
 
@@ -69,9 +69,9 @@ async def test_the_next_call_may_begin_in_the_callback_and_finds_the_environment
     def done(outcome, error) -> None:
         heard.append(outcome.payload)
         if len(heard) < 5:
-            platform.invoker.begin(call(len(heard)), done)
+            platform.invoker.dispatch(call(len(heard)), done)
 
-    platform.invoker.begin(call(0), done)
+    platform.invoker.dispatch(call(0), done)
     await platform.clock.settle()
     assert heard == [b"0", b"1", b"2", b"3", b"4"]
     assert len(platform.sandboxes.made) == 1
@@ -86,7 +86,7 @@ async def test_a_callback_that_fails_harms_nobody_else(platform, caplog):
     def done(outcome, error) -> None:
         raise RuntimeError("a defect elsewhere")
 
-    platform.invoker.begin(call(), done)
+    platform.invoker.dispatch(call(), done)
     await platform.clock.settle()
     assert "a defect elsewhere" in caplog.text
     assert platform.states() == ["idle"] and platform.concurrency.running(*PLACE) == 0
@@ -126,7 +126,7 @@ async def test_a_caller_that_goes_leaves_its_invocation_running(platform):
 async def test_an_environment_that_is_destroyed_tells_its_caller_once(platform):
     platform.sandboxes.handle = lambda guest, invoked: None
     ends = Ends()
-    platform.invoker.begin(call(), ends)
+    platform.invoker.dispatch(call(), ends)
     await platform.clock.settle()
     for environment in list(platform.fleet._live.values()):
         environment.destroy()
@@ -142,7 +142,7 @@ async def test_no_call_reaches_a_function_without_the_tenant_it_asks_for(platfor
         ends = Ends()
         version = function(tenant_isolation=isolated)
         call = Call(version, b"{}", "id", version.arn, tenant=tenant)
-        platform.invoker.begin(call, ends)
+        platform.invoker.dispatch(call, ends)
         ((outcome, error),) = ends.heard
         assert outcome is None and isinstance(error, AwsError)
         assert (error.code, error.status) == ("InvalidParameterValueException", 400)
@@ -164,7 +164,7 @@ async def test_an_invocation_that_cannot_begin_ends_once_and_takes_its_environme
     ends = Ends()
     with monkeypatch.context() as patch:
         patch.setattr(RuntimeSession, "invoke", broken)
-        platform.invoker.begin(call(), ends)
+        platform.invoker.dispatch(call(), ends)
         await platform.clock.settle()
     ((outcome, error),) = ends.heard
     assert outcome is None and isinstance(error, AwsError) and error.status == 500

@@ -16,7 +16,7 @@ from boda.app import PLUGS
 from boda.core.arn import build as arn_text
 from boda.core.clock import SystemClock
 from boda.core.principal import service_principal
-from boda.delivery.contract import Source
+from boda.delivery.contract import EventSource
 from support import shelf_service
 from support.world import ACCOUNT, World, world
 
@@ -46,7 +46,7 @@ async def test_a_new_service_is_one_folder_and_one_entry(tmp_path: Path) -> None
         refused = await here.error("shelf", "GetThing", ann, Name="pear")
         assert refused is not None and (refused.code, refused.status) == ("ShelfForbidden", 403)
 
-        source = Source(service_principal("events.amazonaws.com"), "", ACCOUNT, "us-east-1")
+        source = EventSource(service_principal("events.amazonaws.com"), "", ACCOUNT, "us-east-1")
         target = arn_text("shelf", "us-east-1", ACCOUNT, "plum")
         assert await here.host.post.deliver(target, b"{}", source) == "delivered"
         page = await asyncio.to_thread(_read, f"{here.url}/shelf")

@@ -1,13 +1,14 @@
 """The post office: durable asynchronous invocation and delivery to targets by ARN.
 
-post.py     finds the carrier for a target          lambda_carrier.py  functions
-queue.py    accepts events and runs them            lane.py            one function's events
-attempt.py  one attempt and what follows from it    guard.py           stops endless loops
-retry.py    when again, when no more (pure)         shares.py, pace.py  how many at once
-journal.py  writes to the disk, many at a time      rows.py            the queue on disk
-failure.py  dead letters, the log                   destination.py     records of what came
-counts.py   metrics                                 sender.py          as whom, and again
-notice.py   a function's own log                    queue_time.py      when it is, restarts or not
+post_office.py   finds the adapter for a target    lambda_adapter.py  delivers to functions
+queue.py         accepts events                    lane_runner.py     runs each function's events
+attempt.py       one attempt and its result        lane.py            one function's events
+retry.py         when to retry, when to discard    guard.py           stops endless loops
+journal.py       writes to the disk in batches     rows.py            the queue on disk
+dead_letters.py  dead-letter targets, the log      destination.py     records of invocations
+event_metrics.py metrics                           sender.py          sends as a function's role
+notice.py        lines in a function's own log     queue_time.py      time over restarts
+slot_shares.py, pace.py  how many events at once
 """
 
 from __future__ import annotations
@@ -19,31 +20,20 @@ from boda.core.clock import Clock
 from boda.core.ids import Ids
 from boda.core.principal import Principal
 from boda.delivery import rows
-from boda.delivery.attempt import Invokes
-from boda.delivery.counts import Counts
+from boda.delivery.dead_letters import DeadLetters
 from boda.delivery.destination import AsyncRules, Destinations, Rules
-from boda.delivery.failure import Failures
-from boda.delivery.post import Attribute, Carrier, Letter, Post
-from boda.delivery.queue import Queue
+from boda.delivery.event_metrics import EventMetrics
+from boda.delivery.post_office import LocalPostOffice
+from boda.delivery.queue import EventQueue
 from boda.delivery.retry import RetryPolicy
 from boda.delivery.sender import Sender
+from boda.invoke.call import InvokePath
 from boda.invoke.catalogue import Functions
 from boda.runtime.function import FunctionVersion
 from boda.storage.database import Database
 from boda.telemetry.contract import Telemetry
 
-__all__ = [
-    "AsyncRules",
-    "Attribute",
-    "Carrier",
-    "Delivery",
-    "Letter",
-    "Post",
-    "Queue",
-    "RetryPolicy",
-    "build",
-    "metadata",
-]
+__all__ = ["AsyncRules", "Delivery", "RetryPolicy", "build", "metadata"]
 
 metadata = rows.metadata
 
@@ -53,10 +43,10 @@ _DEFAULT_RULES = AsyncRules()
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """The room, put together. ``start`` after the functions are loaded."""
+    """The parts of this room. ``start`` after the functions are loaded."""
 
-    post: Post
-    queue: Queue
+    post: LocalPostOffice
+    queue: EventQueue
     sender: Sender
 
     async def start(self) -> None:
@@ -82,7 +72,7 @@ def _no_role(version: FunctionVersion) -> Principal | None:
 def build(
     database: Database,
     functions: Functions,
-    invoker: Invokes,
+    invoker: InvokePath,
     telemetry: Telemetry,
     clock: Clock,
     ids: Ids,
@@ -93,7 +83,7 @@ def build(
     rules: Rules = _no_rules,
     role: Callable[[FunctionVersion], Principal | None] = _no_role,
 ) -> Delivery:
-    """Put the post office together; touches no disk.
+    """Build the room, without access to the disk.
 
     database: made with ``metadata`` among its tables. slots: attempts at once of all functions
     together. boot: a name of the machine's run, by which a restarted platform knows that the
@@ -101,14 +91,14 @@ def build(
     None where there is none. rules: retries and destinations of a version under the qualifier it
     was invoked by. role: who a function acts as.
     """
-    post = Post()
+    post = LocalPostOffice()
     sender = Sender(post, clock, role)
-    counts = Counts(telemetry)
-    queue = Queue(
+    counts = EventMetrics(telemetry)
+    queue = EventQueue(
         database,
         functions,
         invoker,
-        Failures(sender, telemetry, counts, clock),
+        DeadLetters(sender, telemetry, counts, clock),
         counts,
         clock,
         ids,

@@ -1,4 +1,4 @@
-"""One attempt of one event, and what follows from it.
+"""One attempt at an event, and its result.
 
 The function is looked up anew at every attempt: an alias may have moved, the function may have
 changed its settings or be gone.
@@ -8,37 +8,31 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import orjson
 
 from boda.core.errors import AwsError, BodaError
 from boda.core.ids import Ids
 from boda.delivery import retry
-from boda.delivery.counts import Counts
+from boda.delivery.dead_letters import DeadLetters, DiscardReason
 from boda.delivery.destination import AsyncRules, Destinations, Rules
-from boda.delivery.failure import Failures, Reason
+from boda.delivery.event_metrics import EventMetrics
 from boda.delivery.guard import refusal, runs_under
-from boda.delivery.retry import GiveUp, RetryPolicy
-from boda.delivery.rows import Event
-from boda.invoke.call import Call, Outcome
+from boda.delivery.retry import Discard, RetryPolicy
+from boda.delivery.rows import QueuedEvent
+from boda.invoke.call import Call, InvokePath, Outcome
 from boda.invoke.catalogue import Functions
 from boda.runtime.function import FunctionVersion
 
 _log = logging.getLogger(__name__)
 
 
-class Invokes(Protocol):
-    """The invoke path."""
+class AttemptResult(NamedTuple):
+    """again_at: when the event is tried again; None: it is finished.
 
-    async def invoke(self, call: Call) -> Outcome: ...
-
-
-class Verdict(NamedTuple):
-    """What follows. again_at: when it is tried again; None: the event is done with.
-
-    refused: the function could not be run, and so neither could others of its events.
-    ran_s: how long it ran; None if it did not.
+    refused: the function could not be run, nor could others of its events now. ran_s: how long it
+    ran; None if it did not run.
     """
 
     again_at: float | None = None
@@ -46,19 +40,19 @@ class Verdict(NamedTuple):
     ran_s: float | None = None
 
 
-_DONE = Verdict()
+_DONE = AttemptResult()
 
 
-class Attempts:
-    """Runs events. now: the queue's time; the rest as the queue takes it."""
+class EventAttempts:
+    """Runs events. now: the queue's time; other parameters: see ``EventQueue``."""
 
     def __init__(
         self,
         functions: Functions,
-        invoker: Invokes,
-        failures: Failures,
+        invoker: InvokePath,
+        dead_letters: DeadLetters,
         destinations: Destinations,
-        counts: Counts,
+        metrics: EventMetrics,
         ids: Ids,
         now: Callable[[], float],
         *,
@@ -67,30 +61,33 @@ class Attempts:
     ) -> None:
         self._functions = functions
         self._invoker = invoker
-        self._failures = failures
+        self._dead_letters = dead_letters
         self._destinations = destinations
-        self._counts = counts
+        self._metrics = metrics
         self._ids = ids
         self._now = now
         self._reserved = reserved
         self._rules = rules
 
-    async def run(self, event: Event, payload: bytes) -> Verdict:
-        """Counts failures and throttles into the event. Never raises for a function's sake."""
+    async def run(self, event: QueuedEvent, payload: bytes) -> AttemptResult:
+        """Make one attempt, and count its failure or throttle in the event.
+
+        Raises nothing because of the function.
+        """
         now = self._now()
         version = self._functions.resolve(event.arn, event.qualifier)
         if version is None:
             return await self._without_function(event, payload, now)
         rules = self._rules(version, event.qualifier)
         if retry.too_old(rules.retry, event.accepted_at, now):
-            return await self._give_up(event, payload, version, _too_old(rules.retry), rules)
+            return await self._discard(event, payload, version, _too_old(rules.retry), rules)
         if self._reserved(version.account, version.region, version.name) == 0:
-            return await self._give_up(event, payload, version, _SWITCHED_OFF, rules)
+            return await self._discard(event, payload, version, _SWITCHED_OFF, rules)
         run_under, hops = runs_under(event, now, self._ids)
         refused = refusal(version, event.tenant, hops)
         if refused is not None:
-            return await self._give_up(event, payload, version, refused, rules)
-        self._counts.age(event, now - event.accepted_at)
+            return await self._discard(event, payload, version, refused, rules)
+        self._metrics.age(event, now - event.accepted_at)
         call = Call(
             version,
             payload,
@@ -113,48 +110,55 @@ class Attempts:
             return await self._ran(event, call, rules, outcome)
         return self._refused(event, rules.retry)
 
-    async def _ran(self, event: Event, call: Call, rules: AsyncRules, outcome: Outcome) -> Verdict:
+    async def _ran(
+        self, event: QueuedEvent, call: Call, rules: AsyncRules, outcome: Outcome
+    ) -> AttemptResult:
         ran_s = outcome.duration_ms / 1000.0
         if not outcome.function_error:
             await self._destinations.succeeded(rules.on_success, event, call, outcome)
-            return Verdict(ran_s=ran_s)
+            return AttemptResult(ran_s=ran_s)
         event.failures += 1
         step = retry.after_error(rules.retry, event.failures, event.accepted_at, self._now())
-        if not isinstance(step, GiveUp):
-            return Verdict(step.at, ran_s=ran_s)
-        reason = Reason(step.condition, 200, _error_message(outcome.payload))
-        # From here on the chain of invocations is one longer.
+        if not isinstance(step, Discard):
+            return AttemptResult(step.at, ran_s=ran_s)
+        reason = DiscardReason(step.condition, 200, _error_message(outcome.payload))
+        # The destination's invocations are one further in the chain.
         event.trace_id = call.trace_id
-        await self._give_up(event, call.payload, call.version, reason, rules, outcome)
-        return Verdict(ran_s=ran_s)
+        await self._discard(event, call.payload, call.version, reason, rules, outcome)
+        return AttemptResult(ran_s=ran_s)
 
-    def _refused(self, event: Event, policy: RetryPolicy) -> Verdict:
+    def _refused(self, event: QueuedEvent, policy: RetryPolicy) -> AttemptResult:
         event.throttles += 1
         step = retry.after_throttle(policy, event.throttles, event.accepted_at, self._now())
-        return Verdict(step.at, refused=True)
+        return AttemptResult(step.at, refused=True)
 
-    async def _without_function(self, event: Event, payload: bytes, now: float) -> Verdict:
-        """A function that is being created may have a policy already, and an alias may lead to a
-        version that is being made ready: such events wait."""
+    async def _without_function(
+        self, event: QueuedEvent, payload: bytes, now: float
+    ) -> AttemptResult:
+        """Let an event wait for a function that is being created, or discard it.
+
+        A function that is being created may have a policy already, and an alias may point to a
+        version that is not ready yet.
+        """
         policy = RetryPolicy()
         expected = self._functions.policy(
             event.arn, event.qualifier
         ) is not None or self._functions.is_coming(event.arn, event.qualifier)
         if expected and not retry.too_old(policy, event.accepted_at, now):
             return self._refused(event, policy)
-        reason = Reason("FunctionNotFound", 404, f"Function not found: {event.invoked_arn}")
-        return await self._give_up(event, payload, None, reason)
+        reason = DiscardReason("FunctionNotFound", 404, f"Function not found: {event.invoked_arn}")
+        return await self._discard(event, payload, None, reason)
 
-    async def _give_up(
+    async def _discard(
         self,
-        event: Event,
+        event: QueuedEvent,
         payload: bytes,
         version: FunctionVersion | None,
-        reason: Reason,
+        reason: DiscardReason,
         rules: AsyncRules | None = None,
         outcome: Outcome | None = None,
-    ) -> Verdict:
-        await self._failures.give_up(event, payload, version, reason)
+    ) -> AttemptResult:
+        await self._dead_letters.discard(event, payload, version, reason)
         if version is not None and rules is not None:
             await self._destinations.failed(
                 rules.on_failure, event, payload, version, reason, outcome
@@ -162,17 +166,19 @@ class Attempts:
         return _DONE
 
 
-def _too_old(policy: RetryPolicy) -> Reason:
-    return Reason("EventAgeExceeded", 429, f"The event is older than {policy.max_age_s:g} seconds.")
+def _too_old(policy: RetryPolicy) -> DiscardReason:
+    return DiscardReason(
+        "EventAgeExceeded", 429, f"The event is older than {policy.max_age_s:g} seconds."
+    )
 
 
-_SWITCHED_OFF = Reason(
+_SWITCHED_OFF = DiscardReason(
     "ZeroReservedConcurrency", 429, "The function's reserved concurrency is zero."
 )
 
 
 def _error_message(payload: bytes) -> str:
-    """The ``errorMessage`` of an error a function answered, or the answer itself."""
+    """Return the ``errorMessage`` of a function's error, or the error itself."""
     try:
         answer = orjson.loads(payload)
     except orjson.JSONDecodeError:

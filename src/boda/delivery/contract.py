@@ -1,8 +1,7 @@
-"""What services post, and who carries it.
+"""The post office, as services see it.
 
-``deliver`` returns once the event is durable. The post office picks the carrier by the target's
-service (``lambda``, ``sqs``, ``sns``, ``events``); a service that does not exist here yet has no
-carrier, which ``can_deliver`` tells beforehand.
+``deliver`` returns once the event is durable. The post office picks the adapter by the target's
+service (``lambda``, ``sqs``, ``sns``, ``events``); without an adapter, ``can_deliver`` is False.
 """
 
 from __future__ import annotations
@@ -14,12 +13,12 @@ from boda.core.principal import Principal
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
-    """Where an event comes from.
+class EventSource:
+    """The source of an event.
 
-    principal: on whose behalf (``s3.amazonaws.com`` …), checked against the target's policy.
-    arn: the source's ARN (a bucket's …) for ``aws:SourceArn``. account: for
-        ``aws:SourceAccount``. trace_id: carries the lineage for the recursion guard.
+    principal: acts for the source (``s3.amazonaws.com`` …), and is checked against the target's
+        policy. arn: the source's ARN (a bucket's …), for ``aws:SourceArn``. account: for
+        ``aws:SourceAccount``. trace_id: holds the lineage for the recursion guard.
     """
 
     principal: Principal
@@ -30,11 +29,13 @@ class Source:
 
 
 class PostOffice(Protocol):
-    def can_deliver(self, target_arn: str) -> bool:
-        """Whether a carrier for the target's service exists here."""
+    """Delivers events to targets by ARN."""
 
-    def may_deliver(self, target_arn: str, source: Source) -> bool:
+    def can_deliver(self, target_arn: str) -> bool:
+        """Whether there is an adapter for the target's service."""
+
+    def may_deliver(self, target_arn: str, source: EventSource) -> bool:
         """Whether the target exists and its policy lets the source post to it."""
 
-    async def deliver(self, target_arn: str, event: bytes, source: Source) -> str:
-        """Post one event (JSON); returns its request id once it is durable. AwsError."""
+    async def deliver(self, target_arn: str, event: bytes, source: EventSource) -> str:
+        """Deliver an event (JSON); return its request id once it is durable. Raises AwsError."""

@@ -1,10 +1,10 @@
-"""Destinations: where the record of an asynchronous invocation goes once it is over.
+"""Destinations: the records of asynchronous invocations, sent after their end.
 
 The record's members are as recorded on AWS. It is sent as the function's own role, which
-therefore needs the permission. What no service here takes, or the role may not send, is counted
-(``DestinationDeliveryFailures``) and said in the function's log: nothing is lost silently.
-An event bus gets the record as the detail of an event, a topic without the payloads where it
-would be too long with them.
+therefore needs the permission. A record that no service takes, or that the role may not send, is
+counted (``DestinationDeliveryFailures``) and written to the function's log: nothing is lost
+silently. An event bus gets the record as the detail of an event; a topic gets it without the
+payloads if it would be too long with them.
 
 Source: Lambda developer guide, "invocation-async-retain-records".
 """
@@ -23,11 +23,11 @@ from boda.core.arn import Arn
 from boda.core.clock import Clock
 from boda.core.errors import AwsError
 from boda.core.ids import Ids
-from boda.delivery.counts import Counts
-from boda.delivery.failure import Reason
+from boda.delivery.dead_letters import DiscardReason
+from boda.delivery.event_metrics import EventMetrics
 from boda.delivery.notice import say
 from boda.delivery.retry import RetryPolicy
-from boda.delivery.rows import Event
+from boda.delivery.rows import QueuedEvent
 from boda.delivery.sender import Sender
 from boda.invoke.call import Call, Outcome
 from boda.runtime.function import FunctionVersion
@@ -40,7 +40,7 @@ _TOPIC_BYTES = 256 * 1024
 
 @dataclass(frozen=True, slots=True)
 class AsyncRules:
-    """What holds for events sent to one qualifier. on_success, on_failure: ARNs, or ""."""
+    """The rules for events sent to one qualifier. on_success, on_failure: ARNs, or ""."""
 
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     on_success: str = ""
@@ -48,54 +48,62 @@ class AsyncRules:
 
 
 Rules = Callable[[FunctionVersion, str], AsyncRules]
-"""The rules of a version under the qualifier it was invoked by."""
+"""Called with a version and the qualifier that it was invoked by; returns the rules."""
 
 
 class Destinations:
-    """Makes records, and has them sent."""
+    """Makes records and sends them."""
 
     def __init__(
         self,
         sender: Sender,
         telemetry: Telemetry,
-        counts: Counts,
+        metrics: EventMetrics,
         clock: Clock,
         ids: Ids,
     ) -> None:
         self._sender = sender
         self._telemetry = telemetry
-        self._counts = counts
+        self._metrics = metrics
         self._clock = clock
         self._ids = ids
 
     async def succeeded(
         self,
         target: str,
-        event: Event,
+        event: QueuedEvent,
         call: Call,
         outcome: Outcome,
     ) -> None:
-        """Never raises."""
+        """Send the record of an invocation without an error. Never raises."""
         if target:
-            told = self._record(event, call.payload, "Success", event.failures + 1, outcome)
-            await self._send(target, event, call.version, told, call.trace_id)
+            record = self._record(event, call.payload, "Success", event.failures + 1, outcome)
+            await self._send(target, event, call.version, record, call.trace_id)
 
     async def failed(
         self,
         target: str,
-        event: Event,
+        event: QueuedEvent,
         payload: bytes,
         version: FunctionVersion,
-        reason: Reason,
+        reason: DiscardReason,
         outcome: Outcome | None,
     ) -> None:
-        """outcome: of the last attempt, when the event is given up because of it. Never raises."""
+        """Send the record of a discarded event. Never raises.
+
+        outcome: of the last attempt, if the event is discarded because of it.
+        """
         if target:
-            told = self._record(event, payload, reason.condition, event.failures, outcome)
-            await self._send(target, event, version, told, event.trace_id)
+            record = self._record(event, payload, reason.condition, event.failures, outcome)
+            await self._send(target, event, version, record, event.trace_id)
 
     def _record(
-        self, event: Event, payload: bytes, condition: str, attempts: int, outcome: Outcome | None
+        self,
+        event: QueuedEvent,
+        payload: bytes,
+        condition: str,
+        attempts: int,
+        outcome: Outcome | None,
     ) -> dict[str, Any]:
         record: dict[str, Any] = {
             "version": "1.0",
@@ -122,31 +130,31 @@ class Destinations:
     async def _send(
         self,
         target: str,
-        event: Event,
+        event: QueuedEvent,
         version: FunctionVersion,
         record: dict[str, Any],
         trace_id: str,
     ) -> None:
-        told = _written(target, record)
+        body = _encoded(target, record)
         context = record["requestContext"]
         try:
             await self._sender.send(
                 version,
                 target,
-                told,
+                body,
                 trace_id,
                 name=self._object_key(version),
                 subject=_SUBJECTS[context["condition"] == "Success"],
                 resources=(target, context["functionArn"]),
             )
         except AwsError as error:
-            self._undelivered(target, event, version, told, error.message)
+            self._undelivered(target, event, version, body, error.message)
         except Exception:
             _log.exception("destination %s of %s", target, version.arn)
-            self._undelivered(target, event, version, told, "The platform failed.")
+            self._undelivered(target, event, version, body, "The platform failed.")
 
     def _object_key(self, version: FunctionVersion) -> str:
-        """Under which a bucket keeps the record."""
+        """Return the key under which a bucket stores the record."""
         moment = self._moment()
         return (
             f"aws/lambda/async/{version.name}/{moment:%Y/%m/%d}/{moment:%Y-%m-%dT%H.%M.%S}-"
@@ -154,9 +162,9 @@ class Destinations:
         )
 
     def _undelivered(
-        self, target: str, event: Event, version: FunctionVersion, record: bytes, message: str
+        self, target: str, event: QueuedEvent, version: FunctionVersion, record: bytes, message: str
     ) -> None:
-        self._counts.count(event, "DestinationDeliveryFailures")
+        self._metrics.count(event, "DestinationDeliveryFailures")
         line = {
             "type": "boda.destination.failed",
             "functionArn": version.arn,
@@ -175,20 +183,20 @@ _SUBJECTS = {
     True: "Lambda Function Invocation Result - Success",
     False: "Lambda Function Invocation Result - Failure",
 }
-"""The ``detail-type`` of the event that an event bus gets; its ``source`` is ``lambda``."""
+"""The ``detail-type`` of the record on an event bus; its ``source`` is ``lambda``."""
 
 
-def _written(target: str, record: dict[str, Any]) -> bytes:
-    """The record as JSON; for a topic without the payloads where it would be too long."""
-    told = orjson.dumps(record)
-    if len(told) <= _TOPIC_BYTES or Arn.parse(target).service != "sns":
-        return told
+def _encoded(target: str, record: dict[str, Any]) -> bytes:
+    """Return the record as JSON; without the payloads for a topic if it would be too long."""
+    body = orjson.dumps(record)
+    if len(body) <= _TOPIC_BYTES or Arn.parse(target).service != "sns":
+        return body
     payloads = ("requestPayload", "responsePayload")
     return orjson.dumps({name: value for name, value in record.items() if name not in payloads})
 
 
 def _json(payload: bytes) -> Any:
-    """A payload within a record: as it is where it is JSON, else as text."""
+    """Return a payload as a member of a record: as it is if it is JSON, else as text."""
     try:
         orjson.loads(payload)
     except orjson.JSONDecodeError:

@@ -1,11 +1,10 @@
-"""The queue's way to the disk: what waits is written in one transaction, one at a time.
+"""The queue's writes: all that wait go to disk in one transaction, one transaction at a time.
 
 Laws of this file:
-  1. ``add`` tells of the commit after it, and ``defer`` returns after it.
-  2. A removal is not waited for: it goes with whatever is committed next, by whichever room, and
-     at the latest after LINGER_S. A crash in between runs the event again, which "at least once"
-     allows.
-  3. What the disk refuses: an addition fails, for its caller to send again; a deferral or a
+  1. ``add`` calls back after the commit, and ``defer`` returns after it.
+  2. Nobody waits for a removal: it goes with the next commit of any room, and at the latest after
+     LINGER_S. A crash in between runs the event again, which "at least once" allows.
+  3. If the disk refuses a write: an addition fails, for its caller to send again; a deferral or a
      removal is tried until it succeeds.
 """
 
@@ -21,42 +20,45 @@ from sqlalchemy.engine import Connection
 
 from boda.core.clock import Clock, Timer
 from boda.delivery import rows
-from boda.delivery.rows import Event
+from boda.delivery.rows import QueuedEvent
 from boda.storage.database import Database
 
 _log = logging.getLogger(__name__)
 
 LINGER_S = 0.01
-"""How long removals wait for somebody else's commit."""
+"""How long removals wait for another commit."""
 MANY = 256
-"""So many removals wait no longer."""
+"""The number of removals that are written at once."""
 _AGAIN_S = 1.0
 
 Written = Callable[[Exception | None], None]
-"""Hears once that the write is committed, or what it raised. Does not raise."""
+"""Called exactly once, with None after the commit, or with an error. Must not raise."""
 
 
-class Journal:
-    """added: told of the events that became durable, even if whoever added one has gone.
-    removed: told of those that are gone from disk."""
+class QueueJournal:
+    """Writes additions, deferrals and removals of events.
+
+    added: called with events after their commit, also if their caller has gone. removed: called
+    with events that have left the disk. failing: the disk refuses writes.
+    """
 
     def __init__(
         self,
         database: Database,
         clock: Clock,
-        added: Callable[[Sequence[Event]], None],
-        removed: Callable[[Sequence[Event]], None],
+        added: Callable[[Sequence[QueuedEvent]], None],
+        removed: Callable[[Sequence[QueuedEvent]], None],
     ) -> None:
         self._database = database
         self._clock = clock
         self._added = added
         self._removed = removed
         self._lanes: set[int] = set()
-        self._additions: list[tuple[Event, Written]] = []
-        self._deferrals: list[tuple[Event, asyncio.Future[None]]] = []
+        self._additions: list[tuple[QueuedEvent, Written]] = []
+        self._deferrals: list[tuple[QueuedEvent, asyncio.Future[None]]] = []
         # Emptied by the database's writer thread, too.
-        self._removals: deque[Event] = deque()
-        self._riding: list[Event] | None = None
+        self._removals: deque[QueuedEvent] = deque()
+        self._riding: list[QueuedEvent] | None = None
         self._task: asyncio.Task[None] | None = None
         self._timer: Timer | None = None
         self._settled: asyncio.Future[None] | None = None
@@ -65,31 +67,31 @@ class Journal:
         self.failing = False
 
     def knows_lanes(self, some: set[int]) -> None:
-        """These have rows already."""
+        """Note which lanes have rows already."""
         self._lanes |= some
 
-    def add(self, event: Event, written: Written) -> None:
-        """Make the event durable; ``written`` is told later, never before this returns."""
+    def add(self, event: QueuedEvent, written: Written) -> None:
+        """Make an event durable; ``written`` is called later, never before this returns."""
         self._additions.append((event, written))
         self._write_now()
 
-    async def defer(self, event: Event) -> None:
-        """Return once it is on disk when the event is due again."""
+    async def defer(self, event: QueuedEvent) -> None:
+        """Store when an event is due again; return after the commit."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._deferrals.append((event, future))
         self._write_soon()
         await future
 
-    def remove(self, event: Event) -> None:
-        """Forget the event, soon."""
+    def remove(self, event: QueuedEvent) -> None:
+        """Delete an event soon."""
         self._removals.append(event)
         if self._riding is None:
             self._ride()
         self._write_soon()
 
     def _ride(self) -> None:
-        """Let the removals go with the next transaction."""
-        riding: list[Event] = []
+        """Delete the events with the next transaction of any room."""
+        riding: list[QueuedEvent] = []
         self._riding = riding
 
         def work(connection: Connection) -> None:
@@ -110,12 +112,12 @@ class Journal:
             self._write_soon()
 
     async def room(self) -> None:
-        """Return at once, but while the disk refuses only when that is over."""
+        """Return when the disk accepts writes."""
         while self.failing:
             await self._settle()
 
     async def flush(self) -> None:
-        """Return when everything so far was written, or refused."""
+        """Return when all writes so far have been committed or refused."""
         if self._task is None:
             self._write_now()
         while self._task is not None:
@@ -124,7 +126,7 @@ class Journal:
                 return
 
     def close(self) -> None:
-        """From now on what the disk refuses is not tried again here, but after the next start."""
+        """Try refused writes no more; they are made up for after the next start."""
         self._closing = True
         if self.failing:
             self._write_now()
@@ -136,7 +138,7 @@ class Journal:
 
     def _write_soon(self) -> None:
         if self._task is not None or self.failing:
-            return  # it goes with what follows
+            return  # the write under way, or the next one, takes it along
         if len(self._removals) + len(self._deferrals) >= MANY:
             self._write_now()
         elif self._timer is None:
@@ -165,10 +167,10 @@ class Journal:
                     self._write_soon()
 
     async def _write(self) -> bool:
-        """Write what waits; whether something came meanwhile that does not wait for company."""
+        """Write all that waits; return whether to write again at once."""
         additions, self._additions = self._additions, []
         deferrals, self._deferrals = self._deferrals, []
-        removals: list[Event] = []
+        removals: list[QueuedEvent] = []
         _move(self._removals, removals)
         fresh = {event.lane: event.arn for event, _ in additions if event.lane not in self._lanes}
 
@@ -192,13 +194,13 @@ class Journal:
                 # Once, and not for each event: a full disk may hold these lines as well.
                 self._refused = True
                 _log.warning("the queue cannot be written: %s", error)
-            _tell(additions, error)
+            _call_back(additions, error)
             if self._closing:
                 _resolve(deferrals)
             else:
                 self._deferrals = deferrals + self._deferrals
                 self._removals.extendleft(reversed(removals))
-            # Additions alone are told by their error; the rest has to wait for better times.
+            # Additions have failed with an error; the others wait until the disk accepts them.
             self.failing = bool(self._deferrals or self._removals)
             return bool(self._additions)
         self.failing = False
@@ -208,30 +210,30 @@ class Journal:
         self._lanes |= fresh.keys()
         if additions:
             self._added([event for event, _ in additions])
-        _tell(additions, None)
+        _call_back(additions, None)
         _resolve(deferrals)
         if removals:
             self._removed(removals)
         return bool(self._additions) or len(self._removals) + len(self._deferrals) >= MANY
 
 
-def _move(source: deque[Event], target: list[Event]) -> None:
-    """Take all there is, also while another thread appends."""
+def _move(source: deque[QueuedEvent], target: list[QueuedEvent]) -> None:
+    """Move all events, also while another thread appends."""
     with contextlib.suppress(IndexError):
         while True:
             target.append(source.popleft())
 
 
-def _tell(some: Sequence[tuple[Event, Written]], error: Exception | None) -> None:
+def _call_back(some: Sequence[tuple[QueuedEvent, Written]], error: Exception | None) -> None:
     for event, written in some:
         try:
             written(error)
         except Exception:
-            # The others are to hear of theirs all the same.
+            # The other callbacks are called all the same.
             _log.exception("what an event for %s led to failed", event.arn)
 
 
-def _resolve(some: Sequence[tuple[Event, asyncio.Future[None]]]) -> None:
+def _resolve(some: Sequence[tuple[QueuedEvent, asyncio.Future[None]]]) -> None:
     for _, future in some:
         if not future.done():
             future.set_result(None)

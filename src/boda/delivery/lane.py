@@ -1,10 +1,10 @@
-"""One function's events on their way: a window of them in memory, the rest on disk.
+"""One function's events: a window of them in memory, the rest on disk.
 
-Pure bookkeeping: what is in memory, what runs, when the next is due, how many may run at once.
-Nothing here waits or writes.
+Pure bookkeeping: which events are in memory, which run, when the next is due, how many may run at
+once. Nothing here waits or writes.
 
-Law of this file: every event on disk that stands at or before ``cursor`` is in memory, or done
-with and about to leave the disk; so a page is read from there on, and nothing is read twice.
+Law of this file: every event on disk at or before ``cursor`` is in memory, or is finished and about
+to leave the disk; so a page is read from there on, and nothing is read twice.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import heapq
 
 from boda.core.arn import Arn
 from boda.delivery.pace import Pace
-from boda.delivery.rows import START, Event, Position
+from boda.delivery.rows import START, Position, QueuedEvent
 
 _PAUSE_S = 1.0
 _LONGEST_PAUSE_S = 10.0
@@ -22,9 +22,9 @@ _LONGEST_PAUSE_S = 10.0
 class Lane:
     """The events of one function.
 
-    function: account, region and name. most: attempts at once, whatever happens.
-    next_due: no event that is only on disk is due earlier; None when there is none.
-    runners: how many tasks take events from here.
+    function: account, region and name. most: the bound of attempts at once. next_due: no event that
+    is only on disk is due earlier; None if there is none. running: ids of the events that run.
+    runners: how many tasks run events of the lane.
     """
 
     def __init__(self, number: int, arn: str, most: int) -> None:
@@ -40,15 +40,17 @@ class Lane:
         self.cursor: Position = START
         self._pace = Pace(most)
         self._refusals = 0
-        self._window: list[tuple[float, int, Event]] = []
+        self._window: list[tuple[float, int, QueuedEvent]] = []
         self._known: set[int] = set()
         self._left_meanwhile: set[int] = set()
 
     # Into memory
 
-    def offer(self, event: Event, room: int) -> bool:
-        """Take an event that was just accepted into memory; False: it waits on disk, or was read
-        from there already, between its commit and this."""
+    def offer(self, event: QueuedEvent, room: int) -> bool:
+        """Take a newly accepted event into memory.
+
+        Returns False if it waits on disk, or was read from there between its commit and this call.
+        """
         if event.id in self._known:
             return False
         behind = self.next_due is not None and self.next_due <= event.due_at
@@ -59,14 +61,14 @@ class Lane:
         self._push(event)
         return True
 
-    def on_disk(self, event: Event) -> None:
-        """Know that the event waits on disk only."""
+    def on_disk(self, event: QueuedEvent) -> None:
+        """Note that an event waits on disk only."""
         if event.position <= self.cursor:  # a clock went back: read again from before it
             self.cursor = (event.due_at, event.id - 1)
         self.due_on_disk(event.due_at)
 
     def due_on_disk(self, due_at: float) -> None:
-        """Know that something on disk is due then."""
+        """Note that an event on disk is due then."""
         self.next_due = due_at if self.next_due is None else min(self.next_due, due_at)
 
     def wants_load(self, now: float, room: int) -> bool:
@@ -79,15 +81,15 @@ class Lane:
         )
 
     def begin_load(self) -> Position:
-        """Start reading from disk; after which position."""
+        """Start to read from disk; return the position to read after."""
         self.loading = True
         self.next_due = None
         return self.cursor
 
-    def end_load(self, found: list[Event], rest: float | None) -> list[Event]:
-        """Take what was read; those of it that were not known here."""
+    def end_load(self, found: list[QueuedEvent], rest: float | None) -> list[QueuedEvent]:
+        """Take the events that were read; return those that were not in memory."""
         self.loading = False
-        # Something may have come to stand before what was read while it was read.
+        # An event may have become due before these while they were read.
         if found and (self.next_due is None or self.next_due > found[-1].due_at):
             self.cursor = max(self.cursor, found[-1].position)
         fresh = [
@@ -104,8 +106,8 @@ class Lane:
 
     # Running
 
-    def start(self, now: float, allowed: int) -> Event | None:
-        """The next event that may run now."""
+    def start(self, now: float, allowed: int) -> QueuedEvent | None:
+        """Return the next event that may run now, or None."""
         if not self.may_start(now, allowed):
             return None
         event = heapq.heappop(self._window)[2]
@@ -120,12 +122,12 @@ class Lane:
         """Whether an event in memory is due, and no refusal is being waited out."""
         return bool(self._window) and self._window[0][0] <= now and now >= self.paused_until
 
-    def end(self, event: Event) -> None:
-        """An attempt is over; what it led to is not yet on disk."""
+    def end(self, event: QueuedEvent) -> None:
+        """Note the end of an attempt, whose result is not on disk yet."""
         self.running.discard(event.id)
 
-    def leave(self, event: Event) -> None:
-        """It is gone from disk, or waits there and nowhere else."""
+    def leave(self, event: QueuedEvent) -> None:
+        """Note that an event has left the disk, or waits only there."""
         self._known.discard(event.id)
         if self.loading:
             self._left_meanwhile.add(event.id)
@@ -134,17 +136,17 @@ class Lane:
 
     @property
     def limit(self) -> int:
-        """How many may run at once, as far as has been tried."""
+        """How many may run at once, from the attempts so far."""
         return self._pace.limit
 
     def went_well(self, now: float, duration_s: float) -> None:
-        """There was capacity for an attempt that has just ended."""
+        """Note the end of an attempt for which there was capacity."""
         self.paused_until = 0.0
         self._refusals = 0
         self._pace.ended(now, len(self.running), duration_s)
 
     def was_refused(self, now: float) -> None:
-        """There was none: allow half, and wait unless something of ours is still running."""
+        """Note that there was no capacity: allow half, and wait unless other events run."""
         self._pace.refused(now)
         if len(self.running) <= 1:  # the one that was just refused
             self.paused_until = now + min(_PAUSE_S * 2.0**self._refusals, _LONGEST_PAUSE_S)
@@ -153,7 +155,7 @@ class Lane:
     # When
 
     def next_moment(self, now: float, room: int) -> float | None:
-        """When there is something to do without being told; None: only when told."""
+        """Return when the lane is to be looked at again; None: only after an event."""
         moments = []
         if self._window:
             moments.append(max(self._window[0][0], self.paused_until))
@@ -164,7 +166,7 @@ class Lane:
 
     @property
     def first_due(self) -> float | None:
-        """When the event that waits longest was due, or will be; None when none waits."""
+        """When the first waiting event was due, or will be; None if none waits."""
         moments = [self._window[0][0]] if self._window else []
         if self.next_due is not None:
             moments.append(self.next_due)
@@ -174,6 +176,6 @@ class Lane:
     def idle(self) -> bool:
         return not (self._known or self.loading or self.runners or self.next_due is not None)
 
-    def _push(self, event: Event) -> None:
+    def _push(self, event: QueuedEvent) -> None:
         self._known.add(event.id)
         heapq.heappush(self._window, (event.due_at, event.id, event))

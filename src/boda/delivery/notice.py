@@ -1,4 +1,4 @@
-"""What the queue says in a function's own log, where nobody else can be told."""
+"""Lines of the queue in a function's own log, about events that nobody waits for."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from boda.telemetry.contract import Telemetry
 def say(
     telemetry: Telemetry, version: FunctionVersion, now_s: float, kind: str, line: Mapping[str, Any]
 ) -> None:
-    """Log one line of JSON, in a day's stream for what is of this kind."""
+    """Log one line of JSON, in the day's stream for lines of this kind."""
     stream = f"{datetime.fromtimestamp(now_s, UTC):%Y/%m/%d}/[{version.version}]{kind}"
     message = orjson.dumps(line).decode()
     telemetry.log(version.log_stream(stream), [(int(now_s * 1000), message)])

@@ -1,10 +1,10 @@
-"""How many of one function's events run at once, found by trying. Pure.
+"""How many of one function's events run at once, found by experiment. Pure.
 
 A function that answers in a millisecond drains as fast with a few environments as with many,
 which would cost memory and starts; one that waits for a second needs many; one that computes
-needs as many as there are cores. So for functions that take a while, what is allowed is doubled as
-long as that pays, and halved now and then to see whether half does as well. After a refusal (a
-throttle, no room) half is allowed, and one more with every round.
+needs as many as there are cores. So for functions that take a while, the limit is doubled as long
+as that pays, and halved now and then to see whether half does as well. After a refusal (a throttle,
+no room) the limit is halved, and grows by one with every round.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import deque
 
 FEW = 8
-"""Attempts at once with which every function begins, and which is enough for quick ones."""
+"""The limit at which every function begins, and which is enough for quick ones."""
 LONG_S = 0.025
 """Functions that typically take less are quick."""
 _PAYS = 1.5
@@ -27,7 +27,7 @@ _REMEMBERED = 32
 
 
 class Pace:
-    """most: never more than so many. limit: how many may run at once now."""
+    """Adapts limit, how many events may run at once, within most."""
 
     def __init__(self, most: int) -> None:
         self._most = float(most)
@@ -47,9 +47,9 @@ class Pace:
         return int(self._limit)
 
     def ended(self, now: float, running: int, duration_s: float) -> None:
-        """An attempt has ended. running: how many ran until then, itself included."""
+        """Note the end of an attempt. running: how many ran until then, itself included."""
         self._durations.append(duration_s)
-        if running < self.limit:  # it is not the limit that holds it up
+        if running < self.limit:  # the limit does not bound it
             self._since = None
             return
         if now < self._cautious_until:
@@ -65,15 +65,15 @@ class Pace:
             self._since, self._ended = now, 0
 
     def refused(self, now: float) -> None:
-        """There was no capacity for an attempt."""
+        """Note that there was no capacity for an attempt."""
         self._limit = max(1.0, self._limit / 2)
         self._cautious_until = now + _CAUTIOUS_S
         self._trying, self._settling = "", False
 
     def _judge(self, now: float, rate: float) -> None:
-        """A round is over, in which so many events ended per second."""
+        """Judge a round, in which so many events ended per second."""
         few = min(FEW, self._most)
-        # The median: a moment in which the machine stood still says nothing of the function.
+        # The median: a moment in which the machine stood still is not the function's doing.
         if sorted(self._durations)[len(self._durations) // 2] < LONG_S:
             self._limit, self._trying, self._settling = max(1.0, min(self._limit, few)), "", False
             return
@@ -93,7 +93,7 @@ class Pace:
         step = self._next
         if self._limit >= self._most:
             step = "fewer"
-            if self._next == "more":  # all there is was found to pay: look again later
+            if self._next == "more":  # the highest limit pays: try a lower one later
                 self._next, self._hold_until = "fewer", now + _LONG_HOLD_S
                 return
         if step == "fewer" and self._limit <= few:

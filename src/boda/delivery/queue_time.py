@@ -1,9 +1,9 @@
-"""The time that events are accepted and due at: it runs on whatever the machine's clock is set to.
+"""The time at which events are accepted and due, independent of how the machine's clock is set.
 
-It is wall time where the first process of all began, and is counted from there, so that neither a
-clock that is set nor a machine that was asleep makes events older. A process that follows goes on
-with it: in the same run of the machine from the same origin; after the machine was started anew
-as far from the wall clock as it last was known to be. Pure.
+It was the wall clock's time when the first process of all began, and is counted from there, so that
+neither a clock that is set nor a machine that was asleep makes events older. A later process
+continues it: in the same run of the machine from the same origin; after a restart of the machine
+with its last known difference from the wall clock. Pure.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from boda.core.clock import Clock
 _LEAP_S = 1.0
 
 
-class Kept(NamedTuple):
-    """What is on disk of it. boot: a name of the machine's run, "" where it has none.
+class StoredTime(NamedTuple):
+    """The queue's time, as it is stored on disk.
 
-    origin: what this time was when the machine's monotonic clock was zero, epoch seconds.
-    ahead: seconds by which this time is later than the wall clock.
+    boot: a name of the machine's run, or "". origin: this time at zero of the machine's monotonic
+    clock, epoch seconds. ahead: seconds by which this time is later than the wall clock.
     """
 
     boot: str
@@ -28,36 +28,36 @@ class Kept(NamedTuple):
 
 
 class QueueTime:
-    """boot: a name of the machine's run; monotonic time goes on while it stays the same."""
+    """Counts the time. boot: a name of the machine's run, whose monotonic clock goes on."""
 
     def __init__(self, clock: Clock, boot: str) -> None:
         self._clock = clock
         self._boot = boot
         self._origin = clock.now() - clock.monotonic()
-        self._kept: Kept | None = None
+        self._stored: StoredTime | None = None
 
     def now(self) -> float:
-        """Epoch seconds that never go back nor leap."""
+        """Return epoch seconds that never go back and never leap."""
         return self._origin + self._clock.monotonic()
 
-    def go_on(self, kept: Kept | None) -> None:
-        """Go on from what an earlier process kept."""
-        self._kept = kept
-        if kept is None:
+    def resume(self, stored: StoredTime | None) -> None:
+        """Continue the time that an earlier process has stored."""
+        self._stored = stored
+        if stored is None:
             return
-        if self._boot and kept.boot == self._boot:
-            self._origin = kept.origin
+        if self._boot and stored.boot == self._boot:
+            self._origin = stored.origin
         else:
-            self._origin = self._clock.now() - self._clock.monotonic() + kept.ahead
+            self._origin = self._clock.now() - self._clock.monotonic() + stored.ahead
 
-    def unkept(self) -> Kept | None:
-        """What is to be kept now; None when that is on disk."""
-        there = Kept(self._boot, self._origin, self.now() - self._clock.now())
-        kept = self._kept
-        if kept is not None and kept[:2] == there[:2] and abs(kept.ahead - there.ahead) < _LEAP_S:
+    def unstored(self) -> StoredTime | None:
+        """Return the time to store now; None if it is on disk already."""
+        now = StoredTime(self._boot, self._origin, self.now() - self._clock.now())
+        old = self._stored
+        if old is not None and old[:2] == now[:2] and abs(old.ahead - now.ahead) < _LEAP_S:
             return None
-        return there
+        return now
 
-    def is_kept(self, kept: Kept) -> None:
-        """This is on disk."""
-        self._kept = kept
+    def was_stored(self, stored: StoredTime) -> None:
+        """Note that this is on disk."""
+        self._stored = stored

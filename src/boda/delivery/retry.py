@@ -1,4 +1,4 @@
-"""When an asynchronous event is tried again, and when it is given up. Pure.
+"""When an asynchronous event is tried again, and when it is discarded. Pure.
 
 Source: Lambda developer guide, "invocation-async-error-handling": function errors are tried again
 after one and two minutes; throttles and system errors back off from 1 second to 5 minutes, do not
@@ -21,7 +21,7 @@ Condition = Literal[
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """max_retries: tries after the first that failed. max_age_s: from acceptance."""
+    """max_retries: attempts after the first one. max_age_s: since acceptance."""
 
     max_retries: int = 2
     max_age_s: float = 21_600.0
@@ -31,37 +31,39 @@ class RetryPolicy:
 
 
 @dataclass(frozen=True, slots=True)
-class Again:
-    """Try again at this time, epoch seconds."""
+class Retry:
+    """The next attempt. at: epoch seconds."""
 
     at: float
 
 
 @dataclass(frozen=True, slots=True)
-class GiveUp:
+class Discard:
+    """No further attempt."""
+
     condition: Condition
 
 
 def after_error(
     policy: RetryPolicy, failures: int, accepted_at: float, now: float
-) -> Again | GiveUp:
-    """After the function failed. failures: how often by now, this one counted."""
+) -> Retry | Discard:
+    """Decide after a function error. failures: how many so far, this one included."""
     if failures > policy.max_retries:
-        return GiveUp("RetriesExhausted")
+        return Discard("RetriesExhausted")
     at = now + policy.error_first_s * 2 ** (failures - 1)
     if too_old(policy, accepted_at, at):
-        return GiveUp("EventAgeExceeded")
-    return Again(at)
+        return Discard("EventAgeExceeded")
+    return Retry(at)
 
 
-def after_throttle(policy: RetryPolicy, throttles: int, accepted_at: float, now: float) -> Again:
-    """After it could not be run. throttles: how often by now, this one counted.
+def after_throttle(policy: RetryPolicy, throttles: int, accepted_at: float, now: float) -> Retry:
+    """Decide after the event could not be run. throttles: how often so far, this one included.
 
-    Never later than the end of the event's age, when it is given up.
+    The retry is never later than the end of the event's age, when the event is discarded.
     """
     steps = min(throttles - 1, 32)
     delay = min(policy.throttle_first_s * 2**steps, policy.throttle_longest_s)
-    return Again(min(now + delay, max(now, accepted_at + policy.max_age_s)))
+    return Retry(min(now + delay, max(now, accepted_at + policy.max_age_s)))
 
 
 def too_old(policy: RetryPolicy, accepted_at: float, now: float) -> bool:

@@ -1,8 +1,8 @@
 """The rows of the asynchronous queue, one sentence per access.
 
-Each function with events has a lane, a number that stands for its ARN. A lane's events come in
-the order in which they are due, found by one index; nothing here reads more than it returns.
-Events are written and dropped thousands of times a second, so this file speaks to the driver.
+Each function with events has a lane, a number for its ARN. A lane's events are read in the order in
+which they are due, by one index; nothing here reads more than it returns. Events are written and
+removed thousands of times a second, so this file uses the driver directly.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from boda.delivery.queue_time import Kept
+from boda.delivery.queue_time import StoredTime
 from boda.storage.database import driver
 
 metadata = sa.MetaData()
@@ -53,16 +53,16 @@ queue_time = sa.Table(
 )
 
 Position = tuple[float, int]
-"""Where an event stands in its lane: when it is due, and its id."""
+"""The place of an event in its lane: when it is due, and its id."""
 
 START: Position = (float("-inf"), 0)
 
 
 @dataclass(slots=True)
-class Event:
+class QueuedEvent:
     """An accepted event. Times are epoch seconds; ids grow in the order of acceptance.
 
-    arn: the function's, without qualifier; lane stands for it. failures: attempts that ended in a
+    arn: the function's, without qualifier; lane: its number. failures: attempts that ended in a
     function error. throttles: attempts that could not be run. payload: None while it is only on
     disk.
     """
@@ -87,8 +87,8 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
-class Backlog:
-    """What a lane holds. first_due, last_due: None when nothing."""
+class LaneBacklog:
+    """The events of a lane on disk. first_due, last_due: None if it has none."""
 
     lane: int
     arn: str
@@ -103,7 +103,7 @@ _ADD = """
     """
 
 
-def add(connection: Connection, some: Iterable[Event]) -> None:
+def add(connection: Connection, some: Iterable[QueuedEvent]) -> None:
     """Insert accepted events, with their payloads."""
     driver(connection).executemany(
         _ADD,
@@ -128,13 +128,13 @@ def add(connection: Connection, some: Iterable[Event]) -> None:
 
 
 def add_lanes(connection: Connection, some: Iterable[tuple[int, str]]) -> None:
-    """Let numbers stand for ARNs."""
+    """Store the numbers of ARNs."""
     driver(connection).executemany(
         "INSERT OR IGNORE INTO async_lanes (lane, arn) VALUES (?, ?)", list(some)
     )
 
 
-def defer(connection: Connection, some: Iterable[Event]) -> None:
+def defer(connection: Connection, some: Iterable[QueuedEvent]) -> None:
     """Store when events are due again, and why."""
     driver(connection).executemany(
         "UPDATE async_events SET due_at = ?, failures = ?, throttles = ? WHERE id = ?",
@@ -143,7 +143,7 @@ def defer(connection: Connection, some: Iterable[Event]) -> None:
 
 
 def remove(connection: Connection, ids: Iterable[int]) -> None:
-    """Forget events that are done with."""
+    """Delete finished events."""
     driver(connection).executemany(
         "DELETE FROM async_events WHERE id = ?", [(each,) for each in ids]
     )
@@ -166,15 +166,15 @@ def page(
     now: float,
     limit: int,
     payload_bytes: int,
-) -> tuple[list[Event], float | None]:
-    """A lane's next events that are due, after a position, and when the one after them is due.
+) -> tuple[list[QueuedEvent], float | None]:
+    """Return a lane's next due events after a position, and when the next one after them is due.
 
-    Payloads of up to ``payload_bytes`` come along. The time is None when nothing is left, and may
-    be early by what was just read.
+    Payloads of up to ``payload_bytes`` are read as well. The time is None if no event is left, and
+    may be too early.
     """
     raw = driver(connection)
     found = [
-        Event(
+        QueuedEvent(
             row[0],
             lane,
             arn,
@@ -200,7 +200,7 @@ def page(
 
 
 def payload(connection: Connection, event_id: int) -> bytes | None:
-    """What the event says; None when it is gone."""
+    """Return the payload of an event, or None if the event was deleted."""
     row = (
         driver(connection)
         .execute("SELECT payload FROM async_events WHERE id = ?", (event_id,))
@@ -209,8 +209,8 @@ def payload(connection: Connection, event_id: int) -> bytes | None:
     return None if row is None else row[0]
 
 
-def backlogs(connection: Connection) -> tuple[Sequence[Backlog], int]:
-    """Every lane with what it holds, and the highest id of all events."""
+def backlogs(connection: Connection) -> tuple[Sequence[LaneBacklog], int]:
+    """Return every lane's backlog, and the highest id of all events."""
     raw = driver(connection)
     found = raw.execute(
         """
@@ -221,24 +221,24 @@ def backlogs(connection: Connection) -> tuple[Sequence[Backlog], int]:
         """
     ).fetchall()
     (highest,) = raw.execute("SELECT max(id) FROM async_events").fetchone()
-    return [Backlog(*row) for row in found], highest or 0
+    return [LaneBacklog(*row) for row in found], highest or 0
 
 
-def read_time(connection: Connection) -> Kept | None:
-    """The time that an earlier process kept."""
+def read_time(connection: Connection) -> StoredTime | None:
+    """Return the queue's time as an earlier process stored it."""
     row = driver(connection).execute("SELECT boot, origin, ahead FROM async_time").fetchone()
-    return None if row is None else Kept(*row)
+    return None if row is None else StoredTime(*row)
 
 
-def keep_time(connection: Connection, kept: Kept) -> None:
-    """Store the queue's time, for the next process to go on with."""
+def store_time(connection: Connection, time: StoredTime) -> None:
+    """Store the queue's time, for the next process to continue."""
     driver(connection).execute(
-        "INSERT OR REPLACE INTO async_time (one, boot, origin, ahead) VALUES (1, ?, ?, ?)", kept
+        "INSERT OR REPLACE INTO async_time (one, boot, origin, ahead) VALUES (1, ?, ?, ?)", time
     )
 
 
 def hasten(connection: Connection, lane: int, beyond: float, now: float) -> None:
-    """Make due now what is due later than ``beyond``, which only a clock set back explains."""
+    """Make events due now that are due after ``beyond``, as only a clock set back explains."""
     driver(connection).execute(
         "UPDATE async_events SET due_at = ?, accepted_at = min(accepted_at, ?) "
         "WHERE lane = ? AND due_at > ?",
@@ -247,7 +247,7 @@ def hasten(connection: Connection, lane: int, beyond: float, now: float) -> None
 
 
 def drop_lanes(connection: Connection, some: Iterable[int]) -> None:
-    """Forget lanes that hold nothing."""
+    """Delete lanes that have no events."""
     driver(connection).executemany(
         "DELETE FROM async_lanes WHERE lane = ? AND NOT EXISTS "
         "(SELECT 1 FROM async_events WHERE async_events.lane = async_lanes.lane)",
@@ -256,5 +256,5 @@ def drop_lanes(connection: Connection, some: Iterable[int]) -> None:
 
 
 def count(connection: Connection) -> int:
-    """Events that are not done with; reads an index from end to end."""
+    """Count the unfinished events; reads an index from end to end."""
     return int(driver(connection).execute("SELECT count(*) FROM async_events").fetchone()[0])

@@ -1,7 +1,7 @@
-"""Sends a function's dead letters and records: as its own role, and again where the platform fails.
+"""Sends a function's dead letters and records as its own role, and retries the platform's failures.
 
-What the target refuses is refused for good. A server's error, as a full disk's, is no refusal:
-the letter is sent again after a while, and its event stays in the queue until then.
+A refusal by the target is final. A server's error, as a full disk's, is no refusal: the message is
+sent again after a while, and its event stays in the queue until then.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from boda.core.arn import Arn
 from boda.core.clock import Clock
 from boda.core.errors import AwsError
 from boda.core.principal import Principal
-from boda.delivery.contract import Source
-from boda.delivery.post import Attribute, Post
+from boda.delivery.contract import EventSource
+from boda.delivery.post_office import LocalPostOffice, MessageAttribute
 from boda.runtime.function import FunctionVersion
 
 Roles = Callable[[FunctionVersion], Principal | None]
-"""Who a function version acts as; None when its role is gone."""
+"""Called with a function version; returns its execution role, or None if that was deleted."""
 
 _WAITS_S = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0, 60.0, 60.0, 60.0)
 
 
 class Sender:
-    """roles: who a function acts as."""
+    """Sends messages through the post office."""
 
-    def __init__(self, post: Post, clock: Clock, roles: Roles) -> None:
+    def __init__(self, post: LocalPostOffice, clock: Clock, roles: Roles) -> None:
         self._post = post
         self._clock = clock
         self._roles = roles
@@ -38,25 +38,28 @@ class Sender:
         self,
         version: FunctionVersion,
         target: str,
-        letter: bytes,
+        message: bytes,
         trace_id: str,
-        attributes: Mapping[str, Attribute] | None = None,
+        attributes: Mapping[str, MessageAttribute] | None = None,
         **more: Any,
     ) -> None:
-        """Return when the target has it; more: as ``Post.send`` takes it. AwsError."""
+        """Return when the target has the message. Raises AwsError.
+
+        more: further parameters of ``LocalPostOffice.send``.
+        """
         source = self._source(version, target, trace_id)
         for wait_s in _WAITS_S:
             try:
-                await self._post.send(target, letter, source, attributes or {}, **more)
+                await self._post.send(target, message, source, attributes or {}, **more)
                 return
             except AwsError as error:
                 if error.fault != "server":
                     raise
             await self._wait(wait_s)
-        await self._post.send(target, letter, source, attributes or {}, **more)
+        await self._post.send(target, message, source, attributes or {}, **more)
 
     def close(self) -> None:
-        """Nobody waits any more: who does is cancelled, and sends after the next start."""
+        """Cancel the tasks that wait; their messages are sent after the next start."""
         self._closed = True
         for task in self._waiting:
             task.cancel()
@@ -71,8 +74,8 @@ class Sender:
         finally:
             self._waiting.discard(task)
 
-    def _source(self, version: FunctionVersion, target: str, trace_id: str) -> Source:
-        """The source of what a version sends to a target. AwsError where it may not send.
+    def _source(self, version: FunctionVersion, target: str, trace_id: str) -> EventSource:
+        """Return the source of a version's message. Raises AwsError if it may not send.
 
         First-in-first-out queues and topics are no targets (Lambda developer guide,
         "invocation-async-retain-records").
@@ -88,4 +91,4 @@ class Sender:
             raise AwsError(
                 "AccessDeniedException", f"Lambda cannot assume {version.role_arn}.", 403
             )
-        return Source(role, version.arn, version.account, version.region, trace_id)
+        return EventSource(role, version.arn, version.account, version.region, trace_id)

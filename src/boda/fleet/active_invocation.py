@@ -12,14 +12,10 @@ from boda.fleet.environment_log import EnvironmentLog
 from boda.fleet.exits import RuntimeFailure
 from boda.fleet.peak_memory import PeakMemory
 from boda.fleet.reports import ReportFigures, RestoreTimes, Status
-from boda.runtime.call import Call, Outcome
+from boda.runtime.call import Call, Done, Outcome
 from boda.runtime.frames import Invocation
 from boda.runtime.function import FunctionVersion
 from boda.runtime.stream import FlowControl, JoinedResponse, ResponseSink
-
-Ended = Callable[[Outcome | None, Exception | None], None]
-"""Called exactly once when an invocation has ended, with an outcome or an error. The environment
-can take the next invocation by then. Must not raise."""
 
 
 class ActiveInvocation:
@@ -58,14 +54,14 @@ class ActiveInvocation:
         self._log = log
         self._memory = memory
         self.call: Call | None = None
-        self.ended: Ended | None = None
+        self.ended: Done | None = None
         self.sink: ResponseSink | None = None
         self.begun_s = 0.0
         self.invoked_at = 0.0
         self.init_ms: float | None = None
         self.restore: RestoreTimes | None = None
 
-    def take(self, call: Call, ended: Ended) -> None:
+    def take(self, call: Call, ended: Done) -> None:
         """Start to run the call."""
         self.call, self.ended = call, ended
         self.begun_s = self._clock.monotonic()
@@ -100,7 +96,7 @@ class ActiveInvocation:
             self.sink.open(content_type, source)
         return self.sink
 
-    def drop(self) -> Ended | None:
+    def drop(self) -> Done | None:
         """Forget the call without an outcome; return its callback, for the caller to call."""
         ended = self.ended
         self.call = self.ended = None

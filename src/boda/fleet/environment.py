@@ -17,7 +17,7 @@ from typing import Protocol
 
 from boda.core.errors import AwsError
 from boda.core.tasks import Tasks
-from boda.fleet.active_invocation import ActiveInvocation, Ended
+from boda.fleet.active_invocation import ActiveInvocation
 from boda.fleet.alarm import Alarm
 from boda.fleet.context import FleetContext
 from boda.fleet.environment_log import EnvironmentLog
@@ -38,7 +38,7 @@ from boda.fleet.reports import Phase, RestoreTimes
 from boda.fleet.runtime_link import RuntimeLink
 from boda.fleet.status import EnvironmentStatus
 from boda.fleet.templates import Templates
-from boda.runtime.call import Call
+from boda.runtime.call import Call, Done
 from boda.runtime.function import FunctionVersion, Initialization
 from boda.runtime.session import RESPONSE_TOO_LARGE, too_large_body
 from boda.runtime.stream import FlowControl, ResponseSink
@@ -226,11 +226,11 @@ class Environment:
 
     # Invocations
 
-    def run(self, call: Call, ended: Ended) -> None:
+    def run(self, call: Call, ended: Done) -> None:
         """Start an invocation.
 
         ended: called exactly once, possibly before this returns, with the outcome, an AwsError or
-        EnvironmentLost.
+        EnvironmentLost. By then the environment can run the next call.
         """
         if self.state not in AVAILABLE:
             ended(None, EnvironmentLost())

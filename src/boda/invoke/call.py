@@ -1,7 +1,17 @@
-"""An invocation and its outcome, by the names under which the rooms above know them."""
+"""Calls of functions, as the rooms above make them."""
 
 from __future__ import annotations
 
-from boda.runtime.call import Call, Outcome
+from typing import Protocol
 
-__all__ = ["Call", "Outcome"]
+from boda.runtime.call import Call, Done, Outcome
+
+__all__ = ["Call", "Done", "InvokePath", "Outcome"]
+
+
+class InvokePath(Protocol):
+    """Runs calls."""
+
+    async def invoke(self, call: Call) -> Outcome:
+        """Return the outcome, a function's own failure included. Raises AwsError if the call could
+        not be run."""

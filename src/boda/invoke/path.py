@@ -4,28 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
 
 from boda.core.errors import AwsError
 from boda.fleet.environment import Environment, EnvironmentLost
 from boda.fleet.fleet import Fleet
 from boda.fleet.metering import count, qualifier_of
 from boda.fleet.refusals import could_not_start
+from boda.invoke.call import Call, Done, Outcome
 from boda.invoke.catalogue import Functions
 from boda.invoke.concurrency import Concurrency, Lease
 from boda.invoke.tenancy import wrong_tenancy
-from boda.runtime.call import Call, Outcome
 from boda.telemetry.contract import Metered, Telemetry
 
 _ATTEMPTS = 3
 _log = logging.getLogger(__name__)
 
-Done = Callable[[Outcome | None, BaseException | None], None]
-"""Hears once what came of a call: the outcome, or the error and no outcome."""
-
 
 class Invoker:
-    """Runs calls. One per platform."""
+    """Runs calls. There is one per platform."""
 
     def __init__(
         self, fleet: Fleet, concurrency: Concurrency, functions: Functions, telemetry: Telemetry
@@ -36,18 +32,21 @@ class Invoker:
         functions.on_retired(fleet.retire)
         functions.on_named(fleet.named)
 
-    def begin(self, call: Call, done: Done) -> None:
-        """Run a call; done is called exactly once, perhaps before this returns.
+    def dispatch(self, call: Call, done: Done) -> None:
+        """Start a call; done is called exactly once, possibly before this returns.
 
-        It gets the outcome, a function's own failure included, or AwsError where the call could
-        not be run: TooManyRequestsException (429) without concurrency, ServiceException (500)
-        without an environment.
+        It is called with the outcome, a function's own failure included, or with AwsError if the
+        call could not be run: TooManyRequestsException (429) without concurrency, ServiceException
+        (500) without an environment.
         """
-        self._begin(call, done)
+        self._start(call, done)
 
     async def invoke(self, call: Call) -> Outcome:
-        """The outcome; raises as ``begin`` tells. A caller that goes away leaves its invocation
-        running, and its lease with it; a call that waits for an environment is given up."""
+        """Return the outcome, or raise the errors of ``dispatch``.
+
+        After a cancellation the invocation runs on, with its lease; a call that still waits for an
+        environment is given up.
+        """
         future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
 
         def done(outcome: Outcome | None, error: BaseException | None) -> None:
@@ -58,7 +57,7 @@ class Invoker:
             else:
                 future.set_exception(error or RuntimeError("no outcome"))
 
-        attempt = self._begin(call, done)
+        attempt = self._start(call, done)
         try:
             return await future
         except asyncio.CancelledError:
@@ -66,9 +65,9 @@ class Invoker:
                 attempt.give_up()
             raise
 
-    def _begin(self, call: Call, done: Done) -> _Attempt | None:
+    def _start(self, call: Call, done: Done) -> _Attempt | None:
         isolated = call.version.tenant_isolation
-        if isolated != bool(call.tenant):  # whichever way it came
+        if isolated != bool(call.tenant):
             done(None, wrong_tenancy(isolated))
             return None
         try:
@@ -91,7 +90,7 @@ class Invoker:
 
 
 class _Attempt:
-    """A call on its way to an environment that takes it. Its lease returns when it is over."""
+    """One call: finds an environment that takes it, and releases its lease in the end."""
 
     __slots__ = (
         "_call",
@@ -125,17 +124,17 @@ class _Attempt:
             self._waiting = asyncio.get_running_loop().create_task(self._wait())
 
     def give_up(self) -> None:
-        """Wait no longer for an environment; an invocation that has begun goes on."""
+        """Stop waiting for an environment; an invocation that has started runs on."""
         waiting, self._waiting = self._waiting, None
         if waiting is not None:
             waiting.cancel()
-            # Here, since a task that is cancelled before its first step never takes one.
+            # Not in the task: if cancelled before its first step, it runs none.
             self._over(None, asyncio.CancelledError())
 
     async def _wait(self) -> None:
         version, tenant = self._call.version, self._call.tenant
         try:
-            # One may have become available before this task's turn came.
+            # An environment may have become available before this task ran.
             environment = self._fleet.take(version, tenant)
             if environment is None:
                 environment = await self._fleet.wait(version, tenant)
@@ -156,12 +155,12 @@ class _Attempt:
         try:
             environment.run(self._call, self._ended)
         except Exception:
-            # A defect. The call ends all the same, and nobody else gets that environment.
+            # A defect. The call ends all the same, and no other call gets that environment.
             _log.exception("an invocation could not begin")
             environment.destroy()
             self._over(None, could_not_start())
 
-    def _ended(self, outcome: Outcome | None, error: Exception | None) -> None:
+    def _ended(self, outcome: Outcome | None, error: BaseException | None) -> None:
         if error is None or type(error) is not EnvironmentLost:
             self._over(outcome, error)
             return
@@ -195,5 +194,5 @@ class _Attempt:
         try:
             done(outcome, error)
         except Exception:
-            # An environment's state must not hang on whoever listens.
+            # An environment's state must not depend on the callback.
             _log.exception("what a call's end led to failed")

@@ -1,28 +1,23 @@
-"""An invocation whose answer is read while it is made."""
+"""Invocations whose answer is read while the function writes it."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import Protocol
 
 from boda.core.clock import Clock
-from boda.runtime.call import Call, Outcome
+from boda.invoke.call import Call, InvokePath, Outcome
 from boda.runtime.stream import ResponseStream
 
 BUFFERED_TYPE = "application/json"
-"""The content type of an answer that a function gave as a whole."""
+"""The content type of an answer that is not streamed."""
 _PART = 64 << 10
 
 
-class Invokes(Protocol):
-    async def invoke(self, call: Call) -> Outcome: ...
-
-
 class StreamedAnswer:
-    """Iterate once for the answer's bytes, then ask for the ``outcome``.
+    """The answer of one invocation. Iterate once for its bytes, then await ``outcome``.
 
-    content_type: as the function says. failed: it failed before it answered anything.
-    ``aclose`` when the caller goes away: the function runs to its end, and nobody hears of it.
+    content_type: as the function set it. failed: the function failed before its first byte.
+    ``aclose`` if the caller goes away: the function runs to its end, and its outcome is dropped.
     """
 
     def __init__(
@@ -40,30 +35,30 @@ class StreamedAnswer:
         return self
 
     async def __anext__(self) -> bytes:
-        """AwsError where the platform lost the environment half-way."""
+        """Return the next bytes. Raises AwsError if the environment was lost half-way."""
         data = await self._stream.read()
         if not data:
             raise StopAsyncIteration
         return data
 
     async def outcome(self) -> Outcome:
-        """After the last byte. AwsError as before."""
+        """Return the outcome, after the last byte. Raises AwsError likewise."""
         return await self._invocation
 
     async def aclose(self) -> None:
-        """Idempotent."""
+        """Drop the rest. Idempotent."""
         self._stream.abandon()
         if self._invocation.done():
             if not self._invocation.cancelled():
-                self._invocation.exception()  # nobody else will look at it
+                self._invocation.exception()  # it will not be awaited
         else:
             self._invocation.cancel()
 
 
-async def open_stream(invoker: Invokes, call: Call, clock: Clock) -> StreamedAnswer:
-    """Begin; return when the function has begun to answer or has ended.
+async def open_stream(invoker: InvokePath, call: Call, clock: Clock) -> StreamedAnswer:
+    """Start an invocation; return when the function has started to answer or has ended.
 
-    AwsError where the call could not be run, as the invoke path raises it.
+    Raises AwsError if the call could not be run, as the invoke path does.
     """
     stream = call.stream = ResponseStream(clock)
     invocation = asyncio.ensure_future(invoker.invoke(call))

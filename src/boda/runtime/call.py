@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,12 +14,12 @@ from boda.runtime.stream import ResponseStream
 class Call:
     """One invocation of one function version.
 
-    invoked_arn: as the caller named it, with qualifier if there was one.
-    client_context: JSON text, decoded. trace_id: what the invocation runs under, as
-    ``runtime.trace.next_hop`` makes it from the ``X-Amzn-Trace-Id`` header that came.
-    tenant: of ``X-Amz-Tenant-Id`` or "". tail: the end of its log is asked for. stream: where a
-    streamed answer goes; without one it is joined. synchronous: somebody waits for the outcome;
-    limits of requests per second count it.
+    invoked_arn: as the caller named the function, with the qualifier if there was one.
+    client_context: JSON text, decoded. trace_id: the trace of the invocation, which
+    ``runtime.trace.next_hop`` makes from the ``X-Amzn-Trace-Id`` header of the request. tenant: of
+    ``X-Amz-Tenant-Id``, or "". tail: the end of its log is asked for. stream: receives a streamed
+    answer; without one the answer is joined. synchronous: a caller waits for the outcome, so that
+    limits of requests per second count the call.
     """
 
     version: FunctionVersion
@@ -35,7 +36,7 @@ class Call:
 
 @dataclass(slots=True)
 class Outcome:
-    """What came of it. A function's failure is an outcome, not an exception.
+    """The result of a call. A function's failure is an outcome, not an exception.
 
     function_error: "" or ``Unhandled`` (the header ``X-Amz-Function-Error``).
     at: epoch seconds of the invoke.
@@ -54,3 +55,7 @@ class Outcome:
     max_memory_mb: int = 0
     tail: bytes = b""
     at: float = 0.0
+
+
+Done = Callable[[Outcome | None, BaseException | None], None]
+"""Called exactly once, with the outcome of a call, or with an error. Must not raise."""

@@ -14,8 +14,8 @@ from boda.core.arn import build as arn_text
 from boda.core.errors import AwsError
 from boda.core.policy import Policy
 from boda.core.principal import Principal
-from boda.delivery.contract import Source
-from boda.delivery.post import Letter
+from boda.delivery.contract import EventSource
+from boda.delivery.post_office import Message
 from boda.gateway.asking.need import Need
 from boda.gateway.calling.operation import Context, operation
 from boda.gateway.calling.service import Service
@@ -85,14 +85,14 @@ class Shelf:
     async def handle(self, request: WireRequest) -> WireResponse:
         return WireResponse(200, [], " ".join(name for _, name in sorted(self.things)).encode())
 
-    # A carrier
+    # A delivery adapter
 
-    def may_deliver(self, target_arn: str, source: Source) -> bool:
+    def may_deliver(self, target_arn: str, source: EventSource) -> bool:
         return True
 
-    async def carry(self, target_arn: str, letter: Letter) -> str:
+    async def deliver(self, target_arn: str, message: Message) -> str:
         target = Arn.parse(target_arn)
-        await self.keep(target.account, target.resource, letter.event.decode())
+        await self.keep(target.account, target.resource, message.event.decode())
         return "delivered"
 
 
@@ -101,7 +101,7 @@ def build(host: Host) -> Running:
     return Running(
         Service("shelf", [shelf], condition_keys=["shelf:FirstLetter"]),
         sites=(shelf,),
-        carriers={"shelf": shelf},
+        adapters={"shelf": shelf},
         policy_of=shelf.policy_of,
         load=shelf.load,
         start=shelf.start,

@@ -27,7 +27,7 @@ from boda.core.policy import Policy
 from boda.core.principal import Principal
 from boda.core.tasks import repeat
 from boda.delivery.destination import AsyncRules
-from boda.delivery.lambda_carrier import LambdaCarrier
+from boda.delivery.lambda_adapter import LambdaAdapter
 from boda.gateway.asking import tag_keys
 from boda.gateway.asking.need import Need
 from boda.gateway.calling.exchange import RequestKeys
@@ -339,11 +339,11 @@ def build(host: Host, *, roles: Roles | None = None, options: Options | None = N
 def plug_in(host: Host, made: Callable[[Host], Lambda] = build) -> Running:
     functions = made(host)
     compute = host.compute
-    carrier = LambdaCarrier(compute.functions, compute.queue, host.ids, functions.permits)
+    adapter = LambdaAdapter(compute.functions, compute.queue, host.ids, functions.permits)
     return Running(
         functions.service,
         sites=(CodeDownloads(functions), functions.urls()),
-        carriers={"lambda": carrier},
+        adapters={"lambda": adapter},
         policy_of=lambda resource, principal: compute.functions.policy_of(str(resource)),
         load=functions.load,
         start=functions.start,

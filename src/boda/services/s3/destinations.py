@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from boda.core.arn import Arn
-from boda.delivery.contract import Source
-from boda.delivery.post import Letter
+from boda.delivery.contract import EventSource
+from boda.delivery.post_office import Message
 from boda.plug import Host
 
 
@@ -12,15 +12,15 @@ class BucketDestinations:
     def __init__(self, host: Host) -> None:
         self._host = host
 
-    def may_deliver(self, target_arn: str, source: Source) -> bool:
+    def may_deliver(self, target_arn: str, source: EventSource) -> bool:
         """S3 itself refuses what the role may not do."""
         return True
 
-    async def carry(self, target_arn: str, letter: Letter) -> str:
+    async def deliver(self, target_arn: str, message: Message) -> str:
         params = {
             "Bucket": Arn.parse(target_arn).resource,
-            "Key": letter.name,
-            "Body": letter.event,
+            "Key": message.name,
+            "Body": message.event,
         }
-        await self._host.call("s3", "PutObject", params, letter.source.principal)
-        return letter.name
+        await self._host.call("s3", "PutObject", params, message.source.principal)
+        return message.name

@@ -67,7 +67,7 @@ def build(host: Host) -> Running:
     s3 = S3(core)
     return Running(
         s3.service,
-        carriers={"s3": BucketDestinations(host)},
+        adapters={"s3": BucketDestinations(host)},
         policy_of=s3.policy_of,
         start=core.start,
         stop=core.stop,

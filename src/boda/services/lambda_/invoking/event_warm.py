@@ -25,7 +25,7 @@ from boda.services.lambda_.invoking.warm import is_json
 class Accepts(Protocol):
     """The durable queue of asynchronous events."""
 
-    def begin(
+    def try_enqueue(
         self,
         version: FunctionVersion,
         payload: bytes,
@@ -65,7 +65,7 @@ class WarmEvent:
             return False
         if len(body) > min(quotas.async_payload_bytes, quotas.sync_payload_bytes):
             return False
-        return self._queue.begin(
+        return self._queue.try_enqueue(
             version,
             body or b"{}",
             partial(self._accepted, reply),

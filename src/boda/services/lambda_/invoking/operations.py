@@ -17,8 +17,7 @@ from boda.gateway.asking.need import Need
 from boda.gateway.calling.operation import Answer, Context, operation
 from boda.gateway.calling.target import short_way
 from boda.gateway.http.wire import Body
-from boda.invoke.call import Call, Outcome
-from boda.invoke.path import Done
+from boda.invoke.call import Call, Done, Outcome
 from boda.invoke.streaming import open_stream
 from boda.invoke.tenancy import wrong_tenancy
 from boda.runtime import trace
@@ -50,7 +49,7 @@ class Invokes(Protocol):
 
     async def invoke(self, call: Call) -> Outcome: ...
 
-    def begin(self, call: Call, done: Done) -> None: ...
+    def dispatch(self, call: Call, done: Done) -> None: ...
 
 
 class Events(Accepts, Protocol):

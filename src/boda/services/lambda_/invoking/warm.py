@@ -17,8 +17,7 @@ import orjson
 from boda.gateway.asking.need import Need
 from boda.gateway.calling.operation import Answer
 from boda.gateway.calling.target import VARIES, Form, Reply
-from boda.invoke.call import Call, Outcome
-from boda.invoke.path import Done
+from boda.invoke.call import Call, Done, Outcome
 from boda.runtime import trace
 from boda.runtime.function import FunctionVersion
 from boda.sandbox.architectures import runs_here
@@ -33,7 +32,7 @@ _MOST_FORMS = 32
 class Begins(Protocol):
     """The invoke path."""
 
-    def begin(self, call: Call, done: Done) -> None: ...
+    def dispatch(self, call: Call, done: Done) -> None: ...
 
 
 class WarmInvoke:
@@ -78,7 +77,7 @@ class WarmInvoke:
         )
         if hops >= trace.MAX_HOPS and version.recursive_loop == "Terminate":
             return False
-        self._invoker.begin(
+        self._invoker.dispatch(
             Call(version, body or b"{}", request_id, self._named_arn, trace_id=run_under),
             partial(self._ended, reply, run_under),
         )

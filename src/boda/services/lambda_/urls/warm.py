@@ -85,7 +85,7 @@ class WarmUrl:
         limit = core.quotas.sync_payload_bytes
         if event is None or len(event) > limit or len(body) > limit:
             return False
-        self._invoker.begin(
+        self._invoker.dispatch(
             Call(version, event, request_id, self._named_arn, trace_id=run_under),
             partial(self._ended, reply, request_id, now),
         )

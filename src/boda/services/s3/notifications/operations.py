@@ -8,7 +8,7 @@ from typing import Any
 from boda.core.arn import Arn
 from boda.core.errors import AwsError, not_implemented
 from boda.core.principal import service_principal
-from boda.delivery.contract import Source
+from boda.delivery.contract import EventSource
 from boda.gateway.calling.operation import Context, operation
 from boda.services.s3.buckets.store import Bucket
 from boda.services.s3.core import Core, on_bucket
@@ -55,7 +55,9 @@ class NotificationOperations:
         await self.core.configure(found, lambda settings: settings.update(notifications=kept))
         await self._greet(ctx, found, kept, source)
 
-    def _check_destinations(self, kept: Mapping[str, Any], bucket: Bucket, source: Source) -> None:
+    def _check_destinations(
+        self, kept: Mapping[str, Any], bucket: Bucket, source: EventSource
+    ) -> None:
         """Raise InvalidArgument naming every destination that S3 may not reach."""
         fields: dict[str, Any] = {}
         for kind, arn in notifications.targets(kept):
@@ -75,7 +77,7 @@ class NotificationOperations:
                 **fields,
             )
 
-    def _reachable(self, arn: str, bucket: Bucket, source: Source) -> bool:
+    def _reachable(self, arn: str, bucket: Bucket, source: EventSource) -> bool:
         # S3 notifies within the bucket's region only.
         return (
             Arn.parse(arn).region == bucket.region
@@ -84,7 +86,7 @@ class NotificationOperations:
         )
 
     async def _greet(
-        self, ctx: Context, bucket: Bucket, kept: Mapping[str, Any], source: Source
+        self, ctx: Context, bucket: Bucket, kept: Mapping[str, Any], source: EventSource
     ) -> None:
         """Queues and topics receive a test event, once each."""
         test = events.test_event(bucket, ctx, self.core.clock.now())
@@ -94,7 +96,7 @@ class NotificationOperations:
             await self.core.post.deliver(arn, test, source)
 
 
-def _source(bucket: Bucket) -> Source:
-    return Source(
+def _source(bucket: Bucket) -> EventSource:
+    return EventSource(
         service_principal(S3_HOST, bucket.account), bucket.arn, bucket.account, bucket.region
     )

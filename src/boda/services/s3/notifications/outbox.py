@@ -20,7 +20,7 @@ from boda.core.clock import Clock
 from boda.core.errors import AwsError
 from boda.core.ids import Ids
 from boda.core.principal import service_principal
-from boda.delivery.contract import PostOffice, Source
+from boda.delivery.contract import EventSource, PostOffice
 from boda.gateway.calling.operation import Context
 from boda.runtime import trace
 from boda.services.s3 import rows
@@ -106,7 +106,7 @@ class Outbox:
             await asyncio.gather(*(self._post_one(letter) for letter in letters))
 
     async def _post_one(self, letter: Letter) -> None:
-        source = Source(
+        source = EventSource(
             service_principal(S3_HOST, letter.account),
             bucket_arn(letter.bucket),
             letter.account,

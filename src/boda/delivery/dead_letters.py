@@ -1,9 +1,9 @@
-"""What becomes of an event that will not be tried again: the dead-letter target, metrics, the log.
+"""The end of an event that is not tried again: the dead-letter target, metrics, the log.
 
 A dead-letter message is the raw event with three attributes (recorded): ``RequestID``,
 ``ErrorCode`` (200 for a function error, else the HTTP status) and ``ErrorMessage`` (its first
-1 KB). It is sent as the function's own role, which therefore needs the permission. Where no
-service takes it, the function's own log says so: nothing is lost silently.
+1 KB). It is sent as the function's own role, which therefore needs the permission. If no service
+takes it, the function's own log says so: nothing is lost silently.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from dataclasses import dataclass
 
 from boda.core.clock import Clock
 from boda.core.errors import AwsError
-from boda.delivery.counts import Counts
+from boda.delivery.event_metrics import EventMetrics
 from boda.delivery.notice import say
-from boda.delivery.post import Attribute
+from boda.delivery.post_office import MessageAttribute
 from boda.delivery.retry import Condition
-from boda.delivery.rows import Event
+from boda.delivery.rows import QueuedEvent
 from boda.delivery.sender import Sender
 from boda.runtime.function import FunctionVersion
 from boda.telemetry.contract import Telemetry
@@ -28,34 +28,40 @@ _PAYLOAD_SHOWN = 1024
 
 
 NEVER_RUN = 400
-"""The code of events that are not run at all; the function's log tells of them."""
+"""The code of events that are not run at all, which is written to the function's log."""
 
 
 @dataclass(frozen=True, slots=True)
-class Reason:
-    """Why an event is given up. code: as in the dead-letter attribute ErrorCode."""
+class DiscardReason:
+    """Why an event is discarded. code: the dead-letter attribute ErrorCode."""
 
     condition: Condition
     code: int
     message: str
 
 
-class Failures:
-    """Takes leave of events."""
+class DeadLetters:
+    """Discards events."""
 
-    def __init__(self, sender: Sender, telemetry: Telemetry, counts: Counts, clock: Clock) -> None:
+    def __init__(
+        self, sender: Sender, telemetry: Telemetry, metrics: EventMetrics, clock: Clock
+    ) -> None:
         self._sender = sender
         self._telemetry = telemetry
-        self._counts = counts
+        self._metrics = metrics
         self._clock = clock
 
-    async def give_up(
-        self, event: Event, payload: bytes, version: FunctionVersion | None, reason: Reason
+    async def discard(
+        self,
+        event: QueuedEvent,
+        payload: bytes,
+        version: FunctionVersion | None,
+        reason: DiscardReason,
     ) -> None:
-        """Send the event to its dead-letter target, count it, and say so. Never raises."""
-        self._counts.count(event, "AsyncEventsDropped")
+        """Send an event to its dead-letter target, count it, and log it. Never raises."""
+        self._metrics.count(event, "AsyncEventsDropped")
         if reason.condition == "RecursiveInvocation":
-            self._counts.count(event, "RecursiveInvocationsDropped")
+            self._metrics.count(event, "RecursiveInvocationsDropped")
         if version is None:
             return
         kept = await self._to_dead_letter(event, payload, version, reason)
@@ -63,35 +69,35 @@ class Failures:
             self._say(event, payload, version, reason, kept)
 
     async def _to_dead_letter(
-        self, event: Event, payload: bytes, version: FunctionVersion, reason: Reason
+        self, event: QueuedEvent, payload: bytes, version: FunctionVersion, reason: DiscardReason
     ) -> bool:
         target = version.dead_letter_arn
         if not target:
             return False
         message = reason.message.encode()[:_MESSAGE_BYTES].decode(errors="ignore")
         attributes = {
-            "RequestID": Attribute("String", event.request_id),
-            "ErrorCode": Attribute("Number", str(reason.code)),
-            "ErrorMessage": Attribute("String", message),
+            "RequestID": MessageAttribute("String", event.request_id),
+            "ErrorCode": MessageAttribute("Number", str(reason.code)),
+            "ErrorMessage": MessageAttribute("String", message),
         }
         try:
             await self._sender.send(version, target, payload, event.trace_id, attributes)
         except AwsError as error:
-            self._counts.count(event, "DeadLetterErrors")
+            self._metrics.count(event, "DeadLetterErrors")
             _log.info("dead letter of %s: %s", event.arn, error)
             return False
         except Exception:
-            self._counts.count(event, "DeadLetterErrors")
+            self._metrics.count(event, "DeadLetterErrors")
             _log.exception("dead letter of %s", event.arn)
             return False
         return True
 
     def _say(
         self,
-        event: Event,
+        event: QueuedEvent,
         payload: bytes,
         version: FunctionVersion,
-        reason: Reason,
+        reason: DiscardReason,
         kept: bool,
     ) -> None:
         line = {

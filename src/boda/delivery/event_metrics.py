@@ -1,6 +1,6 @@
-"""What is counted about asynchronous events, in the namespace ``AWS/Lambda``.
+"""The metrics of asynchronous events, in the namespace ``AWS/Lambda``.
 
-By function, and by version or alias where the event was sent to one (Lambda developer guide,
+By function, and by version or alias if the event was sent to one (Lambda developer guide,
 "monitoring-metrics-types"): AsyncEventsReceived, AsyncEventsDropped, DeadLetterErrors,
 DestinationDeliveryFailures and RecursiveInvocationsDropped as counts, AsyncEventAge in
 milliseconds.
@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Literal
 
 from boda.core.arn import Arn, split_qualifier
-from boda.delivery.rows import Event
+from boda.delivery.rows import QueuedEvent
 from boda.telemetry.contract import NAMESPACE, Telemetry
 
 Count = Literal[
@@ -25,28 +25,28 @@ Count = Literal[
 ]
 
 
-class Counts:
-    """Where the queue's counts go."""
+class EventMetrics:
+    """Counts the events of the queue."""
 
     def __init__(self, telemetry: Telemetry) -> None:
         self._telemetry = telemetry
 
-    def count(self, event: Event, name: Count) -> None:
+    def count(self, event: QueuedEvent, name: Count) -> None:
         self._put(event, ((name, 1.0, "Count"),))
 
-    def age(self, event: Event, seconds: float) -> None:
-        """How long ago the event was accepted, when it is about to run."""
+    def age(self, event: QueuedEvent, seconds: float) -> None:
+        """Record the age of an event that is about to run."""
         self._put(event, (("AsyncEventAge", seconds * 1000.0, "Milliseconds"),))
 
-    def _put(self, event: Event, values: Sequence[tuple[str, float, str]]) -> None:
-        account, region, dimensions = _place(event.arn, event.invoked_arn)
+    def _put(self, event: QueuedEvent, values: Sequence[tuple[str, float, str]]) -> None:
+        account, region, dimensions = _dimensions(event.arn, event.invoked_arn)
         for each in dimensions:
             self._telemetry.measure(account, region, NAMESPACE, values, each)
 
 
 @lru_cache(maxsize=4096)
-def _place(arn: str, invoked_arn: str) -> tuple[str, str, tuple[dict[str, str], ...]]:
-    """Account, region and dimensions."""
+def _dimensions(arn: str, invoked_arn: str) -> tuple[str, str, tuple[dict[str, str], ...]]:
+    """Return account, region and dimensions."""
     parsed = Arn.parse(arn)
     name = parsed.name
     found: tuple[dict[str, str], ...] = ({"FunctionName": name},)

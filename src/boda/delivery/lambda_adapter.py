@@ -1,4 +1,4 @@
-"""Brings events to functions: by way of the durable queue, if the function's policy allows it."""
+"""Delivers events to functions, through the durable queue, if the function's policy allows it."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from boda.core.errors import AwsError
 from boda.core.ids import Ids
 from boda.core.policy import Policy
 from boda.core.principal import Principal
-from boda.delivery.contract import Source
-from boda.delivery.post import Letter
-from boda.delivery.queue import Queue
+from boda.delivery.contract import EventSource
+from boda.delivery.post_office import Message
+from boda.delivery.queue import EventQueue
 from boda.invoke.catalogue import LATEST, Functions
 
 ACTION = "lambda:InvokeFunction"
@@ -19,19 +19,22 @@ EVENT_LIMIT = 1024 * 1024
 """Bytes of an asynchronous event (AWS: 1 MB since October 2025)."""
 
 Permits = Callable[[Principal, str, str, Policy | None, str, Mapping[str, str]], bool]
-"""Whether a principal may do an action to a resource, given the resource's policy, the account
-that owns it, and condition keys; the principal's own policies count."""
+"""Called with a principal, an action, a resource, the resource's policy, its account and condition
+keys; returns whether the principal may do it, also by its own policies."""
 
 
-class LambdaCarrier:
-    def __init__(self, functions: Functions, queue: Queue, ids: Ids, permits: Permits) -> None:
+class LambdaAdapter:
+    """The target adapter of functions."""
+
+    def __init__(self, functions: Functions, queue: EventQueue, ids: Ids, permits: Permits) -> None:
         self._functions = functions
         self._queue = queue
         self._ids = ids
         self._permits = permits
 
-    def may_deliver(self, target_arn: str, source: Source) -> bool:
-        """A function that is still being created may already be written to: events wait."""
+    def may_deliver(self, target_arn: str, source: EventSource) -> bool:
+        """Whether the function's policy allows it; also while the function is being created, since
+        its events wait."""
         arn, _ = split_qualifier(target_arn)
         policy, account = self._functions.policy_of(target_arn), Arn.parse(arn).account
         context = {}
@@ -39,8 +42,8 @@ class LambdaCarrier:
             context = {"aws:SourceArn": source.arn, "aws:SourceAccount": source.account}
         return self._permits(source.principal, ACTION, target_arn, policy, account, context)
 
-    async def carry(self, target_arn: str, letter: Letter) -> str:
-        source = letter.source
+    async def deliver(self, target_arn: str, message: Message) -> str:
+        source = message.source
         if not self.may_deliver(target_arn, source):
             raise AwsError(
                 "AccessDeniedException",
@@ -49,10 +52,10 @@ class LambdaCarrier:
                 "action",
                 403,
             )
-        if len(letter.event) > EVENT_LIMIT:
+        if len(message.event) > EVENT_LIMIT:
             raise AwsError(
                 "RequestTooLargeException",
-                f"{len(letter.event)} byte payload is too large for the Event invocation type "
+                f"{len(message.event)} byte payload is too large for the Event invocation type "
                 f"(limit {EVENT_LIMIT} bytes)",
                 413,
                 Type="User",
@@ -62,7 +65,7 @@ class LambdaCarrier:
         await self._queue.accept(
             arn,
             qualifier or LATEST,
-            letter.event,
+            message.event,
             request_id=request_id,
             invoked_arn=target_arn,
             trace_id=source.trace_id,
