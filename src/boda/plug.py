@@ -25,7 +25,7 @@ from boda.core.policy import Policy
 from boda.core.principal import Principal
 from boda.core.regions import Regions
 from boda.delivery.destination import AsyncRules
-from boda.delivery.post_office import TargetAdapter, LocalPostOffice
+from boda.delivery.post_office import LocalPostOffice, TargetAdapter
 from boda.delivery.queue import EventQueue
 from boda.fleet.fleet import Fleet
 from boda.gateway.asking.authorization import Authorizer
