@@ -143,6 +143,26 @@ async def test_a_change_settles_after_its_time_and_is_tried_again() -> None:
     await settling.stop()
 
 
+async def test_what_is_begun_while_a_step_ends_gets_a_step_of_its_own() -> None:
+    clock = ManualClock()
+    settling, steps, go = Settling(clock), [], asyncio.Event()
+
+    async def step() -> bool:
+        steps.append(clock.monotonic())
+        await go.wait()
+        return True
+
+    settling.begin(step, again_s=2.0, key="one")
+    await turn()
+    settling.begin(step, key="one")  # the step that runs may have looked already
+    go.set()
+    await turn()
+    for _ in range(4):
+        await clock.advance(1.0)
+    assert [moment - steps[0] for moment in steps] == [0, 2]
+    await settling.stop()
+
+
 async def test_a_stop_finishes_the_step_that_has_begun_and_calls_off_the_rest() -> None:
     settling, go, ended = Settling(ManualClock()), asyncio.Event(), []
 

@@ -24,17 +24,21 @@ class Settling:
         self._waiting = Tasks()
         self._steps = Tasks()
         self._keys: set[Hashable] = set()
+        self._renewed: set[Hashable] = set()
 
     def begin(
         self, step: Step, *, after_s: float = 0.0, again_s: float = 1.0, key: Hashable = None
     ) -> None:
-        """Begin to settle a change. With a key that is being settled already, do nothing.
+        """Begin to settle a change.
 
-        after_s: how long the change is seen under way. again_s: between two steps.
+        after_s: how long the change is seen under way. again_s: between two steps. key: with one
+        that is being settled already, only make sure that a step follows those that have begun.
         """
-        if key is None or key not in self._keys:
-            self._keys.add(key)
-            self._waiting.spawn(self._settle(step, after_s, again_s, key), "settling")
+        if key is not None and key in self._keys:
+            self._renewed.add(key)
+            return
+        self._keys.add(key)
+        self._waiting.spawn(self._settle(step, after_s, again_s, key), "settling")
 
     async def stop(self) -> None:
         """Finish the steps that have begun, and call off the waiting."""
@@ -44,7 +48,12 @@ class Settling:
     async def _settle(self, step: Step, after_s: float, again_s: float, key: Hashable) -> None:
         try:
             await self._clock.sleep(after_s)
-            while not await self._steps.finish(step()):
+            while True:
+                self._renewed.discard(key)
+                # What was begun while this step ran may not have been seen by it.
+                if await self._steps.finish(step()) and key not in self._renewed:
+                    return
                 await self._clock.sleep(again_s)
         finally:
+            self._renewed.discard(key)
             self._keys.discard(key)

@@ -12,6 +12,8 @@ import logging
 import socket
 from collections.abc import Callable
 
+from boda.core.tasks import Tasks
+
 AT_ONCE = 16
 """Connections that several listeners accept together in one turn."""
 _AGAIN_S = 0.5
@@ -55,7 +57,7 @@ class Acceptor:
         self._make = make
         self._turn = turn
         self._loop = asyncio.get_running_loop()
-        self._connecting: set[asyncio.Task[None]] = set()
+        self._connecting = Tasks()
         self._open = True
         self._loop.add_reader(self._fd, self._accept)
 
@@ -79,9 +81,7 @@ class Acceptor:
                 self._loop.remove_reader(self._fd)
                 self._loop.call_later(_AGAIN_S, self._resume)
                 return
-            task = self._loop.create_task(self._connect(accepted))
-            self._connecting.add(task)
-            task.add_done_callback(self._connecting.discard)
+            self._connecting.spawn(self._connect(accepted))
 
     def _resume(self) -> None:
         if self._open:

@@ -12,6 +12,7 @@ from email.utils import formatdate
 
 from uvicorn.server import ServerState
 
+from boda.core.tasks import Tasks
 from boda.gateway.http.connection import Connection
 from boda.gateway.http.limits import Limits
 
@@ -32,17 +33,15 @@ class Sweeper:
         self._period_s = min(1.0, max(0.01, shortest / 4))
         self._held_bytes = limits.held_bytes
         self._unread_bytes = limits.unread_bytes
-        self._task: asyncio.Task[None] | None = None
+        self._tasks = Tasks()
         self.date_header: list[tuple[bytes, bytes]] = []
 
     def start(self) -> None:
         self._set_date()
-        self._task = asyncio.create_task(self._run(), name="boda-http-sweeper")
+        self._tasks.spawn(self._run(), "boda-http-sweeper")
 
     async def stop(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await self._tasks.cancel()
 
     async def _run(self) -> None:
         while True:

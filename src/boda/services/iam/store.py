@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from boda.core.tasks import Tasks
 from boda.services.iam import rows
 from boda.services.iam.entities import (
     AccessKey,
@@ -64,7 +65,7 @@ class Store:
         """Users and roles by unique id."""
         self._database = database
         self._turn = asyncio.Lock()
-        self._running: set[asyncio.Task[Any]] = set()
+        self._changes = Tasks()
 
     async def load(self) -> None:
         """Read every row of the account."""
@@ -99,16 +100,7 @@ class Store:
             async with self._turn:
                 return await change
 
-        task = asyncio.ensure_future(run())
-        self._running.add(task)
-        task.add_done_callback(self._ended)
-        return await asyncio.shield(task)
-
-    def _ended(self, task: asyncio.Task[Any]) -> None:
-        self._running.discard(task)
-        if not task.cancelled():
-            # Whoever asked has it; looking at it here keeps asyncio quiet when they went away.
-            task.exception()
+        return await self._changes.finish(run())
 
     async def save(self, *put: Entity, remove: Sequence[Entity] = ()) -> None:
         """Write entities in the place of their former selves, durably, then show them."""

@@ -22,6 +22,8 @@ from boda.core.errors import AwsError
 from boda.core.ids import Ids
 from boda.core.locks import Locks
 from boda.core.resource_policy import Statement
+from boda.core.settling import Settling
+from boda.core.tasks import Tasks
 from boda.gateway.calling.operation import Context
 from boda.invoke.catalogue import LATEST, Functions
 from boda.runtime.function import FunctionVersion
@@ -112,8 +114,9 @@ class Core:
         self._names: dict[tuple[str, str], list[str]] = {}
         self._references: Counter[str] = Counter()
         self._locks: Locks[Key] = Locks()
-        self._changes: set[asyncio.Task[Any]] = set()
-        self._waiting: set[asyncio.Task[Any]] = set()
+        self.settling = Settling(clock)
+        self._changes = Tasks()
+        self._waiting = Tasks()
 
     # Reading
 
@@ -174,17 +177,17 @@ class Core:
 
     async def whole(self, change: Coroutine[Any, Any, T]) -> T:
         """Run a change to its end even if the caller goes away in the middle of it."""
-        return await asyncio.shield(_keep(self._changes, change))
+        return await self._changes.finish(change)
 
     def later(self, work: Coroutine[Any, Any, None]) -> None:
         """Run something that mostly waits; ``stop`` calls it off."""
-        _keep(self._waiting, work)
+        self._waiting.spawn(work)
 
     async def stop(self) -> None:
         """Let changes that have begun finish, call off what only waits."""
-        for task in list(self._waiting):
-            task.cancel()
-        await asyncio.gather(*self._changes, *self._waiting, return_exceptions=True)
+        await self._waiting.cancel()
+        await self._changes.drain()
+        await self.settling.stop()
 
     async def write(self, work: Callable[[Connection], T]) -> T:
         """Write rows; when the disk refuses, the caller reads a sentence and nothing changed."""
@@ -406,19 +409,6 @@ class Core:
             if self._references[sha256] <= 0:
                 del self._references[sha256]
                 self.code.retire(sha256)
-
-
-def _keep(tasks: set[asyncio.Task[Any]], work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-    task = asyncio.get_running_loop().create_task(work)
-    tasks.add(task)
-
-    def forget(done: asyncio.Task[T]) -> None:
-        tasks.discard(done)
-        if not done.cancelled():
-            done.exception()  # whoever awaits the task sees it; nobody else has to
-
-    task.add_done_callback(forget)
-    return task
 
 
 def storage_failure(error: BaseException) -> AwsError:

@@ -5,7 +5,6 @@ operation → Core.commit(work) → writer thread: rows, outbox → commit → p
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import Any, TypeVar
 
@@ -13,6 +12,7 @@ from sqlalchemy.engine import Connection
 
 from boda.core.arn import bucket_arn
 from boda.core.errors import AwsError
+from boda.core.tasks import Tasks
 from boda.gateway.asking.need import LateKeys, Need
 from boda.gateway.asking.tag_keys import Keys
 from boda.gateway.calling.operation import Authorize, Context
@@ -41,6 +41,7 @@ class Core:
         self.clock = clock = host.clock
         self.ids = host.ids
         self.buckets = Buckets()
+        self._changes = Tasks()
         self.numbers = Sequence(clock)
         self.contents = Contents(database, blobs, host.damaged)
         self.outbox = Outbox(database, host.post, clock, host.ids, self.numbers)
@@ -57,6 +58,7 @@ class Core:
         self.trash.start()
 
     async def stop(self) -> None:
+        await self._changes.drain()
         await self.trash.stop()
         await self.outbox.stop()
 
@@ -126,6 +128,10 @@ class Core:
         """Raise AccessDenied to callers who may not list: they do not learn what is absent."""
         await ctx.authorize(self.need(ctx, "s3:ListBucket", bucket.name, anywhere=True))
 
+    async def finish(self, work: Coroutine[Any, Any, T]) -> T:
+        """Let work that follows a commit reach its end though the caller goes away meanwhile."""
+        return await self._changes.finish(work)
+
     async def read(self, work: Callable[[Connection], T]) -> T:
         return await self.database.read(work)
 
@@ -160,7 +166,7 @@ class Core:
             await self.outbox.post(letters)
             return result
 
-        return await settled(write_and_post())
+        return await self.finish(write_and_post())
 
     async def configure(self, bucket: Bucket, edit: Callable[[dict[str, Any]], None]) -> None:
         """Change a bucket's settings, durably, then in memory."""
@@ -168,7 +174,7 @@ class Core:
         async def both() -> None:
             adopt(bucket, await self.write(change(bucket, edit)))
 
-        await settled(both())
+        await self.finish(both())
 
 
 def _check_region(ctx: Context, bucket: Bucket) -> None:
@@ -183,11 +189,6 @@ def _check_region(ctx: Context, bucket: Bucket) -> None:
         headers={"x-amz-bucket-region": bucket.region},
         Region=bucket.region,
     )
-
-
-async def settled(work: Coroutine[Any, Any, T]) -> T:
-    """Let work that follows a commit reach its end though the caller goes away meanwhile."""
-    return await asyncio.shield(asyncio.create_task(work))
 
 
 def on_bucket(action: str, *, anywhere: bool = False) -> Authorize:

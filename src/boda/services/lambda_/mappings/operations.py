@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from boda.core.arn import Arn, build, is_arn
@@ -71,17 +72,13 @@ class EventSourceMappings:
 
     def begin(self, place: Place, uuid: str) -> None:
         """Let a change that was just stored take effect, later."""
-        self._core.later(self._settle(place, uuid))
+        step = partial(self._finish, place, uuid)
+        self._core.settling.begin(step, after_s=self._settle_s)
 
     async def finish_all(self) -> None:
         """After a start: what a crash interrupted takes effect now."""
         for place, uuid, _ in self.shelf.everything():
             await self._finish(place, uuid)
-
-    async def _settle(self, place: Place, uuid: str) -> None:
-        await self._core.clock.sleep(self._settle_s)
-        while not await self._core.whole(self._finish(place, uuid)):
-            await self._core.clock.sleep(1.0)
 
     async def _finish(self, place: Place, uuid: str) -> bool:
         async with self.shelf.lock(place):

@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections import Counter, defaultdict
+from functools import partial
 from typing import Any, Protocol
 
 from boda.core.errors import AwsError
@@ -40,7 +41,6 @@ class Provisioning:
         self._core = core
         self._provisioner = provisioner
         self._given: dict[Key, dict[str, tuple[FunctionVersion, int]]] = {}
-        self._moving: set[tuple[Key, str]] = set()
         core.on_dropped.append(self._dropped)
         core.on_routed.append(self.follow)
 
@@ -57,7 +57,11 @@ class Provisioning:
             kept[number] += config["Requested"]
             if left:
                 kept[left] += config["Requested"]
-                self._await(function.key, qualifier)
+                self._core.settling.begin(
+                    partial(self._arrive, function.key, qualifier),
+                    again_s=_LOOK_AGAIN_S,
+                    key=(KIND, function.key, qualifier),
+                )
             # Where calls go now: a config claims its share of the concurrency once.
             claimed[left or number] += config["Requested"]
             named[left or number] += (qualifier,)
@@ -106,18 +110,6 @@ class Provisioning:
         if origin == alias.version or not self.standing(function, origin).allocated:
             return ""
         return origin
-
-    def _await(self, key: Key, name: str) -> None:
-        if (key, name) not in self._moving:
-            self._moving.add((key, name))
-            self._core.later(self._wait(key, name))
-
-    async def _wait(self, key: Key, name: str) -> None:
-        try:
-            while not await self._core.whole(self._arrive(key, name)):
-                await self._core.clock.sleep(_LOOK_AGAIN_S)
-        finally:
-            self._moving.discard((key, name))
 
     async def _arrive(self, key: Key, name: str) -> bool:
         """Let the calls of an alias go where it leads, if what they need is ready there. Whether

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from functools import partial
 
 from boda.core.errors import AwsError
 from boda.services.lambda_.core import Core
@@ -27,7 +28,6 @@ from boda.services.lambda_.records import (
 from boda.services.lambda_.versions.snapshots import Snapshots
 
 _log = logging.getLogger(__name__)
-_AGAIN_S = 1.0
 
 
 class Transitions:
@@ -42,7 +42,11 @@ class Transitions:
         """Move the version on, later. new: of a function just created, which is not waited with."""
         if version.state == PENDING:
             self.core.hot.announce(version.arn, version.version)
-        self.core.later(self._move(version, 0.0 if new else self._settle_s))
+        delay_s = 0.0 if new else self._settle_s
+        if version.snapshot:
+            self.core.later(self._snapshot(version, delay_s))
+        else:
+            self._settle(version, ACTIVE, delay_s)
 
     def finished(self, version: Version, state: Standing = ACTIVE) -> Version:
         """The version as it is after the move; with a new revision, as recorded."""
@@ -51,12 +55,12 @@ class Transitions:
             return dataclasses.replace(after, snapshot=False)
         return after
 
-    async def _move(self, version: Version, delay_s: float) -> None:
-        core = self.core
-        await core.clock.sleep(delay_s)
-        state = await self.snapshots.take(version) if version.snapshot else ACTIVE
-        while not await core.whole(self._finish(version, state)):
-            await core.clock.sleep(_AGAIN_S)
+    async def _snapshot(self, version: Version, delay_s: float) -> None:
+        await self.core.clock.sleep(delay_s)
+        self._settle(version, await self.snapshots.take(version), 0.0)
+
+    def _settle(self, version: Version, state: Standing, delay_s: float) -> None:
+        self.core.settling.begin(partial(self._finish, version, state), after_s=delay_s)
 
     async def _finish(self, begun: Version, state: Standing) -> bool:
         core = self.core

@@ -18,7 +18,7 @@ from boda.gateway.calling.paging import Paged, Rows
 from boda.services.s3 import condition_keys, errors, names, rows, tags
 from boda.services.s3.access import acls
 from boda.services.s3.buckets.store import NEW_BUCKET, Bucket
-from boda.services.s3.core import Core, on_bucket, settled
+from boda.services.s3.core import Core, on_bucket
 
 _MAX_BUCKETS = 10_000
 _BUCKETS = Paged(size=_MAX_BUCKETS, most=_MAX_BUCKETS)
@@ -74,7 +74,7 @@ class BucketOperations:
         if configuration.get("LocationConstraint") == _EU:
             settings["location"] = _EU
         new = Bucket(bucket, ctx.account, region, self.core.clock.now(), settings)
-        there = await settled(self._insert(new))
+        there = await self.core.finish(self._insert(new))
         if there is not None:
             _check_there(ctx, new, *there)
         place = f"/{bucket}" if region == "us-east-1" else _virtual_host(ctx, bucket)
@@ -185,7 +185,7 @@ class BucketOperations:
     async def delete_bucket(
         self, ctx: Context, *, bucket: str, expected_bucket_owner: str | None = None
     ) -> None:
-        await settled(self._delete(self.core.bucket(bucket, expected_bucket_owner)))
+        await self.core.finish(self._delete(self.core.bucket(bucket, expected_bucket_owner)))
 
     async def _delete(self, found: Bucket) -> None:
         def work(connection: Connection) -> None:

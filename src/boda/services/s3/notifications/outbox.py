@@ -8,7 +8,6 @@ the next start: at least once, never zero times.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Sequence
 from functools import partial
@@ -20,6 +19,7 @@ from boda.core.clock import Clock
 from boda.core.errors import AwsError
 from boda.core.ids import Ids
 from boda.core.principal import service_principal
+from boda.core.tasks import Tasks
 from boda.delivery.contract import EventSource, PostOffice
 from boda.gateway.calling.operation import Context
 from boda.runtime import trace
@@ -57,22 +57,18 @@ class Outbox:
         self._waiting: set[int] = set()
         self._have_posted = asyncio.Event()
         self._have_waiting = asyncio.Event()
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks = Tasks()
 
     async def start(self) -> None:
         """Post what an earlier run left, in the background."""
         self._waiting = set(await self._database.read(rows.letter_ids))
         if self._waiting:
             self._have_waiting.set()
-        self._tasks = [asyncio.create_task(self._forget()), asyncio.create_task(self._retry())]
+        self._tasks.spawn(self._forget(), "forgetting posted events")
+        self._tasks.spawn(self._retry(), "posting events again")
 
     async def stop(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        for task in self._tasks:
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
-        self._tasks = []
+        await self._tasks.cancel()
         await self._forget_posted()
 
     def put(

@@ -6,11 +6,11 @@ What a row says was replaced is deleted; what no row names at all goes to lost+f
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from functools import partial
 
 from boda.core.clock import Clock
+from boda.core.tasks import Tasks
 from boda.services.s3 import rows
 from boda.services.s3.objects.contents import Contents
 from boda.storage.blobs import BlobStore
@@ -44,18 +44,14 @@ class Trash:
         self._clock = clock
         self._lost = lost
         self._full = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self._tasks = Tasks()
 
     def start(self) -> None:
         self._full.set()
-        self._task = asyncio.create_task(self._run())
+        self._tasks.spawn(self._run(), "emptying the trash")
 
     async def stop(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
-            self._task = None
+        await self._tasks.cancel()
 
     def filled(self) -> None:
         """Something was thrown away."""
