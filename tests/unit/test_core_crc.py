@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
+import boda
 from boda.core import crc
 
 CHECK = b"123456789"
@@ -32,3 +36,10 @@ def test_pieces_combine(algorithm: str) -> None:
     parts = [(digest(piece), len(piece)) for piece in pieces]
     assert crc.combined(algorithm, parts) == digest(b"".join(pieces))
     assert crc.combined(algorithm, []) == digest(b"")
+
+
+def test_one_place_imports_the_library() -> None:
+    source = Path(boda.__file__).parent
+    importing = re.compile(r"^\s*(?:import|from) awscrt\b", re.MULTILINE)
+    found = [file for file in source.rglob("*.py") if importing.search(file.read_text())]
+    assert [str(file.relative_to(source)) for file in found] == ["core/crc.py"]
