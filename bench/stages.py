@@ -34,7 +34,7 @@ from boda.runtime.session import RuntimeSession
 from boda.services import lambda_
 from boda.services.lambda_.invoking.warm import WarmInvoke
 from boda.services.lambda_.urls.warm import WarmUrl
-from boda.storage.folder import Folder
+from boda.storage.folder import DataFolder
 
 STAGES: tuple[tuple[str, type, str], ...] = (
     ("find what the head means", ShortWay, "_find"),
@@ -179,7 +179,7 @@ async def _prepare(platform: Platform, folder: Path) -> dict[str, Path]:
     config = await call("lambda", "GetFunctionUrlConfig", {"FunctionName": "Page"}, root)
     port = platform.endpoint.rsplit(":", 1)[1]
     host = f"{config['FunctionUrl'].split('/')[2].partition(':')[0]}:{port}".encode()
-    keys = Folder(folder / "data").root_keys()
+    keys = DataFolder(folder / "data").root_keys()
     bodies = [
         json.dumps({"name": f"rider {n}", "numbers": [n, 2, 3]}).encode() for n in range(4000)
     ]

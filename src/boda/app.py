@@ -71,7 +71,7 @@ from boda.services.absent import LACKING
 from boda.storage import disk
 from boda.storage.blobs import BlobStore
 from boda.storage.database import Database
-from boda.storage.folder import Folder, RootKeys
+from boda.storage.folder import DataFolder, RootKeys
 from boda.storage.lost import LostAndFound
 from boda.storage.vacuum import Vacuum
 from boda.telemetry.monitor import Monitor
@@ -187,7 +187,7 @@ class Platform:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._folder = Folder(settings.data_dir)
+        self._folder = DataFolder(settings.data_dir)
         self._clock = SystemClock()
         self.health = Health(self._clock.monotonic, log.warning)
         self._ids = Ids()

@@ -24,9 +24,9 @@ from boda.services.iam import inspection as iam
 from boda.services.lambda_ import inspection as lambda_
 from boda.services.s3 import inspection as s3
 from boda.storage.database import driver
-from boda.storage.folder import Folder
+from boda.storage.folder import DataFolder
 from boda.storage.generation import Generation
-from boda.storage.inspection import Read, Step
+from boda.storage.inspection import InspectionStep, Read
 
 _FAULTS = 100
 _ROOM_S = 60.0
@@ -42,12 +42,12 @@ class Report:
     unnamed: int = 0
 
 
-def generation_of(folder: Folder, ids: Ids) -> Generation:
+def generation_of(folder: DataFolder, ids: Ids) -> Generation:
     """The label of a folder's database."""
     return Generation(folder.marker, folder.database, [folder.blobs, folder.code], ids)
 
 
-def check(folder: Folder, say: Callable[[str], object] = lambda _: None) -> Report:
+def check(folder: DataFolder, say: Callable[[str], object] = lambda _: None) -> Report:
     """Look at everything. say: called with each fault when it is found."""
     report = Report()
 
@@ -85,22 +85,24 @@ def check(folder: Folder, say: Callable[[str], object] = lambda _: None) -> Repo
     return report
 
 
-def contents(read: Read[Any], folder: Folder, keep: s3.Keep | None = None) -> Iterator[Step]:
+def contents(
+    read: Read[Any], folder: DataFolder, keep: s3.Keep | None = None
+) -> Iterator[InspectionStep]:
     """Verify objects, packages and code. keep: as in ``s3.steps``."""
     yield from s3.steps(read, folder.blobs, keep)
     yield from lambda_.steps(folder.code, read(lambda_.packages))
 
 
-def first_damaged_row(folder: Folder) -> str:
+def first_damaged_row(folder: DataFolder) -> str:
     """One line that names a row that cannot be read; "" if all can."""
     with _Reader(folder.database) as reader:
         return next((step.fault for step in _rows(reader.read)), "")
 
 
-def _everything(read: Read[Any], folder: Folder) -> Iterator[Step]:
+def _everything(read: Read[Any], folder: DataFolder) -> Iterator[InspectionStep]:
     try:
         for line in read(_pages):
-            yield Step(0, f"the database {folder.database}: {line}")
+            yield InspectionStep(0, f"the database {folder.database}: {line}")
         damaged = list(_rows(read))
         yield from damaged
         yield from _key_file(read, folder)
@@ -108,7 +110,9 @@ def _everything(read: Read[Any], folder: Folder) -> Iterator[Step]:
             yield from contents(read, folder)
     except (SQLAlchemyError, sqlite3.DatabaseError) as error:
         cause = getattr(error, "orig", None) or error
-        yield Step(0, f"the database {folder.database} cannot be read to its end ({cause})")
+        yield InspectionStep(
+            0, f"the database {folder.database} cannot be read to its end ({cause})"
+        )
 
 
 def _pages(connection: Connection) -> list[str]:
@@ -118,24 +122,24 @@ def _pages(connection: Connection) -> list[str]:
     return [] if lines == ["ok"] else lines
 
 
-def _rows(read: Read[Any]) -> Iterator[Step]:
+def _rows(read: Read[Any]) -> Iterator[InspectionStep]:
     for faults in (iam.row_faults, lambda_.row_faults, s3.row_faults):
         for line in read(partial(_listed, faults)):
-            yield Step(0, line)
+            yield InspectionStep(0, line)
 
 
 def _listed(faults: Callable[[Connection], Iterator[str]], connection: Connection) -> list[str]:
     return list(faults(connection))
 
 
-def _key_file(read: Read[Any], folder: Folder) -> Iterator[Step]:
+def _key_file(read: Read[Any], folder: DataFolder) -> Iterator[InspectionStep]:
     try:
         keys = folder.root_keys()
     except PlatformError as error:
-        yield Step(0, str(error))
+        yield InspectionStep(0, str(error))
         return
     if not read(partial(iam.holds_key, access_key_id=keys.access_key_id, secret=keys.secret)):
-        yield Step(0, "the key file root.json holds other keys than the database")
+        yield InspectionStep(0, "the key file root.json holds other keys than the database")
 
 
 def _unnamed(read: Read[Any], blobs: Path) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 from boda.core.clock import Clock
 from boda.core.tasks import Tasks, repeat
-from boda.storage.inspection import Step
+from boda.storage.inspection import InspectionStep
 from boda.storage.lost import LostAndFound
 
 BYTES_PER_S = 8 * 1024 * 1024
@@ -26,7 +26,7 @@ class Scrub:
 
     def __init__(
         self,
-        steps: Callable[[], Iterator[Step]],
+        steps: Callable[[], Iterator[InspectionStep]],
         lost: LostAndFound,
         clock: Clock,
         damaged: Callable[[str], None],
@@ -65,9 +65,9 @@ class Scrub:
             self._clean()
 
 
-def _burst(steps: Iterator[Step]) -> tuple[list[Step], bool]:
+def _burst(steps: Iterator[InspectionStep]) -> tuple[list[InspectionStep], bool]:
     """The next steps, and whether they were the last ones."""
-    found: list[Step] = []
+    found: list[InspectionStep] = []
     count = 0
     for step in steps:
         found.append(step)

@@ -14,7 +14,8 @@ import sqlalchemy as sa
 from botocore.exceptions import IncompleteReadError, ResponseStreamingError
 
 from boda.services.s3 import inspection, rows
-from boda.storage.blobs import BLOCK, READ_PIECE
+from boda.storage.blob_reader import READ_PIECE
+from boda.storage.block_checksums import BLOCK
 from support.s3_world import World, failure, run, s3_world
 
 BIG = 3 * READ_PIECE + 12_345

@@ -15,7 +15,8 @@ from boda.core.clock import ManualClock
 from boda.core.errors import AwsError
 from boda.core.ids import Ids
 from boda.storage import blobs as blobs_module
-from boda.storage.blobs import READ_PIECE, WRITE_PIECE, BlobMissing, BlobStore
+from boda.storage.blob_reader import READ_PIECE, BlobMissing
+from boda.storage.blobs import WRITE_PIECE, BlobStore
 from boda.storage.lost import KEPT_DAYS, LostAndFound
 
 

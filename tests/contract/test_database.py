@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from boda.core.errors import AwsError, PlatformError
 from boda.storage import database as database_module
 from boda.storage.database import Database, driver
-from boda.storage.prepared import Prepared
+from boda.storage.prepared import PreparedStatement
 
 METADATA = sa.MetaData()
 THINGS = sa.Table(
@@ -182,14 +182,17 @@ async def test_a_full_disk_met_below_sqlalchemy_is_told_as_well(database: Databa
 
 
 async def test_a_prepared_statement_says_what_sqlalchemy_says(database: Database) -> None:
-    insert = Prepared(sa.insert(THINGS))
+    insert = PreparedStatement(sa.insert(THINGS))
     query = (
         sa.select(THINGS)
         .where(THINGS.c.name >= sa.bindparam("from"))
         .order_by(THINGS.c.name)
         .limit(2)
     )
-    find, drop = Prepared(query), Prepared(sa.delete(THINGS).where(THINGS.c.data == "x"))
+    find, drop = (
+        PreparedStatement(query),
+        PreparedStatement(sa.delete(THINGS).where(THINGS.c.data == "x")),
+    )
     for name in "cab":
         given = {"name": name, "data": "x" if name == "a" else None}
         await database.write(lambda c, given=given: insert.run(c, given) and None)
@@ -204,7 +207,7 @@ async def test_a_prepared_statement_says_what_sqlalchemy_says(database: Database
 def test_what_would_need_conversion_cannot_be_prepared() -> None:
     odd = sa.Table("odd", sa.MetaData(), sa.Column("at", sa.DateTime), sa.Column("n", sa.Integer))
     with pytest.raises(TypeError):
-        Prepared(sa.insert(odd))
+        PreparedStatement(sa.insert(odd))
     with pytest.raises(TypeError):
-        Prepared(sa.select(odd))
-    Prepared(sa.select(odd.c.n))
+        PreparedStatement(sa.select(odd))
+    PreparedStatement(sa.select(odd.c.n))

@@ -10,7 +10,7 @@ import pytest
 
 from boda.core.clock import ManualClock
 from boda.scrub import BYTES_PER_S, Scrub
-from boda.storage.inspection import Step
+from boda.storage.inspection import InspectionStep
 from boda.storage.lost import LostAndFound
 from support.in_place import without_threads
 
@@ -27,8 +27,8 @@ class Told:
         self.clean += 1
 
 
-def scrub(clock: ManualClock, told: Told, steps: list[Step]) -> Scrub:
-    def look() -> Iterator[Step]:
+def scrub(clock: ManualClock, told: Told, steps: list[InspectionStep]) -> Scrub:
+    def look() -> Iterator[InspectionStep]:
         told.rounds += 1
         yield from steps
 
@@ -43,7 +43,7 @@ async def in_place() -> None:
 
 async def test_a_round_takes_the_time_that_its_bytes_are_given() -> None:
     clock, told = ManualClock(), Told()
-    steps = [Step(MIB) for _ in range(80)]
+    steps = [InspectionStep(MIB) for _ in range(80)]
     round_ = asyncio.ensure_future(scrub(clock, told, steps).round())
     await clock.settle()
     await clock.advance(80 * MIB / BYTES_PER_S - 0.1)
@@ -55,7 +55,12 @@ async def test_a_round_takes_the_time_that_its_bytes_are_given() -> None:
 
 async def test_each_fault_is_told_and_the_round_goes_on() -> None:
     clock, told = ManualClock(), Told()
-    steps = [Step(1), Step(0, "object a/b: gone"), Step(1), Step(0, "object a/c: gone")]
+    steps = [
+        InspectionStep(1),
+        InspectionStep(0, "object a/b: gone"),
+        InspectionStep(1),
+        InspectionStep(0, "object a/c: gone"),
+    ]
     round_ = asyncio.ensure_future(scrub(clock, told, steps).round())
     await clock.settle()
     await clock.advance(1)

@@ -35,9 +35,9 @@ def check(
     from boda.check import generation_of
     from boda.cli.output import print_json
     from boda.core.ids import Ids
-    from boda.storage.folder import Folder
+    from boda.storage.folder import DataFolder
 
-    place = Folder(data_dir(folder))
+    place = DataFolder(data_dir(folder))
     if accept:
         place.take()
         try:

@@ -14,7 +14,7 @@ import botocore.session
 
 from boda.core.arn import DEFAULT_REGION
 from boda.core.errors import PlatformError
-from boda.storage.folder import Folder
+from boda.storage.folder import DataFolder
 
 MODELS = Path(__file__).resolve().parent.parent / "services" / "platform" / "model"
 
@@ -62,7 +62,7 @@ def connect(data_dir: Path, region: str | None = None) -> Connection:
     if endpoint and key and secret:
         check_endpoint(endpoint, "AWS_ENDPOINT_URL")
         return Connection(endpoint, key, secret, environment.get("AWS_SESSION_TOKEN"), region)
-    folder = Folder(data_dir)
+    folder = DataFolder(data_dir)
     root = folder.root_keys()
     endpoint = folder.endpoint()
     check_endpoint(endpoint, "The address from BODA_HOST and BODA_PORT")

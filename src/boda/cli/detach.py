@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from boda.cli import interruptible
 from boda.core.errors import PlatformError
-from boda.storage.folder import Folder
+from boda.storage.folder import DataFolder
 
 _POLL_S = 0.03
 _MAX_LOG_BYTES = 16 * 1024 * 1024
@@ -23,7 +23,7 @@ def detach(place: Path) -> None:
 
     Where a boda runs on the folder already, there is no child: the parent says so and exits.
     """
-    folder = Folder(place)
+    folder = DataFolder(place)
     if folder.holder() is not None:
         address = folder.address()
         where = f"at {address.endpoint} (process {address.pid})" if address else "or is starting"
@@ -44,7 +44,7 @@ def detach(place: Path) -> None:
     os.close(log)
 
 
-def _open_log(folder: Folder) -> tuple[int, int]:
+def _open_log(folder: DataFolder) -> tuple[int, int]:
     """The log to append to, and where that begins. What is long is kept once, as boda.log.1."""
     try:
         folder.path.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -59,7 +59,7 @@ def _open_log(folder: Folder) -> tuple[int, int]:
     return log, os.fstat(log).st_size
 
 
-def _wait(folder: Folder, child: int, begin: int) -> NoReturn:
+def _wait(folder: DataFolder, child: int, begin: int) -> NoReturn:
     try:
         with interruptible():
             while True:
@@ -79,7 +79,7 @@ def _wait(folder: Folder, child: int, begin: int) -> NoReturn:
         raise
 
 
-def _tell_failure(folder: Folder, begin: int) -> None:
+def _tell_failure(folder: DataFolder, begin: int) -> None:
     """Print what the child said before it ended."""
     with folder.log.open("rb") as log:
         log.seek(begin)

@@ -82,9 +82,9 @@ def _reasons(place: Path) -> list[str]:
     """What is wrong: as the boda says that runs on the folder, and with the disk by trying."""
     from boda.core.health import sentence
     from boda.storage import disk
-    from boda.storage.folder import Folder
+    from boda.storage.folder import DataFolder
 
-    reasons = _told(Folder(place).written_endpoint())
+    reasons = _told(DataFolder(place).written_endpoint())
     if not any(one.startswith("disk:") for one in reasons):
         while not place.is_dir():
             place = place.parent

@@ -12,7 +12,7 @@ import typer
 
 from boda.cli.options import DataDir, data_dir
 from boda.core.errors import PlatformError
-from boda.storage.folder import Folder
+from boda.storage.folder import DataFolder
 
 EXAMPLES = (
     "boda down         running invocations finish first",
@@ -30,7 +30,7 @@ def down(
 
     Returns once it has stopped, however it was started. Where none runs there is nothing to do.
     """
-    place = Folder(data_dir(folder))
+    place = DataFolder(data_dir(folder))
     pid = _pid(place)
     if pid is None:
         print(f"No boda runs on {place.path}.")
@@ -50,7 +50,7 @@ def down(
     print(f"boda (process {pid}) has stopped.")
 
 
-def _pid(place: Folder) -> int | None:
+def _pid(place: DataFolder) -> int | None:
     """Of the boda that runs on the folder, once it has written it down; None if none runs."""
     for _ in range(100):
         pid = place.holder()

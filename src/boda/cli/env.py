@@ -23,9 +23,9 @@ def env(region: Region = None, folder: DataDir = None, as_json: Json = False) ->
     from boda.cli.output import print_json
     from boda.core.errors import PlatformError
     from boda.core.regions import Regions
-    from boda.storage.folder import Folder
+    from boda.storage.folder import DataFolder
 
-    place = Folder(data_dir(folder))
+    place = DataFolder(data_dir(folder))
     keys = place.root_keys()
     address = place.address()
     regions = Regions(address.regions if address is not None else ())

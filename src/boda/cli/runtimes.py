@@ -48,12 +48,12 @@ def _of_platform(folder: Path, region: str | None) -> list[dict[str, Any]] | Non
 
     from boda.cli.client import connect
     from boda.core.errors import PlatformError
-    from boda.storage.folder import Folder
+    from boda.storage.folder import DataFolder
 
     try:
         connection = connect(folder, region)
     except PlatformError:
-        if Folder(folder).has_root_keys():
+        if DataFolder(folder).has_root_keys():
             raise
         return None
     try:

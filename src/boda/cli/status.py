@@ -38,9 +38,9 @@ def _status(place: Path, region: str | None) -> dict[str, Any]:
     """What ``--json`` prints. Members that are not known are absent."""
     from boda.cli.client import connect
     from boda.cli.health import health_of
-    from boda.storage.folder import Folder
+    from boda.storage.folder import DataFolder
 
-    folder = Folder(place)
+    folder = DataFolder(place)
     elsewhere = all(
         os.environ.get(name)
         for name in ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")

@@ -2,10 +2,10 @@
 
 Law of this file: ``write`` returns only after its transaction is durable. Many writes share one
 commit: a single writer thread takes all that wait, runs each in its own savepoint, commits once
-and then answers them all. A write that raises is rolled back alone.
+and then resolves all their futures. A write that raises is rolled back alone.
 
 ``read`` runs on a thread pool with connections of its own (SQLite's WAL lets readers and the
-writer work side by side). Nothing here is called on the synchronous invoke path.
+writer work in parallel). Nothing here is called on the synchronous invoke path.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ _CHECK_STEPS = 2_000
 class Database:
     """The rows of one data folder in SQLite.
 
-    path: the database file; made when absent.
-    metadata: the tables of every room, created when absent.
-    schema_version: refuses a folder written by a newer version (PlatformError).
-    health: where refused writes are reported.
-    generation: refuses a database that lost commits (PlatformError); told of each commit.
+    path: the database file; made if absent.
+    metadata: the tables of every room, created if absent.
+    schema_version: a folder written by a newer version raises PlatformError.
+    health: refused writes are reported to it.
+    generation: raises PlatformError for a database that lost commits; counts the commits.
     """
 
     def __init__(
@@ -106,7 +106,7 @@ class Database:
                 )
             for tables in metadata:
                 tables.create_all(connection)
-                for table in tables.sorted_tables:  # one that came later than its table
+                for table in tables.sorted_tables:  # for indexes that are newer than their table
                     for index in table.indexes:
                         connection.execute(sa.schema.CreateIndex(index, if_not_exists=True))
                 self._check_columns(connection, tables)
@@ -119,7 +119,7 @@ class Database:
                 self._generation.committed()
 
     def _check_columns(self, connection: Connection, metadata: sa.MetaData) -> None:
-        """Refuse tables of another shape now, rather than fail on their rows later."""
+        """Raise PlatformError for tables of another shape, rather than fail on rows later."""
         looks = sa.inspect(connection)
         for table in metadata.sorted_tables:
             there = {column["name"] for column in looks.get_columns(table.name)}
@@ -132,8 +132,8 @@ class Database:
                 )
 
     def _check_pages(self, connection: Connection) -> None:
-        """Refuse a damaged file before anything is built on it; of a big one, as much as is looked
-        at in the time a start may take for it."""
+        """Raise PlatformError for a damaged file; of a big one only a part is checked, for the time
+        that a start may take."""
         raw = driver(connection)
         until = time.perf_counter() + _CHECK_S
         raw.set_progress_handler(lambda: time.perf_counter() > until, _CHECK_STEPS)
@@ -153,47 +153,49 @@ class Database:
             )
 
     async def read(self, work: Callable[[Connection], T]) -> T:
-        """Run ``work`` on a read connection and return its answer."""
+        """Run ``work`` on a read connection and return its result."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._readers, self.read_now, work)
 
     def read_now(self, work: Callable[[Connection], T]) -> T:
-        """The same in the calling thread; for start-up and worker threads."""
+        """Read in the calling thread; for start-up and worker threads."""
         with self._engine.connect() as connection:
             return work(connection)
 
     async def write(self, work: Callable[[Connection], T]) -> T:
-        """Run ``work`` in a transaction and return its answer once it is durable."""
+        """Run ``work`` in a transaction and return its result once it is durable."""
         if self._closed:
             raise PlatformError("The database is closed.")
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Any] = loop.create_future()
         self._queue.put(_Write(work, loop, future))
-        # A caller that goes away cancels the future and not the write, which has been handed over.
+        # A cancelled caller cancels the future, but not the write, which has been handed over.
         result: T = await future
         return result
 
     def write_along(self, work: Callable[[Connection], T]) -> asyncio.Future[T]:
-        """Run ``work`` in the next transaction, whoever causes it; this causes none. The future
-        has its answer once that is durable, and never if nobody writes."""
+        """Run ``work`` in the next transaction, without causing one.
+
+        The future has its result once that transaction is durable, and never if there is none.
+        """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
         self._riders.append(_Write(work, loop, future))
         return future
 
     def write_now(self, work: Callable[[Connection], T]) -> T:
-        """The same, blocking the calling thread."""
+        """Write, and block the calling thread meanwhile."""
         done: futures.Future[T] = futures.Future()
         self._queue.put(_Write(work, None, done))
         return done.result()
 
     async def try_to_write(self) -> None:
-        """Write what is there already, so that a refusal shows or ends. Unwritable."""
+        """Write an unchanged value, to see whether the disk accepts it. Raises Unwritable."""
         version = self._schema_version
         await self.write(lambda c: c.exec_driver_sql(f"PRAGMA user_version={version}"))
 
     def close(self) -> None:
-        """Finish what waits, then close. Safe to call twice."""
+        """Finish the writes that wait, then close. Idempotent."""
         if self._closed:
             return
         self._closed = True
@@ -231,11 +233,11 @@ class Database:
         generation = self._generation
         try:
             if _identity(self._path) != self._file:
-                # SQLite would go on in files that nobody can find any more.
+                # SQLite would go on in files without a name.
                 raise Unwritable(f"{self._path} was removed while boda was running")
             with connection.begin():
                 raw = driver(connection)
-                if len(group) == 1:  # alone, it is rolled back with the transaction
+                if len(group) == 1:  # a single write is rolled back with the transaction
                     group[0].value = group[0].work(connection)
                 else:
                     for write in group:
@@ -243,9 +245,9 @@ class Database:
                 if generation is not None:
                     generation.advance(raw)
         except Exception as error:
-            # The transaction itself failed (disk full, for example): nothing of the group holds.
-            # After a COMMIT that failed SQLAlchemy takes it for over; SQLite may not, and what was
-            # refused would then be committed with the next group.
+            # The transaction itself failed (disk full, for example), and with it every write.
+            # After a COMMIT that failed SQLAlchemy regards it as ended; SQLite may not, and the
+            # refused writes would then be committed with the next group.
             raw = driver(connection)
             if raw.in_transaction:
                 raw.rollback()
@@ -266,15 +268,18 @@ class Database:
 
 
 def driver(connection: Connection) -> sqlite3.Connection:
-    """The connection below SQLAlchemy's, in the same transaction, where a few statements run
-    thousands of times a second. Its values are SQLite's own: text, bytes, integers and floats."""
+    """Return the connection below SQLAlchemy's, in the same transaction.
+
+    It is for statements that run thousands of times a second. Its values are SQLite's own: text,
+    bytes, integers and floats.
+    """
     below = connection.connection.driver_connection
     assert isinstance(below, sqlite3.Connection)
     return below
 
 
 def _run_apart(connection: Connection, raw: sqlite3.Connection, write: _Write) -> None:
-    """Run one of several writes; what raises is rolled back alone.
+    """Run one of several writes; a write that raises is rolled back alone.
 
     The savepoint is the driver's own: SQLAlchemy compiles those of its nested transactions anew
     each time.
@@ -293,7 +298,7 @@ def _run_apart(connection: Connection, raw: sqlite3.Connection, write: _Write) -
 
 
 def _answer(group: list[_Write]) -> None:
-    """Tell all who wait, each event loop with one wake-up for all of its own."""
+    """Resolve all futures, with one wake-up for each event loop."""
     by_loop: dict[asyncio.AbstractEventLoop, list[_Write]] = {}
     for write in group:
         if write.loop is None:
@@ -301,7 +306,7 @@ def _answer(group: list[_Write]) -> None:
         else:
             by_loop.setdefault(write.loop, []).append(write)
     for loop, writes in by_loop.items():
-        # RuntimeError: the loop is gone, the platform was stopped while they were on their way.
+        # RuntimeError: the loop was closed, as the platform was stopped meanwhile.
         with contextlib.suppress(RuntimeError):
             loop.call_soon_threadsafe(_settle_all, writes)
 
@@ -330,7 +335,7 @@ def _identity(path: Path) -> tuple[int, int]:
 
 
 class _Write:
-    """loop: where the future belongs; None for a thread's own."""
+    """A write that waits. loop: of the future; None for a thread's future."""
 
     __slots__ = ("error", "future", "loop", "value", "work")
 
@@ -368,7 +373,7 @@ def _engine(path: Path) -> sa.Engine:
         cursor.execute("PRAGMA journal_mode=WAL")
         # FULL makes every commit reach the disk before it is answered, power loss included.
         cursor.execute("PRAGMA synchronous=FULL")
-        # What a large transaction made of the log is given back after it.
+        # The log shrinks again after a large transaction.
         cursor.execute("PRAGMA journal_size_limit=67108864")
         cursor.execute("PRAGMA foreign_keys=ON")
         cursor.execute("PRAGMA cache_size=-8000")

@@ -1,4 +1,4 @@
-"""Whether the disk takes writes: asked by trying, and read from errors."""
+"""Whether the disk accepts writes: by trying, and from errors."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ _RESERVED_SHARE = 20
 
 
 def refused(error: BaseException | None) -> bool:
-    """Whether an error, or one that led to it, is the disk's refusal of a write.
+    """Whether an error, or one of its causes, is the disk's refusal of a write.
 
-    SQLite's end the whole transaction, and with it the savepoint; rolling back to that savepoint
-    then fails too, so the cause is looked for along the chain.
+    SQLite's refusals end the whole transaction, and with it the savepoint; rolling back to that
+    savepoint then fails too, so the cause is looked for along the chain.
     """
     while error is not None:
         cause = error.orig if isinstance(error, DBAPIError) else error
@@ -38,7 +38,7 @@ def refused(error: BaseException | None) -> bool:
             return True
         if isinstance(cause, OSError) and cause.errno in _REFUSED:
             return True
-        # The extended code says more in its upper bits.
+        # The upper bits of an extended code are details.
         if getattr(cause, "sqlite_errorcode", 0) & 0xFF in _REFUSED_ROWS:
             return True
         error = error.__cause__ or error.__context__
@@ -46,7 +46,7 @@ def refused(error: BaseException | None) -> bool:
 
 
 def unwritable(error: BaseException) -> Unwritable:
-    """What a caller is told of a refused write."""
+    """Return the error that the caller of a refused write gets."""
     if isinstance(error, Unwritable):
         return error
     while not isinstance(error, OSError) and (below := error.__cause__ or error.__context__):
@@ -55,10 +55,7 @@ def unwritable(error: BaseException) -> Unwritable:
 
 
 def why_unwritable(folder: Path, size: int = 4096) -> str:
-    """Try to write a file of ``size`` bytes to the disk; "" if that went well, else why not.
-
-    Blocking. The file is removed again.
-    """
+    """Write a file of ``size`` bytes and remove it; return why that failed, or "". Blocking."""
     path = folder / f".probe-{os.getpid()}"
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
@@ -78,24 +75,25 @@ def why_unwritable(folder: Path, size: int = 4096) -> str:
 
 
 def why_short(folder: Path) -> str:
-    """ "" while enough is left on the disk of a folder, else how little is. Blocking.
+    """Return how little space is left on a folder's disk, or "" if enough is. Blocking.
 
-    Enough are 16 MiB, on a small disk the fiftieth part of it.
+    Enough are 16 MiB, or the fiftieth part of a small disk.
     """
     return _why_less(folder, _LOW_BYTES, _LOW_SHARE)
 
 
 def why_reserved(folder: Path) -> str:
-    """ "" while the disk of a folder has room for what may be lost, as logs may, else how little
-    is left. Blocking.
+    """Return how little space is left on a folder's disk for data that may be lost, such as logs,
+    or "" if there is some. Blocking.
 
-    The last 512 MiB, of a small disk the twentieth part of it, are for what may not be lost.
+    The last 512 MiB, or the twentieth part of a small disk, are reserved for data that may not be
+    lost.
     """
     return _why_less(folder, _RESERVED_BYTES, _RESERVED_SHARE)
 
 
 def _why_less(folder: Path, enough: int, share: int) -> str:
-    """enough: bytes; on a small disk one part of it in ``share``."""
+    """Return how little is left if that is less than enough bytes, and than a share of the disk."""
     try:
         found = os.statvfs(folder)
     except OSError as error:

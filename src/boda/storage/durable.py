@@ -1,7 +1,7 @@
-"""Flushing to the disk, with every error raised.
+"""Flushes to the disk, with every error raised.
 
 A flush that failed is not tried again: the kernel may have dropped the pages, and a second flush
-would then report a success that is none.
+would then report a false success.
 """
 
 from __future__ import annotations
@@ -23,8 +23,10 @@ def sync_folder(folder: Path) -> None:
 
 
 def sync_below(folder: Path) -> None:
-    """Make everything below a folder durable: one call for thousands of files, where a flush for
-    each would take seconds. Raises OSError."""
+    """Make all files below a folder durable, by one system call. Raises OSError.
+
+    A flush for each of thousands of files would take seconds.
+    """
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         _sync_file_system(descriptor, folder)
@@ -34,7 +36,7 @@ def sync_below(folder: Path) -> None:
 
 def _sync_file_system(descriptor: int, folder: Path) -> None:
     flush = getattr(_libc, "syncfs", None)
-    if flush is None:  # a C library without it: ``sync`` tells no errors, a flush of each does
+    if flush is None:  # a C library without it: ``sync`` reports no errors, a flush of each does
         for place, _, names in os.walk(folder):
             for name in names:
                 sync_file(Path(place, name))
@@ -45,7 +47,7 @@ def _sync_file_system(descriptor: int, folder: Path) -> None:
 
 
 def sync_file(path: Path) -> None:
-    """Make a file's content durable; a symbolic link has none. Raises OSError."""
+    """Make a file's content durable, unless it is a symbolic link. Raises OSError."""
     if path.is_symlink():
         return
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -56,7 +58,7 @@ def sync_file(path: Path) -> None:
 
 
 def replace_durably(path: Path, content: bytes, mode: int = 0o600) -> None:
-    """Replace a file at once; it is on disk when this returns. Raises OSError."""
+    """Replace a file atomically; return once it is on disk. Raises OSError."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
     with os.fdopen(descriptor, "wb") as file:

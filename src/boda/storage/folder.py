@@ -1,16 +1,16 @@
-"""The data folder: what lies where, its lock, and what other processes may read of it.
+"""The data folder: its layout, its lock, and the files that other processes may read.
 
 boda.db       rows (SQLite, WAL)
 folder.json   the folder's id and the generation of its database
 blobs/        objects' bytes
 code/         functions' code, unpacked, by digest
 lost+found/   blobs and code that no row names, by the day they were found
-library/      what functions find under /var/runtime
+library/      the folders that functions see as /var/runtime
 sandbox/      state of running environments
 root.json     the root user's key pair, mode 0600
-address.json  where a running boda answers
-boda.log      what a detached boda says, and boda.log.1, what it said before that
-lock          held by the running boda, whose process id it holds
+address.json  the address of a running boda
+boda.log      the output of a detached boda, and boda.log.1, its older output
+lock          locked by the running boda, with its process id
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from boda.storage import disk
 from boda.storage.durable import replace_durably
 
 _START_BYTES = 1 << 20
-"""What must fit on the disk for a start: less than a start writes."""
+"""The space on the disk that a start needs at least."""
 _LOCK_ATTEMPTS = 10
 _LOCK_PAUSE_S = 0.03
 
@@ -47,10 +47,10 @@ class RootKeys:
 
 
 @dataclass(frozen=True, slots=True)
-class Address:
-    """Where a running boda answers.
+class PlatformAddress:
+    """The address of a running boda.
 
-    regions: names that it takes beside AWS's. public: the URL by which clients call it.
+    regions: names that it accepts beside AWS's. public: the URL for clients.
     """
 
     endpoint: str
@@ -59,8 +59,8 @@ class Address:
     public: str
 
 
-class Folder:
-    """One data folder. Making the object touches nothing."""
+class DataFolder:
+    """One data folder. The constructor touches no file."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -117,8 +117,10 @@ class Folder:
             )
 
     def _hold_name(self) -> None:
-        """Hold a name of the folder that goes with this process and not with its files: whoever
-        removes the folder removes the lock file too, and boda still runs on what was there."""
+        """Hold an abstract socket name of the folder as long as this process lives.
+
+        If the folder is removed, its lock file is too, but boda still runs on the removed files.
+        """
         digest = hashlib.sha256(os.fsencode(self.path.resolve())).hexdigest()
         address = f"\0boda-folder-{os.geteuid()}-{digest}"
         name = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -129,7 +131,7 @@ class Folder:
             holder = _holder(address)
             name.close()
             if error.errno != errno.EADDRINUSE:
-                return  # no such names here: the lock alone has to do
+                return  # no abstract names here: the lock alone has to do
             raise PlatformError(
                 f"The data folder {self.path} was removed while another boda{holder} ran on it, "
                 "which it still does. Stop that one or choose another --data-dir."
@@ -196,7 +198,7 @@ class Folder:
         return self._root.exists()
 
     def write_address(self, endpoint: str, regions: Sequence[str] = (), public: str = "") -> None:
-        """regions: what this boda takes beside AWS's. public: how clients call it."""
+        """Write the address of this boda; see ``PlatformAddress``."""
         written = {
             "endpoint": endpoint,
             "public": public or endpoint,
@@ -205,11 +207,11 @@ class Folder:
         }
         _write_private(self._address, written)
 
-    def address(self) -> Address | None:
-        """What the running boda wrote; None if there is none, or it is not ready yet."""
+    def address(self) -> PlatformAddress | None:
+        """Return the address of the running boda; None if there is none, or it is not ready."""
         try:
             data = json.loads(self._address.read_text())
-            return Address(
+            return PlatformAddress(
                 str(data["endpoint"]),
                 data["pid"],
                 tuple(data.get("regions", ())),
@@ -219,19 +221,19 @@ class Folder:
             return None
 
     def endpoint(self) -> str:
-        """Where the boda of this folder answers, or would by default."""
+        """Return the endpoint of this folder's boda, or the default one."""
         host = in_url(os.environ.get("BODA_HOST", "127.0.0.1"))
         default = f"http://{host}:{os.environ.get('BODA_PORT') or 4566}"
         return self.written_endpoint() or default
 
     def written_endpoint(self) -> str | None:
-        """Where the last boda of this folder said that it answers; None after a clean stop."""
+        """Return the endpoint that this folder's boda has written; None after a clean stop."""
         address = self.address()
         return None if address is None else address.endpoint
 
 
 def _holder(name: str) -> str:
-    """Words for the process that listens under a name; "" where it cannot be found out."""
+    """Describe the process that listens under a name; "" if it is unknown."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking:
         try:
             asking.setblocking(False)
@@ -244,8 +246,10 @@ def _holder(name: str) -> str:
 
 
 def _lock(lock: IO[str], sleep: Callable[[float], None] = time.sleep) -> bool:
-    """Take the lock exclusively. Tries for a moment: ``holder`` takes it, too, to see whether
-    it is free."""
+    """Take the lock exclusively; False if another process has it.
+
+    Tries for a moment, since ``holder`` takes the lock briefly to see whether it is free.
+    """
     for attempt in range(_LOCK_ATTEMPTS):
         if attempt:
             sleep(_LOCK_PAUSE_S)
@@ -258,5 +262,5 @@ def _lock(lock: IO[str], sleep: Callable[[float], None] = time.sleep) -> bool:
 
 
 def _write_private(path: Path, data: dict[str, object]) -> None:
-    """Replace the file at once, readable by its owner only, and on disk when this returns."""
+    """Replace a file atomically and durably, readable by its owner only."""
     replace_durably(path, json.dumps(data).encode())

@@ -1,10 +1,10 @@
-"""Whether a database is the one that a data folder was left with.
+"""Detects a database that is not the newest one of its data folder.
 
 Law of this file: nothing here changes the database, its log or anything beside them until they
-are known to belong together. A killed process and a power failure always leave them so.
+are known to belong together. They do after a kill and after a power failure.
 
 The database holds a label: the folder's id and a generation, which grows with each commit and in
-the same transaction. The marker file beside it holds the same, written after the commit, in place
+the same transaction. The marker file beside it holds a copy, written after the commit, in place
 and without a flush: after a kill it names the last commit or the one before, after a power
 failure an earlier one. A database whose generation is below the marker's has therefore lost
 commits: it was replaced by an older copy, or its log was lost, cut or damaged.
@@ -37,8 +37,9 @@ _FRAME_HEAD = 24
 
 
 @dataclass(frozen=True, slots=True)
-class Label:
-    """folder: 32 hexadecimal digits. generation: commits so far."""
+class DatabaseLabel:
+    """Identifies a state of a folder's database. folder: 32 hexadecimal digits. generation: the
+    number of commits so far."""
 
     folder: str
     generation: int
@@ -47,16 +48,15 @@ class Label:
         return f"boda-folder {self.folder} {self.generation:020d}"
 
     @classmethod
-    def parse(cls, text: bytes) -> Label | None:
+    def parse(cls, text: bytes) -> DatabaseLabel | None:
         found = _LABEL.search(text)
         return None if found is None else cls(found[1].decode(), int(found[2]))
 
 
 class Generation:
-    """The label of a folder's database, and the marker beside it.
+    """Keeps the label of a folder's database, and the marker beside it.
 
-    marker: the file beside the database. contents: folders that hold something only while the
-    database names it.
+    marker: the file beside the database. contents: folders of files that the database names.
     """
 
     def __init__(self, marker: Path, database: Path, contents: Sequence[Path], ids: Ids) -> None:
@@ -64,24 +64,27 @@ class Generation:
         self._database = database
         self._contents = contents
         self._ids = ids
-        self._label = Label("", 0)
+        self._label = DatabaseLabel("", 0)
         self._descriptor = -1
         self._refused = False
 
     def check(self) -> None:
-        """Raises PlatformError when the database is not the one the folder was left with, and
-        sqlite3.DatabaseError when it cannot be read. Makes the marker of a new folder."""
+        """Check the database, and make the marker of a new folder.
+
+        Raises PlatformError if the database is not the folder's newest, and sqlite3.DatabaseError
+        if it cannot be read.
+        """
         marked, stored = self.examine()
         if marked is None:
-            marked = Label(self._ids.hex(32), 0)
+            marked = DatabaseLabel(self._ids.hex(32), 0)
             self._write(marked)
         self._label = stored if stored is not None and stored.folder else marked
         self._descriptor = os.open(self._marker, os.O_WRONLY | os.O_CLOEXEC)
 
-    def examine(self) -> tuple[Label | None, Label | None]:
-        """What the marker and the database say, if they belong together; raises like ``check``.
+    def examine(self) -> tuple[DatabaseLabel | None, DatabaseLabel | None]:
+        """Return the labels of the marker and of the database; raise like ``check``.
 
-        Touches nothing. The marker is read first, as the database may grow meanwhile.
+        Changes nothing. The marker is read first, as the database may grow meanwhile.
         """
         marked = self.marked()
         stored = self.stored()
@@ -92,10 +95,9 @@ class Generation:
         return marked, stored
 
     def accept(self) -> None:
-        """Make the marker agree with the database, whatever it said before.
+        """Write the database's label to the marker, and make content folders that are missing.
 
-        Content folders that are missing are made. Raises PlatformError where there is no database
-        to agree with.
+        Raises PlatformError if there is no database.
         """
         stored = self.stored()
         if stored is None:
@@ -107,15 +109,16 @@ class Generation:
         for folder in self._contents:
             (folder / "00").mkdir(parents=True, exist_ok=True)
 
-    def marked(self) -> Label | None:
-        """What the marker says; None where there is none. Raises PlatformError if damaged."""
+    def marked(self) -> DatabaseLabel | None:
+        """Return the marker's label, or None if there is no marker. Raises PlatformError if it is
+        damaged."""
         try:
             content = self._marker.read_bytes()
         except FileNotFoundError:
             return None
         with contextlib.suppress(ValueError, KeyError, TypeError):
             data = json.loads(content)
-            label = Label(data["folder"], data["generation"])
+            label = DatabaseLabel(data["folder"], data["generation"])
             if content == _encoded(label):
                 return label
         raise PlatformError(
@@ -123,10 +126,12 @@ class Generation:
             f"newest cannot be known; {self._remedy('put the marker back')}"
         )
 
-    def stored(self) -> Label | None:
-        """What the database says; None where there is none or it has no tables. ``folder`` is ""
-        for a database from before labels."""
-        # Of an empty file SQLite would drop the log, thinking it a stranger's.
+    def stored(self) -> DatabaseLabel | None:
+        """Return the database's label; None if there is no database or it has no tables.
+
+        ``folder`` is "" for a database from before labels.
+        """
+        # SQLite would delete the log of an empty file, as that of another database.
         if not self._database.exists() or not self._database.stat().st_size:
             return None
         with _reading(self._database, "mode=ro") as connection:
@@ -134,9 +139,9 @@ class Generation:
             if not tables:
                 return None
             if TABLE not in tables:
-                return Label("", 0)
+                return DatabaseLabel("", 0)
             row = connection.execute(f"SELECT label FROM {TABLE}").fetchone()  # noqa: S608
-        label = Label.parse(str(row[0]).encode()) if row else None
+        label = DatabaseLabel.parse(str(row[0]).encode()) if row else None
         if label is None:
             raise PlatformError(
                 f"The row of table {TABLE} in the database {self._database} is damaged; restore "
@@ -145,7 +150,7 @@ class Generation:
         return label
 
     def prepare(self, raw: sqlite3.Connection) -> None:
-        """Within the first transaction of a run: make the label's row where there is none."""
+        """Make the label's row if there is none; in the first transaction of a run."""
         raw.execute(
             f"CREATE TABLE IF NOT EXISTS {TABLE} (one INTEGER PRIMARY KEY, label TEXT NOT NULL)"
         )
@@ -153,14 +158,14 @@ class Generation:
         self.advance(raw)
 
     def advance(self, raw: sqlite3.Connection) -> None:
-        """Within a transaction: give the database the next generation."""
-        following = Label(self._label.folder, self._label.generation + 1)
+        """Store the next generation, in a transaction."""
+        following = DatabaseLabel(self._label.folder, self._label.generation + 1)
         raw.execute(f"UPDATE {TABLE} SET label = ?", (str(following),))  # noqa: S608
 
     def committed(self) -> None:
-        """After the commit: let the marker say so. Never raises: a marker that stays behind
-        hides a loss, and refuses nothing that is right."""
-        self._label = Label(self._label.folder, self._label.generation + 1)
+        """Write the marker after a commit. Never raises: a marker that stays behind hides a loss,
+        but refuses no good database."""
+        self._label = DatabaseLabel(self._label.folder, self._label.generation + 1)
         try:
             os.pwrite(self._descriptor, _encoded(self._label), 0)
         except OSError as error:
@@ -169,7 +174,7 @@ class Generation:
                 _log.warning("the marker %s cannot be written: %s", self._marker, error)
 
     def close(self) -> None:
-        """Flush the marker. Safe to call twice."""
+        """Flush the marker. Idempotent."""
         if self._descriptor >= 0:
             try:
                 os.fsync(self._descriptor)
@@ -178,7 +183,7 @@ class Generation:
             os.close(self._descriptor)
             self._descriptor = -1
 
-    def _check_empty(self, marked: Label | None) -> None:
+    def _check_empty(self, marked: DatabaseLabel | None) -> None:
         held = next((folder for folder in self._contents if _holds_anything(folder)), None)
         if held is None and (marked is None or not marked.generation):
             return
@@ -190,7 +195,7 @@ class Generation:
             "--data-dir."
         )
 
-    def _check_stored(self, marked: Label | None, stored: Label) -> None:
+    def _check_stored(self, marked: DatabaseLabel | None, stored: DatabaseLabel) -> None:
         if marked is None:
             if stored.folder:
                 raise PlatformError(
@@ -214,10 +219,10 @@ class Generation:
             )
 
     def _gap(self, folder: str) -> int:
-        """Commits missing between the database file alone and the start of its log.
+        """Return the commits that are missing between the database file and the start of its log.
 
-        The log continues the file; where the file is an older copy, what was moved from logs
-        before this one into the newer file is missing.
+        The log continues the file. If the file is an older copy, the commits of logs before this
+        one, which were moved into the newer file, are missing.
         """
         first = self._first_in_log(folder)
         if first is None:
@@ -225,9 +230,9 @@ class Generation:
         try:
             with _reading(self._database, "immutable=1") as connection:
                 row = connection.execute(f"SELECT label FROM {TABLE}").fetchone()  # noqa: S608
-            alone = Label.parse(str(row[0]).encode()) if row else None
+            alone = DatabaseLabel.parse(str(row[0]).encode()) if row else None
         except sqlite3.DatabaseError:
-            # Torn by a kill while the log was moved into it, or not begun: the log has it all.
+            # Torn by a kill while the log was moved into it, or empty: the log has all commits.
             return 0
         return 0 if alone is None else first - 1 - alone.generation
 
@@ -235,7 +240,7 @@ class Generation:
         with contextlib.suppress(OSError, struct.error), self._log_path.open("rb") as log:
             (page,) = struct.unpack(">8xI20x", log.read(_WAL_HEAD))
             while frame := log.read(_FRAME_HEAD + page):
-                label = Label.parse(frame)
+                label = DatabaseLabel.parse(frame)
                 if label is not None and label.folder == folder:
                     return label.generation
         return None
@@ -250,18 +255,18 @@ class Generation:
             f"{self._database.parent}`."
         )
 
-    def _write(self, label: Label) -> None:
+    def _write(self, label: DatabaseLabel) -> None:
         replace_durably(self._marker, _encoded(label))
 
 
-def _encoded(label: Label) -> bytes:
-    """Of one length, so that writing it in place never leaves a part of another one."""
+def _encoded(label: DatabaseLabel) -> bytes:
+    """Encode a label in a fixed length, so that it can be written in place."""
     text = f'{{"folder": "{label.folder}", "generation": {label.generation:<20d}'
     return f'{text}, "check": "{crc32(text.encode(), 0):08x}"}}\n'.encode()
 
 
 def _holds_anything(folder: Path) -> bool:
-    """Whether a blob or a package is there; what is on its way does not count."""
+    """Whether the folder has a blob or a package; half-written ones do not count."""
     with contextlib.suppress(OSError):
         for entry in os.scandir(folder):
             if len(entry.name) == 64 or (len(entry.name) == 2 and any(os.scandir(entry.path))):
@@ -271,7 +276,7 @@ def _holds_anything(folder: Path) -> bool:
 
 @contextlib.contextmanager
 def _reading(path: Path, how: str) -> Iterator[sqlite3.Connection]:
-    """A connection that leaves the database and its log as they are, when it is closed as well."""
+    """Open a connection that leaves the database and its log unchanged, also when it is closed."""
     connection = sqlite3.connect(f"{path.absolute().as_uri()}?{how}", uri=True)
     try:
         yield connection

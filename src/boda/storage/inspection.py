@@ -1,7 +1,7 @@
-"""Looking at what is stored, row by row and file by file, for damage.
+"""Inspects stored rows and files for damage.
 
-What looks is a generator of steps, each of a bounded size, so that the same code serves
-``boda check``, which runs it as fast as it goes, and a scrub, which pauses between steps.
+An inspection is a generator of steps, each of a bounded size, so that the same code serves
+``boda check``, which runs it at full speed, and a scrub, which pauses between steps.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from typing import Any, NamedTuple, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from boda.storage.blobs import BLOCK, READ_PIECE, wrong_block
+from boda.storage.blob_reader import READ_PIECE
+from boda.storage.block_checksums import BLOCK, wrong_block
 from boda.storage.database import driver
 
 T = TypeVar("T")
@@ -24,8 +25,8 @@ Read = Callable[[Callable[[Connection], T]], T]
 _SHOWN = 120
 
 
-class Step(NamedTuple):
-    """read: bytes looked at. fault: one line that names what is damaged, or ""."""
+class InspectionStep(NamedTuple):
+    """One step of an inspection. read: bytes. fault: one line that names the damage, or ""."""
 
     read: int
     fault: str = ""
@@ -37,10 +38,9 @@ def damaged_rows(
     documents: Collection[str] = (),
     make: Callable[[Mapping[str, Any]], object] = dict,
 ) -> Iterator[str]:
-    """One line for each row of a table that cannot be read; never a value of it, which may be a
-    secret.
+    """Yield one line for each damaged row of a table, without its values, which may be secret.
 
-    documents: columns that hold JSON. make: given the row's values, raises where they do not fit.
+    documents: columns that hold JSON. make: called with a row's values, raises if they do not fit.
     """
     raw = driver(connection)
     if not raw.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (table.name,)).fetchone():
@@ -69,7 +69,7 @@ def damaged_rows(
 
 
 def _value(column: sa.Column[Any], value: bytes | None, kind: str, document: bool) -> Any:
-    """A value as SQLAlchemy gives it. ValueError, TypeError."""
+    """Convert a value as SQLAlchemy does. Raises ValueError or TypeError."""
     if kind == "null" or value is None:
         if not column.nullable:
             raise TypeError
@@ -104,10 +104,10 @@ def _shown(value: object) -> str:
 
 def blob_steps(
     path: Path, size: int, crcs: bytes, whole: Callable[[bytes], None] | None = None
-) -> Iterator[Step]:
+) -> Iterator[InspectionStep]:
     """Read a blob from end to end; at most one step has a fault.
 
-    whole: sees every byte, for a blob without checksums of its blocks.
+    whole: called with all bytes in order, for a blob without checksums of its blocks.
     """
     try:
         with path.open("rb", buffering=0) as file:
@@ -116,17 +116,17 @@ def blob_steps(
                 if crcs:
                     bad = wrong_block(data, crcs, offset // BLOCK)
                     if bad is not None:
-                        yield Step(len(data), f"the checksum of its block {bad} is wrong")
+                        yield InspectionStep(len(data), f"the checksum of its block {bad} is wrong")
                         return
                 elif whole is not None:
                     whole(data)
                 offset += len(data)
-                yield Step(len(data))
+                yield InspectionStep(len(data))
     except FileNotFoundError:
-        yield Step(0, f"its blob {path.name} is missing")
+        yield InspectionStep(0, f"its blob {path.name} is missing")
         return
     except OSError as error:
-        yield Step(0, f"its blob {path.name} cannot be read ({error.strerror})")
+        yield InspectionStep(0, f"its blob {path.name} cannot be read ({error.strerror})")
         return
     if offset != size:
-        yield Step(0, f"it has {offset} bytes instead of {size}")
+        yield InspectionStep(0, f"it has {offset} bytes instead of {size}")

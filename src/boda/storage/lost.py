@@ -1,7 +1,7 @@
-"""What nothing names any more, kept for some days before it is deleted.
+"""Unreferenced files, kept for some days before they are deleted.
 
-Law of this file: what is deleted because it was not found in the database goes here first. The
-database may be the one that is wrong.
+Law of this file: a file that is deleted because the database does not name it is moved here first.
+The database may be the one that is wrong.
 
     lost+found/2026-11-29/blobs/<id>      lost+found/2026-11-29/code/<sha256>/
 """
@@ -25,7 +25,7 @@ _DAY_S = 86_400.0
 
 
 class LostAndFound:
-    """The folder ``lost+found`` beside the folders whose content it takes in."""
+    """The folder ``lost+found`` beside the folders whose files it takes in."""
 
     def __init__(self, folder: Path, clock: Clock) -> None:
         self._folder = folder
@@ -36,9 +36,9 @@ class LostAndFound:
         return cls(contents.parent / "lost+found", clock)
 
     def keep(self, path: Path, kind: str) -> bool:
-        """Move a file or a folder here. kind: names the subfolder. Blocking.
+        """Move a file or a folder here. kind: the name of the subfolder. Blocking.
 
-        False when it stays where it is, because the disk refuses or is another one.
+        Returns False if it stays in its place, since the disk refuses the move or is another one.
         """
         today = self._folder / _day(self._clock.now()) / kind
         try:
@@ -57,8 +57,10 @@ class LostAndFound:
         return True
 
     def sweep(self) -> int:
-        """Delete what was moved here more than ``KEPT_DAYS`` ago; how many days' folders went.
-        Blocking."""
+        """Delete files that were moved here more than ``KEPT_DAYS`` ago. Blocking.
+
+        Returns how many days' folders were deleted.
+        """
         last = _day(self._clock.now() - KEPT_DAYS * _DAY_S)
         dropped = 0
         with contextlib.suppress(FileNotFoundError):
@@ -70,7 +72,7 @@ class LostAndFound:
 
 
 def missing_contents(folder: Path, what: str) -> PlatformError:
-    """The database names ``what`` in a folder that is not there."""
+    """Return the error for a missing folder in which the database names ``what``."""
     return PlatformError(
         f"The folder {folder} is missing or empty, but the database names {what} in it: nothing "
         "was touched; put it back (is its disk mounted?), or go on without by `boda check "

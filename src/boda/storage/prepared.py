@@ -1,8 +1,8 @@
-"""Statements compiled once, for those few that run thousands of times a second.
+"""Statements compiled once, for the few that run thousands of times a second.
 
-SQLAlchemy finds a compiled statement in its cache and wraps what it gives at every execution,
-which takes ten times as long as SQLite takes for a row. What is prepared here is written in
-SQLAlchemy's words all the same, and runs on the driver below it, in the same transaction.
+SQLAlchemy looks up a compiled statement in its cache and wraps its result at every execution,
+which takes ten times as long as SQLite takes for a row. A prepared statement is written with
+SQLAlchemy all the same, and runs on the driver below it, in the same transaction.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from sqlalchemy.sql.selectable import Select
 from boda.storage.database import driver
 
 
-class Prepared:
+class PreparedStatement:
     """A statement whose parameters are ``sa.bindparam``s, or the columns of an insert.
 
     Its values and rows are SQLite's own: text, bytes, integers and floats, a boolean as 0 or 1.
@@ -36,7 +36,7 @@ class Prepared:
         self._names = tuple((name, fixed[name]) for name in compiled.positiontup or ())
 
     def run(self, connection: Connection, values: dict[str, Any]) -> sqlite3.Cursor:
-        """Rows as tuples. KeyError for a parameter without a value."""
+        """Execute the statement; return rows as tuples. Raises KeyError if a value is missing."""
         given = [
             values[name] if fixed is None else values.get(name, fixed)
             for name, fixed in self._names

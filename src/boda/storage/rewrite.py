@@ -1,4 +1,4 @@
-"""The means to shrink of a database file: new ones get it, older ones are rewritten once.
+"""Makes database files able to shrink: new ones at once, older ones by one rewrite.
 
 ``PRAGMA auto_vacuum`` is a write, so it is no part of opening a connection.
 """
@@ -12,14 +12,14 @@ import sqlite3
 from pathlib import Path
 
 INCREMENTAL = 2
-"""The mode of ``auto_vacuum`` in which free pages are given back when asked."""
+"""The mode of ``auto_vacuum`` in which free pages are given back on request."""
 _REWRITTEN_BYTES = 512 << 20
 
 _log = logging.getLogger("boda.storage")
 
 
 def let_shrink(path: Path) -> None:
-    """Give a new file the means to shrink, which must be there before anything else is."""
+    """Make a new file able to shrink, before its first table is made."""
     if path.stat().st_size:
         return
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as raw:
@@ -28,10 +28,10 @@ def let_shrink(path: Path) -> None:
 
 
 def make_shrinkable(path: Path) -> None:
-    """Rewrite a file once that was made without the means to shrink. Blocking.
+    """Rewrite a file that was made unable to shrink. Blocking.
 
-    Called while nobody reads or writes. A file too large to be rewritten at a start, or for its
-    disk, stays as it is.
+    Call it while nothing reads or writes. A file that is too large to be rewritten at a start, or
+    for its disk, stays as it is.
     """
     if not path.exists() or not (size := path.stat().st_size):
         return
@@ -45,5 +45,5 @@ def make_shrinkable(path: Path) -> None:
             raw.execute("PRAGMA auto_vacuum=INCREMENTAL")
             raw.execute("VACUUM")
     except (sqlite3.Error, OSError) as error:
-        # It is as it was; whoever opens it says what is wrong with it.
+        # The file is unchanged; opening it will raise what is wrong with it.
         _log.info("the database %s was not rewritten: %s", path, error)

@@ -1,8 +1,8 @@
-"""Giving back what the database file no longer needs.
+"""Gives back pages that the database file no longer needs.
 
 SQLite keeps the pages of deleted rows for later ones. Files made by boda can shrink step by step
-(``auto_vacuum``). The steps are small, so that
-no write waits for long, and some free pages always stay, since the next rows will want them.
+(``auto_vacuum``). The steps are small, so that no write waits for long, and some free pages always
+stay, since the next rows need them.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ LOOK_S = 600.0
 STEP_S = 1.0
 STEP_PAGES = 256
 KEPT_PAGES = 2048
-"""Free pages that stay, or a tenth of the file where that is more."""
+"""Free pages that stay, or a tenth of the file if that is more."""
 
 _log = logging.getLogger("boda.storage")
 
 
 class Vacuum:
-    """Runs in the background until cancelled."""
+    """Shrinks the database in the background; ``run`` until cancelled."""
 
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
 
     async def run(self) -> None:
-        """Look every ten minutes; a step a second while there is more free than should stay."""
+        """Look every ten minutes; make a step each second while too many pages are free."""
         while True:
             try:
                 again = await self.step()
@@ -42,7 +42,7 @@ class Vacuum:
             await self._clock.sleep(STEP_S if again else LOOK_S)
 
     async def step(self) -> bool:
-        """Give back a few pages; whether there are more to give."""
+        """Give back a few pages; return whether there are more."""
         free, pages = await self._database.read(_free)
         if free - max(KEPT_PAGES, pages // 10) < STEP_PAGES:
             return False

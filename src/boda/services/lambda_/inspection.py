@@ -15,7 +15,7 @@ from boda.services.lambda_ import rows, rows_resources
 from boda.services.lambda_.code.inspection import code_fault, package_fault
 from boda.services.lambda_.layers import records as layer_records
 from boda.services.lambda_.records import Standing
-from boda.storage.inspection import Step, damaged_rows
+from boda.storage.inspection import InspectionStep, damaged_rows
 
 
 def row_faults(connection: Connection) -> Iterator[str]:
@@ -62,11 +62,11 @@ def packages(connection: Connection) -> dict[str, str]:
     return found
 
 
-def steps(code: Path, wanted: Mapping[str, str]) -> Iterator[Step]:
+def steps(code: Path, wanted: Mapping[str, str]) -> Iterator[InspectionStep]:
     """Verify packages and their unpacked code. Blocking. wanted: as ``packages`` answers."""
     for sha256, name in wanted.items():
         if not (code / sha256).is_dir():
-            yield Step(0, f"code of {name}: its package {sha256} is missing")
+            yield InspectionStep(0, f"code of {name}: its package {sha256} is missing")
             continue
         faults = [package_fault(code / sha256), code_fault(code / sha256)]
         size = sum(
@@ -74,6 +74,6 @@ def steps(code: Path, wanted: Mapping[str, str]) -> Iterator[Step]:
             for place, _, names in os.walk(code / sha256)
             for name in names
         )
-        yield Step(size)
+        yield InspectionStep(size)
         for fault in filter(None, faults):
-            yield Step(0, f"code of {name}: {fault}")
+            yield InspectionStep(0, f"code of {name}: {fault}")

@@ -14,8 +14,9 @@ from boda.services.s3.objects import checksums
 from boda.services.s3.objects.checksums import Hash, encode, hasher
 from boda.services.s3.objects.contents import matches
 from boda.services.s3.rows import Part, Version
-from boda.storage.blobs import Blocks, blob_path
-from boda.storage.inspection import Read, Step, blob_steps, damaged_rows
+from boda.storage.blobs import blob_path
+from boda.storage.block_checksums import BlockChecksums
+from boda.storage.inspection import InspectionStep, Read, blob_steps, damaged_rows
 
 _PAGE = 100
 _DOCUMENTS = {
@@ -37,7 +38,7 @@ def row_faults(connection: Connection) -> Iterator[str]:
         yield from damaged_rows(connection, table, documents)
 
 
-def steps(read: Read[object], blobs: Path, keep: Keep | None = None) -> Iterator[Step]:
+def steps(read: Read[object], blobs: Path, keep: Keep | None = None) -> Iterator[InspectionStep]:
     """Verify every object and every part of an upload under way. Blocking.
 
     keep: given, blobs without checksums of their blocks get them, once they are verified whole.
@@ -65,18 +66,20 @@ class _Look:
         self._blobs = blobs
         self._keep = keep
 
-    def version(self, version: Version) -> Iterator[Step]:
+    def version(self, version: Version) -> Iterator[InspectionStep]:
         name = f"object {version.bucket}/{version.name}"
         there = partial(_there, version=version)
         if version.place == rows.IN_ROW:
             data = self._read(lambda c: rows.body(c, version.content))
             read = len(data) if isinstance(data, bytes) else 0
             if not isinstance(data, bytes):
-                yield self._step(Step(0, "its bytes are missing"), name, there)
+                yield self._step(InspectionStep(0, "its bytes are missing"), name, there)
             elif matches(version, data):
-                yield Step(read)
+                yield InspectionStep(read)
             else:
-                yield self._step(Step(read, f"its {version.algorithm} is wrong"), name, there)
+                yield self._step(
+                    InspectionStep(read, f"its {version.algorithm} is wrong"), name, there
+                )
         elif version.place == rows.IN_BLOB:
             yield from self._blob(
                 name, there, version.content, version.size, version.crcs,
@@ -87,11 +90,11 @@ class _Look:
 
     def parts(
         self, name: str, upload_id: str, algorithm: str, version: Version | None = None
-    ) -> Iterator[Step]:
+    ) -> Iterator[InspectionStep]:
         parts = self._read(lambda c: rows.parts_to_read(c, upload_id))
         assert isinstance(parts, list)
         if version is not None and sum(part.size for part in parts) != version.size:
-            fault = Step(0, "some of its parts are missing")
+            fault = InspectionStep(0, "some of its parts are missing")
             yield self._step(fault, name, partial(_there, version=version))
         for part in parts:
             yield from self._blob(
@@ -109,13 +112,13 @@ class _Look:
         crcs: bytes,
         algorithm: str,
         checksum: str,
-    ) -> Iterator[Step]:
-        blocks, whole = Blocks(), hasher(algorithm)
+    ) -> Iterator[InspectionStep]:
+        blocks, whole = BlockChecksums(), hasher(algorithm)
         see = None if crcs else partial(_see, blocks, whole)
         try:
             path = blob_path(self._blobs, content)
         except ValueError:
-            yield self._step(Step(0, "its row names no blob"), name, there)
+            yield self._step(InspectionStep(0, "its row names no blob"), name, there)
             return
         for step in blob_steps(path, size, crcs, see):
             yield self._step(step, name, there)
@@ -124,17 +127,19 @@ class _Look:
         if crcs or not size:
             return
         if encode(whole.digest()) != checksum:
-            yield self._step(Step(0, f"its {algorithm} is wrong"), name, there)
+            yield self._step(InspectionStep(0, f"its {algorithm} is wrong"), name, there)
         elif self._keep is not None:
             self._keep(content, blocks.crcs())
 
-    def _step(self, step: Step, name: str, there: Callable[[Connection], bool]) -> Step:
+    def _step(
+        self, step: InspectionStep, name: str, there: Callable[[Connection], bool]
+    ) -> InspectionStep:
         if not step.fault:
             return step
-        return Step(step.read, f"{name}: {step.fault}" if self._read(there) else "")
+        return InspectionStep(step.read, f"{name}: {step.fault}" if self._read(there) else "")
 
 
-def _see(blocks: Blocks, whole: Hash, data: bytes) -> None:
+def _see(blocks: BlockChecksums, whole: Hash, data: bytes) -> None:
     blocks.update(data)
     whole.update(data)
 

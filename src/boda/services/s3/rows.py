@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from boda.storage.database import driver
-from boda.storage.prepared import Prepared
+from boda.storage.prepared import PreparedStatement
 
 metadata = sa.MetaData()
 
@@ -199,9 +199,11 @@ class Part:
 
 
 _BY_KEY = (versions.c.bucket == sa.bindparam("b"), versions.c.key == sa.bindparam("k"))
-_LATEST = Prepared(sa.select(versions).where(*_BY_KEY).order_by(versions.c.rank).limit(1))
-_NAMED = Prepared(sa.select(versions).where(*_BY_KEY, versions.c.version_id == sa.bindparam("v")))
-_DROP = Prepared(sa.delete(versions).where(*_BY_KEY, versions.c.rank == sa.bindparam("r")))
+_LATEST = PreparedStatement(sa.select(versions).where(*_BY_KEY).order_by(versions.c.rank).limit(1))
+_NAMED = PreparedStatement(
+    sa.select(versions).where(*_BY_KEY, versions.c.version_id == sa.bindparam("v"))
+)
+_DROP = PreparedStatement(sa.delete(versions).where(*_BY_KEY, versions.c.rank == sa.bindparam("r")))
 # What a listing shows of a version; rows come one by one, as many as are asked for.
 _LISTED = """v.key, v.rank, v.version_id, v.marker, v.modified, v.size, v.etag, v.algorithm,
     v.checksum_type, v.storage_class"""
@@ -230,14 +232,16 @@ _UPLOADS_AFTER = """
         details, disturbed
     FROM s3_uploads WHERE bucket = ?1 AND (key, seq) > (?2, ?3) ORDER BY key, seq
     """
-_BODY = Prepared(sa.select(bodies.c.data).where(bodies.c.id == sa.bindparam("i")))
-_DROP_BODY = Prepared(sa.delete(bodies).where(bodies.c.id == sa.bindparam("i")))
-_INSERT_VERSION = Prepared(sa.insert(versions))
-_INSERT_BODY = Prepared(sa.insert(bodies))
-_INSERT_LETTER = Prepared(sa.insert(outbox))
-_INSERT_CRCS = Prepared(sa.insert(blob_crcs))
-_CRCS = Prepared(sa.select(blob_crcs.c.crcs).where(blob_crcs.c.content == sa.bindparam("c")))
-_DISTURB = Prepared(
+_BODY = PreparedStatement(sa.select(bodies.c.data).where(bodies.c.id == sa.bindparam("i")))
+_DROP_BODY = PreparedStatement(sa.delete(bodies).where(bodies.c.id == sa.bindparam("i")))
+_INSERT_VERSION = PreparedStatement(sa.insert(versions))
+_INSERT_BODY = PreparedStatement(sa.insert(bodies))
+_INSERT_LETTER = PreparedStatement(sa.insert(outbox))
+_INSERT_CRCS = PreparedStatement(sa.insert(blob_crcs))
+_CRCS = PreparedStatement(
+    sa.select(blob_crcs.c.crcs).where(blob_crcs.c.content == sa.bindparam("c"))
+)
+_DISTURB = PreparedStatement(
     sa.update(uploads)
     .where(uploads.c.bucket == sa.bindparam("b"), uploads.c.key == sa.bindparam("k"))
     .values(disturbed=True)

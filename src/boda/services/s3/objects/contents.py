@@ -21,7 +21,9 @@ from boda.gateway.http.wire import BrokenOff
 from boda.services.s3 import errors, rows
 from boda.services.s3.objects.checksums import Digest, encode, of
 from boda.services.s3.rows import Part, Version
-from boda.storage.blobs import BlobMissing, BlobReader, BlobStore, Check
+from boda.storage.blob_reader import BlobMissing, BlobReader
+from boda.storage.blobs import BlobStore
+from boda.storage.block_checksums import Verification
 from boda.storage.database import Database
 
 INLINE_LIMIT = 16 * 1024
@@ -141,7 +143,7 @@ class Contents:
             return _Pieces(b"")
         damaged = partial(self.damaged, version)
         if version.place == rows.IN_BLOB:
-            check = Check(version.size, version.crcs, damaged)
+            check = Verification(version.size, version.crcs, damaged)
             return await self._blobs.open(version.content, start, length, check)
         if version.place == rows.IN_PARTS:
             parts = await self._database.read(lambda c: rows.parts_to_read(c, version.content))
@@ -204,7 +206,7 @@ class _PartsReader:
         self._blobs = blobs
         self._reading = reading
         self._damaged = damaged
-        self._spans: list[tuple[str, int, int, Check]] = []
+        self._spans: list[tuple[str, int, int, Verification]] = []
         self._open: BlobReader | None = None
         for part in parts:
             if start >= part.size:
@@ -222,11 +224,11 @@ class _PartsReader:
         self._reading.update(self._held)
         self._spans.reverse()
 
-    def _check(self, part: Part) -> Check:
+    def _check(self, part: Part) -> Verification:
         def damaged(detail: str) -> Exception:
             return self._damaged(f"part {part.number}: {detail}")
 
-        return Check(part.size, part.crcs, damaged)
+        return Verification(part.size, part.crcs, damaged)
 
     async def begin(self) -> None:
         """Open the first part; raises BlobMissing."""

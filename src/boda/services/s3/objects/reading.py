@@ -25,7 +25,7 @@ from boda.services.s3.objects.conditions import ReadConditions
 from boda.services.s3.objects.contents import Gone, Held
 from boda.services.s3.objects.ranges import Span
 from boda.services.s3.rows import Part, Version
-from boda.storage.blobs import BlobMissing
+from boda.storage.blob_reader import BlobMissing
 
 _TRIES = 5
 _MAX_PARTS = 1000

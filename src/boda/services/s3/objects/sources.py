@@ -16,7 +16,7 @@ from boda.services.s3.objects import attributes
 from boda.services.s3.objects.conditions import ReadConditions
 from boda.services.s3.objects.contents import Contents, Gone
 from boda.services.s3.rows import Version
-from boda.storage.blobs import BlobMissing
+from boda.storage.blob_reader import BlobMissing
 
 
 @dataclass(slots=True)
