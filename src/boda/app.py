@@ -74,7 +74,7 @@ from boda.storage.database import Database
 from boda.storage.folder import DataFolder, RootKeys
 from boda.storage.lost import LostAndFound
 from boda.storage.vacuum import Vacuum
-from boda.telemetry.monitor import Monitor
+from boda.telemetry.monitor import HealthMonitor
 
 log = logging.getLogger("boda")
 
@@ -435,7 +435,7 @@ class Platform:
         )
         scrub.start()
         self._later("scrub", scrub.stop)
-        monitor = Monitor(
+        monitor = HealthMonitor(
             self.health,
             self._folder.path,
             database,

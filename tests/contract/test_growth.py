@@ -25,13 +25,13 @@ from boda.telemetry.metering import (
     DAYS_LAST_S,
     HOURS_LAST_S,
     MONTHS_LAST_S,
-    Sums,
+    UsageSums,
     month_bounds,
     month_of,
     read_usage,
     write_sums,
 )
-from boda.telemetry.sweeper import Sweeper
+from boda.telemetry.sweeper import RetentionSweeper
 from boda.telemetry.tables import log_streams, metering
 
 START = 1_767_225_600  # a first of January
@@ -43,7 +43,7 @@ class Stage:
     database: Database
     clock: ManualClock
     recorder: telemetry.Recorder
-    sweeper: Sweeper
+    sweeper: RetentionSweeper
 
     def rows(self, table: sa.Table) -> list[Any]:
         return list(self.database.read_now(lambda c: c.execute(sa.select(table)).all()))
@@ -59,7 +59,7 @@ async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
     clock = ManualClock(START)
     database = Database(tmp_path / "boda.db", [telemetry.metadata])
     recorder = telemetry.build(database, clock)
-    yield Stage(database, clock, recorder, Sweeper(database, clock))
+    yield Stage(database, clock, recorder, RetentionSweeper(database, clock))
     await recorder.stop()
     database.close()
 
@@ -71,7 +71,7 @@ async def test_hours_become_days_and_days_months_and_no_sum_changes(stage: Stage
     chance = random.Random(5)
     last_s = START + 200 * DAY_S
     hours = {
-        ("a", "us-east-1", name, version, START + hour * 3600): Sums(
+        ("a", "us-east-1", name, version, START + hour * 3600): UsageSums(
             *(chance.randrange(1 << 40) for _ in range(7)), max_memory_mb=chance.randrange(10_000)
         )
         for hour in range(0, 200 * 24, 3)
@@ -98,7 +98,7 @@ async def test_hours_become_days_and_days_months_and_no_sum_changes(stage: Stage
     assert all(hour_s >= lately for hour_s in found - days)
     assert len(days) <= (DAYS_LAST_S + 31 * DAY_S) // DAY_S + len(months)
     # What comes late is added as well.
-    late = {("a", "us-east-1", "f", "1", START + 5 * 3600): Sums(requests=3)}
+    late = {("a", "us-east-1", "f", "1", START + 5 * 3600): UsageSums(requests=3)}
     stage.database.write_now(lambda c: write_sums(c, late))
     await stage.sweeper.sweep()
     assert sum(each.sums.requests for each in usage(*month_bounds(months[0]))) == 3 + sum(

@@ -14,14 +14,14 @@ from boda.core.errors import Unwritable
 from boda.core.health import Health
 from boda.storage import disk
 from boda.storage.database import Database
-from boda.telemetry.monitor import LATE_S, Monitor
+from boda.telemetry.monitor import LATE_S, HealthMonitor
 
 
 @dataclass
 class Stage:
     health: Health
     database: Database
-    monitor: Monitor
+    monitor: HealthMonitor
     said: list[str] = field(default_factory=list)
     late_s: float = 0.0
     dropped: int = 0
@@ -38,7 +38,7 @@ async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
     folder = tmp_path / "data"
     folder.mkdir()
     database = Database(folder / "boda.db", [], health=health)
-    monitor = Monitor(
+    monitor = HealthMonitor(
         health,
         folder,
         database,

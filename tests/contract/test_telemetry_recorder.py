@@ -21,8 +21,8 @@ from boda.core.errors import AwsError, Unwritable
 from boda.storage.database import Database
 from boda.telemetry import Recorder, log_reader
 from boda.telemetry.block import SPAN_MS
-from boda.telemetry.contract import Metered, StreamKey
-from boda.telemetry.log_reader import LogEvent, Search
+from boda.telemetry.contract import MeteredInvocation, StreamKey
+from boda.telemetry.log_reader import LogEvent, LogSearch
 from boda.telemetry.tables import log_blocks, log_streams, log_trash
 
 KEY = StreamKey("0", "us-east-1", "/aws/lambda/f", "one")
@@ -54,13 +54,13 @@ async def group_id(recorder: Recorder, key: StreamKey = KEY) -> int:
     return group.id
 
 
-async def read_all(recorder: Recorder, search: Search) -> list[LogEvent]:
+async def read_all(recorder: Recorder, search: LogSearch) -> list[LogEvent]:
     """Every page; each goes on where the last ended."""
     events: list[LogEvent] = []
     beyond = search.beyond
     for _ in range(100_000):
         page = await recorder.logs.read(
-            Search(**{**_fields(search), "beyond": beyond})  # type: ignore[arg-type]
+            LogSearch(**{**_fields(search), "beyond": beyond})  # type: ignore[arg-type]
         )
         events += page.events
         if page.resume is None:
@@ -70,8 +70,8 @@ async def read_all(recorder: Recorder, search: Search) -> list[LogEvent]:
     raise AssertionError("the pages do not end")
 
 
-def _fields(search: Search) -> dict[str, Any]:
-    return {name: getattr(search, name) for name in Search.__slots__}
+def _fields(search: LogSearch) -> dict[str, Any]:
+    return {name: getattr(search, name) for name in LogSearch.__slots__}
 
 
 async def test_a_burst_arrives_whole_in_order_and_in_bounded_memory(database: Database) -> None:
@@ -84,7 +84,7 @@ async def test_a_burst_arrives_whole_in_order_and_in_bounded_memory(database: Da
         await recorder.log_room()
     assert peak < 2_100_000
     assert recorder.dropped_log_events == 0
-    events = await read_all(recorder, Search(await group_id(recorder)))
+    events = await read_all(recorder, LogSearch(await group_id(recorder)))
     assert [int(event.message.split()[1]) for event in events] == list(range(100_000))
     assert len({event.position for event in events}) == 100_000
     await recorder.stop()
@@ -134,7 +134,7 @@ async def test_what_was_flushed_survives_and_goes_on(
     await first.stop()
     second = telemetry.build(database, clock)
     second.log(KEY, [(1, "after")])
-    events = await read_all(second, Search(await group_id(second)))
+    events = await read_all(second, LogSearch(await group_id(second)))
     assert [event.message for event in events] == ["before", "after"]
     assert events[0].position < events[1].position
     await second.stop()
@@ -202,7 +202,7 @@ async def test_pages_show_everything_once_in_order_however_blocks_overlap(
         for forward in (True, False):
             limit = rnd.choice([1, 3, 17, 10_000])
             events = await read_all(
-                recorder, Search(group, forward=forward, limit=limit, **options)
+                recorder, LogSearch(group, forward=forward, limit=limit, **options)
             )
             expected = sorted((t, s, m) for t, s, m in written if wanted(t, s, m))
             assert sorted((e.timestamp_ms, e.stream, e.message) for e in events) == expected
@@ -228,7 +228,7 @@ async def test_a_search_by_time_does_not_read_what_lies_far_away(
         )
     )
     group = await group_id(recorder)
-    page = await recorder.logs.read(Search(group, start_ms=10 * day, end_ms=10 * day + 1))
+    page = await recorder.logs.read(LogSearch(group, start_ms=10 * day, end_ms=10 * day + 1))
     assert [event.message for event in page.events] == ["day 10"]
     plan = []
     await database.read(
@@ -255,7 +255,7 @@ async def test_a_damaged_block_hides_only_itself(recorder: Recorder, database: D
             ).rowcount
         )
     )
-    events = await read_all(recorder, Search(await group_id(recorder)))
+    events = await read_all(recorder, LogSearch(await group_id(recorder)))
     assert [event.message for event in events] == ["kept"]
 
 
@@ -271,11 +271,11 @@ async def test_retention_hides_at_once_and_deletes_whole_blocks(
     assert group is not None
     assert recorder.logs.oldest_shown_ms(group) == now_ms - 3 * DAY_S * 1000
     await recorder.sweep()
-    events = await read_all(recorder, Search(group.id))
+    events = await read_all(recorder, LogSearch(group.id))
     assert [event.message for event in events] == ["old", "young"]
     await clock.advance(1)
     await recorder.sweep()
-    events = await read_all(recorder, Search(group.id))
+    events = await read_all(recorder, LogSearch(group.id))
     assert [event.message for event in events] == ["young"]
     group = await recorder.logs.group("0", "us-east-1", KEY.group)
     assert group is not None
@@ -319,7 +319,7 @@ async def test_deleting_a_group_takes_its_events_and_later_its_space(
     assert await recorder.logs.delete_group("0", "us-east-1", KEY.group)
     assert not await recorder.logs.delete_group("0", "us-east-1", KEY.group)
     recorder.log(KEY, [(1, "a new life")])
-    events = await read_all(recorder, Search(await group_id(recorder)))
+    events = await read_all(recorder, LogSearch(await group_id(recorder)))
     assert [event.message for event in events] == ["a new life"]
     await recorder.sweep()
 
@@ -328,7 +328,7 @@ async def test_deleting_a_group_takes_its_events_and_later_its_space(
         return database.read_now(lambda c: c.scalar(query))
 
     assert (count(log_blocks), count(log_streams), count(log_trash)) == (2, 2, 0)
-    events = await read_all(recorder, Search(await group_id(recorder, other)))
+    events = await read_all(recorder, LogSearch(await group_id(recorder, other)))
     assert [event.message for event in events] == ["stays"]
 
 
@@ -340,7 +340,7 @@ async def test_a_deleted_stream_comes_back_empty(recorder: Recorder) -> None:
     assert group is not None
     assert group.stored_bytes == 0
     recorder.log(KEY, [(2, "new")])
-    events = await read_all(recorder, Search(group.id))
+    events = await read_all(recorder, LogSearch(group.id))
     assert [event.message for event in events] == ["new"]
 
 
@@ -351,7 +351,7 @@ async def test_a_stream_deleted_behind_the_recorders_back_is_made_again(
     await recorder.flush()
     await database.write(lambda c: c.execute(sa.delete(log_streams)).rowcount)
     recorder.log(KEY, [(2, "new")])
-    events = await read_all(recorder, Search(await group_id(recorder)))
+    events = await read_all(recorder, LogSearch(await group_id(recorder)))
     assert [event.message for event in events] == ["new"]
 
 
@@ -426,7 +426,7 @@ async def test_what_a_full_disk_refused_is_written_later_once(
     recorder.meter(metered(clock, 1))
     await recorder.flush()
     assert recorder.buffered_bytes == 0
-    events = await read_all(recorder, Search(await group_id(recorder)))
+    events = await read_all(recorder, LogSearch(await group_id(recorder)))
     assert [event.message for event in events] == ["one", "two"]
     assert (await recorder.usage_report("0"))["Total"]["Requests"] == 2
     points = await recorder.metrics(
@@ -466,12 +466,12 @@ async def test_logs_stop_before_the_disk_is_full(database: Database, clock: Manu
     assert (await recorder.usage_report("0"))["Total"]["Requests"] == 1
     why = ""
     assert await recorder.put_events(KEY, [(6, "put")])
-    while recorder._buffer.closed:
+    while recorder._writer.logs.closed:
         await clock.advance(1)
         await asyncio.sleep(0.001)
     recorder.log(KEY, [(7, "kept again")])
     await recorder.flush()
-    events = await read_all(recorder, Search(await group_id(recorder)))
+    events = await read_all(recorder, LogSearch(await group_id(recorder)))
     told = "boda dropped 3 log events here: the disk is nearly full."
     assert {event.message for event in events} == {"kept", "put", told, "kept again"}
     await recorder.stop()
@@ -511,7 +511,9 @@ class Function:
     ephemeral_mb: int = 512
 
 
-def metered(clock: Clock, number: int, ran: Function | None = None, **changes: Any) -> Metered:
+def metered(
+    clock: Clock, number: int, ran: Function | None = None, **changes: Any
+) -> MeteredInvocation:
     values: dict[str, Any] = {
         "function": ran or Function(),
         "invoked_arn": "arn:aws:lambda:us-east-1:0:function:resize",
@@ -523,7 +525,7 @@ def metered(clock: Clock, number: int, ran: Function | None = None, **changes: A
         "function_error": False,
         "max_memory_mb": 50 + number,
     }
-    return Metered(**{**values, **changes})
+    return MeteredInvocation(**{**values, **changes})
 
 
 async def test_usage_is_of_one_account_and_one_calendar_month(

@@ -27,7 +27,7 @@ from boda.invoke.call import Call, Outcome
 from boda.invoke.catalogue import LATEST, Functions
 from boda.runtime.function import FunctionVersion, LogSettings
 from boda.storage.database import Database, _engine
-from boda.telemetry.contract import Metered, StreamKey
+from boda.telemetry.contract import MeteredInvocation, StreamKey
 
 T = TypeVar("T")
 
@@ -110,7 +110,7 @@ class Telemetry:
 
     async def log_room(self) -> None: ...
 
-    def meter(self, invocation: Metered) -> None: ...
+    def meter(self, invocation: MeteredInvocation) -> None: ...
 
     def metric(
         self,

@@ -15,7 +15,7 @@ from typing import Any
 from boda.core.clock import Clock
 from boda.runtime.function import FunctionVersion, LogSettings
 from boda.sandbox.contract import Exit, ResourceUsage, SandboxError, SandboxSpec
-from boda.telemetry.contract import Metered, StreamKey
+from boda.telemetry.contract import MeteredInvocation, StreamKey
 from boda.telemetry.tally import tally
 from support.fake_guests import FramedGuest, Guest, Invoked
 
@@ -232,7 +232,7 @@ class FakeSandboxes:
 class FakeTelemetry:
     logs: dict[StreamKey, list[tuple[int, str]]] = field(default_factory=dict)
     dropped: dict[str, int] = field(default_factory=dict)
-    metered: list[Metered] = field(default_factory=list)
+    metered: list[MeteredInvocation] = field(default_factory=list)
     metrics: list[tuple[str, float, tuple[tuple[str, str], ...]]] = field(default_factory=list)
     room: asyncio.Event | None = None
     asked_for_room: int = 0
@@ -248,7 +248,7 @@ class FakeTelemetry:
         if self.room is not None:
             await self.room.wait()
 
-    def meter(self, invocation: Metered) -> None:
+    def meter(self, invocation: MeteredInvocation) -> None:
         self.metered.append(invocation)
         for (series, _), found in tally([invocation]).minutes.items():
             self.metrics.append((series[3], found.sum, series[4]))

@@ -29,7 +29,7 @@ from boda.invoke.concurrency import Concurrency
 from boda.plug import Compute, Host
 from boda.runtime.function import FunctionVersion
 from boda.services import lambda_
-from boda.telemetry.contract import Answered
+from boda.telemetry.contract import MeteredUrlRequest
 from support.in_place import InPlaceDatabase, without_threads
 from support.world import ACCOUNT, NotingPost, NotingTelemetry
 
@@ -217,7 +217,7 @@ class World(support.world.World):
         return self.host.compute.concurrency
 
     @property
-    def answered(self) -> list[Answered]:
+    def answered(self) -> list[MeteredUrlRequest]:
         return self.noted.told
 
     async def call(  # type: ignore[override]

@@ -16,7 +16,7 @@ from boda.core.errors import AwsError
 from boda.delivery.retry import RetryPolicy
 from boda.invoke.call import Call, Outcome
 from boda.runtime.function import FunctionVersion
-from boda.telemetry.contract import Metered, StreamKey
+from boda.telemetry.contract import MeteredInvocation, StreamKey
 from support.fake_guests import Guest, Invoked
 from support.fake_sandbox import FakeTelemetry
 
@@ -316,7 +316,7 @@ class Witness(FakeTelemetry):
         if key.group != f"/aws/lambda/{name}" or not key.stream.endswith(sandbox):
             self.ledger.fault(f"{line!r} stands in {key}")
 
-    def meter(self, invocation: Metered) -> None:
+    def meter(self, invocation: MeteredInvocation) -> None:
         if not self.wired:
             return
         if self.beside is not None:

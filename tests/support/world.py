@@ -32,7 +32,7 @@ from boda.plug import Compute, Host, House, Plug
 from boda.services.absent import LACKING
 from boda.storage.blobs import BlobStore
 from boda.storage.database import Database
-from boda.telemetry.contract import Answered
+from boda.telemetry.contract import MeteredUrlRequest
 from support.dialects import DIALECTS
 
 ACCOUNT = "000000000000"
@@ -58,10 +58,10 @@ class NotingTelemetry:
     """Keeps what it is told. counted: names of metrics."""
 
     def __init__(self) -> None:
-        self.told: list[Answered] = []
+        self.told: list[MeteredUrlRequest] = []
         self.counted: list[str] = []
 
-    def answered(self, answer: Answered) -> None:
+    def url_requested(self, answer: MeteredUrlRequest) -> None:
         self.told.append(answer)
 
     def metric(self, account: str, region: str, namespace: str, name: str, *_: Any) -> None:

@@ -7,13 +7,13 @@ from decimal import Decimal
 import pytest
 
 from boda.telemetry.cost import after_free_tier, billed_ms, list_price, report, usd
-from boda.telemetry.metering import MeterBuffer, Sums, Usage, month_bounds, month_of
+from boda.telemetry.metering import MeterBuffer, UsageSums, VersionUsage, month_bounds, month_of
 
 
-def sums(requests: int, billed: int, memory_mb: int, ephemeral_mb: int = 512) -> Sums:
+def sums(requests: int, billed: int, memory_mb: int, ephemeral_mb: int = 512) -> UsageSums:
     """So many requests of so many billed milliseconds each."""
     total = requests * billed
-    return Sums(
+    return UsageSums(
         requests=requests,
         billed_ms=total,
         billed_mb_ms=total * memory_mb,
@@ -82,9 +82,9 @@ def test_the_report_adds_versions_and_takes_the_free_tier_off_once() -> None:
     report_ = report(
         "2026-01",
         [
-            Usage("us-east-1", "a", "$LATEST", half),
-            Usage("us-east-1", "a", "1", half),
-            Usage("eu-west-1", "a", "$LATEST", half),
+            VersionUsage("us-east-1", "a", "$LATEST", half),
+            VersionUsage("us-east-1", "a", "1", half),
+            VersionUsage("eu-west-1", "a", "$LATEST", half),
         ],
     )
     assert [
@@ -101,9 +101,9 @@ def test_the_report_adds_versions_and_takes_the_free_tier_off_once() -> None:
 def test_what_was_taken_and_waits_again_is_added_to_what_came_since() -> None:
     meters = MeterBuffer()
     key = ("0", "r", "f", "1", 0)
-    meters.add({key: Sums(requests=1, max_memory_mb=40)})
+    meters.add({key: UsageSums(requests=1, max_memory_mb=40)})
     taken = meters.take()
-    meters.add({key: Sums(requests=1, max_memory_mb=30)})
+    meters.add({key: UsageSums(requests=1, max_memory_mb=30)})
     meters.add(taken)
     ((_, total),) = meters.take().items()
     assert (total.requests, total.max_memory_mb) == (2, 40)

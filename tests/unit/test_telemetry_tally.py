@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from boda.telemetry.contract import Answered, Metered
-from boda.telemetry.tally import Tally, tally, tally_answers
+from boda.telemetry.contract import MeteredInvocation, MeteredUrlRequest
+from boda.telemetry.tally import Tally, tally, tally_url_requests
 from support.fake_sandbox import function
 
 F = function(memory_mb=128, ephemeral_mb=1024)
 BY_FUNCTION = (("FunctionName", "f"),)
 
 
-def ran(number: int = 0, at: float = 7200.5, **changes: object) -> Metered:
-    one = Metered(F, F.arn, str(number), at, 0.1, 0.2, 1, number % 4 == 0, 40)
+def ran(number: int = 0, at: float = 7200.5, **changes: object) -> MeteredInvocation:
+    one = MeteredInvocation(F, F.arn, str(number), at, 0.1, 0.2, 1, number % 4 == 0, 40)
     return one._replace(**changes)
 
 
@@ -99,10 +99,10 @@ def test_the_region_has_the_sum_of_its_functions() -> None:
 
 def test_requests_to_urls_by_what_they_were_answered() -> None:
     answers = [
-        Answered(F.account, F.region, "f", "live", 7201.0, status, latency_ms)
+        MeteredUrlRequest(F.account, F.region, "f", "live", 7201.0, status, latency_ms)
         for status, latency_ms in ((200, 4.0), (404, 2.0), (502, 9.0), (302, 1.0))
     ]
-    counted = tally_answers(answers)
+    counted = tally_url_requests(answers)
     assert counted.sums == {}
     by_alias = (*BY_FUNCTION, ("Resource", "f:live"))
     for way in ((), BY_FUNCTION, by_alias):

@@ -7,7 +7,7 @@ import math
 from boda.core.arn import split_qualifier
 from boda.runtime.call import Call
 from boda.runtime.function import FunctionVersion
-from boda.telemetry.contract import NAMESPACE, Metered, Telemetry
+from boda.telemetry.contract import NAMESPACE, MeteredInvocation, Telemetry
 from boda.telemetry.tally import dimensions
 
 
@@ -21,7 +21,7 @@ def count(telemetry: Telemetry, call: Call, name: str) -> None:
 def record_init(telemetry: Telemetry, version: FunctionVersion, init_ms: float, at: float) -> None:
     """An init for a snapshot: billed like an invocation's time, and no request (AWS Lambda
     pricing, "SnapStart"). at: epoch seconds."""
-    telemetry.meter(Metered(version, "", "", at, 0.0, init_ms, math.ceil(init_ms), False))
+    telemetry.meter(MeteredInvocation(version, "", "", at, 0.0, init_ms, math.ceil(init_ms), False))
 
 
 def qualifier_of(call: Call) -> str:

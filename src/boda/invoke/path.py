@@ -14,7 +14,7 @@ from boda.invoke.call import Call, Done, Outcome
 from boda.invoke.catalogue import Functions
 from boda.invoke.concurrency import Concurrency, Lease
 from boda.invoke.tenancy import wrong_tenancy
-from boda.telemetry.contract import Metered, Telemetry
+from boda.telemetry.contract import MeteredInvocation, Telemetry
 
 _ATTEMPTS = 3
 _log = logging.getLogger(__name__)
@@ -178,7 +178,7 @@ class _Attempt:
         if outcome is not None:
             call = self._call
             self._telemetry.meter(
-                Metered(
+                MeteredInvocation(
                     call.version,
                     call.invoked_arn,
                     call.request_id,

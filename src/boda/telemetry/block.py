@@ -1,10 +1,10 @@
-"""Many log events of one stream in one compressed piece, and the ids of events in it. Pure.
+"""Blocks: many log events of one stream, compressed; and the ids of events. Pure.
 
 Laws of this file:
-- Events of a block stand in the order of their timestamps; equal ones as they were appended.
-- A block spans at most SPAN_MS, so that a search by time knows where to begin.
-- An event's id is its time, its block's number and its place in the block: unique, and ordered
-  as events are shown. As text it has 56 digits, like AWS's.
+- Events of a block are in the order of their timestamps; equal ones as they were appended.
+- A block spans at most SPAN_MS, which bounds where a search by time begins.
+- An event's id is its time, its block's number and its place in the block: unique, and in the order
+  in which events are shown. As text it has 56 digits, like AWS's.
 """
 
 from __future__ import annotations
@@ -27,8 +27,9 @@ _MAX_TIME_MS = (1 << 47) - 1
 
 
 @dataclass(frozen=True, slots=True)
-class Block:
-    """first_ms, last_ms: times of the first and the last event. size: bytes as AWS counts them."""
+class LogBlock:
+    """A compressed block. first_ms, last_ms: times of its first and last event. size: bytes as AWS
+    counts them."""
 
     first_ms: int
     last_ms: int
@@ -39,12 +40,12 @@ class Block:
 
 
 def position(time_ms: int, block: int = 0, place: int = 0) -> int:
-    """The id of an event as a number; with time alone, the smallest id of that millisecond."""
+    """Return the id of an event as a number; for a time alone, the smallest id of that time."""
     return (clamp_ms(time_ms) << _TIME_SHIFT) | (block << _PLACE_BITS) | place
 
 
 def time_of(where: int) -> int:
-    """The time of a position, in milliseconds."""
+    """Return the time of a position, in milliseconds."""
     return where >> _TIME_SHIFT
 
 
@@ -56,8 +57,8 @@ def clamp_ms(time_ms: float) -> int:
     return min(max(int(time_ms), 0), _MAX_TIME_MS)
 
 
-def pack(events: Sequence[tuple[int, str]], ingested_ms: int) -> Iterator[Block]:
-    """Events of one stream, in any order of time, as blocks. Lone surrogates become "?"."""
+def pack(events: Sequence[tuple[int, str]], ingested_ms: int) -> Iterator[LogBlock]:
+    """Pack events of one stream, in any order, into blocks. Lone surrogates become "?"."""
     times: list[int] = []
     texts: list[bytes] = []
     size = 0
@@ -78,7 +79,7 @@ def pack(events: Sequence[tuple[int, str]], ingested_ms: int) -> Iterator[Block]
 
 
 def unpack(data: bytes) -> tuple[Sequence[int], list[str]]:
-    """Times and messages of a block. Raises ValueError when the data is no block."""
+    """Return the times and messages of a block. Raises ValueError if the data is no block."""
     if data[:1] != _FORMAT:
         raise ValueError("unknown block format")
     try:
@@ -98,7 +99,7 @@ def unpack(data: bytes) -> tuple[Sequence[int], list[str]]:
 
 
 def split_long(events: Iterable[tuple[int, str]], limit_bytes: int) -> Iterator[tuple[int, str]]:
-    """Cut messages that no event may hold into several, as Lambda does; none is lost."""
+    """Split messages that are too long for an event into several, as Lambda does."""
     for time_ms, message in events:
         if len(message) * 4 <= limit_bytes:
             yield time_ms, message
@@ -122,7 +123,7 @@ def _sorted(events: Sequence[tuple[int, str]]) -> Sequence[tuple[int, str]]:
     return events
 
 
-def _seal(times: list[int], texts: list[bytes], ingested_ms: int) -> Block:
+def _seal(times: list[int], texts: list[bytes], ingested_ms: int) -> LogBlock:
     count = len(times)
     lengths = list(map(len, texts))
     raw = b"".join(
@@ -134,7 +135,7 @@ def _seal(times: list[int], texts: list[bytes], ingested_ms: int) -> Block:
         )
     )
     # Level 1: logs shrink about tenfold already, and the writer must keep up with bursts.
-    return Block(
+    return LogBlock(
         times[0],
         times[-1],
         ingested_ms,

@@ -1,7 +1,7 @@
-"""What the rooms above append, without waiting.
+"""Telemetry, as the rooms above append to it without waiting.
 
-Law of this room: ``append``-like calls only touch memory and never raise for a caller's sake; a
-background task writes batches to storage. Each also keeps its order.
+Law of this room: calls that append touch memory only and never raise because of a caller's data; a
+background task writes batches to storage, in their order.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 NAMESPACE = "AWS/Lambda"
-"""Of the metrics about functions."""
+"""The namespace of the metrics about functions."""
 
 
 class StreamKey(NamedTuple):
@@ -22,8 +22,8 @@ class StreamKey(NamedTuple):
     stream: str
 
 
-class Function(Protocol):
-    """What ran, as far as counting goes; never changes."""
+class MeteredFunction(Protocol):
+    """A function version, as metering sees it; immutable."""
 
     @property
     def account(self) -> str: ...
@@ -39,17 +39,17 @@ class Function(Protocol):
     def ephemeral_mb(self) -> int: ...
 
 
-class Metered(NamedTuple):
+class MeteredInvocation(NamedTuple):
     """One invocation, for metering and for the metrics of ``AWS/Lambda``.
 
-    invoked_arn: as the caller named the function, with a qualifier if there was one; "" for an
-    init that was run for a snapshot, which is billed but is no request. at: epoch seconds of the
-    invoke, under which everything counts. init_ms counts into billed_ms as AWS bills it, and so
-    does what is billed of a restore. function_error: True when the function failed. provisioned:
-    whether it ran in an environment of provisioned concurrency; None where its version has none.
+    invoked_arn: as the caller named the function, with the qualifier if there was one; "" for the
+    init of a snapshot, which is billed but is no request. at: epoch seconds of the invoke, the time
+    of all its samples. init_ms, and the billed part of a restore, are included in billed_ms, as on
+    AWS. function_error: whether the function failed. provisioned: whether it ran in an environment
+    of provisioned concurrency; None if its version has none.
     """
 
-    function: Function
+    function: MeteredFunction
     invoked_arn: str
     request_id: str
     at: float
@@ -61,11 +61,11 @@ class Metered(NamedTuple):
     provisioned: bool | None = None
 
 
-class Answered(NamedTuple):
+class MeteredUrlRequest(NamedTuple):
     """One request to a function URL, for its metrics.
 
-    qualifier: the alias the URL is of, or "". at: epoch seconds of the request. status: of the
-    answer. latency_ms: until there was an answer to send.
+    qualifier: the alias of the URL, or "". at: epoch seconds of the request. status: of the
+    response. latency_ms: until there was a response to send.
     """
 
     account: str
@@ -78,18 +78,21 @@ class Answered(NamedTuple):
 
 
 class Telemetry(Protocol):
+    """Records logs, metrics and metering."""
+
     def log(self, key: StreamKey, events: Iterable[tuple[int, str]]) -> None:
         """Append events (epoch milliseconds, message). Group and stream are made if absent."""
 
     def log_dropped(self, key: StreamKey, count: int, why: str) -> None:
-        """Count log events that were not passed on; told in the stream when there is room.
+        """Count log events that were not passed on; a line in the stream reports them later.
 
-        why: in a few words, such as ``storage did not take them in time``."""
+        why: in a few words, such as ``storage did not take them in time``.
+        """
 
     async def log_room(self) -> None:
-        """Return when there is room for more log events: back-pressure for readers of pipes."""
+        """Return when there is room for more log events, as back-pressure for readers of pipes."""
 
-    def meter(self, invocation: Metered) -> None:
+    def meter(self, invocation: MeteredInvocation) -> None:
         """Count an invocation, in metering and in metrics."""
 
     def metric(
@@ -111,7 +114,7 @@ class Telemetry(Protocol):
         values: Sequence[tuple[str, float, str]],
         dimensions: Mapping[str, str],
     ) -> None:
-        """Several metrics (name, value, unit) of the same thing at once, as ``metric`` each."""
+        """Record several metrics (name, value, unit) with the same dimensions at once."""
 
     async def flush(self) -> None:
         """Return when everything appended so far is durable."""

@@ -1,4 +1,4 @@
-"""What AWS would charge, by its list price. Pure.
+"""The cost on AWS, by its list price. Pure.
 
 Prices are those of us-east-1, x86, on demand (aws.amazon.com/lambda/pricing); the volume tiers
 above six billion GB-seconds a month are not applied. The free tier is one per account and
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
-from boda.telemetry.metering import Sums, Usage, by_function
+from boda.telemetry.metering import UsageSums, VersionUsage, by_function
 
 REQUEST_USD = Decimal("0.20") / 1_000_000
 GB_SECOND_USD = Decimal("0.0000166667")
@@ -27,7 +27,7 @@ _SHOWN = Decimal("0.0000000001")
 
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """Dollars, exact."""
+    """The parts of a price, in exact dollars."""
 
     requests: Decimal
     compute: Decimal
@@ -39,8 +39,8 @@ class Charge:
 
 
 def billed_ms(duration_ms: float, init_ms: float = 0.0) -> int:
-    """Whole milliseconds as AWS bills them: init and duration together, rounded up."""
-    # To the nanosecond first: 0.1 + 0.2 must not become a millisecond more than it is.
+    """Return the billed milliseconds: init and duration together, rounded up."""
+    # To the nanosecond first: 0.1 + 0.2 must not become a millisecond more.
     return max(0, math.ceil(round(duration_ms + init_ms, 6)))
 
 
@@ -48,8 +48,8 @@ def gb_seconds(mb_ms: int) -> Decimal:
     return Decimal(mb_ms) / _MB_MS_PER_GB_SECOND
 
 
-def list_price(sums: Sums) -> Charge:
-    """Without the free tier."""
+def list_price(sums: UsageSums) -> Charge:
+    """Return the price without the free tier."""
     return Charge(
         sums.requests * REQUEST_USD,
         gb_seconds(sums.billed_mb_ms) * GB_SECOND_USD,
@@ -57,8 +57,8 @@ def list_price(sums: Sums) -> Charge:
     )
 
 
-def after_free_tier(month_total: Sums) -> Charge:
-    """For everything an account ran in one calendar month."""
+def after_free_tier(month_total: UsageSums) -> Charge:
+    """Return the price of an account's calendar month, after the free tier."""
     requests = max(0, month_total.requests - FREE_REQUESTS)
     compute = max(Decimal(0), gb_seconds(month_total.billed_mb_ms) - FREE_GB_SECONDS)
     return Charge(
@@ -66,10 +66,10 @@ def after_free_tier(month_total: Sums) -> Charge:
     )
 
 
-def report(month: str, usages: Iterable[Usage]) -> dict[str, Any]:
-    """A month as ``boda cost`` shows it; JSON-able, dollars as exact text to ten digits."""
+def report(month: str, usages: Iterable[VersionUsage]) -> dict[str, Any]:
+    """Describe a month for ``boda cost``, as JSON, with dollars as exact text of ten digits."""
     functions = by_function(usages)
-    total = Sums()
+    total = UsageSums()
     for sums in functions.values():
         total.add(sums)
     return {
@@ -87,13 +87,13 @@ def report(month: str, usages: Iterable[Usage]) -> dict[str, Any]:
 
 
 def usd(amount: Decimal) -> str:
-    """At least two digits behind the point, at most ten, no exponent."""
+    """Format dollars with two to ten decimals, without an exponent."""
     text = f"{amount.quantize(_SHOWN, ROUND_HALF_UP):f}".rstrip("0")
     whole, _, fraction = text.partition(".")
     return f"{whole}.{fraction.ljust(2, '0')}"
 
 
-def _row(sums: Sums) -> dict[str, Any]:
+def _row(sums: UsageSums) -> dict[str, Any]:
     return {
         "Requests": sums.requests,
         "Errors": sums.errors,

@@ -1,8 +1,8 @@
-"""Log events that wait for the writer, in memory and bounded.
+"""Log events that wait for the writer, in bounded memory.
 
-Sizes are what Python's objects take, so that the bound is one of real memory. Past HARD bytes
-(storage has failed for long, or a caller does not heed the back-pressure) new events are dropped
-and counted; the count is told in the stream as soon as there is room.
+Sizes are those of Python's objects, so that the bound is one of real memory. Beyond it (storage has
+failed for long, or a caller ignores the back-pressure) new events are dropped and counted; a line
+in the stream reports the count as soon as there is room.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ SHORT = "the disk is nearly full"
 
 
 @dataclass(slots=True)
-class Waiting:
-    """Events of one stream in the order they came. ingested_ms: when the first of them came."""
+class WaitingEvents:
+    """Events of one stream in the order of arrival. ingested_ms: when the first one arrived."""
 
     ingested_ms: int
     events: list[tuple[int, str]] = field(default_factory=list)
 
 
 class LogBuffer:
-    """closed: while it is, every event is dropped."""
+    """The waiting events of all streams. closed: every event is dropped."""
 
     def __init__(self, hard_bytes: int = 128 * MIB) -> None:
         self.bytes = 0
         self.dropped = 0
         self.closed = False
         self._hard = hard_bytes
-        self._streams: dict[StreamKey, Waiting] = {}
+        self._streams: dict[StreamKey, WaitingEvents] = {}
         self._drops: dict[tuple[StreamKey, str], int] = {}
 
     def __len__(self) -> int:
@@ -47,7 +47,7 @@ class LogBuffer:
     def add(
         self, key: StreamKey, events: Iterable[tuple[int, str]], now_ms: int
     ) -> list[tuple[int, str]]:
-        """Append; returns what was taken."""
+        """Append events; return those that were accepted."""
         batch = events if type(events) is list else list(events)
         if self.closed:
             self.lose(key, len(batch), SHORT)
@@ -67,13 +67,13 @@ class LogBuffer:
             self._tell_drops(now_ms)
         waiting = self._streams.get(key)
         if waiting is None:
-            waiting = self._streams[key] = Waiting(now_ms)
+            waiting = self._streams[key] = WaitingEvents(now_ms)
         waiting.events += batch
         self.bytes += size
         return batch
 
-    def take(self) -> tuple[dict[StreamKey, Waiting], int]:
-        """All that waits and its size. The size counts as held until ``release``."""
+    def take(self) -> tuple[dict[StreamKey, WaitingEvents], int]:
+        """Take all waiting events, and their size, which counts as held until ``release``."""
         streams, self._streams = self._streams, {}
         return streams, self.bytes
 
@@ -81,7 +81,7 @@ class LogBuffer:
         self.bytes -= size
 
     def drop(self, key: StreamKey, events: int, why: str) -> None:
-        """Have a stream say how many of its events are not kept, and why."""
+        """Report in a stream how many of its events were dropped, and why."""
         if not events:
             return
         told = (key, why)
@@ -89,7 +89,7 @@ class LogBuffer:
             self._drops[told] = self._drops.get(told, 0) + events
 
     def lose(self, key: StreamKey, events: int, why: str) -> None:
-        """The same where the platform is to blame, which counts them."""
+        """Count events that were dropped by the platform's fault, and report them."""
         self.dropped += events
         self.drop(key, events, why)
 
@@ -97,6 +97,6 @@ class LogBuffer:
         drops, self._drops = self._drops, {}
         for (key, why), count in drops.items():
             notice = f"boda dropped {count} log events here: {why}."
-            waiting = self._streams.setdefault(key, Waiting(now_ms))
+            waiting = self._streams.setdefault(key, WaitingEvents(now_ms))
             waiting.events.append((now_ms, notice))
             self.bytes += len(notice) + _OBJECT_BYTES

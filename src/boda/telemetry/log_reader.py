@@ -2,9 +2,9 @@
 
 Laws of this file:
 - Memory is bounded by a page and one block, whatever the filter and however blocks overlap.
-- Work is bounded too: past SCAN_BYTES, SCAN_BLOCKS or some time a page ends early and
-  says where to go on.
-- A page goes on exactly where the last ended; nothing is shown twice and nothing left out.
+- Work is bounded too: past SCAN_BYTES, SCAN_BLOCKS or some time a page ends early, with the
+  position to go on from.
+- A page goes on exactly after the last one; no event is shown twice and none is left out.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Match = Callable[[str], bool]
 
 @dataclass(frozen=True, slots=True)
 class LogEvent:
-    """position: the event's id as a number (``block.event_id`` makes AWS's form of it)."""
+    """A log event. position: its id as a number (``block.event_id`` converts it to AWS's form)."""
 
     position: int
     timestamp_ms: int
@@ -39,21 +39,20 @@ class LogEvent:
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
-    """Events in the order of reading. resume: pass it as ``beyond`` for more; None at the end."""
+class LogPage:
+    """A page of events. resume: the next search's ``beyond``; None at the end."""
 
     events: list[LogEvent]
     resume: int | None
 
 
 @dataclass(frozen=True, slots=True)
-class Search:
-    """What to read.
+class LogSearch:
+    """The events to read: from start_ms, before end_ms (None: no bound).
 
-    start_ms: first time wanted. end_ms: first time no longer wanted, or None.
-    beyond: read only what lies beyond this position in the direction of reading.
-    stream_ids: only these streams, or None for all. prefix: of the streams' names.
-    match: of messages. late: has this page taken long enough?
+    beyond: only events after this position in the direction of reading. stream_ids: of these
+    streams, or None for all. prefix: of the streams' names. match: of messages. late: returns
+    whether the page has taken long enough.
     """
 
     group_id: int
@@ -68,7 +67,8 @@ class Search:
     late: Callable[[], bool] = lambda: False
 
 
-def read_page(connection: Connection, search: Search) -> Page:
+def read_page(connection: Connection, search: LogSearch) -> LogPage:
+    """Read the first page of a search."""
     low = position(max(search.start_ms, 0))
     high = position(search.end_ms) if search.end_ms is not None else position(1 << 62)
     if search.beyond is not None:
@@ -76,16 +76,16 @@ def read_page(connection: Connection, search: Search) -> Page:
             low = max(low, search.beyond + 1)
         else:
             high = min(high, search.beyond)
-    chosen = _Chosen(search.limit, search.forward)
+    chosen = _PageBuilder(search.limit, search.forward)
     if low >= high:
-        return Page([], None)
+        return LogPage([], None)
     scanned_bytes = scanned_blocks = 0
     for row in _blocks(connection, search, low, high):
         first = position(row.first_ms, row.id)
         last = position(row.last_ms, row.id, row.events - 1)
         if last < low or first >= high:
             continue
-        # Whatever has not been read yet lies at or beyond the edge.
+        # All events that have not been read yet are at or beyond the edge.
         edge = first if search.forward else last
         if chosen.settled_before(edge):
             return chosen.page(more=True)
@@ -99,7 +99,7 @@ def read_page(connection: Connection, search: Search) -> Page:
     return chosen.page(more=False)
 
 
-def _blocks(connection: Connection, search: Search, low: int, high: int) -> Iterator[Any]:
+def _blocks(connection: Connection, search: LogSearch, low: int, high: int) -> Iterator[Any]:
     low_ms, high_ms = time_of(low), time_of(high - 1)
     blocks, streams = log_blocks.c, log_streams.c
     query = (
@@ -128,7 +128,7 @@ def _blocks(connection: Connection, search: Search, low: int, high: int) -> Iter
         query = query.where(blocks.stream_id.in_(search.stream_ids))
     if search.prefix:
         query = query.where(sa.func.substr(streams.name, 1, len(search.prefix)) == search.prefix)
-    # No block spans more than SPAN_MS: the index is entered where the first block can be.
+    # No block spans more than SPAN_MS: so far from the bound the first block can be.
     side = "first" if search.forward else "last"
     if search.forward:
         query = query.where(blocks.first_ms >= low_ms - SPAN_MS)
@@ -156,8 +156,8 @@ def _events(row: Any, low: int, high: int, match: Match | None) -> Iterator[LogE
             yield LogEvent(where, time_ms, row.ingested_ms, message, row.name)
 
 
-class _Chosen:
-    """The first events of all that were seen, as many as a page holds."""
+class _PageBuilder:
+    """Collects the first events of all that were read, as many as a page holds."""
 
     def __init__(self, limit: int, forward: bool) -> None:
         self._limit = max(1, min(limit, PAGE_EVENTS))
@@ -182,21 +182,21 @@ class _Chosen:
             self._trim()
 
     def settled_before(self, edge: int) -> bool:
-        """Is the page full of events before this place?"""
+        """Whether the page is full of events before this position."""
         return self._threshold is not None and self._is_beyond(edge, self._threshold)
 
-    def page(self, *, more: bool) -> Page:
+    def page(self, *, more: bool) -> LogPage:
         self._trim()
         more = more or self._cut
-        return Page(self._events, self._events[-1].position if more and self._events else None)
+        return LogPage(self._events, self._events[-1].position if more and self._events else None)
 
-    def partial_page(self, edge: int) -> Page:
-        """Only what lies before the edge is sure to be complete; go on from there."""
+    def partial_page(self, edge: int) -> LogPage:
+        """Return the events before the edge, which are complete, to be continued from there."""
         self._trim()
         if self._threshold is not None and self._is_beyond(edge, self._threshold):
             return self.page(more=True)
         sure = [event for event in self._events if self._is_beyond(edge, event.position)]
-        return Page(sure, edge - 1 if self._forward else edge + 1)
+        return LogPage(sure, edge - 1 if self._forward else edge + 1)
 
     def _is_beyond(self, one: int, other: int) -> bool:
         return one > other if self._forward else one < other

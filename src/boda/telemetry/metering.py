@@ -1,8 +1,8 @@
-"""What ran: sums per function version and hour; of days that are past, per day, then per month.
+"""Metering: sums per function version and hour; older ones per day, then per month.
 
 Law of this file: sums are integers (microseconds, milliseconds, megabyte-milliseconds), so that
-no addition ever rounds; money is worked out from them in ``cost.py``. Rolling up changes no sum of
-a calendar day or month, which are UTC's; ``hour_s`` is where a row's hour, day or month begins.
+no addition ever rounds; ``cost.py`` computes money from them. Rolling up changes no sum of a
+calendar day or month in UTC; ``hour_s`` is the start of a row's hour, day or month.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ Key = tuple[str, str, str, str, int]
 
 
 @dataclass(slots=True)
-class Sums:
-    """duration_us, init_us: microseconds. billed_mb_ms: billed ms x memory in MB.
-    ephemeral_mb_ms: billed ms x ephemeral MB above 512."""
+class UsageSums:
+    """Sums over invocations. duration_us, init_us: microseconds. billed_mb_ms: billed ms x memory
+    in MB. ephemeral_mb_ms: billed ms x ephemeral MB above 512."""
 
     requests: int = 0
     errors: int = 0
@@ -44,7 +44,7 @@ class Sums:
     ephemeral_mb_ms: int = 0
     max_memory_mb: int = 0
 
-    def add(self, other: Sums) -> None:
+    def add(self, other: UsageSums) -> None:
         self.requests += other.requests
         self.errors += other.errors
         self.duration_us += other.duration_us
@@ -56,27 +56,28 @@ class Sums:
 
 
 @dataclass(frozen=True, slots=True)
-class Usage:
-    """A month of one function version."""
+class VersionUsage:
+    """The usage of one function version in a month."""
 
     region: str
     function: str
     version: str
-    sums: Sums
+    sums: UsageSums
 
 
 class MeterBuffer:
-    """Sums that wait for the writer; as many as function versions ran since it last came."""
+    """Sums that wait for the writer, one for each function version that ran since its last
+    round."""
 
     def __init__(self) -> None:
-        self._sums: dict[Key, Sums] = {}
+        self._sums: dict[Key, UsageSums] = {}
 
-    def take(self) -> dict[Key, Sums]:
+    def take(self) -> dict[Key, UsageSums]:
         sums, self._sums = self._sums, {}
         return sums
 
-    def add(self, counted: Mapping[Key, Sums]) -> None:
-        """What was counted, or could not be written and waits again. Theirs from now on."""
+    def add(self, counted: Mapping[Key, UsageSums]) -> None:
+        """Add sums, which belong to the buffer from now on."""
         for key, sums in counted.items():
             if (waiting := self._sums.get(key)) is not None:
                 waiting.add(sums)
@@ -84,7 +85,7 @@ class MeterBuffer:
                 self._sums[key] = sums
 
 
-# The same words in SQLite and PostgreSQL.
+# Valid in SQLite and in PostgreSQL.
 _ADD_UP = """
     INSERT INTO metering (account, region, function, version, hour_s, requests, errors,
         duration_us, init_us, billed_ms, billed_mb_ms, ephemeral_mb_ms, max_memory_mb)
@@ -117,8 +118,8 @@ _ROLL_UP = sa.text(
 )
 
 
-def write_sums(connection: Connection, taken: Mapping[Key, Sums]) -> None:
-    """In a transaction: add to the rows."""
+def write_sums(connection: Connection, taken: Mapping[Key, UsageSums]) -> None:
+    """Add sums to the rows, in a transaction."""
     if taken:
         names = ("account", "region", "function", "version", "hour_s")
         connection.execute(
@@ -126,15 +127,17 @@ def write_sums(connection: Connection, taken: Mapping[Key, Sums]) -> None:
             [
                 {
                     **dict(zip(names, key, strict=True)),
-                    **{name: getattr(sums, name) for name in Sums.__slots__},
+                    **{name: getattr(sums, name) for name in UsageSums.__slots__},
                 }
                 for key, sums in taken.items()
             ],
         )
 
 
-def read_usage(connection: Connection, account: str, start_s: int, end_s: int) -> list[Usage]:
-    """Sums per region, function and version of the hours in [start_s, end_s)."""
+def read_usage(
+    connection: Connection, account: str, start_s: int, end_s: int
+) -> list[VersionUsage]:
+    """Return sums per region, function and version of the hours in [start_s, end_s)."""
     columns = metering.c
     rows = connection.execute(
         sa.select(
@@ -143,7 +146,7 @@ def read_usage(connection: Connection, account: str, start_s: int, end_s: int) -
             columns.version,
             *(
                 (sa.func.max if name == "max_memory_mb" else sa.func.sum)(columns[name]).label(name)
-                for name in Sums.__slots__
+                for name in UsageSums.__slots__
             ),
         )
         .where(columns.account == account, columns.hour_s >= start_s, columns.hour_s < end_s)
@@ -151,46 +154,46 @@ def read_usage(connection: Connection, account: str, start_s: int, end_s: int) -
         .order_by(columns.function, columns.region, columns.version)
     )
     return [
-        Usage(
+        VersionUsage(
             row.region,
             row.function,
             row.version,
-            Sums(**{name: int(row._mapping[name]) for name in Sums.__slots__}),
+            UsageSums(**{name: int(row._mapping[name]) for name in UsageSums.__slots__}),
         )
         for row in rows
     ]
 
 
-class Span(NamedTuple):
-    """Rows of an account in [start_s, end_s), to become one for each function version."""
+class RollUpSpan(NamedTuple):
+    """An account's rows in [start_s, end_s), to become one row for each function version."""
 
     account: str
     start_s: int
     end_s: int
 
 
-def past_spans(connection: Connection, now_s: float) -> list[Span]:
-    """Days and months that are past and stand in more rows than they should."""
+def past_spans(connection: Connection, now_s: float) -> list[RollUpSpan]:
+    """Return past days and months that are to be rolled up."""
     columns = metering.c
     days_end = int(now_s - HOURS_LAST_S) // DAY_S * DAY_S
     held = connection.execute(
         sa.select(columns.account, columns.hour_s).where(columns.hour_s < days_end).distinct()
     )
-    spans: dict[Span, None] = {}
+    spans: dict[RollUpSpan, None] = {}
     for account, hour_s in held:
         month_start, month_end = month_bounds(month_of(hour_s))
         if month_end <= now_s - DAYS_LAST_S:
-            span = Span(account, month_start, month_end)
+            span = RollUpSpan(account, month_start, month_end)
         else:
             day_s = hour_s // DAY_S * DAY_S
-            span = Span(account, day_s, day_s + DAY_S)
+            span = RollUpSpan(account, day_s, day_s + DAY_S)
         if hour_s != span.start_s:
             spans[span] = None
     return list(spans)
 
 
-def roll_up(connection: Connection, span: Span) -> None:
-    """In a transaction: add the span's rows up into those at its start."""
+def roll_up(connection: Connection, span: RollUpSpan) -> None:
+    """Add a span's rows up into those at its start, in a transaction."""
     later = {"account": span.account, "start": span.start_s, "end": span.end_s}
     connection.execute(_ROLL_UP, later)
     columns = metering.c
@@ -204,12 +207,12 @@ def roll_up(connection: Connection, span: Span) -> None:
 
 
 def forget(connection: Connection, now_s: float) -> None:
-    """In a transaction: drop what is older than anybody asks for."""
+    """Delete rows older than MONTHS_LAST_S, in a transaction."""
     connection.execute(sa.delete(metering).where(metering.c.hour_s < now_s - MONTHS_LAST_S))
 
 
 def month_bounds(month: str) -> tuple[int, int]:
-    """Seconds since the epoch of a ``YYYY-MM`` month's start and end, UTC. ValueError if none."""
+    """Return the start and end of a ``YYYY-MM`` month in epoch seconds, UTC. Raises ValueError."""
     found = _MONTH.fullmatch(month)
     if found is None or not 1970 <= int(found[1]) <= 9998:
         raise ValueError(f"{month!r} is not a month; write it as YYYY-MM.")
@@ -223,9 +226,9 @@ def month_of(now_s: float) -> str:
     return time.strftime("%Y-%m", time.gmtime(now_s))
 
 
-def by_function(usages: Iterable[Usage]) -> dict[tuple[str, str], Sums]:
-    """(function, region) to the sums of all its versions, in the order given."""
-    totals: dict[tuple[str, str], Sums] = {}
+def by_function(usages: Iterable[VersionUsage]) -> dict[tuple[str, str], UsageSums]:
+    """Add up the versions of each (function, region), in the order given."""
+    totals: dict[tuple[str, str], UsageSums] = {}
     for usage in usages:
-        totals.setdefault((usage.function, usage.region), Sums()).add(usage.sums)
+        totals.setdefault((usage.function, usage.region), UsageSums()).add(usage.sums)
     return totals

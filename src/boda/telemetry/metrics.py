@@ -1,8 +1,8 @@
-"""Metrics as CloudWatch keeps them: per minute the count, sum, smallest and largest value.
+"""Metrics as in CloudWatch: per minute the count, sum, smallest and largest value.
 
 Law of this file: memory is bounded. A series (name with its dimensions) beyond SERIES_LIMIT in
-one hour is dropped and counted, so that whoever puts a request id into a dimension harms only
-their own metrics.
+one hour is dropped and counted, so that request ids in dimensions harm only the metrics of whoever
+puts them there.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ Series = tuple[str, str, str, str, tuple[tuple[str, str], ...], str]
 
 @dataclass(slots=True)
 class Statistics:
+    """The statistics of a series in a period."""
+
     samples: int
     sum: float
     minimum: float
@@ -41,7 +43,7 @@ class Statistics:
 
 @dataclass(frozen=True, slots=True)
 class Datapoint:
-    """start_s: epoch seconds at which the period begins."""
+    """The statistics of one period, which begins at start_s, epoch seconds."""
 
     start_s: int
     unit: str
@@ -52,6 +54,8 @@ class Datapoint:
 
 
 class MetricBuffer:
+    """Statistics that wait for the writer. dropped: samples of series beyond the bound."""
+
     def __init__(self) -> None:
         self.dropped = 0
         self._minutes: dict[tuple[Series, int], Statistics] = {}
@@ -78,7 +82,7 @@ class MetricBuffer:
         finite = math.isfinite(value)
         found = self._minutes.get(key)
         if found is not None and finite:
-            # The usual case: a series that was admitted in this minute already.
+            # The usual case: the series was admitted in this minute already.
             found.samples += 1
             found.sum += value
             if value < found.minimum:
@@ -91,7 +95,7 @@ class MetricBuffer:
             self.dropped += 1
 
     def add_counted(self, counted: Mapping[tuple[Series, int], Statistics]) -> None:
-        """What was counted elsewhere; the values are finite. Theirs from now on."""
+        """Add statistics of finite values, which belong to the buffer from now on."""
         for key, found in counted.items():
             series, minute = key
             if (waiting := self._minutes.get(key)) is not None:
@@ -102,7 +106,7 @@ class MetricBuffer:
                 self.dropped += found.samples
 
     def _admit(self, series: Series, hour: int) -> bool:
-        if hour > self._seen_hour:  # what began before the hour counts in this one
+        if hour > self._seen_hour:  # samples of an earlier hour count in this one
             self._seen_hour = hour
             self._seen = set()
         if series in self._seen:
@@ -129,13 +133,13 @@ class MetricBuffer:
 
 
 def dimension_text(dimensions: Mapping[str, str] | None) -> str:
-    """One text for one set of dimensions, whatever their order."""
+    """Encode a set of dimensions, independent of their order."""
     if not dimensions:
         return "{}"
     return json.dumps(dict(sorted(dimensions.items())), separators=(",", ":"))
 
 
-# The same words in SQLite and PostgreSQL.
+# Valid in SQLite and in PostgreSQL.
 _ADD = sa.text(
     """
     INSERT INTO metric_minutes (account, region, namespace, name, dimensions, unit, minute_s,
@@ -154,7 +158,7 @@ _ADD = sa.text(
 
 
 def write_minutes(connection: Connection, taken: Mapping[tuple[Series, int], Statistics]) -> None:
-    """In a transaction: add to the rows."""
+    """Add statistics to the rows, in a transaction."""
     if taken:
         connection.execute(
             _ADD,
@@ -191,9 +195,9 @@ def read_datapoints(
     end_s: int,
     period_s: int,
 ) -> list[Datapoint]:
-    """Periods of [start_s, end_s) that hold samples, in order, one per unit.
+    """Return the periods of [start_s, end_s) that have samples, in order, one per unit.
 
-    period_s: a multiple of 60. Raises ValueError otherwise.
+    Raises ValueError unless period_s is a multiple of 60.
     """
     if period_s <= 0 or period_s % 60:
         raise ValueError("A period is a multiple of 60 seconds.")

@@ -1,7 +1,7 @@
-"""Looks at what nobody else would notice, every few seconds, and writes it down in ``Health``.
+"""Checks the disk, the queue and dropped data every few seconds, and reports to ``Health``.
 
-The disk is tried by writing to it, also while nobody else writes: a refusal shows before a caller
-meets it, and its end without one.
+The disk is checked by writing to it, also while nothing else writes: so a refusal, and its end,
+are noticed before a caller meets them.
 """
 
 from __future__ import annotations
@@ -20,14 +20,18 @@ from boda.storage.database import Database
 
 LOOK_S = 5.0
 LATE_S = 300.0
-"""An asynchronous event that is due for so long, and has not been tried, is told of."""
+"""An asynchronous event that has been due for so long is reported."""
 
 _log = logging.getLogger(__name__)
 
 
-class Monitor:
-    """folder: the data folder. late: for how many seconds the event that waits longest has been
-    due. dropped: how many of what, such as log events, were dropped since the start."""
+class HealthMonitor:
+    """Runs the checks.
+
+    folder: the data folder. late: returns for how many seconds the event that waits longest has
+    been due. dropped: by name, such as log events, functions that return how many were dropped
+    since the start.
+    """
 
     def __init__(
         self,
@@ -55,11 +59,11 @@ class Monitor:
         self._tasks.spawn(repeat(self.look, what, self._clock, self._look_s))
 
     async def stop(self) -> None:
-        """Safe to call twice."""
+        """Idempotent."""
         await self._tasks.cancel()
 
     async def look(self) -> None:
-        """Once."""
+        """Check once."""
         health = self._health
         why = await asyncio.to_thread(_disk, self._folder)
         if why:
@@ -68,7 +72,7 @@ class Monitor:
             health.clear("disk")
         if health.has("database") or why:
             try:
-                await self._database.try_to_write()  # which reports it, or its end
+                await self._database.try_to_write()  # which reports a refusal, or its end
             except BodaError as error:
                 _log.debug("the database: %s", error)
         late_s = self._late()

@@ -1,7 +1,7 @@
-"""Those who watch log events as they come.
+"""Live subscriptions to log events.
 
-A watcher that reads too slowly loses the oldest events, never holds anybody up, and is told how
-many it lost.
+A subscriber that reads too slowly loses the oldest events, never holds up a writer, and gets the
+number of lost events.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from boda.telemetry.contract import StreamKey
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class EventBatch:
     """Events of one stream (epoch milliseconds, message), as they were appended.
 
-    dropped: events of any watched stream lost before this batch because the reader was slow.
+    dropped: events of any subscribed stream lost before this batch because the reader was slow.
     """
 
     key: StreamKey
@@ -30,8 +30,8 @@ class Batch:
 class Subscription:
     """An endless async iterator of batches, until ``close``.
 
-    groups: names of log groups. streams: names; prefixes: beginnings of names; with neither,
-    all streams. max_events, max_bytes: what may wait for the reader.
+    groups: names of log groups. streams: names; prefixes: beginnings of names; with neither, all
+    streams. max_events, max_bytes: the bounds of what waits for the reader.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Subscription:
         self._max_events = max_events
         self._max_bytes = max_bytes
         self._on_close = on_close
-        self._waiting: deque[tuple[Batch, int]] = deque()
+        self._waiting: deque[tuple[EventBatch, int]] = deque()
         self._events = 0
         self._bytes = 0
         self._dropped = 0
@@ -76,7 +76,7 @@ class Subscription:
 
     def offer(self, key: StreamKey, events: Sequence[tuple[int, str]], now_ms: int) -> None:
         size = sum(len(message) for _, message in events)
-        self._waiting.append((Batch(key, tuple(events), now_ms), size))
+        self._waiting.append((EventBatch(key, tuple(events), now_ms), size))
         self._events += len(events)
         self._bytes += size
         while self._waiting and (self._events > self._max_events or self._bytes > self._max_bytes):
@@ -86,34 +86,34 @@ class Subscription:
             self._dropped += len(oldest.events)
         self._ready.set()
 
-    def take(self) -> list[Batch]:
-        """What waits, without waiting for more."""
+    def take(self) -> list[EventBatch]:
+        """Return the waiting batches, without waiting for more."""
         batches = [batch for batch, _ in self._waiting]
         self._waiting.clear()
         self._events = self._bytes = 0
         self._ready.clear()
         if batches and self._dropped:
             first = batches[0]
-            batches[0] = Batch(first.key, first.events, first.ingested_ms, self._dropped)
+            batches[0] = EventBatch(first.key, first.events, first.ingested_ms, self._dropped)
             self._dropped = 0
         return batches
 
     def take_dropped(self) -> int:
-        """Events lost and not yet told in a batch."""
+        """Return and reset the number of lost events that no batch has reported."""
         dropped, self._dropped = self._dropped, 0
         return dropped
 
-    async def _batches(self) -> AsyncIterator[Batch]:
+    async def _batches(self) -> AsyncIterator[EventBatch]:
         while not self._closed:
             await self._ready.wait()
             for batch in self.take():
                 yield batch
 
-    def __aiter__(self) -> AsyncIterator[Batch]:
+    def __aiter__(self) -> AsyncIterator[EventBatch]:
         return self._batches()
 
     def close(self) -> None:
-        """Stop watching. Safe to call twice."""
+        """End the subscription. Idempotent."""
         if not self._closed:
             self._closed = True
             self._ready.set()

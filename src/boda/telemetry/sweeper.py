@@ -1,8 +1,8 @@
-"""What has outlived its time leaves the database, a few rows per transaction.
+"""Deletes expired data from the database, a few rows per transaction.
 
 Whole blocks are deleted: an event past its retention may stay on disk as long as a younger one
-of its block, but readers never see it. A stream of a group with a retention goes with the last
-event in it: every environment has one of its own, and there would be no end of them.
+of its block, but readers never see it. A stream of a group with a retention is deleted with its
+last event: every environment has a stream of its own, so that their number would grow for ever.
 """
 
 from __future__ import annotations
@@ -22,13 +22,15 @@ METRIC_DAYS = 15  # what CloudWatch keeps of one-minute data
 _ROWS_PER_WRITE = 500
 
 
-class Sweeper:
+class RetentionSweeper:
+    """Deletes expired log events, metrics and metering."""
+
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
 
     async def sweep(self) -> None:
-        """Delete everything that is due now."""
+        """Delete all that has expired by now."""
         now_ms = int(self._clock.now() * 1000)
         await self._empty_trash()
         limited = await self._database.read(
@@ -55,7 +57,7 @@ class Sweeper:
         )
 
     async def _roll_up(self) -> None:
-        """What was metered by the hour is kept by the day and by the month."""
+        """Add metering by the hour up by the day, and by the month."""
         now_s = self._clock.now()
         for span in await self._database.read(lambda c: metering.past_spans(c, now_s)):
             await self._database.write(partial(metering.roll_up, span=span))
@@ -70,7 +72,7 @@ class Sweeper:
 
 
 def _expire(group_id: int, oldest_ms: int, connection: Connection) -> bool:
-    """Delete some expired blocks of a group; True while there may be more."""
+    """Delete some expired blocks of a group; return whether there may be more."""
     blocks = log_blocks.c
     rows = connection.execute(
         sa.select(blocks.id, blocks.stream_id, blocks.size)
@@ -98,8 +100,8 @@ def _expire(group_id: int, oldest_ms: int, connection: Connection) -> bool:
 
 
 def _drop_empty(group_id: int, oldest_ms: int, connection: Connection) -> bool:
-    """Delete some streams of a group whose events have all expired, and those as old that never
-    had any; True while there may be more."""
+    """Delete some streams of a group whose events have all expired, or that are as old and never
+    had any; return whether there may be more."""
     streams, blocks = log_streams.c, log_blocks.c
     holds = sa.select(blocks.id).where(blocks.stream_id == streams.id).exists()
     deleted = 0
@@ -120,7 +122,7 @@ def _drop_empty(group_id: int, oldest_ms: int, connection: Connection) -> bool:
 def _discard(
     trash_id: int, group_id: int | None, stream_id: int | None, connection: Connection
 ) -> bool:
-    """Delete some rows of a deleted group or stream; True while there may be more."""
+    """Delete some rows of a deleted group or stream; return whether there may be more."""
     if group_id is not None:
         mine = log_blocks.c.group_id == group_id
     else:

@@ -1,7 +1,7 @@
 """The rows of telemetry.
 
 Log events are not rows: a row of ``log_blocks`` holds many events of one stream, compressed.
-Sums that money hangs on are integers, so that adding them up is exact.
+Sums that are billed are integers, so that adding them up is exact.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Many invocations to sums for metering and metrics of ``AWS/Lambda``. Pure.
+"""Adds invocations up to sums for metering and metrics of ``AWS/Lambda``. Pure.
 
-An invocation leaves one record on the hot path, and so does a request to a function URL; what it
-counts for is worked out here, for all that came since the last time at once.
+An invocation leaves one record on the hot path, and so does a request to a function URL; all
+records since the last time are counted here at once.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from boda.core.arn import split_qualifier
-from boda.telemetry.contract import NAMESPACE, Answered, Function, Metered
-from boda.telemetry.metering import FREE_EPHEMERAL_MB, Key, Sums
+from boda.telemetry.contract import NAMESPACE, MeteredFunction, MeteredInvocation, MeteredUrlRequest
+from boda.telemetry.metering import FREE_EPHEMERAL_MB, Key, UsageSums
 from boda.telemetry.metrics import Series, Statistics
 
 Dimensions = tuple[tuple[str, str], ...]
@@ -22,15 +22,16 @@ _SPILLED_OVER = "ProvisionedConcurrencySpilloverInvocations"
 
 @dataclass(slots=True)
 class Tally:
-    """sums: by function version and hour. minutes: by metric and minute."""
+    """The result. sums: by function version and hour. minutes: by metric and minute."""
 
-    sums: dict[Key, Sums] = field(default_factory=dict)
+    sums: dict[Key, UsageSums] = field(default_factory=dict)
     minutes: dict[tuple[Series, int], Statistics] = field(default_factory=dict)
 
 
-def tally(invocations: Iterable[Metered]) -> Tally:
-    """Count them, under the time of the invoke (Lambda developer guide, "monitoring-metrics")."""
-    groups: dict[tuple[int, str, int, bool | None], list[Metered]] = {}
+def tally(invocations: Iterable[MeteredInvocation]) -> Tally:
+    """Count invocations at the time of the invoke (Lambda developer guide,
+    "monitoring-metrics")."""
+    groups: dict[tuple[int, str, int, bool | None], list[MeteredInvocation]] = {}
     for one in invocations:
         minute = int(one.at) // 60 * 60
         # Equal functions may come as several objects, whose sums are added up below.
@@ -47,12 +48,16 @@ def tally(invocations: Iterable[Metered]) -> Tally:
 
 
 def _count(
-    result: Tally, group: Sequence[Metered], arn: str, minute: int, provisioned: bool | None
+    result: Tally,
+    group: Sequence[MeteredInvocation],
+    arn: str,
+    minute: int,
+    provisioned: bool | None,
 ) -> None:
     function = group[0].function
     _, _, _, _, durations, inits, billed, failed, memory, _ = zip(*group, strict=True)
     requests, billed_ms = len(group) if arn else 0, sum(billed)
-    sums = Sums(
+    sums = UsageSums(
         requests,
         sum(failed),
         sum([round(each * 1000) for each in durations]),
@@ -90,11 +95,11 @@ def _count(
             metric(_ON_PROVISIONED if provisioned else _SPILLED_OVER, _ones(requests), each)
 
 
-def tally_answers(answers: Iterable[Answered]) -> Tally:
-    """Count requests to function URLs, under their own time (Lambda developer guide,
+def tally_url_requests(requests: Iterable[MeteredUrlRequest]) -> Tally:
+    """Count requests to function URLs at the time of the request (Lambda developer guide,
     "urls-monitoring")."""
-    groups: dict[tuple[str, str, str, str, int], list[Answered]] = {}
-    for one in answers:
+    groups: dict[tuple[str, str, str, str, int], list[MeteredUrlRequest]] = {}
+    for one in requests:
         minute = int(one.at) // 60 * 60
         groups.setdefault((*one[:4], minute), []).append(one)
     result = Tally()
@@ -123,9 +128,9 @@ def tally_answers(answers: Iterable[Answered]) -> Tally:
     return result
 
 
-def dimensions(function: Function, arn: str) -> list[Dimensions]:
-    """For the region, by function, and by what the caller named where that was a version or an
-    alias; an alias also with the version it led to."""
+def dimensions(function: MeteredFunction, arn: str) -> list[Dimensions]:
+    """Return the dimensions of an invocation's metrics: none (the region), the function, and the
+    version or alias that the caller named; an alias also with the executed version."""
     by_function: Dimensions = (("FunctionName", function.name),)
     _, qualifier = split_qualifier(arn)
     if not qualifier:
@@ -133,7 +138,7 @@ def dimensions(function: Function, arn: str) -> list[Dimensions]:
     resource = ("Resource", f"{function.name}:{qualifier}")
     found: list[Dimensions] = [(), by_function, (*by_function, resource)]
     if qualifier != function.version:
-        # In the order of their names, as the dimensions of a series stand.
+        # In the order of their names, as in a series.
         found.append((("ExecutedVersion", function.version), *by_function, resource))
     return found
 

@@ -290,7 +290,7 @@ def build(host: Host, *, roles: Roles | None = None, options: Options | None = N
     )
     core = Core(host.database, compute.functions, compute.concurrency, clock, ids, chosen.quotas)
     core.runnable = compute.runtimes.__contains__
-    core.answered = host.telemetry.answered
+    core.answered = host.telemetry.url_requested
     lost = LostAndFound.beside(host.code_dir, clock)
     core.code = CodeStore(host.code_dir, chosen.quotas, clock, ids, core.refers, lost, host.damaged)
     snapshots = Snapshots(core, compute.fleet)

@@ -34,7 +34,7 @@ from boda.services.lambda_.identifiers import Identifier, parse
 from boda.services.lambda_.quotas import Quotas
 from boda.services.lambda_.records import Alias, Function, Key, Version
 from boda.storage.database import Database
-from boda.telemetry.contract import Answered
+from boda.telemetry.contract import MeteredUrlRequest
 
 T = TypeVar("T")
 
@@ -102,7 +102,7 @@ class Core:
         """Told of functions that are gone, and with a qualifier of versions and aliases."""
         self.on_routed: list[Callable[[Function], None]] = []
         """Told of functions of which an alias leads elsewhere from now on."""
-        self.answered: Callable[[Answered], None] = lambda answer: None
+        self.answered: Callable[[MeteredUrlRequest], None] = lambda answer: None
         """Told of every request to a function URL that is there."""
         self.runnable: Callable[[str], bool] = lambda runtime: True
         """Whether this machine has a runtime."""

@@ -25,8 +25,8 @@ from boda.services.logs.streams import sequence_token as token_of
 from boda.services.logs.tokens import place_token, read_place
 from boda.telemetry.block import event_id, position
 from boda.telemetry.contract import StreamKey
-from boda.telemetry.log_reader import PAGE_EVENTS, LogEvent, Match, Search
-from boda.telemetry.log_store import Group
+from boda.telemetry.log_reader import PAGE_EVENTS, LogEvent, LogSearch, Match
+from boda.telemetry.log_rows import LogGroup
 from boda.telemetry.recorder import Recorder
 
 _BACKWARD_SINCE_MS = 1_704_067_200_000  # FilterLogEvents reads backward from 1 January 2024 on
@@ -103,7 +103,7 @@ class Events:
         group = await self._group(ctx, name)
         stream_id = await self._stream_id(group, log_stream_name)
         page = await self.store.read(
-            Search(
+            LogSearch(
                 group.id,
                 start_ms=max(start_time or 0, self.store.oldest_shown_ms(group)),
                 end_ms=end_time,
@@ -178,7 +178,7 @@ class Events:
             # The direction is the token's, whatever startFromHead says.
             forward, beyond = (start_from_head, None) if key is None else key
             page = await self.store.read(
-                Search(
+                LogSearch(
                     group.id,
                     start_ms=max(start_time or 0, self.store.oldest_shown_ms(group)),
                     end_ms=end_time + 1 if end_time is not None else None,
@@ -196,13 +196,13 @@ class Events:
 
         return read
 
-    async def _group(self, ctx: Context, name: str) -> Group:
+    async def _group(self, ctx: Context, name: str) -> LogGroup:
         group = await self.store.group(ctx.account, ctx.region, name)
         if group is None:
             raise no_group()
         return group
 
-    async def _stream_id(self, group: Group, name: str) -> int:
+    async def _stream_id(self, group: LogGroup, name: str) -> int:
         stream = await self.store.stream(group.id, name)
         if stream is None:
             raise no_stream()

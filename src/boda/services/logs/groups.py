@@ -20,7 +20,8 @@ from boda.services.logs.names import (
     invalid,
     no_group,
 )
-from boda.telemetry.log_store import Group, LogStore
+from boda.telemetry.log_rows import LogGroup
+from boda.telemetry.log_store import LogStore
 
 _CLASS = "STANDARD"
 _LIST_PATTERN = re.compile(r"\^?[.\-_/#A-Za-z0-9]{3,24}(\|\^?[.\-_/#A-Za-z0-9]{3,24}){0,4}")
@@ -193,7 +194,7 @@ class Groups:
     def _listed(
         self,
         ctx: Context,
-        show: Callable[[Context, Group], dict[str, Any]],
+        show: Callable[[Context, LogGroup], dict[str, Any]],
         *,
         accept: Callable[[str], bool],
         prefix: str = "",
@@ -214,7 +215,7 @@ class Groups:
         return read
 
 
-def _listed(ctx: Context, group: Group) -> dict[str, Any]:
+def _listed(ctx: Context, group: LogGroup) -> dict[str, Any]:
     """What ListLogGroups tells of a group."""
     return {
         "logGroupName": group.name,
@@ -223,7 +224,7 @@ def _listed(ctx: Context, group: Group) -> dict[str, Any]:
     }
 
 
-def _summary(ctx: Context, group: Group) -> dict[str, Any]:
+def _summary(ctx: Context, group: LogGroup) -> dict[str, Any]:
     """What DescribeLogGroups tells of groups found by a pattern."""
     arn = group_arn(ctx.region, ctx.account, group.name)
     return {
@@ -236,7 +237,7 @@ def _summary(ctx: Context, group: Group) -> dict[str, Any]:
     }
 
 
-def _full(ctx: Context, group: Group) -> dict[str, Any]:
+def _full(ctx: Context, group: LogGroup) -> dict[str, Any]:
     described = {**_summary(ctx, group), "storedBytes": group.stored_bytes}
     if group.retention_days is not None:
         described["retentionInDays"] = group.retention_days

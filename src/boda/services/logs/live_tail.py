@@ -15,7 +15,7 @@ from boda.services.logs.events import pattern_test
 from boda.services.logs.names import group_in_arn, invalid, no_group
 from boda.telemetry.log_reader import Match
 from boda.telemetry.recorder import Recorder
-from boda.telemetry.subscription import Batch
+from boda.telemetry.subscription import EventBatch
 
 _UPDATE_S = 1.0
 _UPDATE_EVENTS = 500
@@ -127,10 +127,10 @@ class LiveTail:
             self._sessions[place] -= 1
 
 
-Found = tuple[Batch, int, str]
+Found = tuple[EventBatch, int, str]
 
 
-def _results(batches: Sequence[Batch], match: Match | None) -> list[Found]:
+def _results(batches: Sequence[EventBatch], match: Match | None) -> list[Found]:
     found = []
     for batch in batches:
         for time_ms, message in batch.events:

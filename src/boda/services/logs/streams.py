@@ -17,7 +17,8 @@ from boda.services.logs.names import (
     stream_arn,
 )
 from boda.telemetry.contract import StreamKey
-from boda.telemetry.log_store import LogStore, Stream
+from boda.telemetry.log_rows import LogStream
+from boda.telemetry.log_store import LogStore
 
 
 class Streams:
@@ -84,7 +85,7 @@ class Streams:
         return read
 
 
-def _described(ctx: Context, group: str, stream: Stream) -> dict[str, Any]:
+def _described(ctx: Context, group: str, stream: LogStream) -> dict[str, Any]:
     described: dict[str, Any] = {
         "logStreamName": stream.name,
         "creationTime": stream.created_ms,

@@ -27,7 +27,7 @@ from boda.services.lambda_.identifiers import Identifier
 from boda.services.lambda_.invoking.payloads import READ_AT_ONCE_BYTES
 from boda.services.lambda_.invoking.warm import Begins
 from boda.services.lambda_.urls import messages as url_messages
-from boda.telemetry.contract import Answered
+from boda.telemetry.contract import MeteredUrlRequest
 
 REQUEST_ID_HEADER = "x-amzn-RequestId"
 _MOST_FORMS = 32
@@ -160,7 +160,7 @@ class WarmUrl:
 def tell(core: Core, identifier: Identifier, at: float, status: int) -> None:
     """Count a request that came at a time and is answered now."""
     core.answered(
-        Answered(
+        MeteredUrlRequest(
             identifier.account,
             identifier.region,
             identifier.name,
