@@ -6,8 +6,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from boda.sandbox.doctor import examine
-from boda.sandbox.findings import missing, remedies, strong_enough
+from boda.sandbox.doctor.examine import examine
+from boda.sandbox.doctor.findings import missing, remedies, strong_enough
 
 
 def main() -> int:
