@@ -116,7 +116,7 @@ class Queue:
             raise self.refuses
         self.accepted.append({"version": version, "payload": payload, **rest})
 
-    def begin(
+    def try_enqueue(
         self,
         version: FunctionVersion,
         payload: bytes,
