@@ -11,7 +11,8 @@ from boda.core.principal import root_of
 from boda.gateway.dialect import JSON
 from boda.gateway.http.wire import WireRequest
 from boda.gateway.signing import sigv4
-from boda.gateway.signing.authentication import Authenticator, read_claim
+from boda.gateway.signing.authentication import Authenticator, canonical_of
+from boda.gateway.signing.claim import read_claim
 from boda.gateway.signing.identity import Credential
 from support.golden import cases, golden
 
@@ -69,22 +70,17 @@ def test_suite(case: Path) -> None:
     assert claim is not None
     assert isinstance(request.body, bytes)
     payload = hashlib.sha256(request.body).hexdigest()
-    canonical = sigv4.canonical_request(
-        request.method,
-        sigv4.canonical_uri(request.path),
-        sigv4.canonical_query(request.query),
-        request.headers,
-        claim.signed,
-        payload,
-    )
+    signatory = claim.signatory
+    signed = sigv4.trimmed(request.headers, signatory.signed)
+    (canonical,) = canonical_of(request, signatory, JSON.signatures).requests(signed, payload)
     assert canonical == text("creq")
-    to_sign = sigv4.string_to_sign(claim.timestamp, claim.scope, canonical)
+    to_sign = sigv4.string_to_sign(claim.timestamp, signatory.scope, canonical)
     assert to_sign == text("sts")
-    key = sigv4.signing_key(SECRET, claim.date, claim.region, claim.service)
+    key = sigv4.signing_key(SECRET, signatory.date, signatory.region, signatory.service)
     signature = sigv4.Signer(key).sign(to_sign)
     assert (
-        f"AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/{claim.scope}, "
-        f"SignedHeaders={';'.join(claim.signed)}, Signature={signature}"
+        f"AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/{signatory.scope}, "
+        f"SignedHeaders={';'.join(signatory.signed)}, Signature={signature}"
     ) == text("authz")
     directory = _OneKey(claim.token)
     authenticator = Authenticator(directory, _Then())  # type: ignore[arg-type]

@@ -484,11 +484,7 @@ async def test_requests_that_wait_on_a_connection_are_bounded(up: Rig) -> None:
         answer = await reader.read()
     writer.close()
     assert answer.count(b"first") == 100
-    up.functions.gate.clear()
-    path = "/2015-03-31/functions/f/invocations"
-    reader, writer = await asyncio.open_connection("127.0.0.1", up.server.port)
-    writer.write(head(up, "POST", path, b"{}", service="lambda") + b"{}")
-    await asyncio.wait_for(up.functions.started.wait(), 5)
+    reader, writer = await invoking(up, ODD)
     writer.write(one % b"" * 200)
     async with asyncio.timeout(5):
         with contextlib.suppress(ConnectionError):
@@ -497,12 +493,41 @@ async def test_requests_that_wait_on_a_connection_are_bounded(up: Rig) -> None:
     up.functions.gate.set()
 
 
-async def test_a_refusal_does_not_break_into_an_earlier_answer(up: Rig) -> None:
+ODD = b"TE: trailers\r\n"
+"""Makes a request one for the general way."""
+
+
+async def invoking(up: Rig, more: bytes) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A connection with an Invoke that runs until the gate is set. more: header lines."""
     up.functions.gate.clear()
     path = "/2015-03-31/functions/f/invocations"
     reader, writer = await asyncio.open_connection("127.0.0.1", up.server.port)
-    writer.write(head(up, "POST", path, b"{}", service="lambda") + b"{}")
+    request = head(up, "POST", path, b"{}", service="lambda")
+    writer.write(request.replace(b"\r\n\r\n", b"\r\n" + more + b"\r\n") + b"{}")
     await asyncio.wait_for(up.functions.started.wait(), 5)
+    return reader, writer
+
+
+async def test_what_comes_behind_a_call_waits_in_the_kernel(up: Rig) -> None:
+    """However much it is, and then it is read on."""
+    up.objects.kept["public", "a"] = b"first"
+    one = b"GET /public/a HTTP/1.1\r\nHost: x\r\n\r\n"
+    reader, writer = await invoking(up, b"")
+    sending = asyncio.create_task(flood(writer, one * 500))
+    (connection,) = up.server._state.connections
+    for _ in range(50):
+        await asyncio.sleep(0.01)
+        assert isinstance(connection, Connection) and connection.half_read()[1] < 2**20
+    assert not sending.done()
+    up.functions.gate.set()
+    async with asyncio.timeout(10):
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
+    sending.cancel()
+    writer.transport.abort()
+
+
+async def test_a_refusal_does_not_break_into_an_earlier_answer(up: Rig) -> None:
+    reader, writer = await invoking(up, ODD)
     writer.write(b"POST /public/a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n")
     async with asyncio.timeout(5):
         assert await reader.read() == b""

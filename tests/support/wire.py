@@ -51,14 +51,11 @@ def signed(
         also = (*also, "x-amz-security-token")
     lower = {name.lower(): value for name, value in fields.items()}
     names = sorted({"host", "x-amz-date", *also})
-    canonical = sigv4.canonical_request(
-        method,
-        sigv4.canonical_uri(path),
-        sigv4.canonical_query(query),
-        lower,
-        names,
-        payload_hash or hashlib.sha256(body).hexdigest(),
+    signs = sigv4.Canonical(
+        method, [sigv4.canonical_uri(path)], sigv4.canonical_query(query), names
     )
+    digest = payload_hash or hashlib.sha256(body).hexdigest()
+    (canonical,) = signs.requests(sigv4.trimmed(lower, names), digest)
     day = date or stamp[:8]
     scope = f"{day}/{region}/lambda/aws4_request"
     signer = sigv4.Signer(sigv4.signing_key(key.secret, day, region, "lambda"))

@@ -12,7 +12,7 @@ from boda.core.condition_keys import GLOBAL_KEYS, PER_REQUEST, Vocabulary
 from boda.core.policy import Policy
 from boda.gateway.calling.exchange import RequestKeys
 from boda.gateway.http.wire import WireRequest
-from boda.gateway.signing.authentication import Claim
+from boda.gateway.signing.claim import Claim, Signatory
 from boda.services.iam.access import CONDITION_KEYS as IAM
 from boda.services.lambda_.condition_keys import CONDITION_KEYS as LAMBDA
 from boda.services.logs.access import CONDITION_KEYS as LOGS
@@ -92,7 +92,7 @@ def test_what_a_request_gives_is_told_to_be_of_requests() -> None:
     """Decisions that look at one of these are not kept."""
     headers = {"user-agent": "a", "referer": "b", "x-amz-content-sha256": "c"}
     request = WireRequest("GET", "/b/k", "", headers)
-    claim = Claim("k", "d", "r", "s3", [], "", "", 0, "")
+    claim = Claim(Signatory("k", "d", "r", "s3"), "", "", 0, "")
     given = {**RequestKeys(request, "r", lambda: of_request(request, claim, 1.0))}
     assert {key.lower() for key in given} <= PER_REQUEST
     assert {key.lower() for key in GLOBAL_KEYS} | {key.lower() for key in S3} >= PER_REQUEST

@@ -16,12 +16,8 @@ from boda.core.principal import root_of
 from boda.gateway.dialect import JSON, QUERY
 from boda.gateway.http.wire import WireRequest
 from boda.gateway.signing import sigv4
-from boda.gateway.signing.authentication import (
-    Authenticator,
-    Malformed,
-    hinted_scope,
-    read_claim,
-)
+from boda.gateway.signing.authentication import Authenticator
+from boda.gateway.signing.claim import Malformed, hinted_scope, read_claim
 from boda.gateway.signing.identity import Credential
 from boda.services.s3.dialect import DIALECT as S3
 
@@ -84,7 +80,9 @@ def check(request: WireRequest, style: str, clock: ManualClock | None = None,
     credential = authenticator.credential(claim, request, RULES[style])
     payload = EMPTY
     if style == "s3":
-        payload = sigv4.UNSIGNED if claim.presigned else request.headers["x-amz-content-sha256"]
+        payload = (
+            sigv4.UNSIGNED if claim.signatory.presigned else request.headers["x-amz-content-sha256"]
+        )
     authenticator.verify(claim, credential, request, payload, RULES[style])
 
 

@@ -119,14 +119,16 @@ class Addressing:
     otherwise: it gets what belongs to no other service. label: the first segment of the path
     that a host name stands for, "" for none. trailing_slash: ``/a/`` is the same path as ``/a``.
     elsewhere: the signing name of another service that the request is for although it is signed
-    for this one, "" for none. form: what the upload of a browser's form is called, which is no
-    operation of the model; "" where there is none.
+    for this one, "" for none. headers: the names of the headers that it looks at. form: what the
+    upload of a browser's form is called, which is no operation of the model; "" where there is
+    none.
     """
 
     otherwise: bool = False
     label: Callable[[str], str] | None = None
     trailing_slash: bool = True
     elsewhere: Callable[[WireRequest], str] | None = None
+    headers: frozenset[str] = frozenset()
     form: str = ""
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, Literal, Protocol
-from urllib.parse import parse_qsl, quote
+from urllib.parse import quote
 
 import orjson
 
@@ -28,14 +28,14 @@ from boda.core.principal import ANONYMOUS, Principal
 from boda.core.regions import Regions
 from boda.core.urls import PublicUrl
 from boda.gateway.asking.authorization import Authorizer
-from boda.gateway.asking.callers import OpenCallers, foreign_host, foreign_page
+from boda.gateway.asking.callers import OpenCallers, foreign_page
 from boda.gateway.asking.need import Need
 from boda.gateway.asking.policies import PolicyRules
-from boda.gateway.calling import checksums
 from boda.gateway.calling.absent import NONE_LACKING, Absent, AbsentServices
 from boda.gateway.calling.bodies import BytesBody
 from boda.gateway.calling.catalog import Installed, Offered, offers_of
 from boda.gateway.calling.exchange import Exchange, RequestKeys
+from boda.gateway.calling.head import Head, HeadReader
 from boda.gateway.calling.journal import Journal
 from boda.gateway.calling.models import Models
 from boda.gateway.calling.operation import Answer, Context
@@ -43,9 +43,8 @@ from boda.gateway.calling.pager import Seal
 from boda.gateway.calling.parameters import HeadParameters, NotInHead, Parsing, parse_head
 from boda.gateway.calling.payload import Payloads, declared, received, sha256_of
 from boda.gateway.calling.refusals import Refusals
-from boda.gateway.calling.routing import Route, Router
+from boda.gateway.calling.routing import Router
 from boda.gateway.calling.service import Service
-from boda.gateway.dialect import of_protocol
 from boda.gateway.http.asgi import read_request, send_response
 from boda.gateway.http.body import Inbound
 from boda.gateway.http.hosts import Hosts
@@ -54,13 +53,8 @@ from boda.gateway.http.limits import BodyRule, Limits
 from boda.gateway.http.traffic import Traffic
 from boda.gateway.http.wire import WireRequest, WireResponse
 from boda.gateway.short import ShortWay
-from boda.gateway.signing import sigv2
-from boda.gateway.signing.authentication import (
-    Authenticator,
-    Malformed,
-    hinted_scope,
-    read_claim,
-)
+from boda.gateway.signing.admission import place_flaw
+from boda.gateway.signing.authentication import Authenticator
 from boda.gateway.signing.identity import Directory
 
 log = logging.getLogger("boda.gateway")
@@ -68,6 +62,7 @@ log = logging.getLogger("boda.gateway")
 HEALTH = "/_boda/health"
 _HEALTH_ELSEWHERE = "/_localstack/health"
 """Where tools that were written for another local endpoint wait for it."""
+OWN_PATHS = (HEALTH, _HEALTH_ELSEWHERE)
 _FORM = "multipart/form-data"
 _UNSIGNED_BODY = BodyRule(256 * 1024, "RequestEntityTooLarge", "The request body is too large.")
 
@@ -122,19 +117,20 @@ class Gateway:
         secret: bytes = b"",
     ) -> None:
         self.limits = limits or Limits()
-        self._regions = regions or Regions()
         self._account = account
         self._hosts = hosts or Hosts()
         self._public = public_url
         seal = Seal(secret or ids.bytes(32), clock)
         self._installed = {one.name: Installed(one, models, self.limits, seal) for one in services}
         self._router = Router(offers_of(self._installed.values()), lacking)
-        self._absent = AbsentServices(lacking)
-        self._hoisted = frozenset(
-            one.model.signing_name
-            for one in self._installed.values()
-            if one.dialect.signatures.hoisted
+        self._heads = HeadReader(
+            self._router,
+            self._installed,
+            self._hosts,
+            regions or Regions(),
+            checked=auth != "open",
         )
+        self._absent = AbsentServices(lacking)
         self._authenticator = Authenticator(directory, clock)
         self._authorizer = authorizer
         self._clock = clock
@@ -153,15 +149,24 @@ class Gateway:
         self._intake = Intake(self.limits)
         self._parsing = Parsing(self.limits)
         self.short = ShortWay(
-            self._authenticator,
-            authorizer,
-            self._refusals,
-            self._traffic,
-            self.limits,
+            directory,
+            clock,
             ids,
-            self._sites,
-            self._made,
-            self._hosts,
+            authenticator=self._authenticator,
+            authorizer=authorizer,
+            heads=self._heads,
+            payloads=self._payloads,
+            refusals=self._refusals,
+            traffic=self._traffic,
+            intake=self._intake,
+            limits=self.limits,
+            hosts=self._hosts,
+            sites=self._sites,
+            own_paths=OWN_PATHS,
+            serve=self.serve,
+            made=self._made,
+            request_id=self._request_id,
+            checked=self._open is None,
         )
 
     # The ASGI application
@@ -181,50 +186,63 @@ class Gateway:
         """The whole way of one request; never raises but for cancellation."""
         x = Exchange(request, inbound)
         try:
-            if not self._hosts.ours(request.host):
-                self._route(x)  # for the words to say it in
-                raise foreign_host(request.host)
-            for site in self._sites:
-                if site.matches(request):
-                    if self._traffic.draining and not request.environment_id:
-                        return WireResponse(503, [("Retry-After", "1"), ("Connection", "close")])
-                    request.body = self._payloads.whole(inbound)
-                    response = await site.handle(request)
-                    self._journal.note_site(request, response)
+            if self._hosts.ours(request.host):
+                response = await self._answer_beside(x)
+                if response is not None:
                     return response
-            if request.path in (HEALTH, _HEALTH_ELSEWHERE):
-                self._refuse_pages(x)
-                return self._answer_health(request)
-            self._route(x)
-            preflight = await self._preflight(x)
-            if preflight is not None:
-                return preflight
-            self._refuse_pages(x)
-            await self._authenticate(x)
-            offered = await self._resolve(x)
-            ctx = self._context(x)
-            head = parse_head(x)
-            settled = await self._authorise_head(x, offered, ctx, head)
-            await self._payloads.receive(x)
-            params = await self._parsing.parse(x, head)
-            if not settled:
-                await self._authorise(offered, ctx, params)
-            if offered.briefly is not None:
-                self.short.learn(x, params)
-            output = await self._run(offered, ctx, params)
-            response = self._serialise(x, offered, output)
-        except AwsError as error:
-            response = self._refusals.answer(x, error)
+            head = self._read_head(x)
+            if head.against is None:
+                response = await self._preflight(x)
+                if response is not None:
+                    return response
+            await self._authenticate(x, head)
         except Exception as error:
-            response = self._refusals.answer(x, self._refusals.unexpected(x, error))
-        installed = x.installed
-        if installed is not None and installed.service.decorate is not None:
-            await self._decorate(x, installed, response)
-        return response
+            return await self._decorated(x, self._refusals.of(x, error))
+        return await self.serve(x)
+
+    async def serve(self, x: Exchange) -> WireResponse:
+        """What is left of the way of a request once its caller is known; the same."""
+        try:
+            response = await self._perform(x)
+        except Exception as error:
+            response = self._refusals.of(x, error)
+        return await self._decorated(x, response)
+
+    async def _perform(self, x: Exchange) -> WireResponse:
+        offered = await self._resolve(x)
+        ctx = self._context(x)
+        head = parse_head(x)
+        settled = await self._authorise_head(x, offered, ctx, head)
+        await self._payloads.receive(x)
+        params = await self._parsing.parse(x, head)
+        if not settled:
+            await self._authorise(offered, ctx, params)
+        if x.place is not None and offered.briefly is not None:
+            self.short.learn(x, params)
+        output = await self._run(offered, ctx, params)
+        return self._serialise(x, offered, output)
 
     # The steps
 
-    def _route(self, x: Exchange) -> None:
+    async def _answer_beside(self, x: Exchange) -> WireResponse | None:
+        """The answer of a site or of the platform itself; None for an operation's request."""
+        request = x.request
+        for site in self._sites:
+            if site.matches(request):
+                if self._traffic.draining and not request.environment_id:
+                    return WireResponse(503, [("Retry-After", "1"), ("Connection", "close")])
+                request.body = self._payloads.whole(x.inbound)
+                response = await site.handle(request)
+                self._journal.note_site(request, response)
+                return response
+        if request.path not in OWN_PATHS:
+            return None
+        page = self._page(x)
+        if page:
+            raise foreign_page(page)
+        return self._answer_health(request)
+
+    def _read_head(self, x: Exchange) -> Head:
         request = x.request
         if request.query.count("&") >= self.limits.query_parameters:
             raise AwsError(
@@ -233,33 +251,15 @@ class Gateway:
                 "the maximum allowed size.",
                 400,
             )
-        scope: str | None = None
-        try:
-            claim = x.claim = read_claim(request)
-        except Malformed as problem:
-            x.problem = problem.flaw
-            hint = hinted_scope(request)
-            if hint is not None:
-                _, x.region, scope = hint
-        else:
-            if claim is not None:
-                x.region, scope = claim.region, claim.service or self._router.otherwise or None
-                if claim.presigned and scope in self._hoisted:
-                    x.request = request = _hoisted(request, old=bool(claim.until))
-        route = self._router.route(request, scope)
-        x.route = route
-        installed = x.installed = self._installed.get(route.service)
-        if installed is not None and route.operation:
-            x.offered = installed.offered(route.operation)
-        if x.problem is None and (x.claim is None or x.claim.until):
-            x.region = _place(x) or x.region
-        x.dialect = installed.dialect if installed is not None else of_protocol(route.wire)
-        x.request_id = self._ids.hex(16).upper() if x.dialect.hex_request_ids else self._ids.uuid()
+        head = self._heads.read(request)
+        x.understand(head)
+        x.request_id = self._request_id(x)
         if self._traffic.draining and not request.environment_id:
             raise self._refusals.stopping(x)
-        if x.region not in self._regions and (x.problem is None or self._open):
-            detail = self._regions.refusal(printable(x.region))
-            raise x.dialect.signatures.refusal("region", detail)
+        return head
+
+    def _request_id(self, x: Exchange) -> str:
+        return self._ids.hex(16).upper() if x.dialect.hex_request_ids else self._ids.uuid()
 
     async def _preflight(self, x: Exchange) -> WireResponse | None:
         if x.request.method != "OPTIONS" or x.installed is None:
@@ -267,47 +267,47 @@ class Gateway:
         answer = x.installed.service.preflight
         if answer is None:
             return None
-        return await answer(x.request, _labels(x.route))
+        return await answer(x.request, x.route.decoded())
 
-    def _refuse_pages(self, x: Exchange) -> None:
-        """Raises AwsError if another site's page makes a browser send what nobody has signed.
+    def _page(self, x: Exchange) -> str:
+        """The origin of another site's page that makes a browser send what nobody has signed, ""
+        for none that matters.
 
         A signature that will be checked is proof enough of what its owner wants, and without one
         only a service for anonymous callers has something to give away. Its own rules may let a
         page in; and as on AWS a page may show what anybody may read, since it cannot read that.
         """
         request = x.request
-        asks_nobody = x.dialect.signatures.anonymous or request.path in (HEALTH, _HEALTH_ELSEWHERE)
+        asks_nobody = x.dialect.signatures.anonymous or request.path in OWN_PATHS
         if self._open is None and (x.claim is not None or not asks_nobody):
-            return
+            return ""
         origin = self._hosts.foreign(request)
-        if not origin:
-            return
-        if x.installed is not None and x.dialect.signatures.anonymous:
+        if origin and x.installed is not None and x.dialect.signatures.anonymous:
             reads = request.method in ("GET", "HEAD")
             if reads and (self._open is None or "origin" not in request.headers):
-                return
+                return ""
             admits = x.installed.service.admits
-            if admits is not None and admits(request, _labels(x.route)):
-                return
-        raise foreign_page(origin)
+            if admits is not None and admits(request, x.route.decoded()):
+                return ""
+        return origin[:256]
 
-    async def _authenticate(self, x: Exchange) -> None:
-        if self._open is not None:
+    async def _authenticate(self, x: Exchange, head: Head) -> None:
+        against = head.against or place_flaw("", "", self._page(x))
+        claim = x.claim
+        if self._open is not None or claim is None:
+            if against is None and self._open is None:
+                against = head.problem
+            if against is not None:
+                raise against.error(x.dialect.signatures)
+            if self._open is None:
+                await self._admit_anonymous(x)
+                return
             x.principal = self._open.principal(x.signed)
             self._payloads.take(x, None)
             return
-        if x.problem is not None:
-            raise x.problem.error(x.dialect.signatures)
-        claim = x.claim
-        if claim is None:
-            await self._admit_anonymous(x)
-            return
         authenticator, rules = self._authenticator, x.dialect.signatures
-        if claim.until and not rules.old:
-            raise rules.refusal("mechanism", "HMAC-SHA1")
-        credential = authenticator.credential(claim, x.signed, rules)
-        if claim.until:
+        credential = authenticator.credential(claim, x.signed, rules, against)
+        if claim.signatory.until:
             label = x.dialect.addressing.label
             first = label(x.request.host) if label is not None else ""
             resource = f"/{quote(first)}{x.request.path}" if first else x.request.path
@@ -483,12 +483,14 @@ class Gateway:
 
     # What happens beside the way
 
-    async def _decorate(self, x: Exchange, installed: Installed, response: WireResponse) -> None:
-        assert installed.service.decorate is not None
-        try:
-            await installed.service.decorate(x.request, _labels(x.route), response)
-        except Exception:
-            log.exception("request %s: its answer could not be decorated", x.request_id)
+    async def _decorated(self, x: Exchange, response: WireResponse) -> WireResponse:
+        decorate = x.installed.service.decorate if x.installed is not None else None
+        if decorate is not None:
+            try:
+                await decorate(x.request, x.route.decoded(), response)
+            except Exception:
+                log.exception("request %s: its answer could not be decorated", x.request_id)
+        return response
 
     def _answer_health(self, request: WireRequest) -> WireResponse:
         if request.method not in ("GET", "HEAD"):
@@ -564,33 +566,6 @@ def _needs(offered: Offered, ctx: Context, params: Mapping[str, Any]) -> Iterabl
 def _as_a_service(check: Callable[[Need], None], need: Need) -> None:
     """Source: IAM User Guide, "Forward access sessions"."""
     check(replace(need, context={**need.context, "aws:ViaAWSService": "true"}))
-
-
-def _place(x: Exchange) -> str:
-    """The region of a request whose signature names none, or ""."""
-    place = x.installed.service.place if x.installed is not None else None
-    return place(_labels(x.route)) if place is not None else ""
-
-
-def _labels(route: Route) -> dict[str, str]:
-    return {name: route.label(name) for name in route.labels}
-
-
-def _hoisted(request: WireRequest, *, old: bool) -> WireRequest:
-    """A presigned URL may carry headers as parameters (``x-amz-tagging=…``)."""
-    if old:
-        return replace(request, headers=sigv2.hoisted(request.query) | dict(request.headers))
-    if "x-amz-" not in request.query:
-        return request
-    found = {
-        name: value
-        for name, value in parse_qsl(request.query, keep_blank_values=True)
-        if name.startswith("x-amz-")
-        and name not in request.headers
-        # Signed with the rest and otherwise ignored: a link does not know what will be uploaded.
-        and not name.startswith((checksums.PREFIX, "x-amz-sdk-checksum"))
-    }
-    return replace(request, headers={**request.headers, **found}) if found else request
 
 
 def _with_streams(offered: Offered, params: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,9 +1,12 @@
-"""The short way of a request: plain, warm, read whole, and answered in one write.
+"""The short way of a request: plain, read whole, and answered in one write.
 
-The general way (gateway.py) is the truth. What it has just let pass (authenticated, parsed,
-validated, authorised) may be learned here, and the next request of the same kind then goes
-without tasks, scopes and parameters: its bytes are read once, its signature and permission are
-checked as ever, and the service's own ``Target`` begins the work and is called back.
+The general way (gateway.py) reads any HTTP, and is asked for every refusal of a caller. Here a
+request is read straight from its bytes. What its head means is kept by those bytes (its route, its
+signatory, the key derived for them, what is signed of it), and only once its signature was found
+right; so the next request with the same head costs one look-up. Who may come in is asked of the
+same ``admit`` and the signature compared each time, and then the request goes on where the general
+way goes on: it is parsed, validated, authorised and run. An operation may offer a Target besides,
+that begins its work without tasks and parameters and is called back.
 
 Law of this file: whatever is out of the ordinary goes the general way, from its first byte and
 before anything has been begun, so that every refusal is worded in one place. Nothing is taken
@@ -16,17 +19,21 @@ from __future__ import annotations
 import copy
 import hashlib
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
+from boda.core.clock import Clock
 from boda.core.errors import AwsError
 from boda.core.ids import Ids
 from boda.gateway.asking.authorization import Authorizer, Permit
+from boda.gateway.calling.checksums import is_sha256
 from boda.gateway.calling.exchange import Exchange
+from boda.gateway.calling.head import Head, HeadReader
 from boda.gateway.calling.operation import Answer
+from boda.gateway.calling.payload import Payloads
 from boda.gateway.calling.refusals import Refusals
 from boda.gateway.calling.target import REQUEST_ID, VARIES, Form, Target
-from boda.gateway.http.asgi import plain_headers
+from boda.gateway.http.asgi import plain_headers, send_response
 from boda.gateway.http.body import Inbound, incomplete_body
 from boda.gateway.http.cycle import fields_of, status_line
 from boda.gateway.http.fast_path import Begun, Client
@@ -35,8 +42,12 @@ from boda.gateway.http.hosts import Hosts
 from boda.gateway.http.intake import Intake
 from boda.gateway.http.limits import Limits
 from boda.gateway.http.traffic import Traffic
-from boda.gateway.http.wire import WireRequest, WireResponse
-from boda.gateway.signing.authentication import Authenticator, KnownCaller
+from boda.gateway.http.wire import Stream, WireRequest, WireResponse
+from boda.gateway.signing import sigv4
+from boda.gateway.signing.admission import admit
+from boda.gateway.signing.authentication import Authenticator, canonical_of, matching
+from boda.gateway.signing.claim import Claim, Signatory, claim_of
+from boda.gateway.signing.identity import Credential, Directory
 
 log = logging.getLogger("boda.gateway")
 
@@ -46,7 +57,8 @@ _SIGNATURE = b"Signature="
 _BEFORE = (b"\r\nA", b"\r\na")
 _LONGEST_REST = 64 * 1024
 _BODILESS = (204, 304)
-_MOST_GRANTS = 2048
+_MOST_PLACES = 2048
+_MOST_TARGETS = 64
 _MOST_VISITS = 1024
 _MOST_SEEN = 8192
 _LONGEST = 4096
@@ -54,6 +66,10 @@ _LONGEST = 4096
 
 Given = frozenset[tuple[str, str]]
 Made = Callable[[Exchange, Answer], WireResponse]
+Serve = Callable[[Exchange], Awaitable[WireResponse]]
+Key = tuple[bytes, bytes, str | None, Given | None]
+"""Of a place: the Authorization header up to its signature, the first line, the host, and the
+other headers that have a say in what it means."""
 
 
 async def _no_body() -> Any:
@@ -64,21 +80,44 @@ _NOTHING = Inbound(_no_body, 0, empty=True, intake=Intake(Limits()))
 
 
 class _Grant:
-    """What a caller did in one place, was let to do, and may ask for again.
+    """What a caller did in one place, was let to do, and may ask for again: x, as the general way
+    knew of it."""
 
-    x: what the general way knew of it. limit: of the body, in bytes.
-    """
+    __slots__ = ("permit", "target", "x")
 
-    __slots__ = ("caller", "limit", "permit", "target", "x")
-
-    def __init__(
-        self, x: Exchange, caller: KnownCaller, permit: Permit, target: Target, limit: int
-    ) -> None:
+    def __init__(self, x: Exchange, permit: Permit, target: Target) -> None:
         self.x = x
-        self.caller = caller
         self.permit = permit
         self.target = target
-        self.limit = limit
+
+
+class _Place:
+    """What one head means, and what its signatory was last known as.
+
+    grants: by the values of the headers that are parameters, of an operation that offers Targets.
+    """
+
+    __slots__ = (
+        *("canonical", "credential", "grants", "head", "method", "path", "query"),
+        *("rules", "scope", "signatory", "signer"),
+    )
+
+    def __init__(self, head: Head, signatory: Signatory) -> None:
+        request = head.request
+        self.head = head
+        self.method, self.path, self.query = request.method, request.path, request.query
+        self.signatory = signatory
+        self.scope = signatory.scope
+        self.rules = head.dialect.signatures
+        self.canonical = canonical_of(request, signatory, self.rules)
+        self.credential: Credential | None = None
+        self.signer: sigv4.Signer | None = None
+        self.grants: dict[Given | None, _Grant] = {}
+
+    def meet(self, credential: Credential, signer: sigv4.Signer) -> None:
+        """Forget who the signatory was."""
+        self.credential, self.signer = credential, signer
+        self.grants.clear()
 
 
 class _Visit:
@@ -97,36 +136,57 @@ _NOWHERE = _Visit(None, {})
 
 class ShortWay:
     """sites: as the gateway's; those with a method ``short`` are asked for the Target of a
-    request (its body left out), or None.
+    request (its body left out), or None. own_paths: the platform's own.
 
-    made: an operation's answer as the general way puts it on the wire.
+    serve: goes on with a request whose caller is known. made: an operation's answer as the
+    general way puts it on the wire. request_id: makes one. checked: whether signatures are; where
+    not, signed requests go the general way.
     """
 
     def __init__(
         self,
+        directory: Directory,
+        clock: Clock,
+        ids: Ids,
+        *,
         authenticator: Authenticator,
         authorizer: Authorizer,
+        heads: HeadReader,
+        payloads: Payloads,
         refusals: Refusals,
         traffic: Traffic,
+        intake: Intake,
         limits: Limits,
-        ids: Ids,
-        sites: Sequence[Any],
-        made: Made,
         hosts: Hosts,
+        sites: Sequence[Any],
+        own_paths: Sequence[str],
+        serve: Serve,
+        made: Made,
+        request_id: Callable[[Exchange], str],
+        checked: bool,
     ) -> None:
-        self._hosts = hosts
         self.refusals = refusals
         self.traffic = traffic
         self.made = made
+        self._directory = directory
+        self._clock = clock
+        self._ids = ids
         self._authenticator = authenticator
         self._authorizer = authorizer
+        self._reader = heads
+        self._payloads = payloads
+        self._intake = intake
+        self._hosts = hosts
         self._most_head = min(MAX_HEAD, limits.head_bytes // 2)
         self._most_headers = limits.headers
-        self._ids = ids
+        self._most_parameters = limits.query_parameters
         self._sites = tuple(sites)
-        self._heads = Heads()
-        self._places: dict[bytes, frozenset[str]] = {}
-        self._grants: dict[tuple[bytes, bytes, str, Given | None], _Grant] = {}
+        self._own_paths = tuple(own_paths)
+        self._serve = serve
+        self._request_id = request_id
+        self._checked = checked
+        self._lines = Heads()
+        self._places: dict[Key, _Place] = {}
         self._visits: dict[tuple[bytes, str], _Visit] = {}
         self._seen: set[int] = set()
 
@@ -143,45 +203,149 @@ class ShortWay:
         at = data.find(_SIGNED, 0, end)
         if at < 0:
             return self._begin_visit(client, data, end)
-        found = self._find(data, at, end)
-        if found is None:
+        if data[at - 3 : at] not in _BEFORE or not self._checked:
             return "no"
-        grant, headers, signature = found
+        stop = data.find(b"\r\n", at)
+        signer, _, signature = data[at + len(_AUTHORIZATION) : stop].rpartition(_SIGNATURE)
+        line, *lines = (data[: at - 3] + data[stop:end]).split(b"\r\n")
+        headers = self._lines.read(lines)
+        if headers is None or "authorization" in headers or len(lines) >= self._most_headers:
+            return "no"
+        routing = self._reader.routing_headers
+        given = None if routing.isdisjoint(headers) else _given(routing, headers)
+        key = (signer, line, headers.get("host"), given)
+        known = self._places.get(key)
+        place = known or self._find(line, signer, headers)
+        if place is None:
+            return "no"
         body = data[end + 4 :]
         missing = int(headers.get("content-length", 0)) - len(body)
         if missing:
             return _without(missing)
-        if len(body) > grant.limit:
+        claim = claim_of(place.signatory, signature.decode("latin-1"), headers)
+        if claim is None or not self._admits(place, claim, headers, body):
             return "no"
-        if not self._authentic(grant, headers, body, signature) or not self._permitted(grant):
-            return "no"
-        return "yes" if self._run(client, grant.target, grant.x, headers, body) else "no"
+        if known is None:
+            self._keep(key, place)
+        if place.grants and self._begin_granted(client, place, headers, body):
+            return "yes"
+        return self._begin_call(client, place, claim, headers, body)
 
-    def _find(self, data: bytes, at: int, end: int) -> tuple[_Grant, Headers, bytes] | None:
-        """What was granted to signed requests like this; its headers and signature."""
-        bound = self._places.get(data[: data.find(b"\r\n")])
-        if bound is None or data[at - 3 : at] not in _BEFORE:
+    def _find(self, line: bytes, signer: bytes, headers: Headers) -> _Place | None:
+        """Read what a head means that is not known. None where it is for the general way."""
+        asked = request_line(line)
+        authorization = self._lines.value(signer + _SIGNATURE + b"0")
+        if asked is None or authorization is None:
             return None
-        stop = data.find(b"\r\n", at)
-        signer, _, signature = data[at + len(_AUTHORIZATION) : stop].rpartition(_SIGNATURE)
-        line, *lines = (data[: at - 3] + data[stop:end]).split(b"\r\n")
-        headers = self._heads.read(lines)
-        if headers is None or "authorization" in headers or len(lines) >= self._most_headers:
+        method, path, query = asked
+        if path in self._own_paths or query.count("&") >= self._most_parameters:
             return None
-        given = None if bound.isdisjoint(headers) else _given(bound, headers)
-        grant = self._grants.get((signer, line, headers.get("host", ""), given))
-        return None if grant is None else (grant, headers, signature)
+        signed = {**headers, "authorization": authorization}
+        request = WireRequest(method, path, query, signed, b"", headers.get("host", ""))
+        if any(site.matches(request) for site in self._sites):
+            return None
+        head = self._reader.read(request)
+        claim = head.claim
+        if claim is None or claim.signatory.presigned or head.against is not None:
+            return None
+        if head.offered is None and not head.route.action_in_body:
+            return None
+        return _Place(head, claim.signatory)
 
-    def _authentic(self, grant: _Grant, headers: Headers, body: bytes, signature: bytes) -> bool:
-        digest = hashlib.sha256(body).hexdigest()
-        declared = headers.get("x-amz-content-sha256")
-        if declared is not None and declared != digest:
+    def _admits(self, place: _Place, claim: Claim, headers: Headers, body: bytes) -> bool:
+        """Whether the caller is let in, and the signature is right."""
+        credential = self._directory.credential(place.signatory.access_key_id)
+        rules = place.rules
+        if admit(None, claim, rules, headers, credential, self._clock.now()) is not None:
             return False
-        return grant.caller.believes(headers, digest, signature)
+        assert credential is not None
+        if credential is not place.credential:
+            place.meet(credential, self._authenticator.signer(credential, place.signatory))
+        digest = headers.get("x-amz-content-sha256")
+        if not rules.hash_in_header:
+            computed = hashlib.sha256(body).hexdigest()
+            if digest is not None and digest != computed:
+                return False
+            digest = computed
+        elif digest is None or not (digest == sigv4.UNSIGNED or is_sha256(digest)):
+            return False
+        try:
+            texts = place.canonical.requests(headers, digest)
+        except KeyError:
+            return False
+        assert place.signer is not None
+        return matching(place.signer, claim, place.scope, texts) != ""
 
-    def _permitted(self, grant: _Grant) -> bool:
+    def _begin_granted(self, client: Client, place: _Place, headers: Headers, body: bytes) -> bool:
+        """Begin by the Target that the operation offered for such a request, if there is one and
+        it takes this one."""
+        offered = place.head.offered
+        assert offered is not None and offered.briefly is not None
+        bound = offered.briefly.bound
+        given = None if bound.isdisjoint(headers) else _given(bound, headers)
+        grant = place.grants.get(given)
+        if grant is None or len(body) > offered.rule.limit:
+            return False
         need = grant.target.need()
-        return need is None or grant.permit.holds(need)
+        if need is not None and not grant.permit.holds(need):
+            return False
+        return self._run(client, grant.target, grant.x, headers, body)
+
+    def _begin_call(
+        self, client: Client, place: _Place, claim: Claim, headers: Headers, body: bytes
+    ) -> Begun:
+        """Go on as the general way does with a request whose caller is known."""
+        head, credential = place.head, place.credential
+        assert credential is not None
+        address = client.client
+        request = WireRequest(
+            place.method,
+            place.path,
+            place.query,
+            headers,
+            b"",
+            headers.get("host", ""),
+            address[0] if address is not None else "",
+            client.environment_id,
+        )
+        inbound = Inbound(
+            _no_body,
+            len(body) if "content-length" in headers else None,
+            empty=not body,
+            intake=self._intake,
+            ready=lambda: body,
+        )
+        x = Exchange(request, inbound)
+        x.claim, x.credential, x.principal = claim, credential, credential.principal
+        x.region, x.dialect = head.region, head.dialect
+        x.installed, x.offered = head.installed, head.offered
+        route = head.route
+        x.route = copy.copy(route) if route.action_in_body else route
+        x.place = place
+        x.request_id = self._request_id(x)
+        try:
+            if not self._payloads.give(x, body):
+                return "no"
+        except AwsError:
+            return "no"
+        self.traffic.begin()
+        client.start(self._answer(client, x))
+        return "yes"
+
+    async def _answer(self, client: Client, x: Exchange) -> None:
+        reply = _Reply(self, client, None, x.request_id)
+        try:
+            response = await self._serve(x)
+            if isinstance(response.body, Stream):
+                cycle = client.begin_stream(x.request.method)
+                await send_response(x.request, x.inbound, response, cycle.receive, cycle.send)
+                reply.close(written=True)
+            else:
+                reply.respond(response)
+        except Exception:
+            log.exception("request %s: its answer could not be sent", x.request_id)
+        finally:
+            reply.close()
 
     def _begin_visit(self, client: Client, data: bytes, end: int) -> Begun:
         """The same for requests to sites; who may is the site's own affair."""
@@ -219,41 +383,32 @@ class ShortWay:
 
     # Learning
 
+    def _keep(self, key: Key, place: _Place) -> None:
+        signer, line, host, given = key
+        size = len(signer) + len(line) + len(host or "")
+        if size + sum([len(value) for _, value in given or ()]) > _LONGEST:
+            return
+        if len(self._places) >= _MOST_PLACES:
+            self._places.clear()
+        self._places[key] = place
+
     def learn(self, x: Exchange, params: Mapping[str, Any]) -> None:
-        """Keep what a request means that the general way has just found in order."""
-        offered, claim, credential, request = x.offered, x.claim, x.credential, x.request
-        if offered is None or offered.briefly is None or claim is None or credential is None:
-            return
-        if claim.presigned or request is not x.signed or not x.route.wire.startswith("rest-"):
-            return
-        path = f"{request.path}?{request.query}" if request.query else request.path
-        line = f"{request.method} {path} HTTP/1.1".encode("latin-1")
-        signer, found, _ = request.headers.get("authorization", "").rpartition("Signature=")
-        host = request.headers.get("host", "")
-        if not found or len(line) + len(signer) + len(host) > _LONGEST or not request_line(line):
-            return
+        """Keep the Target, if one is offered, of a request that was just found in order."""
+        offered, place = x.offered, x.place
+        assert isinstance(place, _Place) and offered is not None and offered.briefly is not None
         brief = offered.briefly
         keywords = offered.keywords(params)
         keywords.pop(brief.payload, None)
         target = brief.short(x.principal.account, x.region, **keywords)
-        if target is None:
+        if target is None or place.credential is not x.credential:
             return
         kept = copy.copy(x)
-        kept.request = kept.signed = WireRequest(request.method, request.path, request.query, {})
-        kept.inbound = _NOTHING
-        grant = _Grant(
-            kept,
-            self._authenticator.acquaint(claim, credential, request, x.dialect.signatures),
-            self._authorizer.permit(x.principal),
-            target,
-            offered.rule.limit,
-        )
-        if len(self._grants) >= _MOST_GRANTS or len(self._places) >= _MOST_GRANTS:
-            self._grants.clear()
-            self._places.clear()
-        self._places[line] = brief.bound
-        given = _given(brief.bound, request.headers) or None
-        self._grants[signer.encode("latin-1"), line, host, given] = grant
+        kept.request = kept.signed = WireRequest(place.method, place.path, place.query, {})
+        kept.inbound, kept.place = _NOTHING, None
+        if len(place.grants) >= _MOST_TARGETS:
+            place.grants.clear()
+        given = _given(brief.bound, x.request.headers) or None
+        place.grants[given] = _Grant(kept, self._authorizer.permit(x.principal), target)
 
     def _arrive(self, key: tuple[bytes, str]) -> _Visit | None:
         """The visit of a head that was seen before, and only then: anybody can send heads that
@@ -268,7 +423,7 @@ class ShortWay:
         if len(head) > _LONGEST:
             return None
         first, *lines = head.split(b"\r\n")
-        asked, headers = request_line(first), self._heads.read(lines)
+        asked, headers = request_line(first), self._lines.read(lines)
         if asked is None or headers is None or len(lines) > self._most_headers:
             return None
         request = WireRequest(*asked, headers, b"", headers.get("host", ""), address)
@@ -351,6 +506,13 @@ class _Reply:
         x, refusals = self._exchange(self.request_id), self._way.refusals
         refusal = error if isinstance(error, AwsError) else refusals.unexpected(x, error)
         self.respond(refusals.answer(x, refusal))
+
+    def close(self, *, written: bool = False) -> None:
+        """There will be no answer, unless it was written by other means; after one, nothing."""
+        if not self._over:
+            self._end()
+            if not written:
+                self._client.abort()
 
     def _exchange(self, request_id: str) -> Exchange:
         if self._x is None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import NamedTuple
 
 from boda.core.arn import function_arn, split_qualifier
@@ -174,6 +175,10 @@ class Functions:
     def policy(self, arn: str, qualifier: str = LATEST) -> Policy | None:
         """The resource policy of a qualifier, each having its own, as on AWS."""
         return self._policies.get((arn, qualifier))
+
+    def policy_finder(self, arn: str, qualifier: str) -> Callable[[], Policy | None]:
+        """``policy`` for whoever asks for the same one again and again."""
+        return partial(self._policies.get, (arn, qualifier))
 
     def policy_of(self, named_arn: str) -> Policy | None:
         """The same for an ARN that may end in a qualifier."""

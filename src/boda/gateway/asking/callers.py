@@ -6,9 +6,10 @@ import re
 
 from boda.core.errors import AwsError
 from boda.core.principal import Principal, root_of
+from boda.gateway.dialect import JSON
 from boda.gateway.http.hosts import Hosts
 from boda.gateway.http.wire import WireRequest
-from boda.gateway.signing.authentication import Malformed, hinted_scope, read_claim
+from boda.gateway.signing.claim import Flaw, Malformed, hinted_scope, read_claim
 from boda.gateway.signing.identity import Directory
 
 _ACCOUNT = re.compile(r"[0-9]{12}")
@@ -42,20 +43,7 @@ class OpenCallers:
 
 
 def foreign_page(origin: str) -> AwsError:
-    return AwsError(
-        "AccessDenied",
-        f"Pages of {origin[:256]} may not call this platform from a browser.",
-        403,
-    )
-
-
-def foreign_host(host: str) -> AwsError:
-    return AwsError(
-        "AccessDenied",
-        f"{host[:256]} is no name of this platform. If it should be one, start boda with "
-        "--server-name.",
-        403,
-    )
+    return Flaw("foreign-page", origin[:256]).error(JSON.signatures)
 
 
 def _access_key_id(request: WireRequest) -> str:
@@ -64,4 +52,4 @@ def _access_key_id(request: WireRequest) -> str:
     except Malformed:
         hint = hinted_scope(request)
         return hint[0] if hint is not None else ""
-    return claim.access_key_id if claim is not None else ""
+    return claim.signatory.access_key_id if claim is not None else ""

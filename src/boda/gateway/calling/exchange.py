@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from typing import Any
 
 from boda.core.arn import DEFAULT_REGION
 from boda.core.principal import ANONYMOUS
 from boda.gateway.calling.catalog import Installed, Offered
+from boda.gateway.calling.head import Head
 from boda.gateway.calling.routing import Route
 from boda.gateway.dialect import JSON
 from boda.gateway.http.body import Inbound
 from boda.gateway.http.wire import WireRequest
-from boda.gateway.signing.authentication import Claim, Flaw
+from boda.gateway.signing.claim import Claim
 from boda.gateway.signing.identity import Credential
 
 Arriving = Callable[[], Awaitable[bytes]]
@@ -20,29 +22,16 @@ Arriving = Callable[[], Awaitable[bytes]]
 class Exchange:
     """Each step fills in what the next ones read.
 
-    request: as the operation sees it; signed: as the caller signed it.
-    claim, problem: who the caller says it is, or why that cannot be read.
+    request, signed, claim, route, dialect, region, installed, offered: of its Head. The operation
+    of a query is told by its body and filled in later.
     credential: the key that the claim was found signed with.
-    installed, offered: the service and its operation, where boda has them.
-    dialect: of the service, or of the family that the protocol spoken is of.
     arriving: reads the body of an operation that takes it whole; None once it has been read.
+    place: where the fast path keeps what requests with this head mean; None beside that path.
     """
 
     __slots__ = (
-        "arriving",
-        "claim",
-        "credential",
-        "dialect",
-        "inbound",
-        "installed",
-        "offered",
-        "principal",
-        "problem",
-        "region",
-        "request",
-        "request_id",
-        "route",
-        "signed",
+        *("arriving", "claim", "credential", "dialect", "inbound", "installed", "offered"),
+        *("place", "principal", "region", "request", "request_id", "route", "signed"),
     )
 
     def __init__(self, request: WireRequest, inbound: Inbound) -> None:
@@ -52,14 +41,21 @@ class Exchange:
         self.route = Route("", "rest-json")
         self.dialect = JSON
         self.claim: Claim | None = None
-        self.problem: Flaw | None = None
         self.credential: Credential | None = None
         self.installed: Installed | None = None
         self.offered: Offered | None = None
+        self.place: Any = None
         self.principal = ANONYMOUS
         self.region = DEFAULT_REGION
         self.request_id = ""
         self.arriving: Arriving | None = None
+
+    def understand(self, head: Head) -> None:
+        """Take what its head means."""
+        self.request, self.signed = head.request, head.signed
+        self.claim, self.region, self.dialect = head.claim, head.region, head.dialect
+        self.installed, self.offered = head.installed, head.offered
+        self.route = head.route
 
 
 class RequestKeys(Mapping[str, str]):

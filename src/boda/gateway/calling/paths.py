@@ -63,6 +63,8 @@ class PathTable:
         self._root = _Node()
         self._plain: dict[tuple[str, str], tuple[str, Labels]] = {}
         self._trailing_slash = trailing_slash
+        self.headers: set[str] = set()
+        """The names of the headers that tell operations apart."""
         known = frozenset(offered)
         for name in model.operation_names:
             self._add(model.operation_model(name), name in known)
@@ -125,6 +127,7 @@ class PathTable:
             else:
                 node = node.literals.setdefault(unquote(segment), _Node())
         query, headers = _demands(operation)
+        self.headers.update(headers)
         candidate = Candidate(
             operation.name,
             tuple(names),

@@ -30,8 +30,8 @@ from boda.gateway.calling.exchange import Exchange
 from boda.gateway.http.body import Inbound
 from boda.gateway.http.limits import BodyRule, Limits, too_large_upload
 from boda.gateway.signing import sigv4
-from boda.gateway.signing.authentication import Claim
 from boda.gateway.signing.chunked import AwsChunks
+from boda.gateway.signing.claim import Claim
 
 _SIGNED = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD"
 _SIGNED_TRAILER = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER"
@@ -45,8 +45,8 @@ def declared(x: Exchange, claim: Claim) -> str | None:
     """What stands for the payload in the signature, if it is known without the payload."""
     content = x.signed.headers.get("x-amz-content-sha256")
     if x.dialect.signatures.hash_in_header:
-        if claim.presigned:
-            signed = content is not None and "x-amz-content-sha256" in claim.signed
+        if claim.signatory.presigned:
+            signed = content is not None and "x-amz-content-sha256" in claim.signatory.signed
             return content if signed else sigv4.UNSIGNED
         if content is None:
             raise AwsError(
@@ -99,6 +99,19 @@ class Payloads:
             x.arriving = partial(_checked, x.inbound, self._rule(x), content)
         else:
             x.arriving = partial(_whole, x.inbound, self._rule(x))
+
+    def give(self, x: Exchange, body: bytes) -> bool:
+        """The same for a body that is here, whole, and has the digest that the caller said, if any;
+        of a service that streams, one that the request's ``inbound`` gives. False if it is larger
+        than may be."""
+        if x.dialect.bodies.streamed:
+            self.take(x, None)
+            return True
+        if len(body) > self._rule(x).limit:
+            return False
+        streams = x.offered is not None and x.offered.streams
+        x.request.body = BytesBody(body) if streams else body
+        return True
 
     async def receive(self, x: Exchange) -> None:
         """Read the body of an operation that takes it whole, unless it has been read."""

@@ -30,6 +30,10 @@ class Refusals:
         self._journal = journal
         self._protocols: dict[str, Protocol] = {}
 
+    def of(self, x: Exchange, error: BaseException) -> WireResponse:
+        """The answer to a request that ended in an error, expected or not."""
+        return self.answer(x, error if isinstance(error, AwsError) else self.unexpected(x, error))
+
     def answer(self, x: Exchange, error: AwsError) -> WireResponse:
         if isinstance(error, Unwritable):
             error = self._unwritable(x, error)

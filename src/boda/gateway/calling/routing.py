@@ -27,6 +27,9 @@ _ACTION = re.compile(rb"(?:\A|[&\r\n])Action=([^&\r\n]{0,256})")
 _VERSION = re.compile(rb"(?:\A|[&\r\n])Version=([^&\r\n]{0,64})")
 
 
+_HEADERS = frozenset({"content-type", "smithy-protocol", "x-amz-target"})
+
+
 @dataclass(slots=True)
 class Route:
     """What a request means, as far as it can be known before its body is read.
@@ -49,6 +52,9 @@ class Route:
 
     def label(self, name: str) -> str:
         return unquote(self.labels.get(name, ""))
+
+    def decoded(self) -> dict[str, str]:
+        return {name: self.label(name) for name in self.labels}
 
 
 Offers = tuple[ServiceModel, Sequence[str], Addressing]
@@ -87,6 +93,11 @@ class Router:
                 self._by_target[known.target] = known
             if addressing.otherwise:
                 self._otherwise = known
+        self.headers = _HEADERS.union(
+            *(known.addressing.headers for known in self._all),
+            *(known.table.headers for known in self._all if known.table is not None),
+        )
+        """The names of the headers that have a say in a route, beside ``Host``."""
 
     @property
     def otherwise(self) -> str:

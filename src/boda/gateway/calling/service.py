@@ -25,7 +25,7 @@ from boda.gateway.calling.operation import Authorize, Context, Handler
 from boda.gateway.calling.paging import Paged, Paging
 from boda.gateway.calling.target import Short
 from boda.gateway.http.wire import WireRequest, WireResponse
-from boda.gateway.signing.authentication import Claim
+from boda.gateway.signing.claim import Claim
 
 
 @dataclass(frozen=True, slots=True)

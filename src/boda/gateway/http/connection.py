@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, Literal
 from urllib.parse import unquote
@@ -173,11 +173,13 @@ class Connection(HttpToolsProtocol):
             self.flow.pause_reading()
             return
         if (phase == "idle" or phase == "new") and not self.flow.write_paused:
-            data = self._part + data
+            if self._part:
+                data = self._part + data
             self._phase = "brief"
             begun = self._short.begin(self, data)
             if begun == "yes":
-                self._take_part()
+                if self._part:
+                    self._take_part()
                 return
             self._phase = phase
             if begun == "awaits":
@@ -253,6 +255,41 @@ class Connection(HttpToolsProtocol):
             held, self._held = self._held, b""
             self.flow.resume_reading()
             self.data_received(held)
+
+    @property
+    def environment_id(self) -> str:
+        """fast_path.Client"""
+        found: str = self.app_state.get("environment_id", "")
+        return found
+
+    def start(self, work: Coroutine[Any, Any, None]) -> None:
+        """fast_path.Client"""
+        task = self.loop.create_task(work)
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+
+    def begin_stream(self, method: str) -> Cycle:
+        """fast_path.Client"""
+        cycle = self.cycle = Cycle(
+            {"method": method, "http_version": "1.1"},  # type: ignore[typeddict-item]
+            self.transport,
+            self.flow,
+            self.logger,
+            self.access_logger,
+            False,
+            self.server_state.default_headers,
+            asyncio.Event(),
+            False,
+            not self._last,
+            self.on_response_complete,
+        )
+        cycle.more_body = False
+        cycle.disconnected = self.transport.is_closing()
+        self._phase = "busy"
+        held, self._held = self._held, b""
+        if held:
+            self._feed(held)
+        return cycle
 
     def abort(self) -> None:
         """fast_path.Client"""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal, Protocol
+from collections.abc import Coroutine
+from typing import Any, Literal, Protocol
+
+from boda.gateway.http.cycle import Cycle
 
 Begun = Literal["yes", "no", "awaits"]
 """Whether a request was taken. no: with nothing begun, it is for the general way. awaits: it may be
@@ -14,11 +17,21 @@ class Client(Protocol):
 
     client: tuple[str, int] | None
 
+    @property
+    def environment_id(self) -> str:
+        """The execution environment that it comes from, or ""."""
+
+    def start(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run the work on a request that ends with ``reply``, ``abort`` or a stream."""
+
     def reply(self, status: bytes, fields: bytes, body: bytes, *, closes: bool) -> None:
         """Write an answer and go on with what comes next.
 
         fields: whole lines. closes: they say that the connection ends with this answer.
         """
+
+    def begin_stream(self, method: str) -> Cycle:
+        """What an answer is written to that comes in pieces, instead of ``reply``."""
 
     def abort(self) -> None:
         """Close at once: there is no answer."""

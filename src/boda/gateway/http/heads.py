@@ -18,14 +18,15 @@ _REQUEST_LINE = re.compile(
     rb"(/(?!/)[A-Za-z0-9._~!$&'()*+,;=:@%/-]*)"
     rb"(?:\?([A-Za-z0-9._~!$&'()*+,;=:@%/?-]+))? HTTP/1\.1"
 )
-_LINE = re.compile(rb"([A-Za-z0-9!#$%&'*+.^_`|~-]+): ([!-~](?:[ -~]*[!-~])?)")
+_VALUE = re.compile(rb"[!-~](?:[ -~]*[!-~])?")
+_LINE = re.compile(rb"([A-Za-z0-9!#$%&'*+.^_`|~-]+): (" + _VALUE.pattern + rb")")
 _LENGTH = re.compile(r"[0-9]{1,7}")
-# Of the connection or of the transfer; and what names an operation of other protocols.
+# Of the connection or of the transfer; and of a protocol whose operation is in its path.
 _ELSEWHERE = frozenset(
     {
         *("content-encoding", "expect", "http2-settings", "keep-alive", "proxy-connection"),
         *("te", "trailer", "transfer-encoding", "upgrade"),
-        *("smithy-protocol", "x-amz-target"),
+        "smithy-protocol",
     }
 )
 _REMEMBERED_LINES = 4096
@@ -59,6 +60,13 @@ class Heads:
             return None
         headers: Headers = dict(pairs)  # type: ignore[arg-type]
         return headers if len(headers) == len(pairs) else None
+
+    @staticmethod
+    def value(line: bytes) -> str | None:
+        """The value of a header that is known to be one; None if it is for the general way."""
+        if _VALUE.fullmatch(line) is None or b"  " in line:
+            return None
+        return line.decode("ascii")
 
     def _learn(self, line: bytes) -> tuple[str, str] | None:
         found = _LINE.fullmatch(line)

@@ -18,7 +18,6 @@ from boda.gateway.calling.operation import Authorize, Context
 from boda.services.lambda_ import condition_keys
 from boda.services.lambda_.core import Core
 from boda.services.lambda_.identifiers import Identifier
-from boda.services.lambda_.records import Key
 
 
 class Group(Protocol):
@@ -61,11 +60,7 @@ def need(
 
 def tags_of(core: Core, identifier: Identifier) -> Mapping[str, str]:
     """The same object as long as the function's tags are."""
-    return _tags(core, identifier.key)
-
-
-def _tags(core: Core, key: Key) -> Mapping[str, str]:
-    function = core.find(key)
+    function = core.find(identifier.key)
     return _NO_TAGS if function is None else function.tags
 
 
@@ -80,19 +75,19 @@ class StandingNeed:
     """A need of one function that is asked for again and again: made anew only when the
     function's policy or its tags have become another object."""
 
+    __slots__ = ("_function", "_made", "_make", "_policy", "_tags")
+
     def __init__(self, core: Core, identifier: Identifier, make: Callable[[], Need]) -> None:
-        self._core = core
-        self._key = identifier.key
-        self._arn = identifier.arn
-        self._qualifier = identifier.meant
+        self._function = core.finder(identifier.key)
+        self._policy = core.hot.policy_finder(identifier.arn, identifier.meant)
         self._make = make
         self._made = make()
-        self._tags = _tags(core, self._key)
+        self._tags = tags_of(core, identifier)
 
     def current(self) -> Need:
-        tags = _tags(self._core, self._key)
-        policy = self._core.hot.policy(self._arn, self._qualifier)
-        if policy is not self._made.policy or tags is not self._tags:
+        function = self._function()
+        tags = _NO_TAGS if function is None else function.tags
+        if self._policy() is not self._made.policy or tags is not self._tags:
             self._made, self._tags = self._make(), tags
         return self._made
 

@@ -127,6 +127,10 @@ class Core:
     def find(self, key: Key) -> Function | None:
         return self._functions.get(key[:2], {}).get(key[2])
 
+    def finder(self, key: Key) -> Callable[[], Function | None]:
+        """``find`` for whoever asks for the same key again and again."""
+        return partial(self._functions.setdefault(key[:2], {}).get, key[2])
+
     def function(self, identifier: Identifier) -> Function:
         """AwsError ResourceNotFoundException, naming the function as the caller did."""
         found = self.find(identifier.key)

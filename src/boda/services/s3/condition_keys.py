@@ -12,7 +12,7 @@ from typing import Any
 from boda.gateway.asking import tag_keys
 from boda.gateway.asking.tag_keys import Keys
 from boda.gateway.http.wire import WireRequest
-from boda.gateway.signing.authentication import Claim
+from boda.gateway.signing.claim import Claim
 from boda.services.s3 import tags
 
 _HEADERS = {
@@ -86,14 +86,15 @@ TAGGED = frozenset(
 def of_request(request: WireRequest, claim: Claim | None, now: float) -> dict[str, str]:
     """How the request is signed, and whether its body is."""
     keys = {}
-    if claim is not None:
-        keys["s3:authType"] = "REST-QUERY-STRING" if claim.presigned else "REST-HEADER"
-        keys["s3:signatureversion"] = "AWS" if claim.until else "AWS4-HMAC-SHA256"
-        if not claim.until:  # the old way does not say when it was signed
-            keys["s3:signatureAge"] = str(max(0, int((now - claim.signed_at) * 1000)))
     digest = request.headers.get("x-amz-content-sha256")
-    if digest is None and claim is not None and claim.presigned and not claim.until:
-        digest = "UNSIGNED-PAYLOAD"
+    if claim is not None:
+        presigned, old = claim.signatory.presigned, bool(claim.signatory.until)
+        keys["s3:authType"] = "REST-QUERY-STRING" if presigned else "REST-HEADER"
+        keys["s3:signatureversion"] = "AWS" if old else "AWS4-HMAC-SHA256"
+        if not old:  # the old way does not say when it was signed
+            keys["s3:signatureAge"] = str(max(0, int((now - claim.signed_at) * 1000)))
+        if digest is None and presigned and not old:
+            digest = "UNSIGNED-PAYLOAD"
     if digest is not None:
         keys["s3:x-amz-content-sha256"] = digest
     return keys

@@ -150,6 +150,7 @@ DIALECT = replace(
         label=bucket_of_host,
         trailing_slash=False,
         elsewhere=_elsewhere,
+        headers=frozenset({"x-amz-account-id"}),
         form="PostObject",
     ),
     form=WireForm(S3Protocol),

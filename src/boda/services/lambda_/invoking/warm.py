@@ -52,12 +52,9 @@ class WarmInvoke:
         self._named_arn = identifier.named_arn
         self._qualifier = identifier.meant
         invoking = partial(need, core, "lambda:InvokeFunction", identifier)
-        self._need = StandingNeed(core, identifier, invoking)
+        self.need: Callable[[], Need] = StandingNeed(core, identifier, invoking).current
         self._seen: FunctionVersion | None = None
         self._forms: dict[tuple[str, str], Form] = {}
-
-    def need(self) -> Need:
-        return self._need.current()
 
     def begin(self, request_id: str, headers: Mapping[str, str], body: bytes, reply: Reply) -> bool:
         core = self._core

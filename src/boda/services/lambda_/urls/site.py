@@ -23,7 +23,8 @@ from boda.gateway.asking.need import Need
 from boda.gateway.calling.exchange import RequestKeys
 from boda.gateway.calling.payload import sha256_of
 from boda.gateway.http.wire import WireRequest, WireResponse
-from boda.gateway.signing.authentication import Authenticator, Malformed, read_claim
+from boda.gateway.signing.authentication import Authenticator
+from boda.gateway.signing.claim import Malformed, read_claim
 from boda.invoke.call import Call
 from boda.invoke.catalogue import LATEST
 from boda.invoke.streaming import open_stream
@@ -213,7 +214,8 @@ class FunctionUrls:
             raise problem.error(_RULES) from None
         if claim is None:
             raise AwsError("AccessDeniedException", _FORBIDDEN, 403)
-        if (claim.service, claim.region) != ("lambda", identifier.region):
+        signatory = claim.signatory
+        if (signatory.service, signatory.region) != ("lambda", identifier.region):
             raise _RULES.refusal(
                 "scope", "Credential should be scoped to correct service: 'lambda'."
             )

@@ -62,7 +62,7 @@ class WarmUrl:
         self._present = present
         self._form = form
         calling = partial(url_need, core, identifier, config["AuthType"])
-        self._need = StandingNeed(core, identifier, calling)
+        self._standing = StandingNeed(core, identifier, calling).current
         self._forms: dict[tuple[Any, ...], Form] = {}
 
     def need(self) -> None:
@@ -70,7 +70,7 @@ class WarmUrl:
 
     def begin(self, request_id: str, headers: Mapping[str, str], body: bytes, reply: Reply) -> bool:
         core = self._core
-        if self._present() is not self._config or not self._permit.holds(self._need.current()):
+        if self._present() is not self._config or not self._permit.holds(self._standing()):
             return False
         version = core.hot.resolve(self._arn, self._qualifier)
         if version is None:
