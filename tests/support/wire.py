@@ -39,8 +39,9 @@ def signed(
     region: str = "us-east-1",
     date: str = "",
     payload_hash: str = "",
+    service: str = "lambda",
 ) -> bytes:
-    """A request to Lambda as an SDK signs it.
+    """A request as an SDK signs it.
 
     headers: further ones. also: which of them are signed. date: of the scope, if another.
     """
@@ -57,8 +58,8 @@ def signed(
     digest = payload_hash or hashlib.sha256(body).hexdigest()
     (canonical,) = signs.requests(sigv4.trimmed(lower, names), digest)
     day = date or stamp[:8]
-    scope = f"{day}/{region}/lambda/aws4_request"
-    signer = sigv4.Signer(sigv4.signing_key(key.secret, day, region, "lambda"))
+    scope = f"{day}/{region}/{service}/aws4_request"
+    signer = sigv4.Signer(sigv4.signing_key(key.secret, day, region, service))
     signature = signer.sign(sigv4.string_to_sign(stamp, scope, canonical))
     fields["Authorization"] = (
         f"AWS4-HMAC-SHA256 Credential={key.access_key_id}/{scope}, "
