@@ -14,13 +14,14 @@ from typing import Any
 import orjson
 import pytest
 
-from boda.core.errors import AwsError
+from boda.core import large_json
+from boda.core.bounds import DEFAULT, Bounds
+from boda.core.errors import AwsError, Malformed
 from boda.gateway.calling.models import Models
 from boda.gateway.calling.validation import show, validate
 from boda.gateway.http.wire import WireRequest
-from boda.gateway.protocols import bounds, cbor_values, form_values, large_json, xml_values
-from boda.gateway.protocols.bounds import Bounds
-from boda.gateway.protocols.scalars import Malformed, blob_from_pieces
+from boda.gateway.protocols import bounds, cbor_values, form_values, xml_values
+from boda.gateway.protocols.scalars import blob_from_pieces
 from support.dialects import DIALECTS
 
 FEW = Bounds(members=10, values=50)
@@ -50,15 +51,15 @@ def test_json_stops(document: bytes) -> None:
 def test_json_nested_deeply_stops() -> None:
     for opening in (b"[", b'{"a":'):
         with pytest.raises(Malformed, match="nested too deeply"):
-            large_json.parse(opening * 1_000_000, bounds.DEFAULT)
+            large_json.parse(opening * 1_000_000, DEFAULT)
 
 
 def test_text_has_a_bound_of_its_own() -> None:
     with pytest.raises(Malformed, match="too much text"):
-        large_json.parse(b"[" + (b'"' + b"a" * 1_000_000 + b'",') * 9 + b"<broken", bounds.DEFAULT)
-    escaped = large_json.parse(b'"' + b"\\u00e9" * (1 << 20) + b'"', bounds.DEFAULT)
+        large_json.parse(b"[" + (b'"' + b"a" * 1_000_000 + b'",') * 9 + b"<broken", DEFAULT)
+    escaped = large_json.parse(b'"' + b"\\u00e9" * (1 << 20) + b'"', DEFAULT)
     assert escaped.text() == "é" * (1 << 20)
-    long = large_json.parse(b'"' + b"a" * 8_000_000 + b'"', bounds.DEFAULT)
+    long = large_json.parse(b'"' + b"a" * 8_000_000 + b'"', DEFAULT)
     with pytest.raises(Malformed, match="too long"):
         long.text()
 
@@ -78,13 +79,13 @@ def test_xml_stops(document: bytes) -> None:
 @pytest.mark.parametrize("start", [b"<r ", b"<!--", b"<?x ", b"</", b"<r a='"])
 def test_a_piece_of_xml_that_does_not_end_stops(start: bytes) -> None:
     with pytest.raises(Malformed, match="too long"):
-        xml_values.parse(b"<r>" + start + b"a" * MIB, bounds.DEFAULT)
+        xml_values.parse(b"<r>" + start + b"a" * MIB, DEFAULT)
 
 
 def test_a_million_attributes_stop() -> None:
     tag = b"<r " + b" ".join(b'a%d=""' % number for number in range(500_000)) + b"/>"
     with pytest.raises(Malformed, match="too long"):
-        xml_values.parse(tag, bounds.DEFAULT)
+        xml_values.parse(tag, DEFAULT)
 
 
 def test_much_text_in_xml_is_no_tag() -> None:
@@ -157,7 +158,7 @@ def test_a_list_that_is_a_little_too_long_is_refused_in_the_services_words(model
 )  # fmt: skip
 def test_large_json_reads_what_orjson_reads(value: Any) -> None:
     for document in (json.dumps(value).encode(), json.dumps(value, indent=1).encode()):
-        assert large_json.parse(document, bounds.DEFAULT) == json.loads(document)
+        assert large_json.parse(document, DEFAULT) == json.loads(document)
 
 
 @pytest.mark.parametrize(
@@ -172,7 +173,7 @@ def test_large_json_refuses_what_orjson_refuses(document: bytes) -> None:
     with pytest.raises(orjson.JSONDecodeError):
         orjson.loads(document)
     with pytest.raises(Malformed):
-        large_json.parse(document, bounds.DEFAULT)
+        large_json.parse(document, DEFAULT)
 
 
 @pytest.mark.parametrize("size", [1_500_000, 1_500_001, 1_500_002])
@@ -180,7 +181,7 @@ def test_a_package_is_decoded_in_pieces(size: int) -> None:
     data = os.urandom(size)
     text = base64.b64encode(data)
     for written in (text, text.replace(b"/", b"\\/").replace(b"+", b"\\u002B")):
-        found = large_json.parse(b'{"ZipFile":"' + written + b'"}', bounds.DEFAULT)
+        found = large_json.parse(b'{"ZipFile":"' + written + b'"}', DEFAULT)
         assert blob_from_pieces(found["ZipFile"].pieces()) == data
     broken = large_json.parse(b'"' + text[:800_000] + b"QQ==" + text[800_000:] + b'"', FEW)
     with pytest.raises(Malformed, match="Base64"):

@@ -11,11 +11,10 @@ from typing import Any
 import cbor2
 import pytest
 
-from boda.core.errors import AwsError
+from boda.core.errors import AwsError, Malformed
 from boda.gateway.calling.models import Models
 from boda.gateway.http.wire import WireRequest
 from boda.gateway.protocols import xml_values
-from boda.gateway.protocols.scalars import Malformed
 from support.dialects import DIALECTS
 
 

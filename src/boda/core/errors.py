@@ -78,6 +78,21 @@ def printable(text: str) -> str:
     return "".join(letter for letter in text[:128] if letter.isprintable())
 
 
+class Malformed(Exception):
+    """What a caller sent cannot be read; each protocol puts the reason into AWS's words and codes.
+
+    reason: a sentence in AWS's style. place: the wire name of what is wrong. value: the
+    offending text, shortened. where: ``path``, ``query`` or ``body``.
+    """
+
+    def __init__(self, reason: str, place: str = "", value: str = "", where: str = "body") -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.place = place
+        self.value = value
+        self.where = where
+
+
 class PlatformError(BodaError):
     """The platform cannot do what the operator asked.
 

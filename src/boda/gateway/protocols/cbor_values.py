@@ -8,8 +8,9 @@ from typing import Any
 import cbor2
 from botocore.model import Shape
 
-from boda.gateway.protocols.bounds import DEFAULT, Bounds
-from boda.gateway.protocols.scalars import Malformed, as_moment, moment_to_number
+from boda.core.bounds import DEFAULT, Bounds
+from boda.core.errors import Malformed
+from boda.gateway.protocols.scalars import as_moment, moment_to_number
 from boda.gateway.protocols.tree import Convert, TreeReader, TreeWriter, unexpected
 
 _MAX_DEPTH = 128

@@ -7,11 +7,11 @@ from typing import Any
 
 from botocore.model import Shape
 
-from boda.core.errors import AwsError
+from boda.core.errors import AwsError, Malformed
 from boda.gateway.http.wire import Body
 from boda.gateway.protocols import event_stream
 from boda.gateway.protocols.event_stream import Message, Sized
-from boda.gateway.protocols.scalars import Malformed, as_moment
+from boda.gateway.protocols.scalars import as_moment
 
 _WIDTHS = {"byte": 1, "short": 2, "integer": 4, "long": 8}
 

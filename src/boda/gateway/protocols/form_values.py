@@ -8,8 +8,8 @@ from urllib.parse import unquote_plus
 
 from botocore.model import Shape
 
-from boda.gateway.protocols.bounds import DEFAULT, Bounds
-from boda.gateway.protocols.scalars import Malformed
+from boda.core.bounds import DEFAULT, Bounds
+from boda.core.errors import Malformed
 from boda.gateway.protocols.xml_values import text_reader
 
 _MAX_DEPTH = 64

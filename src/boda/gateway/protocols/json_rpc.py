@@ -10,10 +10,10 @@ from typing import Any
 
 from botocore.model import OperationModel, ServiceModel, Shape
 
+from boda.core.bounds import Bounds
 from boda.core.errors import AwsError
 from boda.gateway.http.wire import Stream, WireRequest, WireResponse
 from boda.gateway.protocols import event_stream, json_values
-from boda.gateway.protocols.bounds import Bounds
 from boda.gateway.protocols.events import EventCodec
 from boda.gateway.protocols.form import USUAL, WireForm
 from boda.gateway.protocols.json_values import JsonReader, JsonWriter

@@ -9,11 +9,11 @@ from typing import Any
 import orjson
 from botocore.model import Shape
 
-from boda.gateway.protocols import large_json
-from boda.gateway.protocols.bounds import DEFAULT, Bounds
-from boda.gateway.protocols.large_json import LongText
+from boda.core import large_json
+from boda.core.bounds import DEFAULT, Bounds
+from boda.core.errors import Malformed
+from boda.core.large_json import LongText
 from boda.gateway.protocols.scalars import (
-    Malformed,
     blob_from_pieces,
     blob_from_text,
     blob_to_text,

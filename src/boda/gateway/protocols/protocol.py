@@ -9,11 +9,10 @@ from typing import Any, NamedTuple
 
 from botocore.model import OperationModel, ServiceModel, Shape
 
-from boda.core.errors import AwsError
+from boda.core.bounds import DEFAULT, Bounds
+from boda.core.errors import AwsError, Malformed
 from boda.gateway.http.wire import WireRequest, WireResponse
-from boda.gateway.protocols.bounds import DEFAULT, Bounds
 from boda.gateway.protocols.form import USUAL, WireForm
-from boda.gateway.protocols.scalars import Malformed
 
 _MAX_INFLATED = 16 * 1024 * 1024
 

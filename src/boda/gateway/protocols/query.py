@@ -10,14 +10,13 @@ from typing import Any
 
 from botocore.model import OperationModel, ServiceModel
 
-from boda.core.errors import AwsError
+from boda.core.bounds import Bounds
+from boda.core.errors import AwsError, Malformed
 from boda.gateway.http.wire import WireRequest, WireResponse
 from boda.gateway.protocols import form_values
-from boda.gateway.protocols.bounds import Bounds
 from boda.gateway.protocols.form import USUAL, WireForm
 from boda.gateway.protocols.form_values import Ec2FormReader, Form, FormReader
 from boda.gateway.protocols.protocol import ErrorNames, Protocol, whole_body
-from boda.gateway.protocols.scalars import Malformed
 from boda.gateway.protocols.xml_values import XmlWriter, escape
 
 WriteMembers = Callable[[list[str], Any], None]

@@ -11,14 +11,15 @@ from urllib.parse import unquote, unquote_plus
 
 from botocore.model import OperationModel, ServiceModel, Shape
 
+from boda.core.bounds import Bounds
+from boda.core.errors import Malformed
 from boda.gateway.http.wire import Stream, WireRequest, WireResponse
 from boda.gateway.protocols import event_stream
-from boda.gateway.protocols.bounds import Bounds
 from boda.gateway.protocols.events import EventCodec
 from boda.gateway.protocols.form import USUAL, WireForm
 from boda.gateway.protocols.json_values import encode
 from boda.gateway.protocols.protocol import Headers, Protocol, whole_body
-from boda.gateway.protocols.scalars import Malformed, blob_from_text, blob_to_text
+from boda.gateway.protocols.scalars import blob_from_text, blob_to_text
 from boda.gateway.protocols.xml_values import ReadText, text_reader, text_writer
 
 _BODILESS = (204, 304)

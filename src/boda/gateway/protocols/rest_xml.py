@@ -10,10 +10,10 @@ from typing import Any
 
 from botocore.model import OperationModel, ServiceModel, Shape
 
-from boda.core.errors import AwsError
+from boda.core.bounds import Bounds
+from boda.core.errors import AwsError, Malformed
 from boda.gateway.http.wire import WireResponse
 from boda.gateway.protocols import xml_values
-from boda.gateway.protocols.bounds import Bounds
 from boda.gateway.protocols.form import USUAL, WireForm
 from boda.gateway.protocols.protocol import ErrorNames
 from boda.gateway.protocols.query import error_elements
@@ -25,7 +25,6 @@ from boda.gateway.protocols.rest import (
     plan_members,
     write_headers,
 )
-from boda.gateway.protocols.scalars import Malformed
 from boda.gateway.protocols.xml_values import Node, XmlReader, XmlWriter, escape
 
 _DECLARATION = '<?xml version="1.0" encoding="UTF-8"?>\n'

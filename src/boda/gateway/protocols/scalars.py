@@ -14,6 +14,8 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+from boda.core.errors import Malformed
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _INTEGER = re.compile(r"[+-]?[0-9]{1,40}\Z")
 _FLOAT = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,4})?\Z")
@@ -26,21 +28,6 @@ _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _BITS = {"byte": 8, "short": 16, "integer": 32, "long": 64}
 _SPECIAL = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
-
-
-class Malformed(Exception):
-    """The request cannot be read.
-
-    reason: a sentence in AWS's style. place: the wire name of what is wrong. value: the
-    offending text, shortened. where: ``path``, ``query`` or ``body``.
-    """
-
-    def __init__(self, reason: str, place: str = "", value: str = "", where: str = "body") -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.place = place
-        self.value = value
-        self.where = where
 
 
 def timestamp_form(shape: Any, default: str) -> str:

@@ -12,8 +12,9 @@ from typing import Any
 
 from botocore.model import Shape
 
-from boda.gateway.protocols.large_json import LongText
-from boda.gateway.protocols.scalars import Malformed, float_from_text, in_range
+from boda.core.errors import Malformed
+from boda.core.large_json import LongText
+from boda.gateway.protocols.scalars import float_from_text, in_range
 
 Convert = Callable[[Any], Any]
 

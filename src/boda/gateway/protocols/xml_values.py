@@ -14,9 +14,9 @@ from xml.parsers import expat
 
 from botocore.model import Shape
 
-from boda.gateway.protocols.bounds import DEFAULT, Bounds
+from boda.core.bounds import DEFAULT, Bounds
+from boda.core.errors import Malformed
 from boda.gateway.protocols.scalars import (
-    Malformed,
     blob_from_text,
     blob_to_text,
     boolean_from_text,

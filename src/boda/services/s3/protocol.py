@@ -12,12 +12,11 @@ from typing import Any
 
 from botocore.model import OperationModel, Shape
 
-from boda.core.errors import AwsError
+from boda.core.errors import AwsError, Malformed
 from boda.gateway.protocols.protocol import ErrorNames, Headers
 from boda.gateway.protocols.query import error_elements
 from boda.gateway.protocols.rest import InputPlan, OutputPlan
 from boda.gateway.protocols.rest_xml import RestXml
-from boda.gateway.protocols.scalars import Malformed
 from boda.gateway.protocols.xml_values import Node, ReadText, escape
 
 _NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import orjson
 
+from boda.core import payloads
 from boda.gateway.asking.need import Need
 from boda.gateway.calling.operation import Answer, Context, operation
 from boda.gateway.calling.target import short_way
@@ -35,7 +36,6 @@ from boda.services.lambda_.errors import (
     wrong_state,
 )
 from boda.services.lambda_.identifiers import Identifier, parse
-from boda.services.lambda_.invoking import payloads
 from boda.services.lambda_.invoking.event_warm import Accepts, WarmEvent
 from boda.services.lambda_.invoking.streaming import streamed_events
 from boda.services.lambda_.invoking.warm import WarmInvoke, answer_of

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 import orjson
 
+from boda.core.payloads import READ_AT_ONCE_BYTES
 from boda.gateway.asking.need import Need
 from boda.gateway.calling.operation import Answer
 from boda.gateway.calling.target import VARIES, Form, Reply
@@ -24,7 +25,6 @@ from boda.sandbox.architectures import runs_here
 from boda.services.lambda_.access import StandingNeed, need
 from boda.services.lambda_.core import Core
 from boda.services.lambda_.identifiers import Identifier
-from boda.services.lambda_.invoking.payloads import READ_AT_ONCE_BYTES
 
 _MOST_FORMS = 32
 

@@ -18,9 +18,9 @@ from urllib.parse import parse_qsl
 
 import orjson
 
+from boda.core import payloads
 from boda.core.principal import Principal
 from boda.gateway.http.wire import WireRequest, WireResponse
-from boda.services.lambda_.invoking import payloads
 
 _TEXT = re.compile(r"text/|application/(.*\+)?(json|xml|javascript)\b", re.I)
 """Content types of bodies that come as text; forms come as base64, whatever is in them."""

@@ -16,6 +16,7 @@ import orjson
 
 from boda.core.errors import AwsError
 from boda.core.long_work import beside
+from boda.core.payloads import READ_AT_ONCE_BYTES
 from boda.core.principal import ANONYMOUS, Principal
 from boda.gateway.asking.authorization import Permit
 from boda.gateway.asking.callers import OpenCallers
@@ -35,7 +36,6 @@ from boda.services.lambda_.dialect import DIALECT
 from boda.services.lambda_.errors import recursive
 from boda.services.lambda_.identifiers import Identifier
 from boda.services.lambda_.invoking.operations import Invokes
-from boda.services.lambda_.invoking.payloads import READ_AT_ONCE_BYTES
 from boda.services.lambda_.urls import messages as url_messages
 from boda.services.lambda_.urls import stream as url_stream
 from boda.services.lambda_.urls.configs import KIND, PATH, UrlIds

@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any
 
 from boda.core.errors import AwsError
+from boda.core.payloads import READ_AT_ONCE_BYTES
 from boda.gateway.asking.authorization import Permit
 from boda.gateway.asking.need import Need
 from boda.gateway.calling.target import REQUEST_ID, Form, Reply
@@ -24,7 +25,6 @@ from boda.services.lambda_ import condition_keys
 from boda.services.lambda_.access import StandingNeed, need
 from boda.services.lambda_.core import Core
 from boda.services.lambda_.identifiers import Identifier
-from boda.services.lambda_.invoking.payloads import READ_AT_ONCE_BYTES
 from boda.services.lambda_.invoking.warm import Begins
 from boda.services.lambda_.urls import messages as url_messages
 from boda.telemetry.contract import MeteredUrlRequest

@@ -10,9 +10,9 @@ from typing import Any
 import orjson
 import pytest
 
-from boda.gateway.protocols.bounds import DEFAULT
-from boda.services.lambda_.invoking import payloads
-from boda.services.lambda_.invoking.json_check import is_json
+from boda.core import payloads
+from boda.core.bounds import DEFAULT
+from boda.core.json_check import is_json
 from boda.services.lambda_.urls import messages as url_messages
 
 DENSE = b'{"a":[' + b"[]," * 300_000 + b"0]}"

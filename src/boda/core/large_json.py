@@ -13,8 +13,8 @@ from typing import Any
 
 import orjson
 
-from boda.gateway.protocols.bounds import Bounds
-from boda.gateway.protocols.scalars import Malformed
+from boda.core.bounds import Bounds
+from boda.core.errors import Malformed
 
 _MAX_DEPTH = 128
 _WINDOW = 64 * 1024

@@ -13,11 +13,11 @@ from typing import Any
 
 import orjson
 
+from boda.core import large_json
+from boda.core.bounds import Bounds
+from boda.core.errors import Malformed
+from boda.core.json_check import is_json
 from boda.core.long_work import beside
-from boda.gateway.protocols import large_json
-from boda.gateway.protocols.bounds import Bounds
-from boda.gateway.protocols.scalars import Malformed
-from boda.services.lambda_.invoking.json_check import is_json
 
 READ_AT_ONCE_BYTES = 64 * 1024
 """What is read on the event loop."""

@@ -1,0 +1,28 @@
+"""How many members and values a document may have before its parser stops.
+
+Law of this file: a parser builds nothing beyond its bounds, so that what a document costs is known
+before it is read.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from boda.core.errors import Malformed
+
+UNTOLD = 10_000
+"""The longest list, where nothing bounds it."""
+VALUES_EACH = 16
+
+
+class Bounds(NamedTuple):
+    """members: of one list, map or structure. values: of all together, keys not counted."""
+
+    members: int = UNTOLD
+    values: int = UNTOLD * VALUES_EACH
+
+    def exceeded(self) -> Malformed:
+        return Malformed("The request body has more members than the operation takes")
+
+
+DEFAULT = Bounds()
