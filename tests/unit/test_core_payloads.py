@@ -13,7 +13,7 @@ import pytest
 from boda.core import payloads
 from boda.core.bounds import DEFAULT
 from boda.core.json_check import is_json
-from boda.services.lambda_.urls import messages as url_messages
+from boda.events.http import payload_2
 
 DENSE = b'{"a":[' + b"[]," * 300_000 + b"0]}"
 LARGE = b'"' + b"x" * 100_000 + b'"'
@@ -135,9 +135,9 @@ def test_what_is_too_deep_to_be_kept_is_read() -> None:
 
 
 def test_dense_answers_of_functions() -> None:
-    plain = url_messages.response(DENSE)
+    plain = payload_2.answer(DENSE)
     assert plain is not None and plain.status == 200 and plain.body == DENSE
     told = json.dumps({"statusCode": 201, "body": "x" * 1_500_000, "more": [[]] * 250_000}).encode()
-    answer = url_messages.response(told)
+    answer = payload_2.answer(told)
     assert answer is not None and answer.status == 201 and answer.body == b"x" * 1_500_000
-    assert url_messages.response(b'{"statusCode":200,"body":' + DENSE + b"}") is None
+    assert payload_2.answer(b'{"statusCode":200,"body":' + DENSE + b"}") is None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -48,6 +48,10 @@ class HttpRequest:
             if each.lower() == name:
                 found = value
         return found
+
+    def with_body(self, body: bytes) -> HttpRequest:
+        """Return the same request with another body."""
+        return replace(self, body=body)
 
     def forwarded(self, trace_id: str) -> dict[str, str]:
         """Return the headers that a door adds, by lower-case name."""

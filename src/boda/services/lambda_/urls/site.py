@@ -18,6 +18,7 @@ from boda.core.errors import AwsError
 from boda.core.long_work import beside
 from boda.core.payloads import READ_AT_ONCE_BYTES
 from boda.core.principal import ANONYMOUS, Principal
+from boda.events.http import payload_2
 from boda.gateway.asking.authorization import Permit
 from boda.gateway.asking.callers import OpenCallers
 from boda.gateway.asking.need import Need
@@ -124,7 +125,10 @@ class FunctionUrls:
         if config.get("InvokeMode") == "RESPONSE_STREAM":
             return None
         try:
-            form = url_messages.EventForm(_as_called(request), config["UrlId"])
+            form = payload_2.EventForm(
+                url_messages.received(_as_called(request)),
+                url_messages.route(config["UrlId"], None),
+            )
         except ValueError:
             return None
         return WarmUrl(
@@ -241,14 +245,12 @@ class FunctionUrls:
             request.headers.get(trace.HEADER, ""), identifier.arn, now, self._core.ids.hex
         )
         self._refuse_loop(version, hops)
-        event = url_messages.event(
-            _as_called(request),
-            body,
-            url_id=config["UrlId"],
+        event = payload_2.event(
+            url_messages.received(_as_called(request), body),
+            url_messages.route(config["UrlId"], caller),
             request_id=request_id,
             trace_id=run_under,
             now_s=now,
-            caller=caller,
         )
         payload = orjson.dumps(event)
         if len(payload) > self._core.quotas.sync_payload_bytes:
@@ -262,8 +264,10 @@ class FunctionUrls:
             return internal()
         payload = outcome.payload
         if len(payload) > READ_AT_ONCE_BYTES:
-            return await beside(url_messages.response, payload) or internal()
-        return url_messages.response(payload) or internal()
+            made = await beside(payload_2.answer, payload)
+        else:
+            made = payload_2.answer(payload)
+        return WireResponse(*made) if made is not None else internal()
 
     def _refuse_loop(self, version: FunctionVersion, hops: int) -> None:
         if hops >= trace.MAX_HOPS and version.recursive_loop == "Terminate":

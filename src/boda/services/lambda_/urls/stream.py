@@ -9,9 +9,10 @@ function answers is the body as it is. Source: Lambda developer guide,
 from __future__ import annotations
 
 from boda.core.errors import AwsError
+from boda.events.http import payload_2
+from boda.events.http.messages import HttpAnswer
 from boda.gateway.http.wire import BrokenOff, Stream, WireResponse
 from boda.invoke.streaming import StreamedAnswer
-from boda.services.lambda_.urls import messages as url_messages
 
 MAX_PRELUDE = 16_384
 """Bytes of the object before the body."""
@@ -58,29 +59,27 @@ async def response(answer: StreamedAnswer) -> WireResponse | None:
         if head is None:
             return None
         if head.status in _BODILESS:
-            return head
+            return WireResponse(*head)
         taken = True
-        head.body = Stream(Body(answer, first))
-        return head
+        return WireResponse(head.status, head.headers, Stream(Body(answer, first)))
     finally:
         if not taken:
             await answer.aclose()
 
 
-async def _head(answer: StreamedAnswer) -> tuple[WireResponse | None, bytes]:
+async def _head(answer: StreamedAnswer) -> tuple[HttpAnswer | None, bytes]:
     """The head, and what of the body came with it."""
     if answer.failed:
         return None, b""
     if answer.content_type.partition(";")[0].strip().lower() != _HTTP:
-        return url_messages.typed_head(answer.content_type), b""
+        return payload_2.typed_head(answer.content_type), b""
     begin = bytearray()
     async for data in answer:
         begin += data
         end = begin.find(_SEPARATOR, 0, MAX_PRELUDE + len(_SEPARATOR))
         if end >= 0:
-            return url_messages.streamed_head(bytes(begin[:end])), bytes(
-                begin[end + len(_SEPARATOR) :]
-            )
+            rest = bytes(begin[end + len(_SEPARATOR) :])
+            return payload_2.streamed_head(bytes(begin[:end])), rest
         if len(begin) > MAX_PRELUDE:
             break
     return None, b""

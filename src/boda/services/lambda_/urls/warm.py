@@ -15,6 +15,8 @@ from typing import Any
 
 from boda.core.errors import AwsError
 from boda.core.payloads import READ_AT_ONCE_BYTES
+from boda.events.http import payload_2
+from boda.events.http.messages import HttpAnswer
 from boda.gateway.asking.authorization import Permit
 from boda.gateway.asking.need import Need
 from boda.gateway.calling.target import REQUEST_ID, Form, Reply
@@ -26,7 +28,6 @@ from boda.services.lambda_.access import StandingNeed, need
 from boda.services.lambda_.core import Core
 from boda.services.lambda_.identifiers import Identifier
 from boda.services.lambda_.invoking.warm import Begins
-from boda.services.lambda_.urls import messages as url_messages
 from boda.telemetry.contract import MeteredUrlRequest
 
 REQUEST_ID_HEADER = "x-amzn-RequestId"
@@ -49,7 +50,7 @@ class WarmUrl:
         identifier: Identifier,
         config: Mapping[str, Any],
         present: Callable[[], Mapping[str, Any] | None],
-        form: url_messages.EventForm,
+        form: payload_2.EventForm,
     ) -> None:
         self._core = core
         self._invoker = invoker
@@ -103,16 +104,16 @@ class WarmUrl:
             if not isinstance(error, AwsError):
                 reply.fail(error or RuntimeError("no outcome"))
                 return
-            response = refusal_of(error)
+            response: HttpAnswer | WireResponse = refusal_of(error)
         elif outcome.function_error:
             response = internal()
         elif len(outcome.payload) > READ_AT_ONCE_BYTES:
             loop = asyncio.get_running_loop()
-            reading = loop.run_in_executor(None, url_messages.response, outcome.payload)
+            reading = loop.run_in_executor(None, payload_2.answer, outcome.payload)
             reading.add_done_callback(partial(self._read, reply, request_id, at))
             return
         else:
-            response = url_messages.response(outcome.payload) or internal()
+            response = payload_2.answer(outcome.payload) or internal()
         self._answer(reply, request_id, at, response)
 
     def _read(
@@ -120,7 +121,7 @@ class WarmUrl:
         reply: Reply,
         request_id: str,
         at: float,
-        reading: asyncio.Future[WireResponse | None],
+        reading: asyncio.Future[HttpAnswer | None],
     ) -> None:
         """A large answer of the function was read in a thread."""
         error = None if reading.cancelled() else reading.exception()
@@ -129,7 +130,9 @@ class WarmUrl:
             return
         self._answer(reply, request_id, at, reading.result() or internal())
 
-    def _answer(self, reply: Reply, request_id: str, at: float, response: WireResponse) -> None:
+    def _answer(
+        self, reply: Reply, request_id: str, at: float, response: HttpAnswer | WireResponse
+    ) -> None:
         tell(self._core, self._identifier, at, response.status)
         form = self._forms.get((response.status, *response.headers))
         if form is None:
@@ -138,10 +141,10 @@ class WarmUrl:
             assert isinstance(response.body, bytes)
             reply.answer(form, "", response.body)
         else:
-            response.headers.append((REQUEST_ID_HEADER, request_id))
-            reply.respond(response)
+            headers = [*response.headers, (REQUEST_ID_HEADER, request_id)]
+            reply.respond(WireResponse(response.status, headers, response.body))
 
-    def _learn_form(self, response: WireResponse, reply: Reply) -> Form | None:
+    def _learn_form(self, response: HttpAnswer | WireResponse, reply: Reply) -> Form | None:
         """None where such an answer has none, or is not worth to be remembered."""
         headers = response.headers
         if sum(len(name) + len(value) for name, value in headers) > _LONGEST_HEAD:
