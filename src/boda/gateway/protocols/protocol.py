@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from botocore.model import OperationModel, ServiceModel, Shape
@@ -15,6 +15,7 @@ from boda.gateway.http.wire import WireRequest, WireResponse
 from boda.gateway.protocols.form import USUAL, WireForm
 
 _MAX_INFLATED = 16 * 1024 * 1024
+_PLAIN_TYPES = (str, int, float, bool, list, dict)
 
 Headers = list[tuple[str, str]]
 
@@ -191,3 +192,23 @@ def _inflated(body: bytes) -> bytes:
     if machine.unconsumed_tail or not machine.eof:
         raise Malformed("The request body is not valid gzip data")
     return data
+
+
+def error_members(
+    error: AwsError,
+    fields: Mapping[str, Any],
+    shape: Shape | None,
+    convert: Callable[[Mapping[str, Any]], dict[str, Any]],
+) -> dict[str, Any]:
+    """Return an error's members as a document has them, those too that no shape describes.
+
+    convert: converts the fields that the shape describes.
+    """
+    tree = convert(fields)
+    if error.message:
+        tree[message_member(shape)] = error.message
+    known = shape.members if shape is not None else ()
+    for name, value in fields.items():
+        if name not in known and value is not None:
+            tree[name] = value if isinstance(value, _PLAIN_TYPES) else str(value)
+    return tree

@@ -15,7 +15,7 @@ from boda.gateway.http.wire import WireResponse
 from boda.gateway.protocols import json_values
 from boda.gateway.protocols.form import USUAL, WireForm
 from boda.gateway.protocols.json_values import JsonReader, JsonWriter
-from boda.gateway.protocols.protocol import message_member
+from boda.gateway.protocols.protocol import error_members
 from boda.gateway.protocols.rest import (
     InputPlan,
     OutputPlan,
@@ -25,7 +25,7 @@ from boda.gateway.protocols.rest import (
     write_headers,
 )
 
-_PLAIN_TYPES = (str, int, float, bool, list, dict, type(None))
+_NO_PLAN = OutputPlan()
 
 
 class RestJson(Rest):
@@ -75,18 +75,13 @@ class RestJson(Rest):
         headers = self.request_id_headers(request_id)
         headers.append(("x-amzn-ErrorType", names.type))
         values = dict(error.fields)
-        tree: dict[str, Any] = {}
+        plan = _NO_PLAN
         if shape is not None:
             if "Type" in shape.members and "Type" not in values:
                 values["Type"] = "Service" if error.fault == "server" else "User"
             plan = self._error_plan(shape)
             write_headers(plan, values, headers)
-            tree = self._writer.members(plan.body)(values)
-            for member in shape.members:
-                values.pop(member, None)
-        if error.message:
-            tree[message_member(shape)] = error.message
-        tree.update(plain(values))
+        tree = error_members(error, values, shape, self._writer.members(plan.body))
         headers.extend(error.headers.items())
         headers.append(("Content-Type", "application/json"))
         return WireResponse(error.status, headers, json_values.encode(tree))
@@ -97,12 +92,3 @@ class RestJson(Rest):
             plan = self._error_plans[shape.name] = OutputPlan()
             plan_members(plan, shape)
         return plan
-
-
-def plain(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Members that no shape describes, as JSON can carry them."""
-    return {
-        name: value if isinstance(value, _PLAIN_TYPES) else str(value)
-        for name, value in fields.items()
-        if value is not None
-    }
