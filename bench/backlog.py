@@ -25,7 +25,7 @@ from bench.s3 import Peak
 from boda.core.arn import function_arn
 from boda.core.ids import Ids
 from boda.delivery import rows
-from boda.invoke.catalogue import LATEST
+from boda.invoke.function_table import LATEST
 from boda.storage.database import Database
 
 EVENTS = 1_000_000

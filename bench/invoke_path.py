@@ -24,13 +24,13 @@ from boda.fleet.active_invocation import ActiveInvocation
 from boda.fleet.environment import Environment
 from boda.fleet.fleet import Fleet
 from boda.invoke.call import Call, Outcome
-from boda.invoke.catalogue import Functions
 from boda.invoke.concurrency import Concurrency
+from boda.invoke.function_table import FunctionTable
 from boda.invoke.path import Invoker
-from boda.runtime.catalogue import Catalogue
+from boda.runtime.catalogue import RuntimeCatalogue
 from boda.runtime.frames import FrameReader
 from boda.runtime.function import FunctionVersion, LogSettings
-from boda.runtime.library import Library
+from boda.runtime.library import RuntimeLibrary
 from boda.runtime.session import RuntimeSession
 from boda.sandbox.linux import LinuxSandboxes
 from boda.storage.database import Database
@@ -56,7 +56,7 @@ async def measure(folder: Path, isolation: Any) -> dict[str, Any]:
     code.mkdir(mode=0o755)
     (code / "app.py").write_text(HANDLER)
     folder.chmod(0o755)
-    catalogue = Catalogue.discover()
+    catalogue = RuntimeCatalogue.discover()
     clock, ids = SystemClock(), Ids()
     database = Database(folder / "db", [telemetry.metadata], schema_version=1)
     recorder = telemetry.build(database, clock)
@@ -64,7 +64,7 @@ async def measure(folder: Path, isolation: Any) -> dict[str, Any]:
     sandboxes = LinuxSandboxes(
         folder / "state",
         catalogue,
-        Library(folder / "library"),
+        RuntimeLibrary(folder / "library"),
         plain=isolation == "process",
         instance=str(folder),
     )
@@ -77,7 +77,7 @@ async def measure(folder: Path, isolation: Any) -> dict[str, Any]:
         credentials=lambda version: _Key(),
         serve_endpoint=lambda listening, environment: _Open(),
     )
-    invoker = Invoker(fleet, Concurrency(requests_per_unit=0), Functions(), recorder)
+    invoker = Invoker(fleet, Concurrency(requests_per_unit=0), FunctionTable(), recorder)
     runtime = [name for name in catalogue if name.startswith("python")][-1]
     version = FunctionVersion(
         account="000000000000",

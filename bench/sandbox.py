@@ -16,8 +16,8 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from boda.runtime.catalogue import Catalogue
-from boda.runtime.library import Library
+from boda.runtime.catalogue import RuntimeCatalogue
+from boda.runtime.library import RuntimeLibrary
 from boda.sandbox.contract import Sandbox, SandboxSpec
 from boda.sandbox.linux import LinuxSandboxes
 
@@ -67,11 +67,11 @@ def main(run: Callable[..., dict[str, float]]) -> None:
 async def measure(folder: Path, runtime: str) -> dict[str, float]:
     code = folder / "code"
     code.mkdir()
-    catalogue = Catalogue.discover()
+    catalogue = RuntimeCatalogue.discover()
     runtime = runtime or [name for name in catalogue if name.startswith("python")][-1]
     bootstrap = folder / "bootstrap.py"
     bootstrap.write_text(_BOOTSTRAP)
-    library = Library(folder / "library", bootstrap=bootstrap)
+    library = RuntimeLibrary(folder / "library", bootstrap=bootstrap)
     sandboxes = LinuxSandboxes(folder / "state", catalogue, library, instance=str(folder))
     times: dict[str, list[float]] = defaultdict(list)
     report: dict[str, float] = {}

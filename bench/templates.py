@@ -14,8 +14,8 @@ from collections import defaultdict
 from pathlib import Path
 
 from bench.sandbox import child_of, idle_mb, main, medians
-from boda.runtime.catalogue import Catalogue
-from boda.runtime.library import Library
+from boda.runtime.catalogue import RuntimeCatalogue
+from boda.runtime.library import RuntimeLibrary
 from boda.sandbox.contract import Sandbox, SandboxSpec
 from boda.sandbox.linux import LinuxSandboxes
 
@@ -63,10 +63,10 @@ async def measure(folder: Path, runtime: str) -> dict[str, float]:
     code = folder / "code"
     code.mkdir()
     (code / "app.py").write_text(_FUNCTION)
-    catalogue = Catalogue.discover()
+    catalogue = RuntimeCatalogue.discover()
     runtime = runtime or [name for name in catalogue if name.startswith("python")][-1]
     sandboxes = LinuxSandboxes(
-        folder / "state", catalogue, Library(folder / "library"), instance=str(folder)
+        folder / "state", catalogue, RuntimeLibrary(folder / "library"), instance=str(folder)
     )
     environment = {
         "_HANDLER": "app.handler",

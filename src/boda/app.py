@@ -45,13 +45,13 @@ from boda.gateway.http.hosts import Hosts
 from boda.gateway.http.limits import Limits
 from boda.gateway.server import HttpServer, bind
 from boda.gateway.signing.identity import Credential
-from boda.invoke.catalogue import Functions
 from boda.invoke.concurrency import Concurrency
+from boda.invoke.function_table import FunctionTable
 from boda.invoke.gauges import Gauges
 from boda.invoke.path import Invoker
 from boda.plug import Compute, FunctionKeeper, Host, House
-from boda.runtime.catalogue import Catalogue
-from boda.runtime.library import Library
+from boda.runtime.catalogue import RuntimeCatalogue
+from boda.runtime.library import RuntimeLibrary
 from boda.sandbox.contract import SandboxError
 from boda.sandbox.doctor.examine import examine
 from boda.sandbox.doctor.findings import (
@@ -228,13 +228,13 @@ class Platform:
         self._folder.take()
         self._later("folder", self._release_folder)
         catalogue, findings = await asyncio.gather(
-            asyncio.to_thread(Catalogue.discover), self._check_isolation()
+            asyncio.to_thread(RuntimeCatalogue.discover), self._check_isolation()
         )
         database, recorder = await self._open_database()
         bound = bind(settings.host, settings.port)
         self._later("address", lambda: _close(bound))
         inside = self._inside(bound)
-        library = Library(self._folder.library)
+        library = RuntimeLibrary(self._folder.library)
         sandboxes = await self._open_sandboxes(catalogue, library, findings, inside)
         compute, post_office = self._compute(
             database, recorder, sandboxes, catalogue, _within(settings.fleet(inside.url), shares)
@@ -345,8 +345,8 @@ class Platform:
 
     async def _open_sandboxes(
         self,
-        catalogue: Catalogue,
-        library: Library,
+        catalogue: RuntimeCatalogue,
+        library: RuntimeLibrary,
         findings: list[Finding],
         inside: InsideEndpoint,
     ) -> LinuxSandboxes:
@@ -376,12 +376,12 @@ class Platform:
         database: Database,
         recorder: telemetry.Recorder,
         sandboxes: LinuxSandboxes,
-        catalogue: Catalogue,
+        catalogue: RuntimeCatalogue,
         settings: FleetSettings,
     ) -> tuple[Compute, delivery.Delivery]:
         """What runs functions, at once and later. Who keeps them is asked when one is to run."""
         clock, quotas = self._clock, self._settings.quotas
-        functions = Functions()
+        functions = FunctionTable()
         concurrency = Concurrency(
             quotas.concurrent_executions,
             requests_per_unit=quotas.requests_per_environment,
@@ -477,7 +477,7 @@ class Platform:
     def _warm(
         self,
         sandboxes: LinuxSandboxes,
-        catalogue: Catalogue,
+        catalogue: RuntimeCatalogue,
         runtimes: Iterable[str],
         code_dir: Path | None = None,
         layer_dirs: Sequence[Path] = (),
@@ -495,7 +495,7 @@ class Platform:
 
         self._background.spawn(work())
 
-    def _lay_out(self, library: Library) -> None:
+    def _lay_out(self, library: RuntimeLibrary) -> None:
         """In a new data folder: have what functions find beside their code there before the
         first of them."""
 

@@ -39,10 +39,10 @@ from boda.gateway.http.hosts import Hosts
 from boda.gateway.signing.authentication import Authenticator
 from boda.gateway.signing.identities import Identities
 from boda.gateway.signing.identity import Credential
-from boda.invoke.catalogue import Functions
 from boda.invoke.concurrency import Concurrency
+from boda.invoke.function_table import FunctionTable
 from boda.invoke.path import Invoker
-from boda.runtime.catalogue import Catalogue
+from boda.runtime.catalogue import RuntimeCatalogue
 from boda.runtime.function import FunctionVersion
 from boda.storage.blobs import BlobStore
 from boda.storage.database import Database
@@ -53,12 +53,12 @@ from boda.telemetry.recorder import Recorder
 class Compute:
     """What runs functions: the invoke path's tables, and the machine behind it."""
 
-    functions: Functions
+    functions: FunctionTable
     invoker: Invoker
     queue: EventQueue
     concurrency: Concurrency
     fleet: Fleet
-    runtimes: Catalogue
+    runtimes: RuntimeCatalogue
 
 
 class Call(Protocol):

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from boda.runtime.catalogue import Catalogue
-from boda.runtime.library import Library
+from boda.runtime.catalogue import RuntimeCatalogue
+from boda.runtime.library import RuntimeLibrary
 from boda.sandbox.contract import SandboxSpec
 from boda.sandbox.linux import LinuxSandboxes
 from support.person import person, why_no_namespaces
@@ -26,12 +26,12 @@ LOOK = (
 
 @pytest.mark.skipif(bool(why_not_root()), reason=why_not_root() or "root")
 async def test_each_runs_with_boto3_ready(tmp_path: Path) -> None:
-    catalogue = Catalogue.discover()
+    catalogue = RuntimeCatalogue.discover()
     (tmp_path / "code").mkdir()
     (tmp_path / "code" / "uses.py").write_text("import boto3\n")
     (tmp_path / "plain").mkdir()
     (tmp_path / "bootstrap.py").write_text(BOOTSTRAP)
-    library = Library(tmp_path / "library", bootstrap=tmp_path / "bootstrap.py")
+    library = RuntimeLibrary(tmp_path / "library", bootstrap=tmp_path / "bootstrap.py")
     sandboxes = LinuxSandboxes(
         tmp_path / "state", catalogue, library, network=False, instance=f"all-{tmp_path}"
     )

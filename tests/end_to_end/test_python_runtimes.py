@@ -8,7 +8,7 @@ import botocore.session
 import pytest
 from bench.host import Boda, package
 
-from boda.runtime.catalogue import Catalogue
+from boda.runtime.catalogue import RuntimeCatalogue
 
 SOURCE = """
 import os
@@ -34,7 +34,7 @@ def lambda_handler(event, context):
 
 @pytest.fixture(scope="module")
 def pythons() -> list[str]:
-    return [name for name in Catalogue.discover() if name.startswith("python")]
+    return [name for name in RuntimeCatalogue.discover() if name.startswith("python")]
 
 
 def test_boto3_works_in_each_without_configuration_and_in_its_own_region(

@@ -9,7 +9,7 @@ import random
 import pytest
 
 from boda.core.errors import AwsError
-from boda.invoke.concurrency import Concurrency, Lease
+from boda.invoke.concurrency import Concurrency, ConcurrencyLease
 from support.fake_sandbox import function
 
 PLACE = ("000000000000", "us-east-1")
@@ -24,7 +24,7 @@ class Model:
     def __init__(self) -> None:
         self.reserved: dict[str, int] = {}
         self.aside: dict[tuple[str, str], int] = {}
-        self.held: list[tuple[str, str, Lease]] = []
+        self.held: list[tuple[str, str, ConcurrencyLease]] = []
 
     def taken(self) -> int:
         """Of the account's limit, by what is reserved or set aside."""
@@ -84,7 +84,7 @@ def test_no_limit_is_exceeded_and_nothing_guaranteed_is_refused(seed: int) -> No
                 assert model.of(each) <= max(model.reserved[each], changed[each])
     for _, _, lease in model.held:
         lease.release()
-    ((_, _, place),) = concurrency.places()
+    ((_, _, place),) = concurrency.scopes()
     assert (place.running, place.unreserved) == (0, 0)
     for found in place.functions.values():
         assert (found.running, found.own) == (0, 0)

@@ -16,8 +16,8 @@ from boda.core.errors import AwsError
 from boda.delivery import lane_runner, rows
 from boda.delivery.pace import FEW
 from boda.delivery.rows import QueuedEvent
-from boda.invoke.catalogue import LATEST
 from boda.invoke.concurrency import Concurrency
+from boda.invoke.function_table import LATEST
 from support.delivery_world import Office, arn, failed, office, ok, throttled
 
 T = TypeVar("T")

@@ -24,7 +24,7 @@ from boda.delivery.contract import EventSource
 from boda.delivery.lambda_adapter import LambdaAdapter, Permits
 from boda.delivery.post_office import Message
 from boda.invoke.call import Call, Outcome
-from boda.invoke.catalogue import LATEST, Functions
+from boda.invoke.function_table import LATEST, FunctionTable
 from boda.runtime.function import FunctionVersion, LogSettings
 from boda.storage.database import Database, _engine
 from boda.telemetry.contract import MeteredInvocation, StreamKey
@@ -55,7 +55,7 @@ def by_resource_policy(
 
 
 def add_functions(
-    office: delivery.Delivery, functions: Functions, permits: Permits = by_resource_policy
+    office: delivery.Delivery, functions: FunctionTable, permits: Permits = by_resource_policy
 ) -> None:
     """Let the post office bring events to functions."""
     office.post.add("lambda", LambdaAdapter(functions, office.queue, Ids(2), permits))
@@ -236,7 +236,7 @@ class Office:
 
     database: PromptDatabase
     clock: ManualClock
-    functions: Functions
+    functions: FunctionTable
     invoker: Scripted
     telemetry: Telemetry
     dead: DeadLetters
@@ -314,7 +314,7 @@ def office(folder: Path, seed: int = 1, **settings: Any) -> Office:
     made = Office(
         PromptDatabase(folder / "queue.sqlite", [delivery.metadata]),
         clock,
-        Functions(),
+        FunctionTable(),
         Scripted(clock),
         Telemetry(),
         DeadLetters(),

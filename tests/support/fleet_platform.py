@@ -13,8 +13,8 @@ from boda.core.ids import Ids
 from boda.fleet.fleet import Fleet
 from boda.fleet.settings import FleetSettings
 from boda.invoke.call import Call, Outcome
-from boda.invoke.catalogue import Functions
 from boda.invoke.concurrency import Concurrency
+from boda.invoke.function_table import FunctionTable
 from boda.invoke.gauges import Gauges
 from boda.invoke.path import Invoker
 from boda.runtime.function import FunctionVersion
@@ -33,7 +33,7 @@ class Platform:
         *,
         clock: Any = None,
         telemetry: Any = None,
-        functions: Functions | None = None,
+        functions: FunctionTable | None = None,
         concurrency: Callable[[Clock], Concurrency] | None = None,
         ids: Ids | None = None,
         invoker: type[Invoker] = Invoker,
@@ -49,7 +49,7 @@ class Platform:
         """How long keys last that are given now."""
         self.refusal: AwsError | None = None
         self.endpoints: dict[str, bool] = {}
-        self.functions = functions or Functions()
+        self.functions = functions or FunctionTable()
         made = concurrency or (lambda clock: Concurrency(monotonic=clock.monotonic))
         self.concurrency = made(self.clock)
         self.gauges = Gauges(self.concurrency, self.telemetry, self.clock)

@@ -24,8 +24,8 @@ from boda.fleet.provisioned import ProvisionedStatus
 from boda.fleet.template import SnapshotFailed
 from boda.gateway.http.wire import Stream
 from boda.invoke.call import Call, Done, Outcome
-from boda.invoke.catalogue import Functions
 from boda.invoke.concurrency import Concurrency
+from boda.invoke.function_table import FunctionTable
 from boda.plug import Compute, Host
 from boda.runtime.function import FunctionVersion
 from boda.services import lambda_
@@ -209,7 +209,7 @@ class World(support.world.World):
     noted: NotingTelemetry = field(kw_only=True)
 
     @property
-    def functions(self) -> Functions:
+    def functions(self) -> FunctionTable:
         return self.host.compute.functions
 
     @property
@@ -301,7 +301,7 @@ async def world(
     runnable: Callable[[str], bool] = lambda runtime: True,
     snapshotter: Snapshotter | None = None,
     provisioner: Any = None,
-    functions: Functions | None = None,
+    functions: FunctionTable | None = None,
     damaged: Callable[[str], None] = log_damage,
 ) -> AsyncIterator[World]:
     """beside: further services. options: of the service, instead of the usual ones."""
@@ -328,7 +328,7 @@ async def world(
         *beside,
         clock=clock,
         database=InPlaceDatabase,
-        compute=Compute(functions or Functions(), *surroundings),
+        compute=Compute(functions or FunctionTable(), *surroundings),
         noting=None if "logs" in beside else noted,
         post=NotingPost(),
         damaged=damaged,

@@ -96,7 +96,7 @@ class Logs:
         return {"logGroups": [{"logGroupName": f"{log_group_name_prefix}-{ctx.region}"}]}
 
 
-class Functions:
+class FunctionTable:
     """``gate`` holds an invocation; ``finished`` counts those that went through it."""
 
     def __init__(self) -> None:
@@ -210,7 +210,7 @@ class Rig:
     gateway: Gateway
     server: HttpServer
     keys: Keys
-    functions: Functions
+    functions: FunctionTable
     objects: Objects
     clock: Clock
     clients: list[Any] = field(default_factory=list)
@@ -253,7 +253,7 @@ async def run(call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
 async def rig(*, auth: Any = "sigv4", limits: Limits | None = None, clock: Clock | None = None,
               sites: Any = (), preflight: Any = None, decorate: Any = None,
               regions: Regions | None = None) -> AsyncIterator[Rig]:  # fmt: skip
-    keys, functions, objects = Keys(), Functions(), Objects()
+    keys, functions, objects = Keys(), FunctionTable(), Objects()
 
     def plug(service: Service) -> Plug:
         return Plug(service.name, lambda host: Running(service), DIALECTS.get(service.name))

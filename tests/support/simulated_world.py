@@ -38,8 +38,8 @@ from boda.fleet.lifecycle import AVAILABLE
 from boda.fleet.settings import FleetSettings
 from boda.fleet.template import SnapshotFailed
 from boda.invoke.call import Call, Done
-from boda.invoke.catalogue import LATEST, Functions
-from boda.invoke.concurrency import Concurrency, Lease
+from boda.invoke.concurrency import Concurrency, ConcurrencyLease
+from boda.invoke.function_table import LATEST, FunctionTable
 from boda.invoke.path import Invoker
 from boda.invoke.streaming import open_stream
 from boda.runtime.function import FunctionVersion
@@ -253,7 +253,7 @@ class WatchedConcurrency(Concurrency):
 
 
 class _WatchedLease:
-    def __init__(self, lease: Lease, released: Any) -> None:
+    def __init__(self, lease: ConcurrencyLease, released: Any) -> None:
         self._lease, self._released = lease, released
 
     def __getattr__(self, name: str) -> Any:
@@ -357,7 +357,7 @@ class Life:
             world.settings,
             clock=clock,
             telemetry=self.witness,
-            functions=Functions(world.chance.random),
+            functions=FunctionTable(world.chance.random),
             concurrency=lambda clock: WatchedConcurrency(world, clock),
             ids=ids,
             invoker=WatchedInvoker,
@@ -605,7 +605,7 @@ class Life:
             "timers": queue._runner._timers,
             "leases": +platform.concurrency.out,
         }
-        for _, _, place in platform.concurrency.places():
+        for _, _, place in platform.concurrency.scopes():
             left["running"] = place.running
             left["unreserved"] = place.unreserved
             left["of functions"] = sum(

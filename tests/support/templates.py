@@ -18,7 +18,7 @@ import pytest
 from boda.runtime.api import RuntimeApi
 from boda.runtime.credentials import ContainerCredentials
 from boda.runtime.frames import Invocation
-from boda.runtime.library import Library
+from boda.runtime.library import RuntimeLibrary
 from boda.runtime.session import RuntimeSession
 from boda.runtime.stream import ResponseSink
 from boda.sandbox.contract import Sandbox, SandboxSpec
@@ -126,7 +126,7 @@ class Stage:
         self.sandboxes = LinuxSandboxes(
             folder / "state",
             {python.name: python},
-            Library(folder / "library"),
+            RuntimeLibrary(folder / "library"),
             plain=plain,
             network=network,
             instance=f"templates-{os.getpid()}-{folder.name}",

@@ -14,7 +14,7 @@ from boda.core.errors import AwsError
 from boda.core.ids import Ids
 from boda.delivery import AsyncRules, RetryPolicy
 from boda.delivery.post_office import Message
-from boda.invoke.catalogue import LATEST
+from boda.invoke.function_table import LATEST
 from support.delivery_world import (
     ROLE,
     Office,

@@ -8,8 +8,8 @@ from boda.core.arn import function_arn, split_qualifier
 from boda.core.clock import ManualClock
 from boda.core.errors import AwsError
 from boda.core.policy import Policy
-from boda.invoke.catalogue import Functions
 from boda.invoke.concurrency import Concurrency
+from boda.invoke.function_table import FunctionTable
 from boda.invoke.gauges import Gauges
 from support.fake_sandbox import FakeTelemetry, function
 
@@ -224,12 +224,12 @@ async def test_functions_that_ran_leave_no_trace():
     for number in range(300):
         concurrency.lease(function(f"f{number}"), "live").release()
     await clock.advance(3)
-    ((_, _, place),) = concurrency.places()
+    ((_, _, place),) = concurrency.scopes()
     assert place.functions == {}
 
 
 def test_functions_resolve_by_arn_parts_and_qualifier():
-    functions = Functions()
+    functions = FunctionTable()
     latest, one = function(), function(version="1")
     functions.put(latest.arn, "$LATEST", latest)
     functions.put(latest.arn, "1", one)
@@ -245,7 +245,7 @@ def test_functions_resolve_by_arn_parts_and_qualifier():
 
 
 def test_policies_belong_to_their_qualifier_and_go_with_the_function():
-    functions = Functions()
+    functions = FunctionTable()
     version = function()
     functions.put(version.arn, "$LATEST", version)
     policy = Policy({"Statement": []})
@@ -257,7 +257,7 @@ def test_policies_belong_to_their_qualifier_and_go_with_the_function():
 
 
 def test_what_no_qualifier_names_any_more_is_retired_once():
-    functions = Functions()
+    functions = FunctionTable()
     retired = []
     functions.on_retired(lambda version: retired.append(version.revision_id))
     old, new = function(revision="1"), function(revision="2")

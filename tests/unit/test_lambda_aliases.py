@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from boda.invoke.catalogue import Functions
+from boda.invoke.function_table import FunctionTable
 from boda.runtime.function import FunctionVersion
 from support.lambda_world import World, world
 
@@ -203,8 +203,8 @@ async def test_aliases_are_listed_by_name_in_pages_and_by_version(here: World) -
     assert (await here.error("ListAliases", FunctionName="f", Marker="x")).status == 400
 
 
-def table(chance: Callable[[], float]) -> Functions:
-    functions = Functions(chance)
+def table(chance: Callable[[], float]) -> FunctionTable:
+    functions = FunctionTable(chance)
     for number in ("1", "2"):
         version = FunctionVersion(
             "0", "us-east-1", "f", number, number, "role", "python3.12", "a.b", Path("/code")

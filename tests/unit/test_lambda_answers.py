@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from boda.invoke.catalogue import Functions
+from boda.invoke.function_table import FunctionTable
 from support.lambda_world import World, package, world
 
 FUNCTION = "arn:aws:lambda:us-east-1:000000000000:function"
@@ -109,7 +109,7 @@ def marks() -> Iterator[float]:
 async def test_a_refusal_names_the_state_of_the_version_that_was_chosen(
     tmp_path: Path, marks: Iterator[float]
 ) -> None:
-    functions = Functions(chance=lambda: next(marks))
+    functions = FunctionTable(chance=lambda: next(marks))
     async with world(tmp_path, functions=functions) as here:
         await here.create("f")
         await here.call("PublishVersion", FunctionName="f")

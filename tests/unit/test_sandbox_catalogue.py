@@ -11,8 +11,8 @@ import pytest
 
 from boda.runtime.catalogue import (
     PROVIDED,
-    Catalogue,
-    Runtime,
+    InstalledRuntime,
+    RuntimeCatalogue,
     candidate_interpreters,
     choose,
     probe,
@@ -20,10 +20,10 @@ from boda.runtime.catalogue import (
 )
 
 
-def python(version: str, where: str = "/opt") -> Runtime:
+def python(version: str, where: str = "/opt") -> InstalledRuntime:
     minor = version.rpartition(".")[0]
     path = Path(where) / version / "bin" / f"python{minor}"
-    return Runtime(f"python{minor}", path, version, Path(where) / version)
+    return InstalledRuntime(f"python{minor}", path, version, Path(where) / version)
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_what_cannot_be_run_is_left_out(tmp_path: Path, script: str) -> None:
     path.write_text(script)
     path.chmod(0o755)
     assert probe(path) is None
-    found = Catalogue.discover({"PATH": str(tmp_path), "HOME": str(tmp_path)}, ">=99")
+    found = RuntimeCatalogue.discover({"PATH": str(tmp_path), "HOME": str(tmp_path)}, ">=99")
     assert len(found) == 0
 
 
@@ -134,7 +134,7 @@ def test_a_virtual_environment_counts_as_its_base(tmp_path: Path) -> None:
 
 
 def test_a_catalogue_is_asked_by_name() -> None:
-    catalogue = Catalogue([python("3.12.1"), python("3.13.0")])
+    catalogue = RuntimeCatalogue([python("3.12.1"), python("3.13.0")])
     assert list(catalogue) == ["python3.12", "python3.13"]
     assert catalogue["python3.13"].version == "3.13.0"
     assert catalogue.get("python2.7") is None

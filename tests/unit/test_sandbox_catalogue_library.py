@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from boda.core.errors import PlatformError
-from boda.runtime.library import Library
+from boda.runtime.library import RuntimeLibrary
 from support.sandbox_snippets import ThisPython
 
 
@@ -18,7 +18,7 @@ from support.sandbox_snippets import ThisPython
 def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     before = os.umask(0o077)  # an operator's umask must not shut functions out
     try:
-        library = Library(tmp_path_factory.mktemp("libraries"))
+        library = RuntimeLibrary(tmp_path_factory.mktemp("libraries"))
         library.finish(ThisPython())
         return library.prepare(ThisPython())
     finally:
@@ -64,7 +64,7 @@ def test_the_same_versions_make_the_same_folder_and_others_another(tmp_path: Pat
     guest.mkdir()
     (guest / "__init__.py").write_text("")
     (guest / "bootstrap.py").write_text("A = 1")
-    library = Library(tmp_path / "libraries", guest=guest)
+    library = RuntimeLibrary(tmp_path / "libraries", guest=guest)
     first = library.prepare(ThisPython())
     assert library.prepare(ThisPython()) == first
     (guest / "bootstrap.py").write_text("A = 2")
@@ -84,4 +84,4 @@ def test_an_interpreter_that_cannot_compile_it_is_named(tmp_path: Path) -> None:
     guest.mkdir()
     runtime = ThisPython(interpreter=broken)
     with pytest.raises(PlatformError, match=f"{broken} cannot compile"):
-        Library(tmp_path / "libraries", guest=guest).prepare(runtime)
+        RuntimeLibrary(tmp_path / "libraries", guest=guest).prepare(runtime)

@@ -64,9 +64,9 @@ def _of_platform(folder: Path, region: str | None) -> list[dict[str, Any]] | Non
 
 
 def _of_machine() -> list[dict[str, Any]]:
-    from boda.runtime.catalogue import Catalogue
+    from boda.runtime.catalogue import RuntimeCatalogue
 
     return [
         {"Name": one.name, "Version": one.version, "Interpreter": str(one.interpreter)}
-        for one in Catalogue.discover().runtimes()
+        for one in RuntimeCatalogue.discover().runtimes()
     ]

@@ -28,7 +28,7 @@ from boda.delivery.queue import EventQueue
 from boda.delivery.retry import RetryPolicy
 from boda.delivery.sender import Sender
 from boda.invoke.call import InvokePath
-from boda.invoke.catalogue import Functions
+from boda.invoke.function_table import FunctionTable
 from boda.runtime.function import FunctionVersion
 from boda.storage.database import Database
 from boda.telemetry.contract import Telemetry
@@ -71,7 +71,7 @@ def _no_role(version: FunctionVersion) -> Principal | None:
 
 def build(
     database: Database,
-    functions: Functions,
+    functions: FunctionTable,
     invoker: InvokePath,
     telemetry: Telemetry,
     clock: Clock,

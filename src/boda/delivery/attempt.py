@@ -22,7 +22,7 @@ from boda.delivery.guard import refusal, runs_under
 from boda.delivery.retry import Discard, RetryPolicy
 from boda.delivery.rows import QueuedEvent
 from boda.invoke.call import Call, InvokePath, Outcome
-from boda.invoke.catalogue import Functions
+from boda.invoke.function_table import FunctionTable
 from boda.runtime.function import FunctionVersion
 
 _log = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ class EventAttempts:
 
     def __init__(
         self,
-        functions: Functions,
+        functions: FunctionTable,
         invoker: InvokePath,
         dead_letters: DeadLetters,
         destinations: Destinations,

@@ -12,7 +12,7 @@ from boda.core.principal import Principal
 from boda.delivery.contract import EventSource
 from boda.delivery.post_office import Message
 from boda.delivery.queue import EventQueue
-from boda.invoke.catalogue import LATEST, Functions
+from boda.invoke.function_table import LATEST, FunctionTable
 
 ACTION = "lambda:InvokeFunction"
 EVENT_LIMIT = 1024 * 1024
@@ -26,7 +26,9 @@ keys; returns whether the principal may do it, also by its own policies."""
 class LambdaAdapter:
     """The target adapter of functions."""
 
-    def __init__(self, functions: Functions, queue: EventQueue, ids: Ids, permits: Permits) -> None:
+    def __init__(
+        self, functions: FunctionTable, queue: EventQueue, ids: Ids, permits: Permits
+    ) -> None:
         self._functions = functions
         self._queue = queue
         self._ids = ids

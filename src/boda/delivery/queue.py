@@ -26,7 +26,7 @@ from boda.delivery.lane_runner import LaneRunner
 from boda.delivery.queue_time import QueueTime, StoredTime
 from boda.delivery.rows import QueuedEvent
 from boda.invoke.call import InvokePath
-from boda.invoke.catalogue import LATEST, Functions
+from boda.invoke.function_table import LATEST, FunctionTable
 from boda.runtime.function import FunctionVersion
 from boda.storage.database import Database
 
@@ -51,7 +51,7 @@ class EventQueue:
     def __init__(
         self,
         database: Database,
-        functions: Functions,
+        functions: FunctionTable,
         invoker: InvokePath,
         dead_letters: DeadLetters,
         metrics: EventMetrics,

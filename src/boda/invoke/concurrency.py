@@ -1,14 +1,14 @@
-"""How many invocations may run at once and how many may begin in a second.
+"""How many invocations may run at once, and how many may start in a second.
 
-Reserved concurrency guarantees a function its share and caps it; what nobody reserved is shared
-by the others (Lambda developer guide, "lambda-concurrency"). Provisioned concurrency sets aside a
-part, of the function's reservation or else of what is shared, for one version; what that version
-runs beyond it competes with the rest. Everything is per account and region.
+Reserved concurrency guarantees a function its share and caps it; unreserved concurrency is shared
+by the other functions (Lambda developer guide, "lambda-concurrency"). Provisioned concurrency sets
+aside a part for one version, of the function's reservation or else of the unreserved concurrency;
+calls of that version beyond it compete with the rest. All of this is per account and region.
 
-Each unit of concurrency stands for ten synchronous requests a second (the same page, "requests
-per second"), so a function may not begin more than ten times its reservation in a second, a
-version not more than ten times what is provisioned on what is provisioned, and all the others
-together not more than ten times what is shared. Asynchronous events are not counted.
+Each unit of concurrency allows ten synchronous requests a second (the same page, "requests per
+second"): a function with a reservation ten times that, a version on its provisioned concurrency
+ten times that, and all others together ten times the unreserved concurrency. Asynchronous events
+are not counted.
 
 Law of this file: a lease costs the same however many functions there are.
 """
@@ -28,10 +28,11 @@ REQUESTS_PER_UNIT = 10
 
 
 class Concurrency:
-    """Leases of concurrency. limit: of each account in each region.
+    """Gives leases of concurrency. limit: of each account in each region.
 
-    requests_per_unit: how many synchronous calls may begin in a second for each unit of
-    concurrency; 0: as many as like. monotonic: seconds that never go back.
+    requests_per_unit: the synchronous calls that may start in a second for each unit of
+    concurrency; 0: no limit. monotonic: returns seconds that never go back. on_active: called
+    before the first lease after ``quiet``.
     """
 
     def __init__(
@@ -44,20 +45,19 @@ class Concurrency:
         self._limit = limit
         self._per_unit = requests_per_unit
         self._monotonic = monotonic
-        self._places: dict[tuple[str, str], Place] = {}
+        self._scopes: dict[tuple[str, str], RegionConcurrency] = {}
         self.on_active: Callable[[], None] | None = None
-        """Called before the first lease after ``quiet``."""
         self._quiet = True
 
     def reserve(self, account: str, region: str, function: str, count: int | None) -> None:
-        """Reserve so many for a function, or with None nothing any more. 0 turns it off.
+        """Reserve count for a function; 0 turns the function off, None ends the reservation.
 
-        Whether the reservation leaves enough to others is the caller's rule (``unreserved``).
+        The caller decides whether the reservation leaves enough to others (``unreserved``).
         """
-        place = self._place(account, region)
-        found = place.function(function)
+        scope = self._scope(account, region)
+        found = scope.function(function)
         found.reserved = count
-        self._settle(place, found)
+        self._settle(scope, found)
 
     def provision(
         self,
@@ -68,28 +68,28 @@ class Concurrency:
         count: int,
         named: tuple[str, ...] = (),
     ) -> None:
-        """Set so many aside for one version of a function; 0: none. named: the qualifiers that
-        ask for them, under which metrics tell of their use."""
-        place = self._place(account, region)
-        found = place.function(function)
+        """Set count aside for one version of a function. named: the qualifiers that they were
+        configured for, which are dimensions of the metrics."""
+        scope = self._scope(account, region)
+        found = scope.function(function)
         if count:
             share = found.shares.get(version)
             if share is None:
-                share = found.shares[version] = Share()
+                share = found.shares[version] = ProvisionedShare()
             share.count, share.named = count, named or (version,)
             share.rate.set(count * self._per_unit, count * self._per_unit)
         else:
             found.shares.pop(version, None)
-        self._settle(place, found)
+        self._settle(scope, found)
 
     def reserved(self, account: str, region: str, function: str) -> int | None:
         found = self._found(account, region, function)
         return None if found is None else found.reserved
 
     def unreserved(self, account: str, region: str) -> int:
-        """What no function has reserved and no version has been given."""
-        place = self._places.get((account, region))
-        return self._limit if place is None else place.shared
+        """Return the concurrency that is neither reserved nor provisioned."""
+        scope = self._scopes.get((account, region))
+        return self._limit if scope is None else scope.shared
 
     def running(self, account: str, region: str, function: str) -> int:
         found = self._found(account, region, function)
@@ -97,22 +97,22 @@ class Concurrency:
 
     def lease(
         self, version: FunctionVersion, qualifier: str = "", *, synchronous: bool = True
-    ) -> Lease:
-        """Room for one invocation, to be released. AwsError (429) where there is none.
+    ) -> ConcurrencyLease:
+        """Lease concurrency for one invocation. Raises AwsError (429) if there is none.
 
-        qualifier: by which the caller named the version, "" for none.
+        qualifier: as the caller named the version, or "".
         """
-        place = self._places.get((version.account, version.region))
-        if place is None:
-            place = self._place(version.account, version.region)
-        function = place.functions.get(version.name)
+        scope = self._scopes.get((version.account, version.region))
+        if scope is None:
+            scope = self._scope(version.account, version.region)
+        function = scope.functions.get(version.name)
         if function is None:
-            function = place.function(version.name)
+            function = scope.function(version.name)
         if self._quiet:
             self._wake()
-        # What is reserved or provisioned while calls of before still run guarantees no more than
-        # the account, or the reservation, has.
-        full = place.running >= self._limit
+        # A reservation made while earlier calls still run guarantees no more than the account, or
+        # the reservation, has left.
+        full = scope.running >= self._limit
         reserved = function.reserved
         spent = reserved is not None and function.running >= reserved
         counted = synchronous and self._per_unit > 0
@@ -123,8 +123,8 @@ class Concurrency:
                 and share.running < share.count
                 and (not counted or share.rate.take(self._monotonic()))
             ):
-                share.begin()
-                return Lease(place, function, qualifier, share, False)
+                share.increment()
+                return ConcurrencyLease(scope, function, qualifier, share, False)
         if reserved is not None:
             if spent or function.running - function.own >= reserved - function.aside:
                 raise too_many("ReservedFunctionConcurrentInvocationLimitExceeded")
@@ -133,23 +133,23 @@ class Concurrency:
             if counted and not function.rate.take(now := self._monotonic()):
                 wait_s = function.rate.wait_s(now)
                 raise too_many("ReservedFunctionInvocationRateLimitExceeded", wait_s)
-            return Lease(place, function, qualifier, None, False)
-        if full or place.unreserved >= place.shared:
+            return ConcurrencyLease(scope, function, qualifier, None, False)
+        if full or scope.unreserved >= scope.shared:
             raise too_many("ConcurrentInvocationLimitExceeded", 1.0)
-        if counted and not place.rate.take(now := self._monotonic()):
-            raise too_many("CallerRateLimitExceeded", place.rate.wait_s(now))
-        return Lease(place, function, qualifier, None, True)
+        if counted and not scope.rate.take(now := self._monotonic()):
+            raise too_many("CallerRateLimitExceeded", scope.rate.wait_s(now))
+        return ConcurrencyLease(scope, function, qualifier, None, True)
 
     # For metrics
 
-    def places(self) -> Iterator[tuple[str, str, Place]]:
-        """(account, region, what runs there)."""
-        for (account, region), place in self._places.items():
-            yield account, region, place
+    def scopes(self) -> Iterator[tuple[str, str, RegionConcurrency]]:
+        """Yield (account, region, concurrency there)."""
+        for (account, region), scope in self._scopes.items():
+            yield account, region, scope
 
     def quiet(self) -> bool:
-        """Begin to watch for the next lease, if nothing runs now."""
-        self._quiet = not any(place.running for place in self._places.values())
+        """Whether nothing runs; if so, ``on_active`` is called before the next lease."""
+        self._quiet = not any(scope.running for scope in self._scopes.values())
         return self._quiet
 
     def _wake(self) -> None:
@@ -157,41 +157,41 @@ class Concurrency:
         if self.on_active is not None:
             self.on_active()
 
-    def _found(self, account: str, region: str, name: str) -> Function | None:
-        place = self._places.get((account, region))
-        return None if place is None else place.functions.get(name)
+    def _found(self, account: str, region: str, name: str) -> FunctionConcurrency | None:
+        scope = self._scopes.get((account, region))
+        return None if scope is None else scope.functions.get(name)
 
-    def _place(self, account: str, region: str) -> Place:
-        place = self._places.get((account, region))
-        if place is None:
-            place = self._places[account, region] = Place(self._limit)
-            self._share(place)
-        return place
+    def _scope(self, account: str, region: str) -> RegionConcurrency:
+        scope = self._scopes.get((account, region))
+        if scope is None:
+            scope = self._scopes[account, region] = RegionConcurrency(self._limit)
+            self._share(scope)
+        return scope
 
-    def _settle(self, place: Place, function: Function) -> None:
-        """Take into account what was set for a function."""
-        place.allocated -= function.allocated
+    def _settle(self, scope: RegionConcurrency, function: FunctionConcurrency) -> None:
+        """Recompute the shares after a change of a function's settings."""
+        scope.allocated -= function.allocated
         function.aside = sum(share.count for share in function.shares.values())
         reserved = function.reserved
         function.allocated = function.aside if reserved is None else reserved
-        place.allocated += function.allocated
-        # What is provisioned has a rate of its own.
+        scope.allocated += function.allocated
+        # Provisioned concurrency has a rate of its own.
         requests = max(0, (reserved or 0) - function.aside) * self._per_unit
         function.rate.set(requests, requests)
-        self._share(place)
-        place.forget_if_idle(function)
+        self._share(scope)
+        scope.forget_if_idle(function)
 
-    def _share(self, place: Place) -> None:
-        place.shared = self._limit - place.allocated
-        requests = max(0, place.shared) * self._per_unit
-        place.rate.set(requests, requests)
+    def _share(self, scope: RegionConcurrency) -> None:
+        scope.shared = self._limit - scope.allocated
+        requests = max(0, scope.shared) * self._per_unit
+        scope.rate.set(requests, requests)
 
 
-class Place:
-    """One account in one region.
+class RegionConcurrency:
+    """The concurrency of one account in one region.
 
-    shared: what nobody reserved. allocated: what is reserved or set aside. running, unreserved:
-    invocations, all and those that run on what is shared; the peaks are theirs since ``reset``.
+    shared: not reserved. allocated: reserved or provisioned. running: invocations; unreserved:
+    those that run on the shared part; peaks: of both since ``reset``.
     """
 
     __slots__ = (
@@ -206,28 +206,28 @@ class Place:
     )
 
     def __init__(self, shared: int) -> None:
-        self.functions: dict[str, Function] = {}
+        self.functions: dict[str, FunctionConcurrency] = {}
         self.shared = shared
         self.allocated = 0
         self.rate = Rate(0, 0)
         self.running = self.peak = 0
         self.unreserved = self.unreserved_peak = 0
 
-    def function(self, name: str) -> Function:
+    def function(self, name: str) -> FunctionConcurrency:
         found = self.functions.get(name)
         if found is None:
-            found = self.functions[name] = Function(name)
+            found = self.functions[name] = FunctionConcurrency(name)
         return found
 
-    def forget_if_idle(self, function: Function) -> None:
-        """Leave no trace of a function that neither runs nor was told of."""
+    def forget_if_idle(self, function: FunctionConcurrency) -> None:
+        """Forget a function that neither runs nor has settings."""
         used = function.running or function.peak or function.named
         told = function.shares or function.reserved is not None
         if not used and not told and self.functions.get(function.name) is function:
             del self.functions[function.name]
 
     def reset(self) -> None:
-        """Begin new peaks."""
+        """Start new peaks."""
         self.peak, self.unreserved_peak = self.running, self.unreserved
         for function in list(self.functions.values()):
             function.peak = function.running
@@ -238,22 +238,22 @@ class Place:
             self.forget_if_idle(function)
 
 
-class Count:
-    """How many run, and how many did at most since the last ``reset``."""
+class PeakCount:
+    """A number of running invocations, and its peak since the last ``reset``."""
 
     __slots__ = ("peak", "running")
 
     def __init__(self) -> None:
         self.running = self.peak = 0
 
-    def begin(self) -> None:
+    def increment(self) -> None:
         self.running += 1
         if self.running > self.peak:
             self.peak = self.running
 
 
-class Share(Count):
-    """What is provisioned for one version. named: the qualifiers that ask for it."""
+class ProvisionedShare(PeakCount):
+    """The provisioned concurrency of one version. named: the qualifiers it is configured for."""
 
     __slots__ = ("count", "named", "rate")
 
@@ -264,10 +264,13 @@ class Share(Count):
         self.rate = Rate(0, 0)
 
 
-class Function(Count):
-    """One function. reserved: or None. aside: provisioned for all its versions together.
-    allocated: what all that takes from what is shared. own: those of its invocations that run on
-    what is provisioned. shares: by version. named: those that were called by a qualifier."""
+class FunctionConcurrency(PeakCount):
+    """The concurrency of one function.
+
+    reserved: the reservation, or None. aside: provisioned for all its versions together.
+    allocated: the part that this takes from the account's. own: invocations that run on provisioned
+    concurrency. shares: by version. named: invocations by the qualifier of the call.
+    """
 
     __slots__ = ("allocated", "aside", "name", "named", "own", "rate", "reserved", "shares")
 
@@ -277,46 +280,49 @@ class Function(Count):
         self.reserved: int | None = None
         self.allocated = self.aside = self.own = 0
         self.rate = Rate(0, 0)
-        self.shares: dict[str, Share] = {}
-        self.named: dict[str, Count] = {}
+        self.shares: dict[str, ProvisionedShare] = {}
+        self.named: dict[str, PeakCount] = {}
 
 
-class Lease:
-    """running: how many invocations of the function ran when it was given, itself included.
-    provisioned: whether it is of what was set aside for its version."""
+class ConcurrencyLease:
+    """Concurrency for one invocation, until ``release``.
 
-    __slots__ = ("_function", "_named", "_place", "_share", "_unreserved", "running")
+    running: how many invocations of the function ran at its start, itself included. provisioned:
+    whether it is of the provisioned concurrency of its version.
+    """
+
+    __slots__ = ("_function", "_named", "_scope", "_share", "_unreserved", "running")
 
     def __init__(
         self,
-        place: Place,
-        function: Function,
+        scope: RegionConcurrency,
+        function: FunctionConcurrency,
         qualifier: str,
-        share: Share | None,
+        share: ProvisionedShare | None,
         unreserved: bool,
     ) -> None:
-        self._place: Place | None = place
+        self._scope: RegionConcurrency | None = scope
         self._function = function
         self._share = share
         self._unreserved = unreserved
         running = self.running = function.running = function.running + 1
         if running > function.peak:
             function.peak = running
-        place.running += 1
-        if place.running > place.peak:
-            place.peak = place.running
+        scope.running += 1
+        if scope.running > scope.peak:
+            scope.peak = scope.running
         if unreserved:
-            place.unreserved += 1
-            if place.unreserved > place.unreserved_peak:
-                place.unreserved_peak = place.unreserved
+            scope.unreserved += 1
+            if scope.unreserved > scope.unreserved_peak:
+                scope.unreserved_peak = scope.unreserved
         elif share is not None:
             function.own += 1
-        self._named: Count | None = None
+        self._named: PeakCount | None = None
         if qualifier:
             named = function.named.get(qualifier)
             if named is None:
-                named = function.named[qualifier] = Count()
-            named.begin()
+                named = function.named[qualifier] = PeakCount()
+            named.increment()
             self._named = named
 
     @property
@@ -324,19 +330,19 @@ class Lease:
         return self._share is not None
 
     def spills(self, version: str) -> bool:
-        """Whether the version has provisioned concurrency, for what does not run on it."""
+        """Whether the version has provisioned concurrency, which this lease may not be of."""
         return version in self._function.shares
 
     def release(self) -> None:
         """Idempotent."""
-        place, self._place = self._place, None
-        if place is None:
+        scope, self._scope = self._scope, None
+        if scope is None:
             return
         function = self._function
         function.running -= 1
-        place.running -= 1
+        scope.running -= 1
         if self._unreserved:
-            place.unreserved -= 1
+            scope.unreserved -= 1
         elif self._share is not None:
             self._share.running -= 1
             function.own -= 1

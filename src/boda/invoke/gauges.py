@@ -1,7 +1,7 @@
-"""Metrics of concurrency: how much ran at once, by the second in which it was the most.
+"""Metrics of concurrency: the peaks of each second.
 
-Counting is the leases' own; this writes down the peaks once a second while anything runs, so that
-a call pays nothing for it. Source: Lambda developer guide, "monitoring-concurrency": by function,
+Leases count; their peaks are recorded here once a second while anything runs, so that a call pays
+nothing for it. Source: Lambda developer guide, "monitoring-concurrency": by function,
 version and alias ``ConcurrentExecutions``; by version or alias with provisioned concurrency
 ``ProvisionedConcurrentExecutions`` and ``ProvisionedConcurrencyUtilization``; by region
 ``ConcurrentExecutions``, ``UnreservedConcurrentExecutions`` and ``ClaimedAccountConcurrency``. All
@@ -11,14 +11,14 @@ are read as maxima.
 from __future__ import annotations
 
 from boda.core.clock import Clock
-from boda.invoke.concurrency import Concurrency, Function, Place
+from boda.invoke.concurrency import Concurrency, FunctionConcurrency, RegionConcurrency
 from boda.telemetry.contract import NAMESPACE, Telemetry
 
 EVERY_S = 1.0
 
 
 class Gauges:
-    """Writes the peaks of leases down. One per ``Concurrency``."""
+    """Records the peaks of leases. There is one per ``Concurrency``."""
 
     def __init__(self, concurrency: Concurrency, telemetry: Telemetry, clock: Clock) -> None:
         self._concurrency = concurrency
@@ -35,29 +35,29 @@ class Gauges:
             self._watch()
 
     def write(self) -> None:
-        """Tell the peaks since the last time, and begin new ones."""
-        for account, region, place in self._concurrency.places():
-            if not place.peak:
+        """Record the peaks since the last time, and start new ones."""
+        for account, region, scope in self._concurrency.scopes():
+            if not scope.peak:
                 continue
-            self._region(account, region, place)
-            for function in place.functions.values():
+            self._region(account, region, scope)
+            for function in scope.functions.values():
                 if function.peak:
                     self._function(account, region, function)
-            place.reset()
+            scope.reset()
 
-    def _region(self, account: str, region: str, place: Place) -> None:
+    def _region(self, account: str, region: str, scope: RegionConcurrency) -> None:
         values = (
-            ("ConcurrentExecutions", float(place.peak), "Count"),
-            ("UnreservedConcurrentExecutions", float(place.unreserved_peak), "Count"),
+            ("ConcurrentExecutions", float(scope.peak), "Count"),
+            ("UnreservedConcurrentExecutions", float(scope.unreserved_peak), "Count"),
             (
                 "ClaimedAccountConcurrency",
-                float(place.unreserved_peak + place.allocated),
+                float(scope.unreserved_peak + scope.allocated),
                 "Count",
             ),
         )
         self._telemetry.measure(account, region, NAMESPACE, values, {})
 
-    def _function(self, account: str, region: str, function: Function) -> None:
+    def _function(self, account: str, region: str, function: FunctionConcurrency) -> None:
         name = function.name
 
         def tell(qualifier: str, *values: tuple[str, float, str]) -> None:

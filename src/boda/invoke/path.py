@@ -11,8 +11,8 @@ from boda.fleet.fleet import Fleet
 from boda.fleet.metering import count, qualifier_of
 from boda.fleet.refusals import could_not_start
 from boda.invoke.call import Call, Done, Outcome
-from boda.invoke.catalogue import Functions
-from boda.invoke.concurrency import Concurrency, Lease
+from boda.invoke.concurrency import Concurrency, ConcurrencyLease
+from boda.invoke.function_table import FunctionTable
 from boda.invoke.tenancy import wrong_tenancy
 from boda.telemetry.contract import MeteredInvocation, Telemetry
 
@@ -24,7 +24,7 @@ class Invoker:
     """Runs calls. There is one per platform."""
 
     def __init__(
-        self, fleet: Fleet, concurrency: Concurrency, functions: Functions, telemetry: Telemetry
+        self, fleet: Fleet, concurrency: Concurrency, functions: FunctionTable, telemetry: Telemetry
     ) -> None:
         self._fleet = fleet
         self._concurrency = concurrency
@@ -65,7 +65,7 @@ class Invoker:
                 attempt.give_up()
             raise
 
-    def _start(self, call: Call, done: Done) -> _Attempt | None:
+    def _start(self, call: Call, done: Done) -> _CallAttempt | None:
         isolated = call.version.tenant_isolation
         if isolated != bool(call.tenant):
             done(None, wrong_tenancy(isolated))
@@ -75,11 +75,11 @@ class Invoker:
         except AwsError as error:
             done(None, error)
             return None
-        attempt = _Attempt(self._fleet, self._telemetry, call, lease, done)
+        attempt = _CallAttempt(self._fleet, self._telemetry, call, lease, done)
         attempt.run()
         return attempt
 
-    def _lease(self, call: Call) -> Lease:
+    def _lease(self, call: Call) -> ConcurrencyLease:
         try:
             return self._concurrency.lease(
                 call.version, qualifier_of(call), synchronous=call.synchronous
@@ -89,7 +89,7 @@ class Invoker:
             raise
 
 
-class _Attempt:
+class _CallAttempt:
     """One call: finds an environment that takes it, and releases its lease in the end."""
 
     __slots__ = (
@@ -104,7 +104,7 @@ class _Attempt:
     )
 
     def __init__(
-        self, fleet: Fleet, telemetry: Telemetry, call: Call, lease: Lease, done: Done
+        self, fleet: Fleet, telemetry: Telemetry, call: Call, lease: ConcurrencyLease, done: Done
     ) -> None:
         self._fleet = fleet
         self._telemetry = telemetry

@@ -1,4 +1,4 @@
-"""A function with tenant isolation is called for a tenant, any other one for none."""
+"""Calls of functions with tenant isolation need a tenant, calls of others must have none."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from boda.core.errors import AwsError
 
 
 def wrong_tenancy(isolated: bool) -> AwsError:
-    """A call without a tenant where one is asked for, or with one where none is."""
+    """Return the error for a missing tenant, or for one that the function does not accept."""
     if isolated:
         words = (
             "The invoked function is enabled with tenancy configuration. Add a valid tenant ID in "

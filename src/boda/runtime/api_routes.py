@@ -23,7 +23,7 @@ from boda.runtime.session import (
     RESPONSE_TOO_LARGE,
     TRUNCATED,
     InvocationReceiver,
-    Upload,
+    ResponseUpload,
     too_large_body,
 )
 
@@ -114,7 +114,7 @@ class RuntimeApiRoutes:
 
     # Answers in parts
 
-    def open_stream(self, request: ApiRequest, upload: Upload) -> bool:
+    def open_stream(self, request: ApiRequest, upload: ResponseUpload) -> bool:
         """Start to receive an answer in parts, if that is what the head of a request announces.
 
         The head says so by the response mode, or it is made like one: Go's client names no mode.
@@ -135,10 +135,10 @@ class RuntimeApiRoutes:
         )
         return True
 
-    def feed(self, upload: Upload, data: bytes) -> None:
+    def feed(self, upload: ResponseUpload, data: bytes) -> None:
         self._session.feed(upload, data)
 
-    def end_stream(self, request: ApiRequest, upload: Upload) -> ApiAnswer:
+    def end_stream(self, request: ApiRequest, upload: ResponseUpload) -> ApiAnswer:
         """Answer a request whose body was an answer in parts."""
         if "lambda-runtime-function-error-type" in request.headers:
             error_type, error = request.error_type(), _trailed_error(request)
@@ -148,7 +148,7 @@ class RuntimeApiRoutes:
             raise RuntimeApiError(413, "RequestEntityTooLarge", words)
         return _ACCEPTED
 
-    def break_stream(self, upload: Upload) -> None:
+    def break_stream(self, upload: ResponseUpload) -> None:
         """End an answer whose connection was lost."""
         words = "The response ended before it was whole"
         body = orjson.dumps({"errorMessage": words, "errorType": TRUNCATED})

@@ -43,7 +43,7 @@ _NAME = re.compile(r"python(3(\.\d+)?)?")
 
 
 @dataclass(frozen=True, slots=True)
-class Runtime:
+class InstalledRuntime:
     """One entry. interpreter: the executable, below prefix. version: as in ``3.12.1``."""
 
     name: str
@@ -58,19 +58,19 @@ class Runtime:
         return ".".join(self.version.split(".")[:2])
 
 
-class Catalogue(Mapping[str, Runtime]):
+class RuntimeCatalogue(Mapping[str, InstalledRuntime]):
     """Runtimes by name, the oldest Python first."""
 
-    def __init__(self, runtimes: Iterable[Runtime]) -> None:
+    def __init__(self, runtimes: Iterable[InstalledRuntime]) -> None:
         self._runtimes = {runtime.name: runtime for runtime in runtimes}
 
-    def __getitem__(self, name: str) -> Runtime:
+    def __getitem__(self, name: str) -> InstalledRuntime:
         return self._runtimes[name]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._runtimes)
 
-    def runtimes(self) -> list[Runtime]:
+    def runtimes(self) -> list[InstalledRuntime]:
         return list(self._runtimes.values())
 
     def __len__(self) -> int:
@@ -79,7 +79,7 @@ class Catalogue(Mapping[str, Runtime]):
     @classmethod
     def discover(
         cls, environ: Mapping[str, str] | None = None, requires: str | None = None
-    ) -> Catalogue:
+    ) -> RuntimeCatalogue:
         """Look around. Runs each interpreter once, all at the same time; blocking.
 
         requires: a version specifier, by default what the installed boto3 demands."""
@@ -160,7 +160,7 @@ def _entries(folder: Path) -> list[Path]:
         return []
 
 
-def probe(candidate: Path) -> Runtime | None:
+def probe(candidate: Path) -> InstalledRuntime | None:
     """What an interpreter says of itself; None when it is none that can serve."""
     environ = {"PATH": "/usr/bin:/bin", "HOME": "/nonexistent"}
     if "PYENV_ROOT" in os.environ:
@@ -188,12 +188,12 @@ def probe(candidate: Path) -> Runtime | None:
     ):
         return None
     version = ".".join(str(part) for part in facts["version"])
-    return Runtime(f"python{version.rpartition('.')[0]}", executable, version, prefix)
+    return InstalledRuntime(f"python{version.rpartition('.')[0]}", executable, version, prefix)
 
 
-def choose(found: Iterable[Runtime], requires: str) -> list[Runtime]:
+def choose(found: Iterable[InstalledRuntime], requires: str) -> list[InstalledRuntime]:
     """One runtime per minor version, and the custom runtimes if there is any Python at all."""
-    best: dict[str, Runtime] = {}
+    best: dict[str, InstalledRuntime] = {}
     for runtime in found:
         if not satisfies(_numbers(runtime), requires):
             continue
@@ -205,10 +205,12 @@ def choose(found: Iterable[Runtime], requires: str) -> list[Runtime]:
         newest = chosen[-1]
         for name in PROVIDED:
             chosen.append(
-                Runtime(name, newest.interpreter, newest.version, newest.prefix, "provided")
+                InstalledRuntime(
+                    name, newest.interpreter, newest.version, newest.prefix, "provided"
+                )
             )
     return chosen
 
 
-def _numbers(runtime: Runtime) -> tuple[int, ...]:
+def _numbers(runtime: InstalledRuntime) -> tuple[int, ...]:
     return tuple(int(part) for part in runtime.version.split("."))

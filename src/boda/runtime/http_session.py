@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from boda.runtime.frames import Invocation
-from boda.runtime.session import InvocationReceiver, RuntimeSession, Upload
+from boda.runtime.session import InvocationReceiver, ResponseUpload, RuntimeSession
 from boda.runtime.state import ProtocolViolation
 
 
@@ -98,7 +98,7 @@ class HttpSession:
         request_id: str,
         invocation_id: str | None,
         content_type: str,
-        upload: Upload,
+        upload: ResponseUpload,
     ) -> None:
         """Start to receive an answer in parts, of which the head has been read."""
         self.check(request_id, invocation_id)
@@ -107,23 +107,23 @@ class HttpSession:
         session.upload = upload
         session.sink = session.listener.runtime_streams(content_type, session)
 
-    def feed(self, upload: Upload, data: bytes) -> None:
+    def feed(self, upload: ResponseUpload, data: bytes) -> None:
         if self._session.upload is upload:
             self._move("part")
             if self._session.sink is not None:
                 self._session.sink.feed(data)
 
-    def end_stream(self, upload: Upload) -> bool:
+    def end_stream(self, upload: ResponseUpload) -> bool:
         """Return whether the answer was not too large."""
         self._leave(upload, "end")
         return self._session.listener.runtime_streamed(False)
 
-    def break_stream(self, upload: Upload, error_type: str, body: bytes) -> None:
+    def break_stream(self, upload: ResponseUpload, error_type: str, body: bytes) -> None:
         """End an answer with the error of its trailers, or of its lost connection."""
         self._leave(upload, "error")
         self._session.listener.runtime_failed(error_type, body, False)
 
-    def _leave(self, upload: Upload, event: str) -> None:
+    def _leave(self, upload: ResponseUpload, event: str) -> None:
         session = self._session
         if session.upload is not upload:
             raise RuntimeApiError(403, "InvalidStateTransition", "The runtime is being stopped")

@@ -35,14 +35,14 @@ BESIDE = ("snapshot_restore_py.py", "_multiprocessing.py", "awslambdaric")
 """Modules of the guest's that functions import, as they do on AWS, and stand beside boto3."""
 
 
-class _Interpreter(Protocol):
+class LibraryInterpreter(Protocol):
     @property
     def interpreter(self) -> Path: ...
     @property
     def version(self) -> str: ...
 
 
-class Library:
+class RuntimeLibrary:
     """folder: where to keep it. guest: the guest's sources. bootstrap: another bootstrap in
     place of the guest's own."""
 
@@ -60,7 +60,7 @@ class Library:
             self._build(place)
         return place
 
-    def prepare(self, runtime: _Interpreter) -> Path:
+    def prepare(self, runtime: LibraryInterpreter) -> Path:
         """The folder, complete, with the guest compiled for this interpreter. Blocking.
         PlatformError."""
         place = self.lay_out()
@@ -68,12 +68,12 @@ class Library:
         self._compile(runtime, [place / GUEST, *(place / name for name in BESIDE)], marker)
         return place
 
-    def finish(self, runtime: _Interpreter) -> None:
+    def finish(self, runtime: LibraryInterpreter) -> None:
         """Have the rest compiled as well, which takes the longest. Blocking. PlatformError."""
         place = self.lay_out()
         self._compile(runtime, [place], place / f".compiled-{runtime.version}")
 
-    def _compile(self, runtime: _Interpreter, places: list[Path], marker: Path) -> None:
+    def _compile(self, runtime: LibraryInterpreter, places: list[Path], marker: Path) -> None:
         if marker.exists():
             return
         done = subprocess.run(

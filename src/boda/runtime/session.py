@@ -58,7 +58,7 @@ class InvocationReceiver(Protocol):
     def deliver(self, invocation: Invocation) -> None: ...
 
 
-class Upload(Protocol):
+class ResponseUpload(Protocol):
     """An HTTP connection on which a runtime sends an answer in parts."""
 
     def pause_reading(self) -> None: ...
@@ -80,7 +80,7 @@ class RuntimeSession:
         self.current: Invocation | None = None
         self.sink: ResponseSink | None = None
         self.http: InvocationReceiver | None = None
-        self.upload: Upload | None = None
+        self.upload: ResponseUpload | None = None
         self.is_open = False
         self._channel = channel
         self._receive = channel.recv

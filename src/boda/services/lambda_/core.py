@@ -25,7 +25,7 @@ from boda.core.resource_policy import Statement
 from boda.core.settling import Settling
 from boda.core.tasks import Tasks
 from boda.gateway.calling.operation import Context
-from boda.invoke.catalogue import LATEST, Functions
+from boda.invoke.function_table import LATEST, FunctionTable
 from boda.runtime.function import FunctionVersion
 from boda.services.lambda_ import records, rows
 from boda.services.lambda_.code.store import CodeStore
@@ -84,7 +84,7 @@ class Core:
     def __init__(
         self,
         database: Database,
-        hot: Functions,
+        hot: FunctionTable,
         reservations: Reservations,
         clock: Clock,
         ids: Ids,

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from boda.core.arn import function_arn
 from boda.core.errors import AwsError
-from boda.invoke.catalogue import LATEST
+from boda.invoke.function_table import LATEST
 from boda.services.lambda_.errors import constraint, invalid, not_found, resource_not_found
 
 PATTERN = (

@@ -12,7 +12,7 @@ import orjson
 
 from boda.core.arn import function_arn
 from boda.core.resource_policy import Statement
-from boda.invoke.catalogue import LATEST
+from boda.invoke.function_table import LATEST
 from boda.runtime.function import FunctionVersion, LogSettings
 
 Key = tuple[str, str, str]

@@ -14,7 +14,7 @@ from boda.core.arn import Arn, build
 from boda.core.errors import AwsError
 from boda.gateway.calling.operation import Answer, Context, operation
 from boda.gateway.calling.paging import Listing, Paged, Rows
-from boda.invoke.catalogue import LATEST
+from boda.invoke.function_table import LATEST
 from boda.services.lambda_ import condition_keys
 from boda.services.lambda_.access import on_account, on_arn, on_function
 from boda.services.lambda_.core import Core

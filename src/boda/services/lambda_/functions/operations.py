@@ -8,7 +8,7 @@ from typing import Any
 from boda.core.arn import function_arn
 from boda.gateway.calling.operation import Answer, Context, operation
 from boda.gateway.calling.paging import READABLE, Listing, Rows, Walk
-from boda.invoke.catalogue import LATEST
+from boda.invoke.function_table import LATEST
 from boda.services.lambda_.access import on_account, on_function, on_new_function
 from boda.services.lambda_.arn_pages import start
 from boda.services.lambda_.code import signing as code_signing

@@ -18,7 +18,7 @@ from boda.gateway.asking.need import Need
 from boda.gateway.asking.tag_keys import Keys
 from boda.gateway.calling.operation import Answer, Authorize, Context, operation
 from boda.gateway.calling.paging import Listing, Paged, Rows
-from boda.invoke.catalogue import LATEST
+from boda.invoke.function_table import LATEST
 from boda.services.lambda_.access import of_parameters, on_account, tags_of_request
 from boda.services.lambda_.core import Core
 from boda.services.lambda_.errors import conflict, invalid, resource_not_found

@@ -18,7 +18,7 @@ from boda.core.policy_principals import UnknownPrincipal
 from boda.core.resource_policy import Statement
 from boda.gateway.asking.tag_keys import Keys
 from boda.gateway.calling.operation import Answer, Context, operation
-from boda.invoke.catalogue import LATEST
+from boda.invoke.function_table import LATEST
 from boda.services.lambda_ import condition_keys
 from boda.services.lambda_.access import on_function
 from boda.services.lambda_.core import Core

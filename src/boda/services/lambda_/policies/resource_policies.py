@@ -14,7 +14,7 @@ from boda.core.policy import MalformedPolicy
 from boda.core.policy_principals import UnknownPrincipal
 from boda.gateway.asking.need import Need
 from boda.gateway.calling.operation import Answer, Authorize, Context, operation
-from boda.invoke.catalogue import LATEST
+from boda.invoke.function_table import LATEST
 from boda.services.lambda_.access import Group, need
 from boda.services.lambda_.core import Core
 from boda.services.lambda_.errors import invalid, resource_not_found, stale_revision

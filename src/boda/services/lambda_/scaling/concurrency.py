@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from boda.gateway.calling.operation import Answer, Context, operation
-from boda.invoke.catalogue import LATEST
+from boda.invoke.function_table import LATEST
 from boda.services.lambda_.access import on_account, on_function
 from boda.services.lambda_.core import Core
 from boda.services.lambda_.errors import FUNCTIONS_ONLY, invalid, invalid_untyped, not_found

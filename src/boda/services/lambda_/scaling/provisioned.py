@@ -15,7 +15,7 @@ from typing import Any
 from boda.core.errors import AwsError
 from boda.gateway.calling.operation import Answer, Context, operation
 from boda.gateway.calling.paging import PAGED, Listing, Rows
-from boda.invoke.catalogue import LATEST
+from boda.invoke.function_table import LATEST
 from boda.services.lambda_.access import on_function
 from boda.services.lambda_.core import Core
 from boda.services.lambda_.errors import conflict, invalid, invalid_untyped, wrong_state

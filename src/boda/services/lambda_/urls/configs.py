@@ -17,7 +17,7 @@ from boda.gateway.asking.need import Need
 from boda.gateway.asking.tag_keys import Keys
 from boda.gateway.calling.operation import Answer, Authorize, Context, operation
 from boda.gateway.calling.paging import PAGED, Listing, Rows
-from boda.invoke.catalogue import LATEST
+from boda.invoke.function_table import LATEST
 from boda.services.lambda_ import condition_keys
 from boda.services.lambda_.access import Group, need, of_parameters, on_function
 from boda.services.lambda_.core import Core

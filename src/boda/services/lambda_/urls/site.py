@@ -28,7 +28,7 @@ from boda.gateway.http.wire import WireRequest, WireResponse
 from boda.gateway.signing.authentication import Authenticator
 from boda.gateway.signing.claim import Malformed, read_claim
 from boda.invoke.call import Call
-from boda.invoke.catalogue import LATEST
+from boda.invoke.function_table import LATEST
 from boda.invoke.streaming import open_stream
 from boda.runtime import trace
 from boda.runtime.function import FunctionVersion

@@ -12,7 +12,7 @@ from typing import Any
 
 from boda.gateway.calling.operation import Answer, Context, operation
 from boda.gateway.calling.paging import READABLE, Listing, Walk
-from boda.invoke.catalogue import LATEST
+from boda.invoke.function_table import LATEST
 from boda.services.lambda_.access import on_function
 from boda.services.lambda_.arn_pages import start
 from boda.services.lambda_.core import Core

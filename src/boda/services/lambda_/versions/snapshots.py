@@ -12,7 +12,7 @@ import asyncio
 from typing import Protocol
 
 from boda.fleet.template import SnapshotFailed
-from boda.invoke.catalogue import LATEST
+from boda.invoke.function_table import LATEST
 from boda.runtime.function import FunctionVersion
 from boda.services.lambda_.core import Core
 from boda.services.lambda_.records import ACTIVE, Function, Key, Settings, Standing, Version

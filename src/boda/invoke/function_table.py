@@ -1,8 +1,7 @@
 """The functions as the hot path sees them: a table in memory that the Lambda service fills.
 
-The service writes rows first and this table after commit; nothing here touches disk. An alias
-says which version it means each time it is asked, so that it need not be told of the versions'
-changes; with weights, chance decides.
+The service writes rows first and this table after the commit; nothing here touches the disk. An
+alias is resolved at every call, so that it follows changes of versions; with weights, at random.
 """
 
 from __future__ import annotations
@@ -19,22 +18,22 @@ from boda.runtime.function import FunctionVersion
 LATEST = "$LATEST"
 
 
-class _Route(NamedTuple):
-    """version: where an alias leads. others: other versions with their shares of the calls."""
+class _AliasRoute(NamedTuple):
+    """The versions of an alias. others: further versions with their shares of the calls."""
 
     version: str
     others: tuple[tuple[str, float], ...]
 
 
-class Functions:
+class FunctionTable:
     """Function versions and resource policies by function ARN (without qualifier).
 
-    chance: numbers from 0 up to but not including 1, each as likely as any other.
+    chance: returns uniformly distributed numbers from 0 up to, but not including, 1.
     """
 
     def __init__(self, chance: Callable[[], float] | None = None) -> None:
         self._chance = chance or random.SystemRandom().random
-        self._aliases: dict[str, dict[str, _Route]] = {}
+        self._aliases: dict[str, dict[str, _AliasRoute]] = {}
         self._versions: dict[str, dict[str, FunctionVersion]] = {}
         self._makers: dict[str, dict[str, Callable[[], FunctionVersion]]] = {}
         self._coming: dict[str, set[str]] = {}
@@ -43,7 +42,7 @@ class Functions:
         self._namers: list[Callable[[FunctionVersion], None]] = []
 
     def put(self, arn: str, qualifier: str, version: FunctionVersion) -> None:
-        """Name a version. What the qualifier named before is retired unless named otherwise."""
+        """Set the version of a qualifier. Its former version is retired if no other names it."""
         entry = self._versions.setdefault(arn, {})
         before = entry.get(qualifier)
         entry[qualifier] = version
@@ -56,15 +55,15 @@ class Functions:
             self._retire(entry, before)
 
     def put_later(self, arn: str, qualifier: str, make: Callable[[], FunctionVersion]) -> None:
-        """Name a version that is made when it is first asked for; nobody is told of it.
+        """Set the version of a qualifier, to be made at its first call; without calling listeners.
 
-        For the many that are there when the platform starts, of which few will be called.
+        For the versions that exist when the platform starts, of which few will be called.
         """
         self._versions.setdefault(arn, {})
         self._makers.setdefault(arn, {})[qualifier] = make
 
     def announce(self, arn: str, qualifier: str, coming: bool = True) -> None:
-        """Say that a version is being made ready to be named, or that it is so no longer."""
+        """Note that a version of a qualifier is being made ready, or is no longer."""
         if coming:
             self._coming.setdefault(arn, set()).add(qualifier)
         elif arn in self._coming:
@@ -73,7 +72,7 @@ class Functions:
                 del self._coming[arn]
 
     def is_coming(self, arn: str, qualifier: str = LATEST) -> bool:
-        """Whether what is not there yet is being made ready: a version, or where an alias leads."""
+        """Whether the qualifier's version, or one of an alias, is being made ready."""
         coming = self._coming.get(arn)
         if not coming:
             return False
@@ -85,12 +84,12 @@ class Functions:
     def put_alias(
         self, arn: str, alias: str, version: str, others: Mapping[str, float] | None = None
     ) -> None:
-        """Let an alias lead to a version, and to others by their shares (0.0–1.0) of the calls."""
+        """Point an alias to a version, and to others by their shares (0.0–1.0) of the calls."""
         routes = self._aliases.setdefault(arn, {})
-        routes[alias] = _Route(version, tuple((others or {}).items()))
+        routes[alias] = _AliasRoute(version, tuple((others or {}).items()))
 
     def remove(self, arn: str, qualifier: str | None = None) -> None:
-        """Forget one qualifier, or with None the whole function and its policies."""
+        """Remove one qualifier, or with None the whole function and its policies."""
         if qualifier is None:
             self._coming.pop(arn, None)
             self._aliases.pop(arn, None)
@@ -115,9 +114,9 @@ class Functions:
             self._retire(entry, before)
 
     def resolve(self, arn: str, qualifier: str = LATEST) -> FunctionVersion | None:
-        """The version a function's qualifier names now; None where there is none.
+        """Return the present version of a function's qualifier, or None.
 
-        The ARN may carry the qualifier itself (``…:function:NAME:QUALIFIER``), which then wins.
+        The ARN may include the qualifier itself (``…:function:NAME:QUALIFIER``), which then counts.
         """
         entry = self._versions.get(arn)
         if entry is None:
@@ -135,8 +134,8 @@ class Functions:
         return found
 
     def choose(self, arn: str, qualifier: str = LATEST) -> str:
-        """The version to which a qualifier leads one call, whether or not it is there: the one an
-        alias leads to or, by chance, another that its weights name; else the qualifier itself.
+        """Return the version of one call: an alias's version, or at random one of its weights; for
+        other qualifiers the qualifier itself. The version may not exist.
 
         arn: without qualifier.
         """
@@ -150,7 +149,7 @@ class Functions:
         version = self._versions[arn][qualifier] = make()
         return version
 
-    def _choose(self, route: _Route) -> str:
+    def _choose(self, route: _AliasRoute) -> str:
         if route.others:
             mark = self._chance()
             for version, share in route.others:
@@ -162,18 +161,18 @@ class Functions:
     def find(
         self, account: str, region: str, name: str, qualifier: str = LATEST
     ) -> FunctionVersion | None:
-        """The same by the parts of the ARN."""
+        """Resolve a function by the parts of its ARN."""
         return self.resolve(function_arn(account, region, name), qualifier)
 
     def set_policy(self, arn: str, qualifier: str, policy: Policy | None) -> None:
-        """Set or, with None, drop the resource policy. The unqualified function: ``$LATEST``."""
+        """Set, or with None remove, a resource policy. The unqualified function: ``$LATEST``."""
         if policy is None:
             self._policies.pop((arn, qualifier), None)
         else:
             self._policies[arn, qualifier] = policy
 
     def policy(self, arn: str, qualifier: str = LATEST) -> Policy | None:
-        """The resource policy of a qualifier, each having its own, as on AWS."""
+        """Return the resource policy of a qualifier; each has its own, as on AWS."""
         return self._policies.get((arn, qualifier))
 
     def policy_finder(self, arn: str, qualifier: str) -> Callable[[], Policy | None]:
@@ -181,16 +180,16 @@ class Functions:
         return partial(self._policies.get, (arn, qualifier))
 
     def policy_of(self, named_arn: str) -> Policy | None:
-        """The same for an ARN that may end in a qualifier."""
+        """Return the resource policy of an ARN that may end in a qualifier."""
         arn, qualifier = split_qualifier(named_arn)
         return self.policy(arn, qualifier or LATEST)
 
     def on_named(self, listener: Callable[[FunctionVersion], None]) -> None:
-        """Call the listener with each version that a qualifier names from now on."""
+        """Call the listener with each version that becomes a qualifier's, from now on."""
         self._namers.append(listener)
 
     def on_retired(self, listener: Callable[[FunctionVersion], None]) -> None:
-        """Call the listener with each version that no qualifier names any more."""
+        """Call the listener with each version that ceases to be any qualifier's."""
         self._listeners.append(listener)
 
     def _retire(self, entry: dict[str, FunctionVersion], version: FunctionVersion) -> None:
