@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
-from boda.events.http import payload_1
+from support.http_forms import answered
 from support.recorded import recorded
 
 RESULTS: dict[str, Any] = {
@@ -61,13 +60,3 @@ def test_results_are_answered_as_recorded() -> None:
             if header not in _OF_THE_GATEWAY
         }
         assert found[1] == wanted, name
-
-
-def answered(result: Any, accepts_binary: bool = False) -> tuple[int, dict[str, Any], bytes] | None:
-    found = payload_1.answer(json.dumps(result).encode(), accepts_binary)
-    if found is None:
-        return None
-    headers: dict[str, Any] = {}
-    for name, value in found.headers:
-        headers[name] = f"{headers[name]}, {value}" if name in headers else value
-    return found.status, headers, found.body

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -11,8 +10,8 @@ from typing import Any
 import pytest
 
 from boda.telemetry.contract import StreamKey
-from support.golden import golden
 from support.logs import LogsPlatform, logs_platform
+from support.recorded import recorded
 
 DAY_MS = 86_400_000
 HOUR_MS = 3_600_000
@@ -24,14 +23,6 @@ async def logs(tmp_path: Path) -> AsyncIterator[LogsPlatform]:
         yield platform
 
 
-def recorded(file: str, case: str) -> dict[str, Any]:
-    path = golden("recorded/logs") / f"test_logs_{file}.snapshot.json"
-    cases = json.loads(path.read_text())
-    (found,) = (one for name, one in cases.items() if name.endswith(f"::{case}"))
-    content: dict[str, Any] = found["recorded-content"]
-    return content
-
-
 def texts(answer: dict[str, Any]) -> list[str]:
     return [event["message"] for event in answer["events"]]
 
@@ -39,15 +30,15 @@ def texts(answer: dict[str, Any]) -> list[str]:
 async def test_recorded_limits_and_order(logs: LogsPlatform) -> None:
     place = await logs.stream()
     answer = await logs.ask("get_log_events", **place, limit=10001)
-    steps = recorded("events", "test_get_log_events_limit_validation")
+    steps = recorded("logs", "test_logs_events", "test_get_log_events_limit_validation")
     assert answer == steps["error-limit-exceeded"]
     answer = await logs.ask("filter_log_events", logGroupName="group", limit=10001)
-    steps = recorded("filter_events", "test_filter_log_events_limit_validation")
+    steps = recorded("logs", "test_logs_filter_events", "test_filter_log_events_limit_validation")
     assert answer == steps["error-limit-exceeded"]
     now = logs.now_ms
     events = [{"timestamp": now, "message": "b"}, {"timestamp": now - 1, "message": "a"}]
     answer = await logs.ask("put_log_events", **place, logEvents=events)
-    steps = recorded("events", "test_put_log_events_wrong_order")
+    steps = recorded("logs", "test_logs_events", "test_put_log_events_wrong_order")
     assert answer == steps["error-wrong-order"]
 
 
@@ -55,7 +46,7 @@ async def test_recorded_too_new(logs: LogsPlatform) -> None:
     place = await logs.stream()
     events = [{"timestamp": logs.now_ms + 3 * HOUR_MS, "message": "x"}]
     answer = await logs.ask("put_log_events", **place, logEvents=events)
-    steps = recorded("events", "test_put_log_events_too_new")
+    steps = recorded("logs", "test_logs_events", "test_put_log_events_too_new")
     assert answer.keys() == steps["response-too-new"].keys()
     assert answer["rejectedLogEventsInfo"] == {"tooNewLogEventStartIndex": 0}
 

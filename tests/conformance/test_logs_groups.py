@@ -11,23 +11,14 @@ import pytest
 
 from boda.core.errors import AwsError
 from boda.telemetry.contract import StreamKey
-from support.golden import golden
 from support.logs import LogsPlatform, logs_platform
+from support.recorded import recorded
 
 
 @pytest.fixture
 async def logs(tmp_path: Path) -> AsyncIterator[LogsPlatform]:
     async with logs_platform(tmp_path) as platform:
         yield platform
-
-
-def recorded(file: str, case: str) -> dict[str, Any]:
-    """What AWS answered, by step."""
-    path = golden("recorded/logs") / f"test_logs_{file}.snapshot.json"
-    cases = json.loads(path.read_text())
-    (found,) = (one for name, one in cases.items() if name.endswith(f"::{case}"))
-    content: dict[str, Any] = found["recorded-content"]
-    return content
 
 
 def normalised(answer: Any, replaced: dict[str, str]) -> Any:
@@ -58,7 +49,7 @@ TOKENS = {
 
 
 async def test_recorded_tags(logs: LogsPlatform) -> None:
-    steps = recorded("groups", "test_tag_resource_api")
+    steps = recorded("logs", "test_logs_groups", "test_tag_resource_api")
     name = "tagged"
     arn = f"arn:aws:logs:us-east-1:000000000000:log-group:{name}"
     await logs.ask("create_log_group", logGroupName=name, tags={"env": "testing1"})
@@ -83,7 +74,7 @@ async def test_recorded_tags(logs: LogsPlatform) -> None:
 
 
 async def test_recorded_groups_found_by_a_pattern(logs: LogsPlatform) -> None:
-    steps = recorded("groups", "test_list_log_groups_with_pattern")
+    steps = recorded("logs", "test_logs_groups", "test_list_log_groups_with_pattern")
     await logs.ask("create_log_group", logGroupName="/one/DataLogs")
     await logs.ask("put_retention_policy", logGroupName="/one/DataLogs", retentionInDays=7)
     found = await logs.ask("describe_log_groups", logGroupNamePattern="Data")
@@ -94,13 +85,17 @@ async def test_recorded_groups_found_by_a_pattern(logs: LogsPlatform) -> None:
 
 
 async def test_recorded_errors_of_groups(logs: LogsPlatform) -> None:
-    steps = recorded("groups", "test_describe_log_groups_prefix_and_pattern_error")
+    steps = recorded(
+        "logs", "test_logs_groups", "test_describe_log_groups_prefix_and_pattern_error"
+    )
     answer = await logs.ask("describe_log_groups", logGroupNamePrefix="a", logGroupNamePattern="b")
     assert answer == steps["error-prefix-and-pattern"]
 
 
 async def test_recorded_streams(logs: LogsPlatform) -> None:
-    steps = recorded("streams", "test_describe_log_streams_with_log_group_identifier")
+    steps = recorded(
+        "logs", "test_logs_streams", "test_describe_log_streams_with_log_group_identifier"
+    )
     await logs.stream("the-group", "the-stream")
     tokens = {"the-group": "<log-group>", "the-stream": "<log-stream-name:1>", **TOKENS}
     arn = "arn:aws:logs:us-east-1:000000000000:log-group:the-group"
@@ -114,13 +109,13 @@ async def test_recorded_streams(logs: LogsPlatform) -> None:
         "describe_log_streams", logGroupName="the-group", logGroupIdentifier=arn
     )
     assert answer == steps["error-both-name-and-identifier"]
-    after = recorded("streams", "test_create_and_delete_log_stream")
+    after = recorded("logs", "test_logs_streams", "test_create_and_delete_log_stream")
     answer = await logs.ask("describe_log_streams", logGroupName="the-group")
     assert normalised(answer, tokens) == after["describe-log-streams-after-create"]
 
 
 async def test_recorded_absences(logs: LogsPlatform) -> None:
-    steps = recorded("events", "test_resource_does_not_exist")
+    steps = recorded("logs", "test_logs_events", "test_resource_does_not_exist")
     place = {"logGroupName": "none", "logStreamName": "none"}
     events = [{"timestamp": logs.now_ms, "message": "x"}]
     for operation, params in (

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
 
 from boda.events.http import payload_1
-from boda.events.http.messages import HttpRequest
 from boda.events.http.payload_1 import RestRoute, UndecodableBody, binary_types
+from support.http_forms import answered, request
 
 ROUTE = RestRoute(
     account_id="000000000000",
@@ -21,27 +20,6 @@ ROUTE = RestRoute(
     deployment_id="d1",
     path_parameters={"id": "7"},
 )
-
-
-def request(**changes: Any) -> HttpRequest:
-    members: dict[str, Any] = {
-        "method": "POST",
-        "path": "/pets/7",
-        "query": "a=1&a=2&b=%C3%A9+x&c",
-        "lines": [
-            ("Host", "abc.execute-api.localhost"),
-            ("X-List", "one"),
-            ("X-List", "two"),
-            ("Connection", "keep-alive"),
-            ("User-Agent", "test"),
-            ("Content-Type", "application/json"),
-        ],
-        "body": b'{"x": 1}',
-        "host": "abc.execute-api.localhost",
-        "source_ip": "10.0.0.1",
-        "port": 4566,
-    }
-    return HttpRequest(**{**members, **changes})
 
 
 def event(route: RestRoute = ROUTE, types: tuple[str, ...] = (), **changes: Any) -> dict[str, Any]:
@@ -128,16 +106,6 @@ def test_bodies_of_binary_media_types_are_encoded(
     made = event(types=types, lines=[("content-type", content_type)], body=b"\xff\x00")
     assert made["isBase64Encoded"] is encoded
     assert made["body"] == ("/wA=" if encoded else "\ufffd\x00")
-
-
-def answered(result: Any, accepts_binary: bool = False) -> tuple[int, dict[str, Any], bytes] | None:
-    found = payload_1.answer(json.dumps(result).encode(), accepts_binary)
-    if found is None:
-        return None
-    headers: dict[str, Any] = {}
-    for name, value in found.headers:
-        headers[name] = f"{headers[name]}, {value}" if name in headers else value
-    return found.status, headers, found.body
 
 
 def test_a_body_in_base64_is_decoded_for_who_accepts_it() -> None:

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from boda.events.http import payload_2
-from boda.events.http.messages import HttpRequest
 from boda.events.http.payload_2 import EventForm, HttpRoute
+from support.http_forms import request
 
 Said = tuple[int, list[tuple[str, str]], Any] | None
 
@@ -120,36 +120,24 @@ ROUTE = HttpRoute(
 )
 
 
-def request(**changes: Any) -> HttpRequest:
-    members: dict[str, Any] = {
-        "method": "POST",
-        "path": "/dev/pets/7",
-        "query": "a=1&a=2&b=%C3%A9+x&c",
-        "lines": [
-            ("Host", "abc.execute-api.localhost"),
-            ("X-List", "one"),
-            ("x-list", "two"),
-            ("Cookie", "a=1; b=2"),
-            ("cookie", "c=3"),
-            ("Connection", "keep-alive"),
-            ("Authorization", "Bearer x"),
-            ("X-Forwarded-For", "192.0.2.1"),
-            ("X-Forwarded-Proto", "https"),
-            ("User-Agent", "test"),
-            ("Content-Type", "application/json"),
-        ],
-        "body": b'{"x": 1}',
-        "host": "abc.execute-api.localhost",
-        "source_ip": "10.0.0.1",
-        "port": 4566,
-    }
-    return HttpRequest(**{**members, **changes})
+LINES = [
+    ("Host", "abc.execute-api.localhost"),
+    ("X-List", "one"),
+    ("x-list", "two"),
+    ("Cookie", "a=1; b=2"),
+    ("cookie", "c=3"),
+    ("Connection", "keep-alive"),
+    ("Authorization", "Bearer x"),
+    ("X-Forwarded-For", "192.0.2.1"),
+    ("X-Forwarded-Proto", "https"),
+    ("User-Agent", "test"),
+    ("Content-Type", "application/json"),
+]
 
 
 def event(route: HttpRoute = ROUTE, **changes: Any) -> dict[str, Any]:
-    return payload_2.event(
-        request(**changes), route, request_id="id", trace_id="Root=1", now_s=1_583_348_638.39
-    )
+    given = request(**{"path": "/dev/pets/7", "lines": LINES, **changes})
+    return payload_2.event(given, route, request_id="id", trace_id="Root=1", now_s=1_583_348_638.39)
 
 
 def test_the_event_of_an_http_api() -> None:
