@@ -1,8 +1,8 @@
-"""For which processors this machine can run functions.
+"""The processor architectures whose functions run on this machine.
 
-Its own kind, and of another kind the custom runtimes, where the kernel hands foreign programs to
-an emulator: QEMU's user mode, registered so that it is open already and needs no file in a sandbox
-(the flag ``F``, as Debian's qemu-user-static registers it). Pythons of another kind are not there.
+They are the machine's own and, for custom runtimes, those of programs that the kernel runs with an
+emulator: QEMU's user mode, registered with an open file, so that it needs none in a sandbox (the
+flag ``F``, as Debian's qemu-user-static registers it). There are no foreign Pythons.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ _REGISTERED = Path("/proc/sys/fs/binfmt_misc")
 
 
 def own() -> str:
-    """This machine's, by AWS's name."""
+    """Return this machine's architecture, by AWS's name."""
     return _NAMES.get(platform.machine(), "x86_64")
 
 
 def runs_here(runtime: str, architecture: str, registered: Path = _REGISTERED) -> bool:
-    """Whether a function of this runtime and architecture can run at all."""
+    """Whether functions of this runtime and architecture run here."""
     if architecture == own():
         return True
     return runtime.startswith("provided") and _emulated(architecture, registered)
@@ -40,7 +40,7 @@ def _emulated(architecture: str, registered: Path) -> bool:
 
 
 def foreign(runtime: str, architecture: str) -> AwsError:
-    """The answer to invoking what does not run here."""
+    """Return the error of an invoke of a function whose architecture does not run here."""
     remedy = f"Update its code with Architectures=[{own()}]"
     if runtime.startswith("provided"):
         remedy += ", or install QEMU's user mode (the package qemu-user-static)"

@@ -1,10 +1,10 @@
-"""The socket pair between the platform and a runtime process, over which no descriptors travel.
+"""The socket pair between the platform and a runtime process, which passes no descriptors.
 
-Law: the platform never closes a file that a function opened. To close a TCP socket that lingers
-takes as long as the function said, and whoever closes it last waits: for a platform of one thread
-that is the end. Linux can refuse such messages to their sender since 6.16 (``SO_PASSRIGHTS``,
-socket(7)); on older kernels a process that ends at once takes them with it, since the end of a
-process waits for no socket.
+Law: the platform never closes a file that a function opened. Closing a TCP socket that lingers
+takes as long as the function has set, and the process that closes it last waits: a platform of one
+thread would stand still. Since 6.16 Linux can refuse such messages to their sender
+(``SO_PASSRIGHTS``, socket(7)); on older kernels a process that exits at once takes the descriptors
+along, since the exit of a process waits for no socket.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _HOLDER = (sys.executable, "-I", "-S", "-c", "import sys; sys.stdin.read()")
 
 
 def pair() -> tuple[socket.socket, socket.socket]:
-    """The platform's end and the runtime's. OSError."""
+    """Return the platform's end and the runtime's end. Raises OSError."""
     ours, theirs = socket.socketpair()
     try:
         ours.setsockopt(socket.SOL_SOCKET, _SO_PASSRIGHTS, 0)
@@ -39,20 +39,21 @@ def pair() -> tuple[socket.socket, socket.socket]:
 
 
 class GuardedSocket(socket.socket):
-    """The platform's end where the kernel lets descriptors through."""
+    """The platform's end on a kernel that lets descriptors through."""
 
     def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
-        """ConnectionAbortedError: descriptors came along, which no honest runtime sends."""
+        """Receive bytes. Raises ConnectionAbortedError if descriptors came along."""
         data, rights, _, _ = self.recvmsg(bufsize, _ROOM, flags | socket.MSG_CMSG_CLOEXEC)
         if rights:
-            _let_go([fd for _, _, packed in rights for (fd,) in struct.iter_unpack("i", packed)])
+            passed = [fd for _, _, packed in rights for (fd,) in struct.iter_unpack("i", packed)]
+            _close_elsewhere(passed)
             raise ConnectionAbortedError("the runtime sent descriptors")
         return data
 
     def close(self) -> None:
-        """What was not read may carry some as well. Call it when the runtime has ended."""
+        """Close the socket, after the runtime has ended. Unread messages may carry descriptors."""
         if self.fileno() >= 0 and _unread(self.fileno()):
-            _let_go([self.detach()])
+            _close_elsewhere([self.detach()])
         else:
             super().close()
 
@@ -61,8 +62,8 @@ def _unread(fd: int) -> bool:
     return any(fcntl.ioctl(fd, termios.FIONREAD, bytes(4)))
 
 
-def _let_go(fds: Sequence[int]) -> None:
-    """Close them without waiting: by the end of a process that has them last."""
+def _close_elsewhere(fds: Sequence[int]) -> None:
+    """Close descriptors without waiting, by the exit of a process that has them last."""
 
     def hand_over() -> None:
         holder = None

@@ -1,4 +1,4 @@
-"""What a sandbox is.
+"""Sandboxes, as the rooms above see them.
 
 A sandbox is a set of namespaces, limits and mounts with an init process (``guest/init.py``) that
 the zygote of its runtime forked. The init starts the runtime process (``guest/bootstrap.py`` or
@@ -12,12 +12,12 @@ The platform opens, before the sandbox starts, and hands over:
 and receives from inside the sandbox's own network namespace two listening TCP sockets:
   runtime_api  127.0.0.1:9001   the Runtime API over HTTP
   endpoint     127.0.0.1:4566   the AWS endpoint of functions
-A sandbox is known by the socket a request arrives on, never by a token.
+A sandbox is identified by the socket on which a request arrives, never by a token.
 
-A template is a sandbox that initialises a function once, for many sandboxes to begin where it
-ended (SnapStart). Its bootstrap says SNAPSHOTTED where another one would say READY; then its work
-is done, its processes end and ``wait_runtime`` returns, and what is kept, until ``destroy``, is
-the image of its memory and the contents of its /tmp. ``Sandboxes.fork`` makes sandboxes of it.
+A template is a sandbox that initialises a function once, for many sandboxes to start from
+(SnapStart). Its bootstrap sends SNAPSHOTTED instead of READY; then its processes end and
+``wait_runtime`` returns, and the image of its memory and the contents of its /tmp are kept until
+``destroy``. ``Sandboxes.fork`` makes sandboxes from it.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from typing import Literal, Protocol
 
 
 class Interpreter(Protocol):
-    """An entry of the catalogue of runtimes, as much of it as the sandbox needs.
+    """An entry of the catalogue of runtimes, as the sandbox needs it.
 
-    prefix: the installation; interpreter: the executable below it. kind: what runs in the
-    sandbox, the Python bootstrap or ``/var/task/bootstrap``.
+    prefix: the installation; interpreter: the executable below it. kind: whether the sandbox runs
+    the Python bootstrap or ``/var/task/bootstrap``.
     """
 
     @property
@@ -49,25 +49,24 @@ class Interpreter(Protocol):
 
 
 class Library(Protocol):
-    """The folder functions see as ``/var/runtime``."""
+    """Makes the folder that functions see as ``/var/runtime``."""
 
     def prepare(self, runtime: Interpreter) -> Path:
-        """The folder, complete and fit for the bare zygote of this interpreter. Blocking."""
+        """Return the folder, complete, with the guest compiled for this interpreter. Blocking."""
 
     def finish(self, runtime: Interpreter) -> None:
-        """Have all of it compiled for this interpreter; ``prepare`` comes first. Blocking."""
+        """Compile the rest for this interpreter, after ``prepare``. Blocking."""
 
 
 @dataclass(frozen=True, slots=True)
 class SandboxSpec:
-    """What to build.
+    """The description of a sandbox to make.
 
     sandbox_id: unique, safe in file names. runtime: an identifier of the catalogue.
-    environment: the variables of the runtime process, complete.
-    processes: processes and threads together. CPU follows memory: 1 vCPU per 1,769 MB.
-    network: outbound internet where the machine permits it.
-    template: the runtime process initialises the function and runs its hooks before snapshot, and
-    is then kept as an image; see ``Sandboxes.fork``. architecture: for which the code is; "": any.
+    environment: all variables of the runtime process. processes: processes and threads together.
+    CPU follows memory: 1 vCPU per 1,769 MB. network: outbound internet if the machine permits it.
+    template: the runtime process initialises the function and runs its before-snapshot hooks, and
+    is then kept as an image; see ``Sandboxes.fork``. architecture: of the code; "": any.
     """
 
     sandbox_id: str
@@ -86,11 +85,11 @@ class SandboxSpec:
 
 @dataclass(frozen=True, slots=True)
 class Exit:
-    """How the runtime process ended. One of the two is set.
+    """The end of a runtime process. One of status and signal is set.
 
     status: exit status 0–255. signal: the signal's number. oom: killed because the sandbox was at
-    its own limit of memory. machine: killed by the kernel below that limit, since somebody else
-    had none left, or with its init; the function is not at fault.
+    its own limit of memory. machine: killed by the kernel below that limit, for the machine's
+    memory, or with its init; the function is not at fault.
     """
 
     status: int | None
@@ -101,8 +100,8 @@ class Exit:
 
 @dataclass(frozen=True, slots=True)
 class ResourceUsage:
-    """memory_bytes: now, a template's image included. peak_bytes: the highest since the last
-    reset_peak. cpu_s: seconds."""
+    """The use of a sandbox. memory_bytes: now, including a template's image. peak_bytes: the
+    highest since the last reset_peak. cpu_s: seconds."""
 
     memory_bytes: int
     peak_bytes: int
@@ -110,10 +109,12 @@ class ResourceUsage:
 
 
 class Sandbox(Protocol):
-    """A running sandbox. Every method is safe after its death.
+    """A running sandbox. Every method is safe after its end.
 
     channel, console and log are the platform's ends for the present runtime process; ``restart``
-    replaces them. All are non-blocking.
+    replaces them. All are non-blocking. shared_bytes: memory that it shares with other sandboxes,
+    and that counts as used all the same. began_s: the start of the present runtime process, on the
+    machine's monotonic clock.
     """
 
     spec: SandboxSpec
@@ -123,88 +124,89 @@ class Sandbox(Protocol):
     runtime_api: socket.socket
     endpoint: socket.socket
     shared_bytes: int
-    """Memory that it shares with other sandboxes, and that counts as used all the same."""
     began_s: float
-    """When the present runtime process began, on the machine's monotonic clock."""
 
     @property
     def pid(self) -> int:
-        """The init process, as the host sees it."""
+        """The id of the init process, as the host sees it."""
 
     async def wait_runtime(self) -> Exit:
         """Return when the present runtime process has ended."""
 
     async def restart(self, environment: Mapping[str, str]) -> None:
-        """Kill every process but init and start the runtime again; ``/tmp`` is kept."""
+        """Kill all processes except init and start the runtime again; ``/tmp`` is kept."""
 
     async def stop_runtime(self, grace_s: float = 0.0) -> None:
-        """SIGTERM, then after the grace SIGKILL, for every process but init."""
+        """Send SIGTERM, and after the grace SIGKILL, to all processes except init."""
 
     def freeze(self) -> None:
-        """No CPU from now on. Idempotent."""
+        """Take its CPU away. Idempotent."""
 
     def thaw(self) -> None:
-        """Idempotent; returns when processes may run."""
+        """Let its processes run again; return when they may. Idempotent."""
 
     def usage(self) -> ResourceUsage: ...
 
     def peak_bytes(self) -> int:
-        """``usage().peak_bytes`` alone, for one system call: it is asked for after invocations."""
+        """Return ``usage().peak_bytes`` by one system call, as it is read after invocations."""
 
     def reset_peak(self) -> None: ...
 
     def init_done(self) -> None:
-        """The runtime process has ended its init. Idempotent.
+        """Note the end of the runtime process's init. Idempotent.
 
         Until then, and for ten seconds at most after each start of a runtime process, it may use
-        a whole vCPU: AWS lends functions CPU for their init. From now on it is held to the share
-        of its memory, and what it has mapped of files counts as used (``shared_bytes``)."""
+        a whole vCPU, as on AWS. From now on it has the CPU share of its memory, and the files that
+        it has mapped count as used (``shared_bytes``).
+        """
 
     async def destroy(self) -> None:
-        """Kill everything, remove cgroups, mounts, network; close every descriptor. Idempotent."""
+        """Kill all processes, remove cgroups, mounts, network; close all descriptors.
+        Idempotent."""
 
 
 class SandboxError(Exception):
-    """A sandbox could not be made; the message says at which step."""
+    """A sandbox could not be made; the message names the step that failed."""
 
 
 class Sandboxes(Protocol):
-    """Makes sandboxes. One per platform."""
+    """Makes sandboxes. There is one per platform."""
 
     async def start(self, spec: SandboxSpec) -> Sandbox:
-        """Fork one from the runtime's zygote, starting that first if needed. SandboxError."""
+        """Fork a sandbox from the runtime's zygote, which is started if needed. Raises
+        SandboxError."""
 
     async def warm(
         self, runtime: str, code_dir: Path | None = None, layer_dirs: Sequence[Path] = ()
     ) -> None:
-        """Have ready, before it is needed, the zygote that this code's environments are forked
-        from; without code, the bare one of the runtime."""
+        """Start the zygote from which this code's environments are forked, before it is needed;
+        without code, the bare zygote of the runtime."""
 
     @property
     def can_fork(self) -> bool:
         """Whether templates are possible on this machine."""
 
     async def ripen(self, template: Sandbox) -> None:
-        """Return when a template that has said SNAPSHOTTED can be forked at once.
+        """Return when a template that has sent SNAPSHOTTED can be forked at once.
 
-        SandboxError when it lied: there is no image, or none that can be gone on from."""
+        Raises SandboxError if its image is missing or cannot be used.
+        """
 
     async def fork(self, template: Sandbox, spec: SandboxSpec) -> Sandbox:
-        """A new sandbox whose runtime process goes on where the template's was snapshotted.
+        """Return a new sandbox whose runtime process continues from the template's snapshot.
 
-        It is like any other in everything but its memory: own namespaces, limits, network,
-        descriptors and identity; ``spec.environment`` replaces the template's variables, and its
-        /tmp begins as a copy of the template's. The bootstrap runs the hooks after restore and
-        says READY, or sends an INIT_ERROR when one fails. ``spec`` must name the template's
-        runtime and code. The sandbox does not depend on its template: that may be destroyed
-        first. Its ``restart`` raises SandboxError: whoever needs another one forks again.
+        It has its own namespaces, limits, network, descriptors and identity, like any sandbox;
+        ``spec.environment`` replaces the template's variables, and its /tmp starts as a copy of the
+        template's. The bootstrap runs the after-restore hooks and sends READY, or an INIT_ERROR if
+        one fails. ``spec`` must name the template's runtime and code. The template may be destroyed
+        before the sandbox. Its ``restart`` raises SandboxError; make another fork instead.
 
-        SandboxError when ``template`` has no snapshot yet, has been destroyed, or templates are
-        not possible here.
+        Raises SandboxError if ``template`` has no snapshot yet or has been destroyed, or templates
+        are not possible here.
         """
 
     def memory_mb(self) -> int:
-        """What all sandboxes use together; 0 where nothing counts it."""
+        """Return the memory of all sandboxes together; 0 if nothing counts it."""
 
     async def close(self) -> None:
-        """Destroy every sandbox and zygote; leave no process, mount, namespace or cgroup."""
+        """Destroy all sandboxes and zygotes; leave no process, mount, namespace or cgroup."""

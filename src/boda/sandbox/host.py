@@ -1,4 +1,4 @@
-"""What the sandbox needs to know of the machine it is built on. Read once, at start."""
+"""Facts about this machine that sandboxes are built from. Read once, at the start."""
 
 from __future__ import annotations
 
@@ -23,10 +23,12 @@ _ETC = (
 
 @dataclass(frozen=True, slots=True)
 class HostFacts:
-    """top: the directories beside /usr that programs need, with the target if one is a link.
-    etc: (path inside, source without links, is a folder). proc: names of /proc that exist.
-    nameservers: those that a sandbox can reach; loopback_nameservers: those that it cannot.
-    bash_for: bash, and what ``/bin/sh`` is here where that is another shell.
+    """The facts.
+
+    top: the directories beside /usr that programs need, with the target if one is a link. etc:
+    (path inside, source without links, is a folder). proc: names of /proc that exist. nameservers:
+    those that a sandbox can reach; loopback_nameservers: those that it cannot. bash_for: the paths
+    of bash and of ``/bin/sh``, if that is another shell.
     """
 
     top: tuple[tuple[str, str | None], ...]
@@ -63,10 +65,10 @@ def _shells() -> tuple[str, str] | None:
 
 
 def _resolver() -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
-    """The name servers, told apart, and the options of /etc/resolv.conf.
+    """Return reachable name servers, those on the loopback, and options of /etc/resolv.conf.
 
-    systemd-resolved listens on the host's loopback, out of reach; the servers it asks itself
-    stand in its own file.
+    systemd-resolved listens on the host's loopback, out of reach; the servers that it asks itself
+    are in its own file.
     """
     loopback: tuple[str, ...] = ()
     for path in ("/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"):

@@ -1,7 +1,7 @@
-"""Which instances of the platform are alive on this machine, so that the next one may clean up.
+"""The instances of the platform on this machine, so that a later one cleans up after dead ones.
 
-Each keeps a locked file in a folder that all share; it lists what an instance has made outside
-its own processes. A file whose lock can be had belongs to an instance that is no more.
+Each keeps a locked file in a shared folder, which lists what the instance has made outside its own
+processes. A file that is not locked belongs to a dead instance.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from boda.sandbox.contract import SandboxError
 
 
 def tag_of(instance: str) -> str:
-    """Eight hexadecimal digits: short enough for the name of a network interface."""
+    """Hash a name to eight hexadecimal digits, short enough for a network interface's name."""
     return hashlib.sha256(instance.encode()).hexdigest()[:8]
 
 
 def shared_folder() -> Path:
-    """/run/boda for root; else a folder of one's own."""
+    """Return the folder of the lease files: /run/boda for root, else the user's own."""
     if os.geteuid() == 0:
         return Path("/run/boda")
     runtime = os.environ.get("XDG_RUNTIME_DIR")
@@ -36,19 +36,19 @@ def shared_folder() -> Path:
 
 
 class InstanceLease:
-    """A claim on an instance's name, until closed or dead."""
+    """The lock of an instance's name, held until ``close`` or the end of the process."""
 
     def __init__(
         self, tag: str, folder: Path | None = None, *, forward: Path = network.FORWARD
     ) -> None:
-        """SandboxError when another platform holds the name."""
+        """Raises SandboxError if another platform holds the name."""
         self._folder = folder or shared_folder()
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         if self._folder.stat().st_uid != os.geteuid():
             raise SandboxError(f"{self._folder} belongs to somebody else; remove it")
         self._path = self._folder / f"{tag}.json"
         self._forward = forward
-        with self._alone():
+        with self._exclusive():
             self._sweep()
             flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
             self._fd = os.open(self._path, flags, 0o600)
@@ -57,18 +57,18 @@ class InstanceLease:
                 raise SandboxError("another platform is running as this instance")
 
     def record(self, cgroup_paths: tuple[str, ...]) -> None:
-        """What to remove should this instance die."""
+        """Record the cgroups to remove if this instance dies."""
         os.ftruncate(self._fd, 0)
         os.pwrite(self._fd, json.dumps({"cgroups": cgroup_paths}).encode(), 0)
 
     def record_forwarding(self, was: str) -> None:
-        """This instance has let the machine forward; the last one to go puts it back."""
+        """Record the former value of ip_forward, which the last instance restores."""
         with contextlib.suppress(FileExistsError), (self._folder / "ip_forward").open("x") as file:
             file.write(was)
 
     def close(self, *, clean: bool = True) -> None:
-        """clean: everything has been removed; else the record stays, for the next to sweep."""
-        with self._alone():
+        """Release the name. clean: all cgroups were removed; else the record stays for a sweep."""
+        with self._exclusive():
             if clean:
                 with contextlib.suppress(OSError):
                     self._path.unlink()
@@ -76,8 +76,8 @@ class InstanceLease:
             self._sweep()
 
     @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
-        """One platform at a time looks at the others."""
+    def _exclusive(self) -> Iterator[None]:
+        """Hold the lock under which a platform looks at the others."""
         fd = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX)
@@ -86,7 +86,7 @@ class InstanceLease:
             os.close(fd)
 
     def _sweep(self) -> None:
-        """Clean up after the dead; after the last of the living too."""
+        """Clean up after dead instances; restore ip_forward if none is alive."""
         living = False
         for path in self._folder.glob("*.json"):
             with contextlib.suppress(OSError):
@@ -100,7 +100,7 @@ class InstanceLease:
                 finally:
                     os.close(fd)
         if not living:
-            self._put_forwarding_back()
+            self._restore_forwarding()
 
     def _clean(self, tag: str, text: bytes) -> bool:
         if os.geteuid() == 0:
@@ -110,7 +110,7 @@ class InstanceLease:
             paths = [str(path) for path in json.loads(text or b"{}").get("cgroups", [])]
         return leftovers.sweep([path for path in paths if path.endswith(f"/boda-{tag}")])
 
-    def _put_forwarding_back(self) -> None:
+    def _restore_forwarding(self) -> None:
         note = self._folder / "ip_forward"
         with contextlib.suppress(OSError):
             was = note.read_text()
@@ -120,7 +120,7 @@ class InstanceLease:
 
 
 def _lock(fd: int) -> bool:
-    """Whether nobody else holds it."""
+    """Lock a file; False if another process holds it."""
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

@@ -1,4 +1,4 @@
-"""How sandboxes are isolated on this machine."""
+"""The kinds of isolation, and the one that is possible here."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ _CAP_SYS_ADMIN = 21
 
 @dataclass(frozen=True, slots=True)
 class IsolationMode:
-    """isolated: namespaces and a root of their own; else plain processes.
-    privileged: with root's powers; else within an unprivileged user namespace.
+    """A kind of isolation.
+
+    isolated: sandboxes have namespaces and a root of their own, or are plain processes. privileged:
+    they are made with root's capabilities, or within an unprivileged user namespace.
     """
 
     isolated: bool
@@ -20,8 +22,10 @@ class IsolationMode:
 
     @classmethod
     def of_this_process(cls, uids: range, *, plain: bool = False) -> IsolationMode:
-        """uids: those that sandboxes would get from root. plain: no namespaces, even if they can
-        be had."""
+        """Return the best kind for this process.
+
+        uids: of the sandboxes, if it is privileged. plain: no namespaces, even if possible.
+        """
         return cls(not plain, not plain and _may_administer() and _has(uids))
 
     def describe(self) -> str:
@@ -40,12 +44,12 @@ def _may_administer() -> bool:
 
 
 def _has(uids: range) -> bool:
-    """Whether such ids exist here: the root of a container often has few or none beside its own."""
+    """Whether these ids exist here; a container's root often has few or none beside its own."""
     maps = (Path(f"/proc/self/{name}").read_text() for name in ("uid_map", "gid_map"))
     return all(_covers(text, uids) for text in maps)
 
 
 def _covers(text: str, ids: range) -> bool:
-    """Whether one line of a map of ids (first inside, first outside, how many) holds them all."""
+    """Whether one line of an id map (first inside, first outside, count) includes all ids."""
     lines = ([int(word) for word in line.split()] for line in text.splitlines())
     return any(first <= ids.start and ids.stop <= first + count for first, _, count in lines)

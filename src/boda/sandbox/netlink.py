@@ -1,4 +1,4 @@
-"""The five routing messages it takes to give an environment its network, over netlink.
+"""The five routing messages, over netlink, that give an environment its network.
 
 A message is a header, a fixed part and attributes; the kernel answers each with an error number,
 0 for success. A veth pair, an address and a route made this way take under a millisecond.
@@ -60,7 +60,7 @@ class Netlink:
         self._socket.close()
 
     def _ask(self, kind: int, body: bytes, flags: int = 0) -> None:
-        """Send one message and wait for its acknowledgement. OSError."""
+        """Send one message and wait for its acknowledgement. Raises OSError."""
         self._sequence += 1
         header = struct.pack(
             "=IHHII", 16 + len(body), kind, _REQUEST | _ACK | flags, self._sequence, 0
@@ -82,15 +82,18 @@ class Netlink:
                 data = data[(length + 3) & ~3 :]
 
     def add_bridge(self, name: str, hardware: bytes) -> None:
-        """With a hardware address of its own: otherwise it takes the lowest of its ports', and
-        whoever has learnt it talks to nobody when that port goes."""
+        """Add a bridge with a hardware address of its own.
+
+        Otherwise it would take the lowest address of its ports, and neighbours that have cached it
+        would lose the bridge with that port.
+        """
         info = _attributes([(_INFO_KIND, b"bridge")])
         attributes = [(_IFNAME, _name(name)), (_ADDRESS, hardware), (_LINKINFO | _NESTED, info)]
         self._ask(_NEWLINK, _link() + _attributes(attributes), _CREATE | _EXCLUSIVE)
 
     def add_veth(self, name: str, peer: str, peer_namespace: int, hardware: bytes) -> None:
-        """A pair: one end here, the other, of that hardware address, in the namespace of a
-        descriptor."""
+        """Add a veth pair: one end here, the other, with the hardware address, in the namespace of
+        the descriptor."""
         inner = _link() + _attributes(
             [
                 (_IFNAME, _name(peer)),
@@ -104,7 +107,7 @@ class Netlink:
         self._ask(_NEWLINK, body, _CREATE | _EXCLUSIVE)
 
     def enslave(self, name: str, bridge: str) -> None:
-        """Plug one end into the bridge, up, and apart from every other one plugged in so."""
+        """Attach an interface to the bridge, up, and isolated from the bridge's other ports."""
         index = socket.if_nametoindex(name)
         master = struct.pack("=I", socket.if_nametoindex(bridge))
         self._ask(_NEWLINK, _link(index, _UP, _UP) + _attributes([(_MASTER, master)]))
@@ -122,7 +125,7 @@ class Netlink:
         self._ask(_NEWADDR, body, _CREATE | _EXCLUSIVE)
 
     def add_default_route(self, name: str, gateway: str) -> None:
-        """By way of a gateway that lies in no network of the link's."""
+        """Add a default route through a gateway that is in no network of the link."""
         address = socket.inet_aton(gateway)
         link = struct.pack("=I", socket.if_nametoindex(name))
         # RTA_DST and RTA_OIF with the scope of a link, then RTA_GATEWAY.
@@ -134,12 +137,12 @@ class Netlink:
             self._ask(_NEWROUTE, body + _attributes(attributes), _CREATE | _EXCLUSIVE)
 
     def delete(self, name: str) -> None:
-        """OSError when there is none of this name."""
+        """Delete an interface. Raises OSError if there is none of this name."""
         self._ask(_DELLINK, _link(socket.if_nametoindex(name)))
 
 
 def is_running(name: str) -> bool:
-    """Whether a link carries traffic by now; the kernel takes a moment after ``up``."""
+    """Whether a link carries traffic, which takes a moment after ``up``."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         request = struct.pack("16sh22x", name.encode(), 0)
         answer = fcntl.ioctl(probe, _GET_FLAGS, request)
@@ -151,12 +154,12 @@ _NEWNET = 0x40000000
 
 
 def own_network() -> int:
-    """A descriptor of the calling thread's network namespace."""
+    """Return a descriptor of the calling thread's network namespace."""
     return os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
 
 
 def enter_new_network() -> None:
-    """Give the calling thread, and only it, a fresh network namespace. OSError."""
+    """Give the calling thread, and only it, a new network namespace. Raises OSError."""
     if _libc.unshare(_NEWNET):
         raise OSError(ctypes.get_errno(), "unshare network")
 

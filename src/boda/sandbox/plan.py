@@ -1,7 +1,7 @@
-"""What a sandbox is made of, as data: what to mount, which limits, in which order.
+"""The parts of a sandbox as data: mounts, in their order, and limits.
 
 Nothing here touches the system. The guest carries the steps out (``guest/operations.py``); each
-can be printed with ``describe()``, which is also how a failed step is named.
+has a ``describe()``, which also names it in an error.
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ MB_PER_VCPU = 1769
 """AWS gives one whole vCPU to 1,769 MB."""
 
 BOOTSTRAP_MB = 16
-"""Allowed above ``memory_mb`` where the parts of a sandbox's memory cannot be told apart: page
-tables, pipes and sockets, and the copies a fork makes of its image's pages. Else ``shared.py``."""
+"""Allowed above ``memory_mb`` if the parts of a sandbox's memory are not counted apart: for page
+tables, pipes and sockets, and the copies that a fork makes of its image's pages. See ``shared.py``
+otherwise."""
 
 PATH = "/var/lang/bin:/usr/local/bin:/usr/bin/:/bin:/opt/bin"
 LIBRARY_PATH = (
@@ -35,7 +36,7 @@ LIBRARY_PATH = (
 
 @dataclass(frozen=True, slots=True)
 class MountStep:
-    """One thing to do. Its name on the wire is ``op``."""
+    """One step. ``op`` is its name in an order to the guest."""
 
     op: ClassVar[str] = ""
 
@@ -74,7 +75,7 @@ class Tmpfs(MountStep):
 
 @dataclass(frozen=True, slots=True)
 class Volume(MountStep):
-    """A file system of its own, made beforehand and handed over as a descriptor."""
+    """A file system that was made beforehand, and is passed as a descriptor."""
 
     fd: str
     target: str
@@ -145,7 +146,7 @@ class ReadonlyMount(MountStep):
 
 @dataclass(frozen=True, slots=True)
 class Overlay(MountStep):
-    """lowers: the first lies on top. work: a folder with empty directories 0, 1, 2 …"""
+    """Merges folders. lowers: the first one is on top. work: a folder of empty folders 0, 1, 2 …"""
 
     lowers: tuple[str, ...]
     target: str
@@ -179,11 +180,12 @@ _USERS = (
 _GROUP = "root:x:0:\nsbx_user1051:x:990:\nnogroup:x:65534:\n"
 _HOSTS = "127.0.0.1 localhost sandbox sandbox.localdomain\n::1 localhost\n"
 _AWS_CONFIG = "[default]\ns3 =\n    addressing_style = path\n"
-"""Where the endpoint has a name, clients would put a bucket's before it: one that leads nowhere."""
+"""For an endpoint with a host name: clients would put a bucket's name before it, which resolves to
+nothing."""
 _NSSWITCH = "passwd: files\ngroup: files\nhosts: files dns\nservices: files\nprotocols: files\n"
 
 LAYERS = 10
-"""Places for layers to merge; AWS allows five, and the platform may add its own."""
+"""Folders for layers to merge; AWS allows five, and the platform may add its own."""
 
 
 def root(
@@ -193,10 +195,10 @@ def root(
     hidden: Sequence[Path],
     endpoint_name: str = "",
 ) -> list[MountStep]:
-    """The root of a runtime, shared by all its sandboxes and read-only.
+    """Return the steps for the root of a runtime, shared by all its sandboxes and read-only.
 
-    hidden: folders of the platform that must not show even if they lie below /usr.
-    endpoint_name: leads to the AWS endpoint of functions.
+    hidden: folders of the platform, hidden even if they lie below /usr. endpoint_name: the host
+    name of functions' AWS endpoint, or "".
     """
     steps: list[MountStep] = []
     steps += _system(host)
@@ -225,14 +227,14 @@ def root(
 
 def _system(host: HostFacts) -> list[MountStep]:
     steps: list[MountStep] = [EmptyDirectory("/usr"), Bind("/usr", "/usr", recursive=True)]
-    steps.append(Cover("/usr/local"))  # an interpreter from there is seen at /var/lang
+    steps.append(Cover("/usr/local"))  # an interpreter from there is at /var/lang
     for name, link in host.top:
         if link is None:
             steps += [EmptyDirectory(f"/{name}"), Bind(f"/{name}", f"/{name}", recursive=True)]
         else:
             steps.append(Symlink(f"/{name}", link))
     if host.bash_for is not None:
-        # /bin/sh is bash in Amazon Linux, and scripts for it are written so.
+        # /bin/sh is bash in Amazon Linux, as scripts for it assume.
         steps.append(Bind(*host.bash_for))
     return steps
 
@@ -271,7 +273,7 @@ def _devices() -> list[MountStep]:
     for name in DEVICES:
         steps += [
             File(f"/dev/{name}"),
-            # Read-only: a device can be written to all the same, but not changed.
+            # Read-only: data can be written to the device all the same, but its mode not changed.
             Bind(f"/dev/{name}", f"/dev/{name}", ("ro", "nosuid", "noexec")),
         ]
     links = (("fd", ""), ("stdin", "/0"), ("stdout", "/1"), ("stderr", "/2"))
@@ -280,7 +282,7 @@ def _devices() -> list[MountStep]:
 
 
 def _without_packages(runtime: Interpreter) -> list[MountStep]:
-    """What the interpreter's owner installed into it is not the function's business."""
+    """Hide the packages that the interpreter's owner has installed into it."""
     minor = ".".join(runtime.version.split(".")[:2])
     folders = [
         f"lib/python{minor}/site-packages",
@@ -321,7 +323,7 @@ _READONLY_IN_PROC = ("sys", "bus", "fs", "irq", "sysrq-trigger")
 
 
 def prepared(host: HostFacts) -> list[MountStep]:
-    """What every sandbox adds to its runtime's root, whatever runs in it."""
+    """Return the steps of every sandbox, on top of its runtime's root."""
     return [
         Proc(),
         *(Cover(f"/proc/{name}") for name in _HIDDEN_IN_PROC if name in host.proc),
@@ -337,7 +339,7 @@ def environment(
     volume: bool,
     recursive: bool,
 ) -> list[MountStep]:
-    """What a function adds to that, and what is let go of before it runs."""
+    """Return the steps of a function's sandbox, on top of those of every sandbox."""
     steps: list[MountStep] = [Bind(str(code_dir), "/var/task", recursive=recursive)]
     if len(layer_dirs) == 1:
         steps.append(Bind(str(layer_dirs[0]), "/opt", recursive=recursive))
@@ -356,7 +358,7 @@ def environment(
 
 @dataclass(frozen=True, slots=True)
 class ResourceLimits:
-    """What the kernel holds a sandbox to, beside the cgroup's limits."""
+    """Resource limits (rlimits) of a sandbox's processes, beside the cgroup's limits."""
 
     open_files: int = 1024
     processes: int = 1024
@@ -373,5 +375,5 @@ class ResourceLimits:
 
 
 def vcpus(memory_mb: int) -> float:
-    """The share of processors that goes with so much memory."""
+    """Return the vCPUs of a function with so much memory."""
     return memory_mb / MB_PER_VCPU

@@ -1,9 +1,8 @@
-"""What sandboxes may reach of the networks around them, as data: nothing private but what the
-operator opens.
+"""The networks that sandboxes may reach, as data: nothing private except what the operator opens.
 
-A function runs its caller's code, and what stands in private ranges (databases, routers, the
-metadata service that gives away a cloud machine's keys) often trusts whoever gets there. So all
-that is not the public internet is refused, the name servers' port 53 excepted.
+A function runs its caller's code, and services in private ranges (databases, routers, the metadata
+service that gives away a cloud machine's keys) often trust every client that reaches them. So all
+addresses except the public internet are refused, and the name servers' port 53 is open.
 Source: IANA IPv4 Special-Purpose Address Registry; the clouds' documentation of their metadata.
 """
 
@@ -29,12 +28,12 @@ REFUSED = (
 """IPv6 is refused as a whole: sandboxes have none."""
 
 METADATA = "169.254.169.254"
-"""Where most clouds give a machine its keys."""
+"""The address at which most clouds give a machine its keys."""
 
 
 @dataclass(frozen=True, slots=True)
 class AddressRange:
-    """Addresses, and one port of them or None for all."""
+    """A network's addresses with one port, or None for all ports."""
 
     network: ipaddress.IPv4Network
     port: int | None = None
@@ -51,7 +50,7 @@ class AddressRange:
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """What is open besides the internet.
+    """The address ranges that are open besides the internet.
 
     networks: beyond this machine. hosts: single addresses with a port each, of this machine, its
     loopback included, or beyond it.
@@ -62,7 +61,7 @@ class Reach:
 
     @classmethod
     def read(cls, networks: Iterable[str] = (), hosts: Iterable[str] = ()) -> Reach:
-        """Of ``CIDR[:PORT]`` and ``ADDRESS:PORT``. Raises ValueError with a sentence."""
+        """Parse ``CIDR[:PORT]`` and ``ADDRESS:PORT``. Raises ValueError with a sentence."""
         return cls(tuple(map(_network, networks)), tuple(map(_host, hosts)))
 
     def __bool__(self) -> bool:
@@ -73,22 +72,22 @@ class Reach:
 
     @property
     def loopback(self) -> tuple[AddressRange, ...]:
-        """Of the hosts, those that only this machine itself reaches."""
+        """The hosts on this machine's loopback."""
         return tuple(host for host in self.hosts if host.address.is_loopback)
 
     @property
     def routed(self) -> tuple[AddressRange, ...]:
-        """Of the hosts, those that packets find by their address."""
+        """The hosts that are not on the loopback, to which packets are routed."""
         return tuple(host for host in self.hosts if not host.address.is_loopback)
 
     def within(self, address: str, *ports: int) -> str:
-        """Of the hosts, one that is a port of a sandbox's own network; "" if none is."""
+        """Return a host with this address and one of these ports, or ""."""
         own = ipaddress.IPv4Address(address)
         clashes = [host for host in self.hosts if host.address == own and host.port in ports]
         return str(clashes[0]) if clashes else ""
 
     def allows(self, address: str, port: int) -> bool:
-        """Whether an address that would be refused is open."""
+        """Whether an address and port are open."""
         found = ipaddress.IPv4Address(address)
         return any(
             found in place.network and place.port in (None, port)
@@ -99,12 +98,12 @@ class Reach:
 NOTHING = Reach()
 
 
-def matches(places: Sequence[AddressRange]) -> list[str]:
-    """What nft compares packets to these with, a line for each."""
+def matches(ranges: Sequence[AddressRange]) -> list[str]:
+    """Return an nft expression for each address range, which matches packets to it."""
     ports = "meta l4proto {{ tcp, udp }} th dport {}"
     return [
         f"ip daddr {place.network}" + ("" if place.port is None else f" {ports.format(place.port)}")
-        for place in places
+        for place in ranges
     ]
 
 

@@ -1,10 +1,10 @@
-"""Which zygote a function's environments are forked from: a bare one or one with boto3 loaded.
+"""Chooses the zygote of a function's environments: a bare one, or one with boto3 loaded.
 
-A fork of the bare interpreter is small and fast; a function that uses boto3 is far better off
-with a fork that has it in memory. Its code is looked through once for imports of boto3. A wrong
-guess costs time and never changes what a function sees: where boto3 was not loaded the import
-loads it, and where it was loaded in vain, or the function brings its own, it is in nobody's way.
-What is too large to look through is taken to use boto3, since then the mistake is the cheap one.
+A fork of the bare interpreter is small and fast; a function that uses boto3 starts far faster from
+a zygote that has it in memory. Its code is searched once for imports of boto3. A wrong guess costs
+time and never changes the function's behaviour: if boto3 was not loaded the import loads it, and a
+boto3 that was loaded in vain, or beside the function's own, is not in the way. Code too large to
+search is taken to use boto3, since that mistake is the cheaper one.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _REMEMBERED = 4096
 
 
 class TierFinder:
-    """What was found, by the folders of code: these never change."""
+    """Finds tiers, and remembers them by the folders of code, which never change."""
 
     def __init__(self) -> None:
         self._known: OrderedDict[tuple[Path, ...], tuple[Tier, bool]] = OrderedDict()
@@ -40,11 +40,11 @@ class TierFinder:
         return None if found is None else found[0]
 
     def guessed(self, code_dir: Path, layer_dirs: Sequence[Path]) -> bool:
-        """Whether the code was too large to be looked through, and may not use boto3 at all."""
+        """Whether the code was too large to be searched, and may not use boto3."""
         return self._known.get((code_dir, *layer_dirs), ("bare", False))[1]
 
     def find(self, code_dir: Path, layer_dirs: Sequence[Path]) -> Tier:
-        """Look, at the first time. Blocking: some milliseconds where there are many files."""
+        """Return the tier; search at the first call. Blocking: milliseconds for many files."""
         folders = (code_dir, *layer_dirs)
         found = self._known.get(folders)
         if found is None:
@@ -55,15 +55,15 @@ class TierFinder:
 
 
 def tier_of(code_dir: Path, layer_dirs: Sequence[Path] = ()) -> Tier:
-    """Look through the code of a function and its layers. Blocking."""
+    """Search the code of a function and its layers. Blocking."""
     return _look(code_dir, layer_dirs)[0]
 
 
 def _look(code_dir: Path, layer_dirs: Sequence[Path]) -> tuple[Tier, bool]:
-    """The tier, and whether it is a guess."""
+    """Return the tier, and whether it is a guess."""
     roots = [code_dir, *(folder / "python" for folder in layer_dirs)]
     if any((root / "botocore").is_dir() for root in roots):
-        return "bare", False  # it brings its own
+        return "bare", False  # the function has a boto3 of its own
     files, size = 0, 0
     for path in _sources(roots):
         files += 1
@@ -81,7 +81,7 @@ def _look(code_dir: Path, layer_dirs: Sequence[Path]) -> tuple[Tier, bool]:
 
 
 def _sources(roots: Sequence[Path]) -> Iterator[str]:
-    """Python files below the folders, those nearest to the top first."""
+    """Yield Python files below the folders, those nearest to the top first."""
     waiting = [str(root) for root in roots]
     while waiting:
         below = []

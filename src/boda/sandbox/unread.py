@@ -1,8 +1,8 @@
-"""What lies unread in netlink sockets, which no cgroup counts.
+"""Bounds unread messages in netlink sockets, which no cgroup counts.
 
-A function asks its own network for facts over such sockets, as getaddrinfo does, and each may hold
-megabytes of answers. Nobody who works keeps more than one or two; the runtime of whoever hoards is
-ended, as the kernel would end it for its memory.
+A function queries its own network over such sockets, as getaddrinfo does, and each may hold
+megabytes of answers. A working function has one or two of them open; a runtime whose sockets hold
+too much is ended, as the kernel would end it for its memory.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ log = logging.getLogger("boda.sandbox")
 
 
 class WatchedSandbox(Protocol):
-    """A sandbox."""
+    """A sandbox, as it is watched. awake: it may be computing. unread_limit: in bytes."""
 
     @property
     def pid(self) -> int: ...
     @property
     def awake(self) -> bool: ...
     @property
-    def unread_limit(self) -> int:
-        """In bytes."""
+    def unread_limit(self) -> int: ...
 
     def end_runtime(self) -> None: ...
 
 
 def unread_bytes(pid: int, proc: Path = Path("/proc")) -> int:
-    """Of all netlink sockets in the network of a process; 0 once it has gone. Blocking."""
+    """Return the unread bytes of all netlink sockets in a process's network namespace; 0 if the
+    process has ended. Blocking."""
     try:
         lines = (proc / str(pid) / "net/netlink").read_text().splitlines()[1:]
         return sum(int(line.split()[_READ]) for line in lines)
@@ -49,7 +49,7 @@ def _measure(pids: list[int]) -> list[int]:
 
 
 async def watch(alive: Callable[[], Iterable[WatchedSandbox]], clock: Clock) -> None:
-    """Look at those that may be computing, again and again; frozen ones cannot take more."""
+    """Check sandboxes that may be computing, again and again; frozen ones receive nothing more."""
     while True:
         await clock.sleep(LOOK_S)
         awake = [sandbox for sandbox in alive() if sandbox.awake and sandbox.pid]

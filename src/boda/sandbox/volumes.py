@@ -1,9 +1,9 @@
-"""``/tmp`` on disk: a file system of exactly the size a function asked for.
+"""``/tmp`` on disk: a file system of exactly the size that a function is configured with.
 
-As on AWS, what a function writes to /tmp is neither its memory nor another's disk. A volume is a
-sparse file, formatted, attached to a loop device and mounted without a place (``fsmount``): only
-a descriptor holds it, and with the last descriptor mount, device and file are gone, even after
-``kill -9``. Where the machine has no loop devices /tmp is memory (tmpfs) and counts as such.
+As on AWS, the files in /tmp use neither the function's memory nor another function's disk. A volume
+is a sparse file, formatted, attached to a loop device and mounted without a path (``fsmount``):
+only descriptors hold it, and with the last one mount, device and file are gone, even after ``kill
+-9``. On a machine without loop devices /tmp is memory (tmpfs) and counts as such.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def _call(number: int, *arguments: object) -> int:
 class VolumePool:
     """Makes volumes; keeps some of the usual size ready. Thread-safe; its methods block.
 
-    folder: where files live until they are mounted; on a disk with room.
+    folder: of the files until they are mounted; on a disk with room.
     """
 
     def __init__(self, folder: Path, *, ready: int = 2) -> None:
@@ -57,7 +57,7 @@ class VolumePool:
 
     @staticmethod
     def missing() -> str:
-        """Why this machine cannot; "" where it can."""
+        """Return why volumes are not possible here, or ""."""
         if os.geteuid() != 0:
             return "loop devices are root's"
         if not os.path.exists("/dev/loop-control"):
@@ -67,13 +67,13 @@ class VolumePool:
         return ""
 
     def take_ready(self, size_mb: int) -> int | None:
-        """A volume that is ready, or None. Does not block."""
+        """Return a volume that is ready, or None. Does not block."""
         with self._lock:
             ready = self._ready.get(size_mb)
             return ready.pop() if ready else None
 
     def refill(self, size_mb: int) -> None:
-        """Have the wanted number of this size ready; of other sizes keep none."""
+        """Make volumes of this size until enough are ready; close those of other sizes."""
         while True:
             with self._lock:
                 surplus = [fd for size, fds in self._ready.items() if size != size_mb for fd in fds]
@@ -91,7 +91,7 @@ class VolumePool:
             os.close(fd)
 
     def make(self, size_mb: int) -> int:
-        """The descriptor of a mount that has no place yet. OSError."""
+        """Return the descriptor of a new mount without a path. Raises OSError."""
         image = self._copy(self._template(size_mb))
         try:
             device, name = self._attach(image)
@@ -112,7 +112,7 @@ class VolumePool:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _template(self, size_mb: int) -> Path:
-        """A formatted file of this size; formatting costs more than a copy of what it wrote."""
+        """Return a formatted file of this size, to be copied; formatting costs more than a copy."""
         with self._lock:
             path = self._templates.get(size_mb)
             if path is not None:
@@ -120,7 +120,7 @@ class VolumePool:
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         path = self._folder / f"{size_mb}.ext4"
         unfinished = self._folder / f".{size_mb}-{threading.get_ident()}"
-        # The size asked for is what the function can fill, so the tables come on top.
+        # The function can fill the configured size, so the file system's tables are added to it.
         inodes = max(1024, size_mb * 64)
         overhead = inodes * 128 + size_mb * 4096 + (10 << 20)
         with unfinished.open("wb") as file:
@@ -141,7 +141,7 @@ class VolumePool:
         return path
 
     def _copy(self, template: Path) -> int:
-        """A nameless copy, holes kept."""
+        """Copy a sparse file to one without a name; return its descriptor."""
         source = os.open(template, os.O_RDONLY | os.O_CLOEXEC)
         try:
             target = os.open(self._folder, os.O_RDWR | os.O_TMPFILE | os.O_CLOEXEC, 0o600)
