@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from boda.fleet.levels import Levels, levels_of
+from boda.fleet.levels import LevelFilter, levels_of
 
 AT = "2026-11-29T20:00:00.123Z"
 
@@ -27,7 +27,7 @@ def line(level: object, timestamp: object = AT) -> str:
     ],
 )
 def test_objects_with_a_level_have_it(least: str, kept: str) -> None:
-    levels = Levels(least)
+    levels = LevelFilter(least)
     names = ["TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL"]
     assert [name for name in names if levels.keeps(line(name))] == kept.split()
     assert [name for name in names if levels.keeps(line(name.lower()))] == kept.split()
@@ -52,12 +52,12 @@ def test_objects_with_a_level_have_it(least: str, kept: str) -> None:
     ],
 )
 def test_everything_else_counts_as_info(text: str) -> None:
-    assert Levels("INFO").keeps(text)
-    assert not Levels("WARN").keeps(text)
+    assert LevelFilter("INFO").keeps(text)
+    assert not LevelFilter("WARN").keeps(text)
 
 
 def test_names_of_other_libraries_and_offsets_are_understood() -> None:
-    levels = Levels("ERROR")
+    levels = LevelFilter("ERROR")
     assert not levels.keeps(line("WARNING"))
     assert levels.keeps(line("CRITICAL", "2026-11-29T20:00:00+01:00"))
     assert levels.keeps("  " + line("ERROR"))

@@ -1,4 +1,4 @@
-"""A deadline that moves often and is reached seldom."""
+"""A deadline that is moved often and reached seldom."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _CLOSE_ENOUGH_S = 0.0005
 
 
 class Alarm:
-    """Calls back once when its moment has come.
+    """Calls back once at a deadline.
 
-    Setting it costs two assignments in the usual case: the timer of an earlier setting stays and,
-    when it fires too early, is set anew. An invocation per millisecond thus makes no timers.
+    Setting it costs two assignments in the usual case: the timer of an earlier deadline stays and,
+    if it fires too early, is set anew. So an invocation per millisecond makes no timers.
     """
 
     __slots__ = ("_at", "_callback", "_clock", "_timer", "_timer_at")

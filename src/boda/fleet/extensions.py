@@ -1,4 +1,4 @@
-"""The extensions that a function's layers bring along, which this platform does not start yet."""
+"""The extensions in a function's layers, which this platform does not start yet."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def extensions_of(layer_dirs: Sequence[Path]) -> list[str]:
-    """Names of the executables in ``/opt/extensions``, as the layers make it up."""
+    """Return the names of the executables in ``/opt/extensions``, from all layers."""
     found: dict[str, bool] = {}
     for folder in layer_dirs:
         try:
@@ -17,7 +17,7 @@ def extensions_of(layer_dirs: Sequence[Path]) -> list[str]:
         except OSError:
             continue
         for entry in entries:
-            # Where a link leads is another matter inside a sandbox than here: it is not followed.
+            # A link has another target inside a sandbox than here, so it is not followed.
             mode = entry.stat(follow_symlinks=False).st_mode
             found[entry.name] = stat.S_ISLNK(mode) or bool(stat.S_ISREG(mode) and mode & 0o111)
     return sorted(name for name, runs in found.items() if runs)

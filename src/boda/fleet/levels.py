@@ -1,7 +1,7 @@
-"""Which of a function's lines are logged in the JSON format. Pure.
+"""Filters a function's lines by log level, in the JSON format. Pure.
 
 A line that is a JSON object with a ``level`` and an RFC 3339 ``timestamp`` has that level; every
-other line counts as INFO. What is below the function's ``ApplicationLogLevel`` is left out. Source:
+other line counts as INFO. Lines below the function's ``ApplicationLogLevel`` are dropped. Source:
 Lambda developer guide, "monitoring-cloudwatchlogs-log-level".
 """
 
@@ -28,8 +28,8 @@ _TIMESTAMP = re.compile(
 )
 
 
-class Levels:
-    """least: the function's ``ApplicationLogLevel``."""
+class LevelFilter:
+    """Keeps lines from one level on. least: the function's ``ApplicationLogLevel``."""
 
     def __init__(self, least: str) -> None:
         self._least = _RANKS[least]
@@ -52,8 +52,8 @@ class Levels:
         return _RANKS.get(level.upper(), _PLAIN)
 
 
-def levels_of(log_format: str, application_level: str) -> Levels | None:
-    """None where every line is logged."""
+def levels_of(log_format: str, application_level: str) -> LevelFilter | None:
+    """Return the filter of a function, or None if every line is logged."""
     if log_format != "JSON" or application_level == "TRACE":
         return None
-    return Levels(application_level or "INFO")
+    return LevelFilter(application_level or "INFO")

@@ -10,9 +10,9 @@
                            ├──ready──► busy
                            └──fail──► stopping
 
-``cold``: the sandbox lives, the runtime in it does not; the next invocation initialises it again
-and pays for that, which AWS calls a reset with suppressed init. ``dead`` is final and reached
-from everywhere.
+``cold``: the sandbox lives without a runtime process; the next invocation initialises it again and
+is billed for that, which AWS calls a reset with suppressed init. ``dead`` is final and reached from
+every state.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ AVAILABLE: Final = frozenset(("idle", "cold"))
 
 
 class IllegalMove(Exception):
-    """The platform tried what the table does not have: a defect."""
+    """The platform tried a move that is not in the table: a defect."""
 
 
 def move(state: State, event: str) -> State:
-    """The state after the event. IllegalMove."""
+    """Return the state after an event. Raises IllegalMove."""
     try:
         return MOVES[state, event]
     except KeyError:

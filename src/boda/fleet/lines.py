@@ -1,7 +1,7 @@
-"""What comes out of a sandbox's pipes, cut into log events. Pure.
+"""Cuts the bytes of a sandbox's pipes into log events. Pure.
 
-Law: a sandbox's bytes are never lost and never held beyond one event's size; what is no frame is
-treated as text.
+Law: a sandbox's bytes are never lost and never held beyond one event's size; bytes that are no
+frame are treated as text.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from __future__ import annotations
 import struct
 
 MAX_EVENT = 262_144
-"""Bytes of a line or record that is kept whole."""
+"""Bytes of the longest line or record that is one event."""
 
 _HEAD = struct.Struct(">IIQ")
 _FRAME_KIND = 0xA55A00
 _PART, _REST = 0xA55A0000, 0xA55A0001
-"""Kinds of the first-party bootstrap: the beginning of a line that is not ended yet, its rest."""
+"""Kinds of the first-party bootstrap: the first part of a line without its end, and the rest."""
 
 _EARLIEST_S = 1000.0
 _LATEST_S = 1.0
@@ -23,7 +23,7 @@ Events = list[tuple[int, str]]
 
 
 class ConsoleLines:
-    """Bytes of the console to events, one per line, the line's end included."""
+    """Cuts the console's bytes into events, one per line, with the line's end."""
 
     __slots__ = ("_rest",)
 
@@ -32,7 +32,7 @@ class ConsoleLines:
 
     @property
     def begun(self) -> bool:
-        """Whether a line was begun that has not ended yet."""
+        """Whether a line has begun and not ended."""
         return bool(self._rest)
 
     def feed(self, data: bytes, now_ms: int, events: Events) -> None:
@@ -41,7 +41,7 @@ class ConsoleLines:
         end = data.rfind(b"\n") + 1
         self._rest = data[end:]
         if end <= MAX_EVENT:
-            # All at once: of empty lines there may be as many as bytes.
+            # All at once: there may be as many empty lines as bytes.
             lines = data[:end].decode("utf-8", "replace").split("\n")
             lines.pop()
             events += [(now_ms, line + "\n") for line in lines]
@@ -53,21 +53,20 @@ class ConsoleLines:
             self._rest = self._rest[MAX_EVENT:]
 
     def skip(self, data: bytes) -> int:
-        """Pass over lines without making events of them; how many ended. What has begun and not
-        ended is kept."""
+        """Skip lines, and return how many ended. A line that has begun and not ended is kept."""
         end = data.rfind(b"\n") + 1
         self._rest = data[end:] if end else (self._rest + data)[-MAX_EVENT:]
         return data.count(b"\n")
 
     def flush(self, now_ms: int, events: Events) -> None:
-        """What has no line end, since none is to come."""
+        """Make an event of a line without an end, since no more bytes come."""
         if self._rest:
             _append(self._rest, now_ms, events)
             self._rest = b""
 
 
 class LogFrames:
-    """Frames of a runtime client (``u32 kind, u32 length, u64 microseconds``) to events."""
+    """Makes events of a runtime client's frames (``u32 kind, u32 length, u64 microseconds``)."""
 
     __slots__ = ("_begun", "_begun_at", "_broken", "_buffer", "_kind", "_left", "_stamp")
 
@@ -82,7 +81,7 @@ class LogFrames:
 
     @property
     def begun(self) -> bool:
-        """Whether a line was begun that has not ended yet."""
+        """Whether a line has begun and not ended."""
         return bool(self._begun)
 
     def feed(self, data: bytes, now_s: float, events: Events) -> None:
@@ -96,7 +95,7 @@ class LogFrames:
         now_ms = int(now_s * 1000)
         while True:
             if self._left:
-                # A record beyond the limit is passed on in pieces as it comes in.
+                # A record beyond the limit is passed on in pieces.
                 take = min(self._left, MAX_EVENT)
                 if have - at < take:
                     break
@@ -135,13 +134,13 @@ class LogFrames:
             self.end_line(events)
 
     def end_line(self, events: Events) -> None:
-        """What was begun and is not to be ended."""
+        """Make an event of a line that has begun, without waiting for its end."""
         if self._begun:
             events.append((self._begun_at, self._begun.decode("utf-8", "replace")))
             self._begun.clear()
 
     def flush(self, now_s: float, events: Events) -> None:
-        """What is left of a frame whose writer is gone."""
+        """Make events of the bytes that are left, since no more come."""
         self.end_line(events)
         now_ms = int(now_s * 1000)
         if self._broken is not None:

@@ -1,8 +1,8 @@
-"""How much memory this machine can still give, in MiB.
+"""Measures the memory that this machine can still give, in MiB.
 
-The least of what the kernel calls available and of what the limits on boda's own cgroup and those
-above it leave (``memory.max`` and ``memory.high`` in version 2, ``memory.limit_in_bytes`` in
-version 1): in a container the machine's figure alone would promise what the container has not.
+It is the least of the memory that the kernel calls available and of the memory that the limits on
+boda's own cgroup and those above it leave (``memory.max`` and ``memory.high`` in version 2,
+``memory.limit_in_bytes`` in version 1): a container may have less than its machine.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ MIB = 1 << 20
 
 
 def machine_memory_mb() -> int:
-    """The memory there is, of the machine or of the cgroup that boda is in."""
+    """Return the memory of the machine, or the limit of boda's cgroup if that is less."""
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return min([machine, *(limit for _, limit in _limits(Path("/")))]) // MIB
 
 
 def stalled_percent(path: Path = Path("/proc/pressure/memory")) -> float:
-    """The share of the last ten seconds in which some task waited for memory; 0 where the kernel
-    does not say.
+    """Return the share of the last ten seconds in which some task waited for memory, or 0 if the
+    kernel does not count it.
 
-    Only a hint: a function at its own limit stalls as well, and that is its own affair.
+    It is only a hint: a function at its own limit stalls as well, which does not concern others.
     """
     try:
         some = path.read_text().splitlines()[0]
@@ -34,7 +34,7 @@ def stalled_percent(path: Path = Path("/proc/pressure/memory")) -> float:
 
 
 def available_memory(root: Path = Path("/")) -> Callable[[], int]:
-    """A function that measures; which limits there are is looked up once."""
+    """Return a function that measures; the cgroups with limits are looked up once."""
     bounds = [cgroup for cgroup, _ in _limits(root)]
     info = root / "proc/meminfo"
 
@@ -49,7 +49,7 @@ def available_memory(root: Path = Path("/")) -> Callable[[], int]:
 
 
 def _limits(root: Path) -> Iterator[tuple[Path, int]]:
-    """The cgroups from boda's own upward that have a limit, with it."""
+    """Yield the cgroups from boda's own upward that have a limit, and the limit."""
     for path in _own(root):
         limit = _limit(path)
         if limit is not None:
@@ -57,7 +57,7 @@ def _limits(root: Path) -> Iterator[tuple[Path, int]]:
 
 
 def _own(root: Path) -> Iterator[Path]:
-    """Folders of boda's cgroup and those above, as far as they can be seen from here."""
+    """Yield the directories of boda's cgroup and those above, as far as they are visible."""
     try:
         lines = (root / "proc/self/cgroup").read_text().splitlines()
     except OSError:
@@ -80,7 +80,7 @@ def _own(root: Path) -> Iterator[Path]:
 
 
 def _limit(path: Path) -> int | None:
-    """Bytes; None without a limit that means anything."""
+    """Return a cgroup's limit in bytes, or None."""
     found = []
     for name in ("memory.max", "memory.high", "memory.limit_in_bytes"):
         try:
@@ -92,7 +92,7 @@ def _limit(path: Path) -> int | None:
 
 
 def _left(path: Path) -> int:
-    """Bytes below the limit; the page cache that has not been used lately counts as free."""
+    """Return the bytes left below a limit; page cache that was not used lately counts as free."""
     limit = _limit(path)
     if limit is None:
         return 1 << 62

@@ -1,4 +1,4 @@
-"""What is counted besides invocations: refused calls, and inits that were run for snapshots."""
+"""Metrics and metering besides those of invocations: refused calls, and inits for snapshots."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from boda.telemetry.tally import dimensions
 
 
 def count(telemetry: Telemetry, call: Call, name: str) -> None:
-    """One more, by function and by what the caller named."""
+    """Count a call in a metric, by function and by the qualifier that the caller named."""
     version = call.version
     for each in dimensions(version, call.invoked_arn):
         telemetry.metric(version.account, version.region, NAMESPACE, name, 1.0, dict(each))
 
 
 def record_init(telemetry: Telemetry, version: FunctionVersion, init_ms: float, at: float) -> None:
-    """An init for a snapshot: billed like an invocation's time, and no request (AWS Lambda
-    pricing, "SnapStart"). at: epoch seconds."""
+    """Meter the init of a snapshot, which is billed like an invocation but is no request (AWS
+    Lambda pricing, "SnapStart"). at: epoch seconds."""
     telemetry.meter(MeteredInvocation(version, "", "", at, 0.0, init_ms, math.ceil(init_ms), False))
 
 
 def qualifier_of(call: Call) -> str:
-    """By which the caller named the version or alias, or ""."""
+    """Return the qualifier in the ARN that the caller named, or ""."""
     return split_qualifier(call.invoked_arn)[1]

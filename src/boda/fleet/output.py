@@ -1,9 +1,9 @@
-"""Reads what a sandbox writes, and hands it to telemetry in order.
+"""Reads the pipes of a sandbox, and hands the log events to telemetry in order.
 
-Law: reading never blocks the loop for longer than one chunk takes, and never outruns telemetry
-nor BYTES_PER_S: meanwhile the pipe stays full and the function waits, so that nothing is lost.
-Only what lies in the pipes at the end of an invocation is read whatever it is; of who has written
-much more than it may, that is counted and dropped.
+Law: reading never blocks the loop for longer than one chunk takes, and is never faster than
+telemetry or BYTES_PER_S: meanwhile the pipe stays full and the function waits, so that nothing is
+lost. Only the contents of the pipes at the end of an invocation are read in any case; if the
+function has written much more than it may, they are counted and dropped.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from collections.abc import Iterable
 
 from boda.core.clock import Clock
 from boda.core.rate import Rate
-from boda.fleet.levels import Levels
+from boda.fleet.levels import LevelFilter
 from boda.fleet.lines import ConsoleLines, Events, LogFrames
 from boda.telemetry.contract import StreamKey, Telemetry
 
 TAIL_BYTES = 4096
 BYTES_PER_S = 1 << 20
-"""Of one environment's output, once it has written BURST_BYTES at a stretch."""
+"""The rate of one environment's output, after BURST_BYTES."""
 BURST_BYTES = 1 << 24
 EVENT_BYTES = 128
-"""What a line costs besides its bytes; without it, empty ones would cost the platform most."""
+"""Charged for a line besides its bytes; without that, empty lines would cost the platform most."""
 _DEBT_S = 1.0
 _PAUSE_S = 0.05
 _TELL_EVERY_S = 60.0
@@ -37,18 +37,20 @@ SLOWED = (
 FAST = f"this environment writes more than {BYTES_PER_S >> 20} MiB a second"
 _CHUNK = 16384
 _DRAIN_BYTES = 16 * mmap.PAGESIZE
-"""What a pipe can hold that nobody lengthened: what was written before an answer is read before it
-counts."""
+"""The capacity of a pipe of the usual size: output that was written before an answer is read before
+the answer counts."""
 _ROOM_EVERY_BYTES = 1 << 18
 
 
 class Output:
-    """The log of one environment. ``attach`` for each runtime process."""
+    """Reads the output of one environment. ``attach`` for each runtime process.
+
+    levels: filters the function's lines; None: all are logged.
+    """
 
     def __init__(
-        self, key: StreamKey, telemetry: Telemetry, clock: Clock, levels: Levels | None = None
+        self, key: StreamKey, telemetry: Telemetry, clock: Clock, levels: LevelFilter | None = None
     ) -> None:
-        """levels: which of the function's lines are logged; None: all."""
         self._levels = levels
         self._key = key
         self._telemetry = telemetry
@@ -68,7 +70,7 @@ class Output:
         self._tail: bytearray | None = None
 
     def attach(self, console: int, log: int) -> None:
-        """Read these descriptors, which stay the sandbox's."""
+        """Start to read these descriptors, which stay the sandbox's."""
         self._console, self._log = console, log
         self._poll = select.poll()
         self._poll.register(log, select.POLLIN)
@@ -78,7 +80,7 @@ class Output:
         self._resume()
 
     def detach(self) -> None:
-        """Read what is there, then no more. Idempotent."""
+        """Read the pipes once more, then stop. Idempotent."""
         if self._console < 0:
             return
         self.drain()
@@ -105,16 +107,16 @@ class Output:
             self._log_events(self._key, events)
 
     def begin_tail(self) -> None:
-        """Keep the end of what comes from now on."""
+        """Keep the end of the log from now on."""
         self._tail = bytearray()
 
     def end_tail(self) -> bytes:
-        """The last 4 KiB since ``begin_tail``."""
+        """Return the last 4 KiB since ``begin_tail``."""
         tail, self._tail = self._tail, None
         return bytes(tail[-TAIL_BYTES:]) if tail is not None else b""
 
     def drain(self) -> None:
-        """Read what was written so far, as much as a pipe can hold."""
+        """Read the output so far, as much as a pipe can hold."""
         if self._console < 0:
             return
         # One system call for both pipes: most invocations write nothing.
@@ -149,11 +151,11 @@ class Output:
             self._waiting = self._loop.create_task(self._wait(wait_s))
 
     def _wait_s(self) -> float:
-        """How long until the environment may write more."""
+        """Return the seconds until the environment may write more."""
         return self._budget.wait_s(self._clock.monotonic())
 
     async def _wait(self, seconds: float) -> None:
-        """For the environment's own rate, then for room."""
+        """Wait for the environment's own rate, then for room in telemetry; then resume."""
         if seconds:
             now_s = self._clock.monotonic()
             if now_s - self._told_at >= _TELL_EVERY_S:
@@ -165,7 +167,10 @@ class Output:
         self._resume()
 
     def _read(self, fd: int, is_log: bool, events: Events, keeps: bool = True) -> int:
-        """keeps: whether events are made of lines of the console, or these are only counted."""
+        """Read one chunk and return its size.
+
+        keeps: whether lines of the console become events, or are only counted.
+        """
         try:
             data = os.read(fd, _CHUNK)
         except (BlockingIOError, InterruptedError):
@@ -205,7 +210,7 @@ class Output:
         self._reading.clear()
 
     def _append_own(self, events: Events) -> None:
-        """What the function wrote, as far as it is logged."""
+        """Append the function's own events that are logged by their level."""
         levels = self._levels
         if levels is not None:
             events = [event for event in events if levels.keeps(event[1])]

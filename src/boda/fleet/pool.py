@@ -1,7 +1,6 @@
 """The environments of one function version and tenant, and the calls that wait for one.
 
-Law of this file: nothing here looks at all environments or all calls one by one, but what asks
-for a list of them.
+Law of this file: no method iterates over all environments or all calls.
 """
 
 from __future__ import annotations
@@ -20,16 +19,16 @@ PoolKey = tuple[VersionKey, str]
 
 
 class Pool:
-    """Late binding: a call that waits takes whichever environment comes first, a new one or an
-    old one. Idle ones are used last in, first out, so that those not needed grow old and go;
-    provisioned ones before others, and those whose runtime has to be started again after all.
+    """Binds calls to environments late: a waiting call takes the first one that becomes available,
+    a new one or an old one. Idle ones are used last in, first out, so that those not needed grow
+    old and are evicted; provisioned ones before others, and cold ones after all others.
 
     fresh: environments that have not been available yet. stopping: those whose runtime is being
-    stopped after a failure. idle, ready: those that wait for a call, of them the provisioned ones
-    in ``ready``, in the order in which they became idle, cold ones first. provisioned: how many
-    to keep whether or not calls need them; kept: those that are there because of it; failing: why
-    they cannot be had, or "". peak_bytes: the most memory that one was seen to use. again, grows:
-    timers after which provisioned ones are tried again, and after which it may have more.
+    stopped after a failure. idle, ready: those that wait for a call, the provisioned ones in
+    ``ready``, in the order in which they became idle, cold ones first. provisioned: how many to
+    keep whether or not calls need them; kept: those that are kept for that; failing: why they
+    cannot be started, or "". peak_bytes: the most memory that one of them has used. again, grows:
+    timers until provisioned ones are tried again, and until the pool may grow.
     """
 
     __slots__ = (
@@ -73,8 +72,8 @@ class Pool:
 
     @property
     def wanting(self) -> int:
-        """How many calls wait for which no environment is on its way: a new one, or one that
-        is being stopped after a failure, to be reset for the next call with ``/tmp`` kept."""
+        """How many calls wait without an environment on its way: a new one, or one that is being
+        stopped after a failure, to be reset for the next call with ``/tmp`` kept."""
         if not self.waiters:
             return 0
         return len(self.waiters) - len(self.fresh) - len(self.stopping)
@@ -86,18 +85,21 @@ class Pool:
 
     @property
     def lacking(self) -> int:
-        """How many more are to be started for ``provisioned``; none while that fails."""
+        """How many more are to be started for ``provisioned``; 0 while starts fail."""
         if not self.provisioned or self.failing:
             return 0
         return self.provisioned - len(self.kept)
 
     @property
     def wants(self) -> bool:
-        """Whether environments are to be started for it."""
+        """Whether environments are to be started for the pool."""
         return self.wanting > 0 or self.lacking > 0
 
     def take(self, now_s: float) -> Environment | None:
-        """The idle environment used last. now_s: epoch; lapsed ones are passed over."""
+        """Return the idle environment that was used last, or None; destroy lapsed ones.
+
+        now_s: epoch seconds.
+        """
         while self.ready or self.idle:
             environment, _ = (self.ready or self.idle).popitem()
             if environment.state not in AVAILABLE:
@@ -109,19 +111,19 @@ class Pool:
         return None
 
     def rest(self, environment: Environment) -> None:
-        """It waits for a call from now on."""
+        """Let an environment wait for a call."""
         held = self.ready if environment.provisioned else self.idle
         held[environment] = None
         if environment.state == "cold":
             held.move_to_end(environment, last=False)
 
     def keep(self, environment: Environment) -> None:
-        """It counts as provisioned."""
+        """Count an environment as provisioned."""
         environment.provisioned = True
         self.kept.add(environment)
 
     def release(self, environment: Environment) -> None:
-        """It is one like others from now on, and goes when it is idle for too long."""
+        """Count an environment as provisioned no more; it may be evicted when idle."""
         environment.provisioned = False
         self.kept.discard(environment)
         if environment in self.ready:
@@ -129,7 +131,7 @@ class Pool:
             self.rest(environment)
 
     def lose(self, environment: Environment) -> None:
-        """It has died."""
+        """Forget a dead environment."""
         for held in (self.environments, self.fresh, self.stopping, self.kept):
             held.discard(environment)
         self.idle.pop(environment, None)

@@ -1,4 +1,4 @@
-"""What of the fleet can be set."""
+"""The settings of the fleet."""
 
 from __future__ import annotations
 
@@ -14,36 +14,36 @@ from boda.runtime.function import FunctionVersion
 class FleetSettings:
     """Times in seconds, memory in MiB.
 
-    init_limit_s: what init may take before it is given up and tried again inside the first
-        invocation (10 on AWS). provisioned_init_limit_s: the same for provisioned concurrency and
-        for SnapStart, or the function's timeout if that is longer. restore_limit_s: what forking
-        an environment and its after-restore hooks may take (10 on AWS). idle_s: how long an
-        environment waits for work before it goes.
-    template_idle_s: how long a template is kept after its version's last environment has gone
-        (14 days on AWS, whose snapshots lie on disk).
-    freeze_after_s: how long it may keep its CPU after an invocation, so that calls that follow
-        closely do not pay for freezing and thawing.
+    init_limit_s: the limit of an init, after which it is tried again inside the first invocation
+        (10 on AWS). provisioned_init_limit_s: the same for provisioned concurrency and for
+        SnapStart, or the function's timeout if that is longer. restore_limit_s: the limit of
+        forking an environment and its after-restore hooks (10 on AWS). idle_s: how long an idle
+        environment is kept.
+    template_idle_s: how long a template is kept after its version's last environment (14 days on
+        AWS, whose snapshots are on disk).
+    freeze_after_s: how long an environment keeps its CPU after an invocation, so that calls that
+        follow closely need no freezing and thawing.
     max_environments: of all functions together. runtime_connections: to the Runtime APIs of all of
         them together, beyond the first few of each. reserve_mb: memory of the machine that new
-        environments leave alone; below it, idle ones go, the longest idle first. start_mb: what
-        an environment is expected to need at least. overcommit: how many times the memory that
-        there is for functions the MemorySize of all environments together may come to.
-        caution_s: for how long after the kernel killed one for the machine's memory that is 1 at
-        most; killed_pause_s: for how long nothing is started then. settle_s: when what it needs
-        shows in the machine's figures, after its init.
-    start_limit_s: how long a call waits for an environment. room_limit_s: how long where the
-        machine has no room for one. turn_s: how long a function without any environment waits
-        until another one gives one up for it, though calls wait for that one too.
-    scale_rate: environments that a function may get more in scale_period_s, refilled
+        environments leave free; below it, idle ones are evicted, the longest idle first. start_mb:
+        the least that an environment is expected to need. overcommit: how many times the memory
+        that there is for functions the MemorySize of all environments together may come to.
+        caution_s: for so long after the kernel killed one for the machine's memory overcommit is 1
+        at most; killed_pause_s: for so long nothing is started then. settle_s: so long after its
+        init the memory of an environment shows in the machine's figures.
+    start_limit_s: how long a call waits for an environment. room_limit_s: how long if the machine
+        has no room for one. turn_s: after so long a function without environments gets one of
+        another function, also if calls wait for that one.
+    scale_rate: further environments that a function may get in scale_period_s, refilled
         continuously; 0: no limit (Lambda developer guide, "scaling-behavior").
     provisioning_at_once: how many provisioned ones are started at a time.
     tenant_environments: of one function with tenant isolation, idle ones too (the guide,
         "tenant-isolation-troubleshooting").
-    endpoint_url: of AWS, as functions find it.
-    sweep_s: how often idle ones are looked at. credentials_margin_s: an environment is retired so
-        long before its role's credentials lapse. provision_again_s: when starting provisioned ones
-        is tried again after it failed. room_again_s: when a published version for whose template
-        there is no room is looked at again.
+    endpoint_url: of AWS for functions.
+    sweep_s: how often idle environments are checked. credentials_margin_s: an environment is
+        retired so long before its role's credentials expire. provision_again_s: after so long a
+        failed start of provisioned environments is tried again. room_again_s: after so long the
+        template of a published version, for which there was no room, is tried again.
     """
 
     init_limit_s: float = 10.0
@@ -74,6 +74,6 @@ class FleetSettings:
     endpoint_url: str = USUAL_ENDPOINT
 
     def snapshot_limit_s(self, version: FunctionVersion) -> float:
-        """What the version's init may take in a template (Lambda developer guide,
+        """Return the limit of a version's init in a template (Lambda developer guide,
         "lambda-runtime-environment")."""
         return max(self.provisioned_init_limit_s, version.timeout_s)

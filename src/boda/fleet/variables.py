@@ -1,7 +1,7 @@
 """The environment variables of an execution environment. Pure.
 
-Names and values as recorded on AWS; what is AWS's own always wins over the user's, the rest is
-the user's to change (Lambda developer guide, "configuration-envvars").
+Names and values are as recorded on AWS; reserved variables override the user's, and the user's
+override the others (Lambda developer guide, "configuration-envvars").
 """
 
 from __future__ import annotations
@@ -22,13 +22,12 @@ def variables(
     *,
     endpoint_url: str = USUAL_ENDPOINT,
 ) -> dict[str, str]:
-    """Everything the runtime process finds in its environment.
+    """Return all environment variables of the runtime process.
 
-    stream: the log stream's name. keys: themselves, or where they are fetched from.
-    endpoint_url: of AWS as functions find it. With
-    ``snap-start`` the log group and stream are not told, as on AWS (Lambda developer guide,
-    "snapstart-monitoring"): one init is many environments'. metadata_token: what opens the metadata
-    endpoint.
+    stream: the log stream's name. keys: the keys, or the endpoint to fetch them from. endpoint_url:
+    of AWS for functions. metadata_token: of the metadata endpoint. With ``snap-start`` the log
+    group and stream are left out, as on AWS (Lambda developer guide, "snapstart-monitoring"), since
+    one init serves many environments.
     """
     runtime = version.runtime
     changeable = {

@@ -1,10 +1,10 @@
-"""The runtimes this machine offers: every CPython found here that the installed boto3 supports.
+"""The runtimes of this machine: every CPython found here that the installed boto3 supports.
 
-Where they are looked for, in this order: PATH, pyenv (``PYENV_ROOT``, or where its shims lead),
+They are looked for in this order: PATH, pyenv (``PYENV_ROOT``, or the folder of its shims),
 interpreters installed by uv (``UV_PYTHON_INSTALL_DIR``), /usr/local/bin, /usr/bin. Each candidate
-is run, and what it says of itself counts: a script that leads nowhere or a broken build drops out,
-a virtual environment counts as the interpreter it was made from. One runtime per minor version:
-the newest patch release; among equals the one found first.
+is run to report its own facts: a script without an interpreter or a broken build drops out, a
+virtual environment counts as the interpreter that it was made from. There is one runtime per minor
+version: the newest patch release; among equals the one found first.
 
 ``provided.al2023`` and ``provided.al2`` need no interpreter; their sandboxes are forked from the
 newest Python's zygote and execute ``/var/task/bootstrap``.
@@ -25,7 +25,7 @@ from typing import Literal
 
 PROVIDED = ("provided.al2023", "provided.al2")
 
-# Run by each candidate. The modules are those that the guest and boto3 cannot do without.
+# Run by each candidate. The modules are those that the guest and boto3 need.
 _PROBE = """
 import json, sys, sysconfig
 import ctypes, select, socket, ssl, zlib
@@ -44,7 +44,8 @@ _NAME = re.compile(r"python(3(\.\d+)?)?")
 
 @dataclass(frozen=True, slots=True)
 class InstalledRuntime:
-    """One entry. interpreter: the executable, below prefix. version: as in ``3.12.1``."""
+    """A runtime of this machine. interpreter: the executable, below prefix. version: as
+    ``3.12.1``."""
 
     name: str
     interpreter: Path
@@ -80,9 +81,10 @@ class RuntimeCatalogue(Mapping[str, InstalledRuntime]):
     def discover(
         cls, environ: Mapping[str, str] | None = None, requires: str | None = None
     ) -> RuntimeCatalogue:
-        """Look around. Runs each interpreter once, all at the same time; blocking.
+        """Find the runtimes, by running all interpreters at the same time. Blocking.
 
-        requires: a version specifier, by default what the installed boto3 demands."""
+        requires: a version specifier, by default that of the installed boto3.
+        """
         environ = os.environ if environ is None else environ
         requires = boto3_requires() if requires is None else requires
         candidates = list(candidate_interpreters(environ))
@@ -92,13 +94,13 @@ class RuntimeCatalogue(Mapping[str, InstalledRuntime]):
 
 
 def boto3_requires() -> str:
-    """The installed boto3's Requires-Python, for example ``>=3.10``."""
+    """Return the installed boto3's Requires-Python, for example ``>=3.10``."""
     return metadata.metadata("boto3")["Requires-Python"] or ">=3.10"
 
 
 def satisfies(version: tuple[int, ...], specifier: str) -> bool:
-    """Whether a version meets a specifier such as ``>=3.10,!=3.12.0,<4``. Unknown operators do
-    not exclude."""
+    """Whether a version meets a specifier such as ``>=3.10,!=3.12.0,<4``, ignoring unknown
+    operators."""
     for clause in specifier.split(","):
         match = re.fullmatch(r"\s*(>=|<=|==|!=|>|<)\s*(\d+(?:\.\d+)*)(\.\*)?\s*", clause)
         if match is None:
@@ -121,9 +123,9 @@ def satisfies(version: tuple[int, ...], specifier: str) -> bool:
 
 
 def candidate_interpreters(environ: Mapping[str, str]) -> Iterator[Path]:
-    """Every path worth running, each once, in the order of preference.
+    """Yield the paths of possible interpreters, each once, in the order of preference.
 
-    A folder that cannot be read offers nothing: Path.is_file and Path.is_dir would raise there.
+    Folders that cannot be read are skipped: Path.is_file and Path.is_dir would raise there.
     """
     home = Path(environ.get("HOME") or "/nonexistent")
     pyenv = Path(environ.get("PYENV_ROOT") or home / ".pyenv") / "versions"
@@ -134,7 +136,7 @@ def candidate_interpreters(environ: Mapping[str, str]) -> Iterator[Path]:
     for folder in (Path(part) for part in environ.get("PATH", "").split(os.pathsep) if part):
         versions = folder.parent / "versions"
         if folder.name == "shims" and os.path.isdir(versions):
-            # pyenv's scripts take long to run and lead to what stands beside them.
+            # pyenv's shims take long to run; they start interpreters in the folder beside them.
             roots.insert(0, versions)
         else:
             folders.append(folder)
@@ -161,7 +163,7 @@ def _entries(folder: Path) -> list[Path]:
 
 
 def probe(candidate: Path) -> InstalledRuntime | None:
-    """What an interpreter says of itself; None when it is none that can serve."""
+    """Run an interpreter and describe it; None if it cannot be a runtime."""
     environ = {"PATH": "/usr/bin:/bin", "HOME": "/nonexistent"}
     if "PYENV_ROOT" in os.environ:
         environ["PYENV_ROOT"] = os.environ["PYENV_ROOT"]
@@ -192,7 +194,7 @@ def probe(candidate: Path) -> InstalledRuntime | None:
 
 
 def choose(found: Iterable[InstalledRuntime], requires: str) -> list[InstalledRuntime]:
-    """One runtime per minor version, and the custom runtimes if there is any Python at all."""
+    """Choose one runtime per minor version; add the custom runtimes if there is any Python."""
     best: dict[str, InstalledRuntime] = {}
     for runtime in found:
         if not satisfies(_numbers(runtime), requires):

@@ -1,11 +1,11 @@
-"""The keys of a function's role, as AWS's container credential provider reads them.
+"""The credentials endpoint: the keys of a function's role for AWS's container credential provider.
 
-Functions with SnapStart get no keys in their variables, since what is initialised once serves for
-long: ``AWS_CONTAINER_CREDENTIALS_FULL_URI`` names this resource of the Runtime API's listener and
+Functions with SnapStart get no keys in their variables, since they are initialised once for a long
+time: ``AWS_CONTAINER_CREDENTIALS_FULL_URI`` names this resource of the Runtime API's listener and
 ``AWS_CONTAINER_AUTHORIZATION_TOKEN`` the token that goes with it, so that every SDK asks again
 when the keys it holds come near their end (Lambda developer guide, "snapstart-activate"; Runtime
 Interface Emulator, "credentials"). The environment is known by its socket; the token only keeps
-out whoever makes the function fetch an address.
+out attackers that make the function fetch an address.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import orjson
 
 PATH = "/2021-04-23/credentials"
 LONG_S = 12 * 3600.0
-"""What is said of keys that never lapse."""
+"""The expiration that is sent for keys that never expire."""
 
 
 class RoleCredential(Protocol):
@@ -38,11 +38,11 @@ class RoleCredential(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ContainerCredentials:
-    """What one environment is given. current: the keys as they are now; may raise AwsError.
+    """The endpoint's document for one environment.
 
-    now: epoch seconds. longest_s: keys are said to lapse after so long at most. botocore asks
-    again for keys that lapse within ten minutes before each use, so a template is given less:
-    then whatever is made of it fetches keys of its own at once.
+    current: returns the role's keys now; may raise AwsError. now: returns epoch seconds. longest_s:
+    the latest expiration that is sent. botocore fetches keys anew, before each use, if they expire
+    within ten minutes; a template's are sent with less, so that its forks fetch keys at once.
     """
 
     token: str
@@ -51,10 +51,11 @@ class ContainerCredentials:
     longest_s: float = LONG_S
 
     def fits(self, token: str) -> bool:
+        """Whether a request with this token may read it."""
         return hmac.compare_digest(token.encode(), self.token.encode())
 
     def document(self) -> bytes:
-        """The JSON answer."""
+        """Return the JSON of the response."""
         keys = self.current()
         until = self.now() + self.longest_s
         if keys.expires_at is not None:

@@ -12,7 +12,7 @@ from boda.sandbox.architectures import own
 from boda.telemetry.contract import StreamKey
 
 Initialization = Literal["on-demand", "provisioned-concurrency", "snap-start"]
-"""What an environment was initialised for (``AWS_LAMBDA_INITIALIZATION_TYPE``)."""
+"""The purpose of an environment's init (``AWS_LAMBDA_INITIALIZATION_TYPE``)."""
 
 
 VersionKey = tuple[str, str, str, str, str]
@@ -20,14 +20,14 @@ VersionKey = tuple[str, str, str, str, str]
 
 
 def runtime_arn(region: str, runtime: str, architecture: str) -> str:
-    """The ARN of a runtime's version: stable per runtime and architecture."""
+    """Return the ARN of a runtime's version, the same for a runtime and architecture."""
     digest = hashlib.sha256(f"{runtime}/{architecture}".encode()).hexdigest()
     return build("lambda", region, "", f"runtime:{digest}")
 
 
 @dataclass(frozen=True, slots=True)
 class LogSettings:
-    """Where and how output is logged. Levels are empty in the Text format."""
+    """The log group, format and levels of a function. Levels are "" in the Text format."""
 
     group: str
     format: Literal["Text", "JSON"] = "Text"
@@ -44,8 +44,8 @@ class FunctionVersion:
 
     version: ``$LATEST`` or a number. arn: without qualifier.
     code_dir: the unpacked code on this machine, read-only. layer_dirs: in merge order.
-    runtime: "" for an image. file_systems: where file systems are to be mounted.
-    environment: the user's variables. timeout_s: seconds. memory_mb, ephemeral_mb: MiB.
+    runtime: "" for an image. file_systems: the mount paths of file systems. environment: the user's
+    variables. memory_mb, ephemeral_mb: MiB.
     """
 
     account: str
@@ -81,10 +81,10 @@ class FunctionVersion:
         return f"{self.arn}:{self.version}"
 
     def log_stream(self, name: str) -> StreamKey:
-        """A stream of its log group."""
+        """Return the key of a stream of its log group."""
         return StreamKey(self.account, self.region, self.log.group, name)
 
     @property
     def key(self) -> VersionKey:
-        """What an environment belongs to, all of its life."""
+        """The identity of a version in one revision, to which environments belong."""
         return (self.account, self.region, self.name, self.version, self.revision_id)

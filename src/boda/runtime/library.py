@@ -1,9 +1,9 @@
-"""The folder functions see as ``/var/runtime``: the guest and boto3 with what it needs.
+"""The folder that functions see as ``/var/runtime``: the guest, and boto3 with its dependencies.
 
-Made from the platform's own installation, once per set of versions, in the data folder; the
-name holds a digest, so that an upgrade makes a new one and a running zygote keeps its own.
-Compiled for each interpreter when that is first used: ``__pycache__`` names carry the version,
-so one folder serves all.
+It is copied from the platform's own installation, once per set of versions, into the data folder;
+its name is a digest, so that an upgrade makes a new folder and a running zygote keeps its own. It
+is compiled for each interpreter at the first use of that: names in ``__pycache__`` include the
+version, so one folder serves all.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ DISTRIBUTIONS = (
     "urllib3",
 )
 GUEST = "_boda"
-"""The package the guest is inside; a name no function takes by accident."""
+"""The guest's package; a name that no function uses by accident."""
 
 BESIDE = ("snapshot_restore_py.py", "_multiprocessing.py", "awslambdaric")
-"""Modules of the guest's that functions import, as they do on AWS, and stand beside boto3."""
+"""Modules of the guest that functions import as on AWS, and that lie beside boto3."""
 
 
 class LibraryInterpreter(Protocol):
@@ -43,8 +43,8 @@ class LibraryInterpreter(Protocol):
 
 
 class RuntimeLibrary:
-    """folder: where to keep it. guest: the guest's sources. bootstrap: another bootstrap in
-    place of the guest's own."""
+    """Builds the folder. folder: its parent. guest: the guest's sources. bootstrap: replaces the
+    guest's own bootstrap."""
 
     def __init__(
         self, folder: Path, *, guest: Path | None = None, bootstrap: Path | None = None
@@ -54,22 +54,24 @@ class RuntimeLibrary:
         self._bootstrap = bootstrap
 
     def lay_out(self) -> Path:
-        """The folder, complete but perhaps not compiled. Blocking. PlatformError."""
+        """Return the folder, complete but possibly not compiled. Blocking. Raises PlatformError."""
         place = self._folder / self._digest()
         if not place.is_dir():
             self._build(place)
         return place
 
     def prepare(self, runtime: LibraryInterpreter) -> Path:
-        """The folder, complete, with the guest compiled for this interpreter. Blocking.
-        PlatformError."""
+        """Return the folder, with the guest compiled for this interpreter. Blocking.
+
+        Raises PlatformError.
+        """
         place = self.lay_out()
         marker = place / f".compiled-guest-{runtime.version}"
         self._compile(runtime, [place / GUEST, *(place / name for name in BESIDE)], marker)
         return place
 
     def finish(self, runtime: LibraryInterpreter) -> None:
-        """Have the rest compiled as well, which takes the longest. Blocking. PlatformError."""
+        """Compile the rest as well, which takes long. Blocking. Raises PlatformError."""
         place = self.lay_out()
         self._compile(runtime, [place], place / f".compiled-{runtime.version}")
 
@@ -91,7 +93,7 @@ class RuntimeLibrary:
         marker.touch()
 
     def _sources(self) -> dict[str, Path]:
-        """The guest's files by their names in the package."""
+        """Return the guest's files by their names in the package."""
         found = [*self._guest.glob("*.py"), *self._guest.glob("*/*.py")]
         files = {path.relative_to(self._guest).as_posix(): path for path in sorted(found)}
         if self._bootstrap is not None:
@@ -124,7 +126,7 @@ class RuntimeLibrary:
             try:
                 unfinished.rename(place)
             except OSError:
-                if not place.is_dir():  # another platform may have been faster
+                if not place.is_dir():  # another platform may have made it meanwhile
                     raise
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
@@ -142,7 +144,7 @@ def _copy_distribution(name: str, target: Path) -> None:
     for file in distribution.files or ():
         parts = file.parts
         if parts[0] in ("..", "/") or "__pycache__" in parts or file.is_absolute():
-            continue  # scripts and the like, which lie outside the library
+            continue  # files outside the library, such as scripts
         source = Path(str(distribution.locate_file(file)))
         if source.is_file():
             destination = target.joinpath(*parts)
@@ -151,6 +153,6 @@ def _copy_distribution(name: str, target: Path) -> None:
 
 
 def _copy(source: Path, target: Path) -> None:
-    """Readable by the functions' users, whatever the umask; the time kept for the byte code."""
+    """Copy a file readable by the functions' users, with its time, which byte code refers to."""
     shutil.copy2(source, target)
     target.chmod(0o644)

@@ -1,10 +1,10 @@
-"""The metadata endpoint of an execution environment: one document, in which zone it runs.
+"""The metadata endpoint of an execution environment: one document, with its availability zone.
 
     GET /2026-01-15/metadata/execution-environment    Authorization: Bearer <token>
 
 at the address in ``AWS_LAMBDA_METADATA_API``, which is the Runtime API's listener; the token is in
 ``AWS_LAMBDA_METADATA_TOKEN``. The environment is known by its socket; the token only keeps out
-whoever makes the function fetch an address. Source: Lambda developer guide,
+attackers that make the function fetch an address. Source: Lambda developer guide,
 "configuration-metadata-endpoint".
 """
 
@@ -18,7 +18,7 @@ import orjson
 
 PATH = "/2026-01-15/metadata/execution-environment"
 LASTS_S = 12 * 3600
-"""For so long the document may be kept."""
+"""How long a client may cache the document."""
 
 _SIDES = {"north": "n", "south": "s", "east": "e", "west": "w", "central": "c"}
 _SIDE = re.compile("|".join(_SIDES))
@@ -27,7 +27,7 @@ _REGION = re.compile(r"([a-z]+)-(?:([a-z]+)-)?([a-z]+)-(\d+)")
 
 @dataclass(frozen=True, slots=True)
 class Metadata:
-    """What one environment is told."""
+    """The endpoint's document for one environment."""
 
     token: str
     region: str
@@ -43,9 +43,9 @@ class Metadata:
 
 
 def zone_id(region: str) -> str:
-    """The id of a region's first zone, which is where all of this machine is: ``use1-az1``.
+    """Return the id of a region's first zone, which this machine counts as: ``use1-az1``.
 
-    A zone's id begins with its region's name in short: ``us-east-1`` is ``use1``,
+    A zone's id begins with an abbreviation of its region: ``us-east-1`` is ``use1``,
     ``ap-southeast-2`` is ``apse2``, ``us-gov-west-1`` is ``usgw1``.
     """
     named = _REGION.fullmatch(region)

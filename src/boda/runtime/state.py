@@ -1,7 +1,7 @@
 """The conversation with one runtime process, as a table. Absent means refused.
 
-Both framings, HTTP and frames, go through one machine of this kind per runtime process, so that a
-process that speaks both at once cannot get two answers in, nor answer what was not asked.
+Both framings, HTTP and frames, go through one state machine per runtime process, so that a process
+that uses both at once can neither answer twice nor answer without an invocation.
 
     initializing ──next──► ready ──invoke──► invoking ──response/error──► answered ──next──► ready
          ├─snapshotted─► snapshotted (a template's)

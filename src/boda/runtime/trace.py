@@ -1,10 +1,9 @@
-"""The ``X-Amzn-Trace-Id`` header, and the lineage in it that stops functions from calling
-themselves forever.
+"""The ``X-Amzn-Trace-Id`` header, and its lineage, which stops endless loops of functions.
 
 ``Root=1-<8 hex>-<24 hex>;Parent=<16 hex>;Sampled=0;Lineage=<hops>:<8 hex>:<generation>``
 
-AWS SDKs inside a function forward ``_X_AMZN_TRACE_ID`` with every request, services carry it on,
-and so an invocation knows how many invocations led to it. AWS refuses about the seventeenth
+AWS SDKs inside a function forward ``_X_AMZN_TRACE_ID`` with every request, services pass it on,
+and so the number of invocations that led to one is known. AWS refuses about the seventeenth
 (Lambda developer guide, "invocation-recursion"). Pure.
 """
 
@@ -17,14 +16,14 @@ from functools import lru_cache
 
 HEADER = "x-amzn-trace-id"
 MAX_HOPS = 16
-"""How many invocations one chain may hold; the next one is refused."""
+"""The invocations of one chain that are allowed; the next one is refused."""
 
 _MAX_LENGTH = 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """A parsed header. hops: how many invocations led here, this one not counted."""
+    """A parsed header. hops: how many invocations led here, without this one."""
 
     root: str = ""
     parent: str = ""
@@ -33,7 +32,7 @@ class Trace:
 
 
 def parse(header: str) -> Trace:
-    """Never fails: what does not parse is as if it were absent."""
+    """Parse a header; ignore fields that are malformed."""
     if not header or len(header) > _MAX_LENGTH:
         return Trace()
     fields: dict[str, str] = {}
@@ -53,14 +52,13 @@ def parse(header: str) -> Trace:
 def next_hop(
     header: str, function_arn: str, now_s: float, chance: Callable[[int], str]
 ) -> tuple[str, int]:
-    """The trace an invocation runs under, and how many invocations led to it.
+    """Return the trace of an invocation, and how many invocations led to it.
 
-    header: of the request that invokes. function_arn: unqualified, of the function invoked.
-    now_s: epoch seconds, for a new root. chance: so many hex digits.
-    With ``hops`` ≥ MAX_HOPS the invocation is to be refused where the function's recursive loop
-    setting says ``Terminate``.
+    header: of the invoking request. function_arn: of the invoked function, unqualified. now_s:
+    epoch seconds, for a new root. chance: returns so many random hex digits. From MAX_HOPS on the
+    invocation is to be refused, if the function's recursive loop setting is ``Terminate``.
     """
-    if not header:  # the usual case: nothing came before
+    if not header:  # the usual case: the first of a chain
         digits = chance(40)
         return (
             f"Root=1-{int(now_s):08x}-{digits[:24]};Parent={digits[24:]};Sampled=0;"
@@ -75,7 +73,7 @@ def next_hop(
 
 
 def _hops(lineage: str) -> int:
-    """The longest of the chains of a lineage (``5:1a2b3c4d:0|2:…``)."""
+    """Return the length of the longest chain of a lineage (``5:1a2b3c4d:0|2:…``)."""
     hops = 0
     for chain in lineage.split("|"):
         count = chain.partition(":")[0]
@@ -85,7 +83,8 @@ def _hops(lineage: str) -> int:
 
 
 def _clean(value: str) -> str:
-    """Only what a trace id is made of: it goes into an environment variable and into headers."""
+    """Return "" unless the value has only characters of a trace id, as it is put into variables and
+    headers."""
     return value if all(c.isascii() and (c.isalnum() or c == "-") for c in value) else ""
 
 
