@@ -5,4 +5,5 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 folder=$(mktemp -d "${TMPDIR:-/tmp}/boda-test-XXXXXX")
 trap 'rm -rf "$folder"' EXIT
+unset PYTHONDONTWRITEBYTECODE  # hundreds of processes would compile the same modules, each for itself
 .venv/bin/pytest -n "${TEST_WORKERS:-auto}" --dist worksteal --basetemp "$folder/t" "$@"

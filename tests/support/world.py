@@ -6,12 +6,14 @@ import asyncio
 import contextlib
 import functools
 import json
+import tempfile
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import boto3
+import sqlalchemy as sa
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
@@ -52,6 +54,15 @@ def trust(principal: Any) -> str:
 def models() -> Models:
     """Reading them is most of the time a small test would take."""
     return Models([one.models for one in PLUGS if one.models is not None], DIALECTS)
+
+
+@functools.cache
+def _no_rows(tables: tuple[sa.MetaData, ...]) -> bytes:
+    """A database file with empty tables: to make them takes longer than a small test would."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "rows.sqlite")
+        Database(path, list(tables)).close()
+        return path.read_bytes()
 
 
 class NotingTelemetry:
@@ -222,7 +233,10 @@ async def world(
     clock, ids = clock or ManualClock(), ids or Ids()
     tables = [telemetry.metadata, *(table for one in plugs for table in one.tables)]
     async with contextlib.AsyncExitStack() as stack:
-        rows = database(folder / "rows.sqlite", tables)
+        path = folder / "rows.sqlite"
+        if not path.exists():
+            path.write_bytes(_no_rows(tuple(tables)))
+        rows = database(path, tables)
         stack.callback(rows.close)
         recorder: Any = noting or telemetry.build(rows, clock)
         stack.push_async_callback(recorder.stop)

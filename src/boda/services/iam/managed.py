@@ -12,7 +12,7 @@ import json
 import zipfile
 from collections.abc import Callable
 from datetime import datetime
-from functools import partial
+from functools import cache, partial
 from importlib.resources import files
 
 from boda.services.iam.entities import Document, ManagedPolicy, Version
@@ -20,8 +20,10 @@ from boda.services.iam.entities import Document, ManagedPolicy, Version
 _ARCHIVE = files("boda.services.iam").joinpath("managed_policies.zip")
 
 
-def aws_managed() -> list[ManagedPolicy]:
-    return [_policy(*entry) for entry in json.loads(_member("index"))]
+@cache
+def aws_managed() -> tuple[ManagedPolicy, ...]:
+    """Return all of them, the same ones to every account."""
+    return tuple(_policy(*entry) for entry in json.loads(_member("index")))
 
 
 def _policy(name: str, path: str, created: str, updated: str, version: str) -> ManagedPolicy:
