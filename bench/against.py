@@ -29,6 +29,7 @@ ROUNDS = 7
 SECONDS = 2.0
 CONNECTIONS = 16
 REQUESTS = 4000
+OBJECTS = 500
 
 
 def main(checkout: Path, rounds: int) -> None:
@@ -88,12 +89,15 @@ def write_all(boda: Boda, prefix: Path) -> dict[str, Path]:
     boda.function("Hello", peers.HANDLER, MemorySize=1769)
     boda.function("Page", peers.HANDLER + OF_A_URL, MemorySize=1769)
     host = boda.open_url("Page").encode()
-    boda.client("s3").create_bucket(Bucket="bench")
+    bucket = boda.client("s3")
+    bucket.create_bucket(Bucket="bench")
     key, secret = boda.keys
     bodies = [
         json.dumps({"name": f"rider {n}", "numbers": [n, 2, 3]}).encode() for n in range(REQUESTS)
     ]
     small = os.urandom(4096)
+    for n in range(OBJECTS):
+        bucket.put_object(Bucket="bench", Key=f"{n}", Body=small)
 
     def request(
         method: str, path: str, body: bytes, service: str, headers: dict[str, str] | None = None
@@ -115,8 +119,8 @@ def write_all(boda: Boda, prefix: Path) -> dict[str, Path]:
             "POST", "/2015-03-31/functions/Hello/invocations", bodies[n], "lambda"
         ),
         "function URL": lambda n: page % (host, len(bodies[n]), bodies[n]),
-        "s3:PutObject 4 KB": lambda n: request("PUT", f"/bench/{n % 2000}", small, "s3"),
-        "s3:GetObject 4 KB": lambda n: request("GET", f"/bench/{n % 2000}", b"", "s3"),
+        "s3:PutObject 4 KB": lambda n: request("PUT", f"/bench/{n % OBJECTS}", small, "s3"),
+        "s3:GetObject 4 KB": lambda n: request("GET", f"/bench/{n % OBJECTS}", b"", "s3"),
         "logs:DescribeLogGroups": lambda n: request(
             "POST", "/", b'{"limit":%d}' % (1 + n % 50), "logs", describe
         ),
