@@ -4,7 +4,8 @@
     ├── AwsError            an answer AWS would give, with its code and status
     │     fault "client"      the caller is at fault (4xx)
     │     fault "server"      the platform is at fault (5xx)
-    │     └── Unwritable      the disk refuses a write (503)
+    │     ├── Unwritable      the disk or the database refuses a write (503)
+    │     └── Unreadable      the database cannot be reached (503)
     └── PlatformError       the platform cannot go on; one clear sentence for the operator
 
 Whoever raises an ``AwsError`` decides code, status and words; the gateway only puts it on the
@@ -56,7 +57,7 @@ class AwsError(BodaError):
 
 
 class Unwritable(AwsError):
-    """The disk refuses a write, so nothing was changed; reads go on.
+    """The disk or the database refuses a write, so nothing was changed.
 
     The gateway gives it the code that the service called has for it.
     """
@@ -64,6 +65,14 @@ class Unwritable(AwsError):
     def __init__(self, why: str) -> None:
         message = f"The platform cannot write ({why}); nothing was changed."
         super().__init__("ServiceUnavailable", message, 503)
+        self.why = why
+
+
+class Unreadable(AwsError):
+    """The database cannot be reached. The gateway gives it the code of the service called."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__("ServiceUnavailable", f"The platform cannot read ({why}).", 503)
         self.why = why
 
 

@@ -6,7 +6,7 @@ import logging
 
 from botocore.model import ServiceModel
 
-from boda.core.errors import AwsError, Unwritable
+from boda.core.errors import AwsError, Unreadable, Unwritable
 from boda.core.ids import Ids
 from boda.gateway.calling.exchange import Exchange
 from boda.gateway.calling.journal import Journal
@@ -35,7 +35,7 @@ class Refusals:
         return self.answer(x, error if isinstance(error, AwsError) else self.unexpected(x, error))
 
     def answer(self, x: Exchange, error: AwsError) -> WireResponse:
-        if isinstance(error, Unwritable):
+        if isinstance(error, Unwritable | Unreadable):
             error = self._unwritable(x, error)
         request_id = self._request_id(x)
         if not isinstance(error, _Logged):
@@ -63,7 +63,7 @@ class Refusals:
         return _Logged(code, message, 500)
 
     @staticmethod
-    def _unwritable(x: Exchange, error: Unwritable) -> AwsError:
+    def _unwritable(x: Exchange, error: Unwritable | Unreadable) -> AwsError:
         return AwsError(x.dialect.unwritable, error.message, error.status, headers=error.headers)
 
     @staticmethod
