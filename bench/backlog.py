@@ -22,6 +22,7 @@ from typing import Any
 from bench.delivery import SOURCE, cpu_s, waiting
 from bench.host import Boda
 from bench.s3 import Peak
+from boda.app import SCHEMAS
 from boda.core.arn import function_arn
 from boda.core.ids import Ids
 from boda.delivery import rows
@@ -110,7 +111,7 @@ class _Half:
 async def fill(data: Path, events: int) -> float:
     """Write events into the folder of a platform that is not running; seconds taken."""
     arn, ids = function_arn("000000000000", "us-east-1", BACKLOG), Ids()
-    database = Database(data / "boda.db", [rows.metadata])
+    database = Database(data / "boda.db", SCHEMAS)
     began, now = time.perf_counter(), time.time()
     await database.write(lambda connection: rows.add_lanes(connection, [(1, arn)]))
     for first in range(0, events, STEP):

@@ -58,7 +58,7 @@ async def measure(folder: Path, isolation: Any) -> dict[str, Any]:
     folder.chmod(0o755)
     catalogue = RuntimeCatalogue.discover()
     clock, ids = SystemClock(), Ids()
-    database = Database(folder / "db", [telemetry.metadata], schema_version=1)
+    database = Database(folder / "db", [telemetry.metadata])
     recorder = telemetry.build(database, clock)
     await recorder.start()
     sandboxes = LinuxSandboxes(

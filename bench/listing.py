@@ -21,6 +21,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
 from bench.host import Boda
+from boda.app import SCHEMAS
 from boda.services.s3 import rows
 from boda.services.s3.rows import Version
 from boda.storage.database import Database
@@ -78,7 +79,7 @@ def _ms(seconds: float) -> float:
 
 def _fill(data: Path, keys: int) -> None:
     """One bucket of current objects, and one whose objects are all deleted, and show nothing."""
-    database = Database(data / "boda.db", [rows.metadata])
+    database = Database(data / "boda.db", SCHEMAS)
 
     def work(connection: Any) -> None:
         for number in range(keys):

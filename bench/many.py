@@ -18,6 +18,7 @@ from typing import Any
 from sqlalchemy.engine import Connection
 
 from bench.host import Boda
+from boda.app import SCHEMAS
 from boda.core.clock import SystemClock
 from boda.core.ids import Ids
 from boda.services.lambda_ import rows
@@ -117,7 +118,7 @@ async def fill(data: Path) -> None:
         entry.external_attr = 0o644 << 16  # or the function could not read it
         archive.writestr(entry, "def lambda_handler(event, context): pass\n")
     async with store.from_bytes(memory.getvalue()) as package:
-        database = Database(data / "boda.db", [rows.metadata])
+        database = Database(data / "boda.db", SCHEMAS)
         for first in range(0, FUNCTIONS, 250):
             some = [_function(_name(at), package, ids) for at in range(first, first + 250)]
 

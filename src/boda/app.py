@@ -81,7 +81,13 @@ log = logging.getLogger("boda")
 PLUGS = (iam.PLUG, sts.PLUG, lambda_.PLUG, s3.PLUG, logs.PLUG, platform.PLUG)
 """The services, in the order in which they are built: identities come first."""
 
-SCHEMA_VERSION = 1
+SCHEMAS = (
+    telemetry.metadata,
+    delivery.metadata,
+    *(schema for one in PLUGS for schema in one.tables),
+)
+"""The tables of every room and service."""
+
 GRACE_S = 900.0
 """How long running invocations may take to finish after a signal to stop: none runs longer."""
 
@@ -314,8 +320,7 @@ class Platform:
     async def _open_database(self) -> tuple[Database, telemetry.Recorder]:
         database = Database(
             self._folder.database,
-            [telemetry.metadata, delivery.metadata, *(t for one in PLUGS for t in one.tables)],
-            schema_version=SCHEMA_VERSION,
+            SCHEMAS,
             generation=check.generation_of(self._folder, self._ids),
             health=self.health,
         )

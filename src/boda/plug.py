@@ -16,8 +16,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
-import sqlalchemy as sa
-
 from boda.core.arn import Arn
 from boda.core.clock import Clock
 from boda.core.ids import Ids
@@ -46,6 +44,7 @@ from boda.runtime.catalogue import RuntimeCatalogue
 from boda.runtime.function import FunctionVersion
 from boda.storage.blobs import BlobStore
 from boda.storage.database import Database
+from boda.storage.migrations import Schema
 from boda.telemetry.recorder import Recorder
 
 
@@ -136,7 +135,7 @@ class Plug:
     name: str
     build: Callable[[Host], Running]
     dialect: Dialect | None = None
-    tables: tuple[sa.MetaData, ...] = ()
+    tables: tuple[Schema, ...] = ()
     models: Path | None = None
 
 

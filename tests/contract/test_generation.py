@@ -19,8 +19,9 @@ from boda.core.errors import PlatformError
 from boda.core.ids import Ids
 from boda.storage.database import Database
 from boda.storage.generation import Generation
+from boda.storage.migrations import Schema
 
-METADATA = sa.MetaData()
+METADATA = Schema("things")
 THINGS = sa.Table("things", METADATA, sa.Column("name", sa.Integer, primary_key=True))
 
 

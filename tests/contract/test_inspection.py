@@ -10,8 +10,9 @@ import sqlalchemy as sa
 
 from boda.storage.database import Database
 from boda.storage.inspection import damaged_rows
+from boda.storage.migrations import Schema
 
-METADATA = sa.MetaData()
+METADATA = Schema("things")
 KEYS = sa.Table(
     "keys",
     METADATA,

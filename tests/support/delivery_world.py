@@ -27,6 +27,7 @@ from boda.invoke.call import Call, Outcome
 from boda.invoke.function_table import LATEST, FunctionTable
 from boda.runtime.function import FunctionVersion, LogSettings
 from boda.storage.database import Database, _engine
+from boda.storage.migrations import Schema
 from boda.telemetry.contract import MeteredInvocation, StreamKey
 
 T = TypeVar("T")
@@ -79,7 +80,7 @@ class PromptDatabase(Database):
 
     failing: Callable[[], bool] = staticmethod(lambda: False)
 
-    def __init__(self, path: Path, metadata: list[sa.MetaData]) -> None:
+    def __init__(self, path: Path, metadata: list[Schema]) -> None:
         # Thousands of commits one after the other: the disk itself is not what is tested here.
         with patch("boda.storage.database._engine", _careless_engine):
             super().__init__(path, metadata)

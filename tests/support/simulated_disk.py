@@ -18,6 +18,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from boda.storage.database import _GROUP_LIMIT, Database
+from boda.storage.migrations import Schema
 from support.delivery_world import _careless_engine
 from support.simulated_loop import SimulatedLoop
 
@@ -31,7 +32,7 @@ class SimulatedDatabase(Database):
     def __init__(
         self,
         path: Path,
-        metadata: list[sa.MetaData],
+        metadata: list[Schema],
         loop: SimulatedLoop,
         *,
         refuses: Callable[[], str] = lambda: "",

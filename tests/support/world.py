@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import boto3
-import sqlalchemy as sa
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
@@ -34,6 +33,7 @@ from boda.plug import Compute, Host, House, Plug
 from boda.services.absent import LACKING
 from boda.storage.blobs import BlobStore
 from boda.storage.database import Database
+from boda.storage.migrations import Schema
 from boda.telemetry.contract import MeteredUrlRequest
 from support.dialects import DIALECTS
 
@@ -57,7 +57,7 @@ def models() -> Models:
 
 
 @functools.cache
-def _no_rows(tables: tuple[sa.MetaData, ...]) -> bytes:
+def _no_rows(tables: tuple[Schema, ...]) -> bytes:
     """A database file with empty tables: to make them takes longer than a small test would."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "rows.sqlite")

@@ -15,8 +15,9 @@ from sqlalchemy.engine import Connection
 
 from boda.delivery.queue_time import StoredTime
 from boda.storage.database import driver
+from boda.storage.migrations import Schema
 
-metadata = sa.MetaData()
+metadata = Schema("delivery")
 
 lanes = sa.Table(
     "async_lanes",

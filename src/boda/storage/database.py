@@ -18,7 +18,7 @@ import sqlite3
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from concurrent import futures
 from pathlib import Path
 from typing import Any, TypeVar
@@ -30,10 +30,13 @@ from boda.core.errors import PlatformError, Unwritable
 from boda.core.health import Health
 from boda.storage import disk
 from boda.storage.generation import Generation
+from boda.storage.migrations import NewerDatabase, Schema, bring_forward
 from boda.storage.rewrite import let_shrink, make_shrinkable
 
 T = TypeVar("T")
 
+_FORMAT = 2
+"""The number that SQLite keeps in the file: 2 since ``boda_schemas`` says what the tables are."""
 _GROUP_LIMIT = 512
 _CHECK_S = 0.2
 _CHECK_STEPS = 2_000
@@ -43,8 +46,8 @@ class Database:
     """The rows of one data folder in SQLite.
 
     path: the database file; made if absent.
-    metadata: the tables of every room, created if absent.
-    schema_version: a folder written by a newer version raises PlatformError.
+    schemas: the tables of every room: made if absent, brought forward if older. A database that a
+    newer version wrote raises PlatformError.
     health: refused writes are reported to it.
     generation: raises PlatformError for a database that lost commits; counts the commits.
     """
@@ -52,15 +55,13 @@ class Database:
     def __init__(
         self,
         path: Path,
-        metadata: list[sa.MetaData],
+        schemas: Sequence[Schema],
         *,
-        schema_version: int = 1,
         readers: int = 4,
         generation: Generation | None = None,
         health: Health | None = None,
     ) -> None:
         self._path = path
-        self._schema_version = schema_version
         self._health = health or Health(time.monotonic, lambda _: None)
         self._failing = False
         self._generation = generation
@@ -78,7 +79,7 @@ class Database:
         self._closed = False
         try:
             let_shrink(path)
-            self._prepare(metadata, schema_version)
+            self._prepare(schemas)
         except sqlite3.DatabaseError as error:
             raise self._unusable(error, error) from None
         except sa.exc.DatabaseError as error:
@@ -95,33 +96,42 @@ class Database:
             "--data-dir."
         )
 
-    def _prepare(self, metadata: list[sa.MetaData], schema_version: int) -> None:
+    def _prepare(self, schemas: Sequence[Schema]) -> None:
         with self._engine.connect() as connection:
             found = connection.exec_driver_sql("PRAGMA user_version").scalar() or 0
-            if found > schema_version:
-                raise PlatformError(
-                    f"The data folder {self._path.parent} was written by a newer boda (schema "
-                    f"{found}, this one knows {schema_version}); upgrade boda or choose another "
-                    "--data-dir."
-                )
-            for tables in metadata:
-                tables.create_all(connection)
-                for table in tables.sorted_tables:  # for indexes that are newer than their table
-                    for index in table.indexes:
-                        connection.execute(sa.schema.CreateIndex(index, if_not_exists=True))
-                self._check_columns(connection, tables)
+            if found > _FORMAT:
+                raise self._newer(f"it has format {found}, this one knows {_FORMAT}")
             self._check_pages(connection)
-            connection.exec_driver_sql(f"PRAGMA user_version={schema_version}")
-            if self._generation is not None:
-                self._generation.prepare(driver(connection))
-            connection.commit()
-            if self._generation is not None:
-                self._generation.committed()
+        try:
+            bring_forward(schemas, self._starting)
+        except NewerDatabase as error:
+            raise self._newer(str(error)) from None
+        with self._engine.connect() as connection:
+            for schema in schemas:
+                self._check_columns(connection, schema)
 
-    def _check_columns(self, connection: Connection, metadata: sa.MetaData) -> None:
+    @contextlib.contextmanager
+    def _starting(self) -> Iterator[Connection]:
+        """Run a transaction of the start."""
+        generation = self._generation
+        with self._engine.begin() as connection:
+            yield connection
+            connection.exec_driver_sql(f"PRAGMA user_version={_FORMAT}")
+            if generation is not None:
+                generation.prepare(driver(connection))
+        if generation is not None:
+            generation.committed()
+
+    def _newer(self, why: str) -> PlatformError:
+        return PlatformError(
+            f"The data folder {self._path.parent} was written by a newer boda ({why}); upgrade "
+            "boda or choose another --data-dir."
+        )
+
+    def _check_columns(self, connection: Connection, schema: Schema) -> None:
         """Raise PlatformError for tables of another shape, rather than fail on rows later."""
         looks = sa.inspect(connection)
-        for table in metadata.sorted_tables:
+        for table in schema.sorted_tables:
             there = {column["name"] for column in looks.get_columns(table.name)}
             missing = sorted(set(table.columns.keys()) - there)
             if missing:
@@ -191,8 +201,7 @@ class Database:
 
     async def try_to_write(self) -> None:
         """Write an unchanged value, to see whether the disk accepts it. Raises Unwritable."""
-        version = self._schema_version
-        await self.write(lambda c: c.exec_driver_sql(f"PRAGMA user_version={version}"))
+        await self.write(lambda c: c.exec_driver_sql(f"PRAGMA user_version={_FORMAT}"))
 
     def close(self) -> None:
         """Finish the writes that wait, then close. Idempotent."""

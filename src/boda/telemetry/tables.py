@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-metadata = sa.MetaData()
+from boda.storage.migrations import Schema
+
+metadata = Schema("telemetry")
 
 log_groups = sa.Table(
     "log_groups",

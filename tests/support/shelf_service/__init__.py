@@ -22,8 +22,9 @@ from boda.gateway.calling.service import Service
 from boda.gateway.dialect import JSON
 from boda.gateway.http.wire import WireRequest, WireResponse
 from boda.plug import Host, Plug, Running
+from boda.storage.migrations import Schema
 
-metadata = sa.MetaData()
+metadata = Schema("shelf")
 _THINGS = sa.Table(
     "shelf_things",
     metadata,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-metadata = sa.MetaData()
+from boda.storage.migrations import Schema
+
+metadata = Schema("iam")
 
 
 def _table(name: str, key: str, *columns: sa.Column[object]) -> sa.Table:

@@ -26,8 +26,9 @@ from boda.services.lambda_.records import (
     Version,
     plain,
 )
+from boda.storage.migrations import Schema
 
-metadata = sa.MetaData()
+metadata = Schema("lambda")
 
 functions = sa.Table(
     "lambda_functions",

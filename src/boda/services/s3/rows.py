@@ -16,9 +16,10 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from boda.storage.database import driver
+from boda.storage.migrations import Schema
 from boda.storage.prepared import PreparedStatement
 
-metadata = sa.MetaData()
+metadata = Schema("s3")
 
 buckets = sa.Table(
     "s3_buckets",
