@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from boda.core.errors import PlatformError
 from boda.storage.database import Database
 from boda.storage.migrations import Migration, Schema, add_columns, stored_numbers
+from support.schemas import shape
 
 
 def things(*columns: str, migrations: Sequence[Migration] = (), name: str = "things") -> Schema:
@@ -139,7 +140,9 @@ Database(Path({database!r}), [tests.things("colour", "size", migrations=steps)])
 def test_a_start_killed_within_a_step_leaves_the_number_before_it(path: Path, old: bool) -> None:
     if old:
         unnumbered(path)
-    script = _KILLED.format(path=[str(path.parent)], database=str(path))
+    script = _KILLED.format(
+        path=[str(path.parent), str(Path(__file__).parents[1])], database=str(path)
+    )
     (path.parent / "contract_migrations.py").write_text(Path(__file__).read_text())
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=60)
     assert done.returncode == -signal.SIGKILL, done.stderr.decode()
@@ -164,22 +167,3 @@ def test_a_newer_database_is_refused_and_left_alone(path: Path) -> None:
 def test_the_numbers_of_a_schema_have_no_gaps() -> None:
     with pytest.raises(AssertionError):
         Schema("things", (COLOUR, Migration(3, "Give every thing a weight")))
-
-
-def shape(path: Path) -> dict[str, object]:
-    """The tables, columns and indexes of a database, however they came about."""
-    engine = sa.create_engine(f"sqlite:///{path}")
-    looks = sa.inspect(engine)
-    made = {
-        table: (
-            {
-                column["name"]: (str(column["type"]), column["nullable"], column["default"])
-                for column in looks.get_columns(table)
-            },
-            looks.get_pk_constraint(table)["constrained_columns"],
-            sorted((each["name"], each["column_names"]) for each in looks.get_indexes(table)),
-        )
-        for table in looks.get_table_names()
-    }
-    engine.dispose()
-    return made

@@ -177,3 +177,21 @@ def test_no_condition_raises_anything_else(block: Any) -> None:
 def test_messages_can_be_sent_in_any_protocol() -> None:
     text = _document({**TRUST, "Principal": {"AWS": "\ud800\x00<x>"}})
     assert _refused(text, "trust") == 'Invalid principal in policy: "AWS":"??<x>"'
+
+
+def test_a_stored_policy_that_is_not_understood_denies_everything() -> None:
+    allow = {"Effect": "Allow", "Action": "s3:*", "Resource": "*"}
+    known = {"Version": "2012-10-17", "Statement": [allow]}
+    assert Policy.stored(json.dumps(known)).statements[0].allow
+    for later in (
+        {**known, "Statement": [{**allow, "Until": "2030"}]},
+        {**known, "Reach": "wide"},
+        {**known, "Version": "2031-01-01"},
+    ):
+        policy = Policy.stored(json.dumps(later))
+        (statement,) = policy.statements
+        assert not statement.allow and statement.names("s3:getobject")
+        assert policy.document == later
+    for damaged in ("{", "[]", '"text"'):
+        with pytest.raises(MalformedPolicy):
+            Policy.stored(damaged)

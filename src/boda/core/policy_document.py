@@ -190,16 +190,27 @@ class Policy:
             the current version of the language), resource policies (a Principal, a Resource) or
             role trust policies (a Principal, no Resource).
         """
-        if isinstance(document, str):
-            try:
-                document = json.loads(document)
-            except (ValueError, RecursionError):
-                raise MalformedPolicy(_NOT_JSON[kind]) from None
-        if not isinstance(document, Mapping):
-            raise MalformedPolicy(_NOT_JSON[kind])
-        return cls(document, tuple(_Parser(document, kind).statements()))
+        content = _decoded(document, kind)
+        return cls(content, tuple(_Parser(content, kind).statements()))
+
+    @classmethod
+    def stored(cls, document: str | Mapping[str, Any]) -> Policy:
+        """Return a policy that was valid when it was stored.
+
+        If it has what only another version of boda understands, it denies everything: the
+        platform starts, and nobody may more than before. Raises MalformedPolicy if it is no JSON.
+        """
+        content = _decoded(document, None)
+        try:
+            return cls.parse(content)
+        except MalformedPolicy:
+            return cls(content, cls.parse(_DENY_EVERYTHING).statements)
 
 
+_DENY_EVERYTHING = {
+    "Version": "2012-10-17",
+    "Statement": {"Effect": "Deny", "Principal": "*", "Action": "*", "Resource": "*"},
+}
 _SYNTAX = "Syntax errors in policy."
 _NOT_JSON: Mapping[PolicyKind | None, str] = {
     None: _SYNTAX,
@@ -208,6 +219,18 @@ _NOT_JSON: Mapping[PolicyKind | None, str] = {
     "trust": "This policy contains invalid Json",
     "resource": "Policies must be valid JSON and the first byte must be '{'",
 }
+
+
+def _decoded(document: str | Mapping[str, Any], kind: PolicyKind | None) -> Mapping[str, Any]:
+    content: Any = document
+    if isinstance(document, str):
+        try:
+            content = json.loads(document)
+        except (ValueError, RecursionError):
+            raise MalformedPolicy(_NOT_JSON[kind]) from None
+    if not isinstance(content, Mapping):
+        raise MalformedPolicy(_NOT_JSON[kind])
+    return content
 
 
 def _listed(value: Any) -> list[Any]:

@@ -139,6 +139,11 @@ def parsed(statements: Sequence[Statement]) -> Policy | None:
     return Policy.parse(document(statements)) if statements else None
 
 
+def stored(statements: Sequence[Statement]) -> Policy | None:
+    """Return the same for statements that a row holds; see ``Policy.stored``."""
+    return Policy.stored(document(statements)) if statements else None
+
+
 def read(policy: str) -> Any:
     """Return what a policy says that was put as a whole. None if the text is no JSON."""
     try:

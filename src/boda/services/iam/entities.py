@@ -30,7 +30,7 @@ class Document:
     @classmethod
     def read(cls, text: str) -> Document:
         """From a row: it was valid when it was written."""
-        return cls(text, Policy.parse(text))
+        return cls(text, Policy.stored(text))
 
     @classmethod
     def later(cls, read: Callable[[], str]) -> Document:
@@ -230,7 +230,7 @@ def documents(found: Mapping[str, str]) -> dict[str, Document]:
 
 
 def pairs(found: Sequence[Sequence[str]]) -> Tags:
-    return tuple((key, value) for key, value in found)
+    return tuple((key, value) for key, value, *_ in found)
 
 
 def to_row(entity: Entity) -> dict[str, Any]:
@@ -266,7 +266,7 @@ def from_row(kind: type[Entity], found: Mapping[str, Any]) -> Any:
     if kind is ManagedPolicy:
         row["versions"] = tuple(
             Version(number, Document.read(text), created_at)
-            for number, text, created_at in row["versions"]
+            for number, text, created_at, *_ in row["versions"]
         )
     if kind is Session:
         row["policies"] = tuple(Document.read(text) for text in row["policies"])

@@ -113,7 +113,8 @@ class Beside:
             shelf.kind: shelf for shelf in (self.mappings.shelf, self.signing.shelf)
         }
         for place, kind, id_, content in await core.database.read(rows_resources.load):
-            shelves[kind].remember(place, id_, content)
+            if kind in shelves:  # else a later boda keeps it
+                shelves[kind].remember(place, id_, content)
         await self.mappings.finish_all()
         for function in functions:
             self.provisioning.follow(function)
@@ -273,7 +274,7 @@ class Lambda:
         for alias in function.aliases.values():
             core.expose_alias(function, alias)
         for qualifier, statements in function.policies.items():
-            core.hot.set_policy(function.arn, qualifier, resource_policy.parsed(statements))
+            core.hot.set_policy(function.arn, qualifier, resource_policy.stored(statements))
         if function.reserved is not None:
             core.reservations.reserve(*function.key, function.reserved)
 

@@ -7,14 +7,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import orjson
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from boda.services.lambda_ import rows, rows_resources
 from boda.services.lambda_.code.inspection import code_fault, package_fault
 from boda.services.lambda_.layers import records as layer_records
-from boda.services.lambda_.records import Standing
 from boda.storage.inspection import InspectionStep, damaged_rows
 
 
@@ -45,8 +43,8 @@ def _strays(connection: Connection, table: sa.Table, owners: sa.Table) -> Iterat
 
 def _version(row: Mapping[str, Any]) -> None:
     rows.settings_of(row["settings"])
-    Standing(*orjson.loads(row["state"]))
-    Standing(*orjson.loads(row["update"]))
+    rows.standing_of(row["state"])
+    rows.standing_of(row["update"])
 
 
 def packages(connection: Connection) -> dict[str, str]:

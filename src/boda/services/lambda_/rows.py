@@ -30,6 +30,10 @@ from boda.storage.migrations import Schema
 
 metadata = Schema("lambda")
 
+_SETTINGS = {each.name for each in dataclasses.fields(Settings)}
+_STANDING_MEMBERS = len(dataclasses.fields(Standing))
+_LAYER_MEMBERS = len(LayerUse._fields)
+
 functions = sa.Table(
     "lambda_functions",
     metadata,
@@ -122,7 +126,7 @@ def load(connection: Connection) -> list[Function]:
     def standing(content: bytes) -> Standing:
         known = standings.get(content)
         if known is None:
-            known = standings[content] = Standing(*orjson.loads(content))
+            known = standings[content] = standing_of(content)
         return known
 
     for row in connection.execute(sa.select(functions)):
@@ -321,9 +325,15 @@ def _replace(connection: Connection, table: sa.Table, **values: Any) -> None:
 
 
 def settings_of(content: bytes) -> Settings:
+    """Return the settings that a row holds, without members that are unknown here."""
     members = orjson.loads(content)
-    if members["layers"]:
-        members["layers"] = tuple(LayerUse(*layer) for layer in members["layers"])
-    else:
-        members["layers"] = ()
-    return Settings(**members)
+    members["layers"] = tuple(LayerUse(*layer[:_LAYER_MEMBERS]) for layer in members["layers"])
+    try:
+        return Settings(**members)
+    except TypeError:
+        return Settings(**{name: members[name] for name in members.keys() & _SETTINGS})
+
+
+def standing_of(content: bytes) -> Standing:
+    """Return the state that a row holds, without members that are unknown here."""
+    return Standing(*orjson.loads(content)[:_STANDING_MEMBERS])

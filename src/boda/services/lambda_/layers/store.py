@@ -179,7 +179,7 @@ def layer_key(name: str, account: str, region: str) -> Key:
 
 
 def policy(version: LayerVersion) -> Policy | None:
-    return resource_policy.parsed(version.statements)
+    return resource_policy.stored(version.statements)
 
 
 def version_arn(key: Key, number: int) -> str:
