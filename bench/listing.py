@@ -23,7 +23,7 @@ from botocore.credentials import Credentials
 from bench.host import Boda
 from boda.app import SCHEMAS
 from boda.services.s3 import rows
-from boda.services.s3.rows import Version
+from boda.services.s3.rows import ObjectVersion
 from boda.storage.database import Database
 
 KEYS = 156_602
@@ -94,7 +94,7 @@ def _fill(data: Path, keys: int) -> None:
 
 
 def _insert(connection: Any, bucket: str, key: bytes, number: int, marker: bool) -> None:
-    version = Version(
+    version = ObjectVersion(
         bucket,
         key,
         number,

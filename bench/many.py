@@ -29,7 +29,7 @@ from boda.services.lambda_.records import (
     LATEST,
     UPDATED,
     Function,
-    Settings,
+    FunctionSettings,
     Version,
     fingerprint,
 )
@@ -132,7 +132,7 @@ async def fill(data: Path) -> None:
 
 
 def _function(name: str, package: Any, ids: Ids) -> Function:
-    settings = Settings(
+    settings = FunctionSettings(
         role="arn:aws:iam::000000000000:role/bench",
         runtime="python3.12",
         handler="lambda_function.lambda_handler",

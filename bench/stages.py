@@ -1,6 +1,6 @@
 """Where the CPU of a warm invocation goes on the platform's one thread, stage by stage.
 
-The platform runs in this process with a stopwatch around each step of the short way, the invoke
+The platform runs in this process with a stopwatch around each step of the fast path, the invoke
 path and the environment; the load comes from a process of its own, over 16 connections. A stage's
 time is its own, without the stages it calls; medians, since others may interrupt any one of them.
 What no stage has is the event loop, the kernel's share of reading, and what is done for many
@@ -27,34 +27,34 @@ from bench.signing import signed
 from boda.app import Platform, Settings
 from boda.core.principal import root_of
 from boda.fleet.active_invocation import ActiveInvocation
-from boda.gateway.http.connection import Connection
-from boda.gateway.short import ShortWay, _Reply
+from boda.gateway.fast_path import GatewayFastPath, _Reply
+from boda.gateway.http.connection import HttpConnection
 from boda.invoke.path import Invoker
 from boda.runtime.session import RuntimeSession
 from boda.services import lambda_
-from boda.services.lambda_.invoking.warm import WarmInvoke
-from boda.services.lambda_.urls.warm import WarmUrl
+from boda.services.lambda_.invoking.fast_invoke import FastInvoke
+from boda.services.lambda_.urls.fast_url import FastUrl
 from boda.storage.folder import DataFolder
 
 STAGES: tuple[tuple[str, type, str], ...] = (
-    ("find what the head means", ShortWay, "_find"),
-    ("authenticate: hash of the body, time, token, signature", ShortWay, "_authentic"),
-    ("authorise: the need is the same, the decision kept", ShortWay, "_permitted"),
-    ("find what the head means to a site", ShortWay, "_begin_visit"),
-    ("request id, reply, count", ShortWay, "_run"),
-    ("cut head and body, choose the way", ShortWay, "begin"),
-    ("operation: version, payload, trace", WarmInvoke, "begin"),
-    ("function URL: config, permission, version, trace, event", WarmUrl, "begin"),
+    ("find what the head means", GatewayFastPath, "_find"),
+    ("authenticate: hash of the body, time, token, signature", GatewayFastPath, "_authentic"),
+    ("authorise: the need is the same, the decision kept", GatewayFastPath, "_permitted"),
+    ("find what the head means to a site", GatewayFastPath, "_take_visit"),
+    ("request id, reply, count", GatewayFastPath, "_run"),
+    ("cut head and body, choose the way", GatewayFastPath, "take"),
+    ("operation: version, payload, trace", FastInvoke, "handle"),
+    ("function URL: config, permission, version, trace, event", FastUrl, "handle"),
     ("lease, environment, START, deadline", Invoker, "dispatch"),
     ("hand over: frame, send, wake the guest", RuntimeSession, "invoke"),
     ("hear the guest: read, parse, state", RuntimeSession, "_readable"),
     ("conclude: output, END, REPORT, metering, metrics", ActiveInvocation, "conclude"),
-    ("answer of an operation", WarmInvoke, "_ended"),
-    ("answer of a function URL: parse, status, headers", WarmUrl, "_ended"),
+    ("answer of an operation", FastInvoke, "_ended"),
+    ("answer of a function URL: parse, status, headers", FastUrl, "_ended"),
     ("fill the head of the answer", _Reply, "answer"),
     ("make the head of the answer", _Reply, "respond"),
-    ("leave the answer for the end of the turn", Connection, "reply"),
-    ("write the answer, wake the client", Connection, "_reply"),
+    ("leave the answer for the end of the turn", HttpConnection, "reply"),
+    ("write the answer, wake the client", HttpConnection, "_reply"),
 )
 CONNECTIONS = 16
 SECONDS = 4.0

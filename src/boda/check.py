@@ -75,7 +75,7 @@ def check(folder: DataFolder, say: Callable[[str], object] = lambda _: None) -> 
         return report
     if not folder.database.exists():
         return report
-    with _Reader(folder.database) as reader:
+    with _DatabaseReader(folder.database) as reader:
         for step in _everything(reader.read, folder):
             report.read += step.read
             if step.fault:
@@ -95,7 +95,7 @@ def contents(
 
 def first_damaged_row(folder: DataFolder) -> str:
     """One line that names a row that cannot be read; "" if all can."""
-    with _Reader(folder.database) as reader:
+    with _DatabaseReader(folder.database) as reader:
         return next((step.fault for step in _rows(reader.read)), "")
 
 
@@ -159,7 +159,7 @@ def _unnamed(read: Read[Any], blobs: Path) -> int:
     return count
 
 
-class _Reader:
+class _DatabaseReader:
     """Reads a database without changing anything beside it."""
 
     def __init__(self, database: Path) -> None:
@@ -168,7 +168,7 @@ class _Reader:
             connect_args={"timeout": 30},
         )
 
-    def __enter__(self) -> _Reader:
+    def __enter__(self) -> _DatabaseReader:
         return self
 
     def __exit__(self, *_: object) -> None:

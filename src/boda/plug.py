@@ -60,7 +60,7 @@ class Compute:
     runtimes: RuntimeCatalogue
 
 
-class Call(Protocol):
+class OperationCall(Protocol):
     """An operation of any service, in process; see ``Gateway.call``."""
 
     def __call__(
@@ -148,7 +148,7 @@ class Host:
     sentence, from any thread, of something stored that is not what it was.
     """
 
-    call: Call
+    call: OperationCall
     policy_of: PolicyOf
     dialects: Mapping[str, Dialect]
 

@@ -197,7 +197,7 @@ async def test_errors_and_throttles(browser: Browser) -> None:
 
 
 async def test_every_request_is_counted_by_what_it_was_answered(browser: Browser) -> None:
-    """The short way that a head takes when it comes again counts like the long one."""
+    """The fast path that a head takes when it comes again counts like the long one."""
     await browser.make(allow=False)
     assert (await browser.get()).status == 403
     await browser.here.let_everybody()

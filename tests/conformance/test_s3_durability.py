@@ -291,7 +291,7 @@ async def test_a_number_that_is_taken_all_the_same_is_not_used(world: World) -> 
     assert await world.database.read(lambda c: rows.body(c, str(number + 1))) == b"a stranger's"
 
 
-def versions_of(world: World) -> list[rows.Version]:
+def versions_of(world: World) -> list[rows.ObjectVersion]:
     return world.database.read_now(lambda c: list(rows.versions_from(c, "a-bucket", b"")))
 
 

@@ -1,7 +1,7 @@
-"""The general and the short way of a request give the same answer, byte for byte, and have the
+"""The general and the fast path of a request give the same answer, byte for byte, and have the
 same effect.
 
-Each case is sent while the short way is shut, then again while it is open and has learned what
+Each case is sent while the fast path is shut, then again while it is open and has learned what
 it can from plain requests to the same place, and from the case itself: the answers (but for ids
 and dates) and what the function was called with must be the same. Each says which way the
 second one is to take, so that neither can quietly take over the other's work.
@@ -26,10 +26,10 @@ from boda.core.clock import ManualClock
 from boda.core.errors import AwsError
 from boda.core.policy import Policy
 from boda.gateway.calling.exchange import Exchange
+from boda.gateway.fast_path import GatewayFastPath
 from boda.gateway.gateway import Gateway
 from boda.gateway.http.wire import WireResponse
 from boda.gateway.server import HttpServer
-from boda.gateway.short import ShortWay
 from boda.gateway.signing.identity import Credential
 from boda.invoke.call import Call, Outcome
 from boda.invoke.concurrency import too_many
@@ -44,8 +44,8 @@ QUOTA = 20_000
 ONE = "6b86b273ff34fce19d6b804eff5a3f5747ada4eaa22f1d49c01e52ddb7875b4b"
 GOOD = b'{"a": [1, "\xc3\xa9"]}'
 Way = Literal["by a target", "as a call", "general"]
-"""A request that is read the short way is begun by the Target that the operation offers, or goes on
-as the general way does with a request whose caller is known."""
+"""A request on the fast path is handled by the FastHandler that the operation offers, or goes on as
+the general way does with a request whose caller is known."""
 TARGET: Way = "by a target"
 CALL: Way = "as a call"
 GENERAL: Way = "general"
@@ -66,7 +66,7 @@ class Stage:
 
     @property
     def ways(self) -> list[Way]:
-        """Of the requests since the last time that are known not to have met a Target."""
+        """Of the requests since the last time that are known not to have met a FastHandler."""
         found: list[Way] = [GENERAL for _ in self.general] + [CALL for _ in self.calls]
         self.general.clear()
         self.calls.clear()
@@ -111,15 +111,15 @@ async def stage(folder: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[
             found.general.append(request.path)
             return await answer(self, request, inbound)
 
-        short = here.gateway.short
-        serve = short._serve
+        fast = here.gateway.fast_path
+        serve = fast._serve
 
         async def watched_call(x: Exchange) -> WireResponse:
             found.calls.append(x.request.path)
             return await serve(x)
 
         monkeypatch.setattr(Gateway, "answer", watched)
-        monkeypatch.setattr(short, "_serve", watched_call)
+        monkeypatch.setattr(fast, "_serve", watched_call)
         try:
             yield found
         finally:
@@ -222,7 +222,7 @@ def hops(count: int) -> str:
 
 DECLARED = "X_Amz_Content_Sha256"
 
-# name: (request, whether it takes the short way, what changes before it is sent)
+# name: (request, whether it takes the fast path, what changes before it is sent)
 INVOKES: dict[str, tuple[Sends, Way, Changes | None]] = {
     "plain": (lambda on: on.invoke(), TARGET, None),
     "another body": (lambda on: on.invoke(b"[]"), TARGET, None),
@@ -439,7 +439,7 @@ async def compare(
         await change(on)
         await on.here.settle()
     with monkeypatch.context() as shut:
-        shut.setattr(ShortWay, "begin", lambda *_: False)
+        shut.setattr(GatewayFastPath, "take", lambda *_: False)
         line = await Line.open(on.server.port)
         general = await told(on, line, send(on))
         line.close()
@@ -856,8 +856,8 @@ async def test_only_the_first_answer_counts(on: Stage, caplog: pytest.LogCapture
 
 
 async def test_what_is_remembered_is_bounded(on: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    for most in ("_MOST_PLACES", "_MOST_TARGETS", "_MOST_VISITS", "_MOST_SEEN"):
-        monkeypatch.setattr(f"boda.gateway.short.{most}", 8)
+    for most in ("_MOST_KNOWN", "_MOST_GRANTS", "_MOST_VISITS", "_MOST_SEEN"):
+        monkeypatch.setattr(f"boda.gateway.fast_path.{most}", 8)
     monkeypatch.setattr("boda.gateway.http.heads._REMEMBERED_LINES", 8)
     line = await Line.open(on.server.port)
     for number in range(30):
@@ -865,22 +865,22 @@ async def test_what_is_remembered_is_bounded(on: Stage, monkeypatch: pytest.Monk
             await line.ask(on.browse(path=f"/{number}", A=f"{number}"))
         assert (await line.ask(on.invoke(headers={"A": f"{number}"}))).startswith(b"HTTP/1.1 200")
         assert (await line.ask(on.invoke(host=f"h{number}.localhost"))).startswith(b"HTTP/1.1 200")
-    short = on.here.gateway.short
-    for kept in (short._visits, short._seen, short._places, short._lines._known):
+    fast = on.here.gateway.fast_path
+    for kept in (fast._visits, fast._seen, fast._known, fast._lines._known):
         assert 0 < len(kept) <= 8
     line.close()
 
 
 async def test_nothing_is_learned_of_what_was_refused(on: Stage) -> None:
-    short = on.here.gateway.short
-    before = dict(short._places)
+    fast = on.here.gateway.fast_path
+    before = dict(fast._known)
     line = await Line.open(on.server.port)
     for number in range(3):
         forged = on.invoke(host=f"h{number}.localhost").replace(b"Signature=", b"Signature=0")
         assert (await line.ask(forged)).startswith(b"HTTP/1.1 403 ")
         other = on.invoke(path="/2015-03-31/functions/g/invocations", key=on.user)
         assert (await line.ask(other)).startswith(b"HTTP/1.1 404 ")
-    (learned,) = (place for key, place in short._places.items() if key not in before)
+    (learned,) = (place for key, place in fast._known.items() if key not in before)
     assert learned.path == "/2015-03-31/functions/g/invocations"
     line.close()
 

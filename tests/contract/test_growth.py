@@ -31,7 +31,7 @@ from boda.telemetry.metering import (
     read_usage,
     write_sums,
 )
-from boda.telemetry.sweeper import RetentionSweeper
+from boda.telemetry.retention_sweeper import RetentionSweeper
 from boda.telemetry.tables import log_streams, metering
 
 START = 1_767_225_600  # a first of January

@@ -1,6 +1,6 @@
-"""No head can mean one thing to the short way and another to the parser of the general way.
+"""No head can mean one thing to the fast path and another to the parser of the general way.
 
-Whatever the short way reads of arbitrary bytes, llhttp reads just so; whatever it does not read,
+Whatever the fast path reads of arbitrary bytes, llhttp reads just so; whatever it does not read,
 llhttp decides alone.
 """
 

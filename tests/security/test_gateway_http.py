@@ -18,7 +18,7 @@ from botocore.credentials import Credentials
 
 from boda.core.errors import PlatformError
 from boda.gateway.http.acceptor import AT_ONCE
-from boda.gateway.http.connection import Connection
+from boda.gateway.http.connection import HttpConnection
 from boda.gateway.http.cycle import Cycle
 from boda.gateway.http.departures import AT_ONCE as CLOSED_AT_ONCE
 from boda.gateway.http.limits import Limits
@@ -222,7 +222,7 @@ async def test_bodies_that_never_end_are_bounded_together() -> None:
             answer = await asyncio.wait_for(reader.read(65_536), 10)
             assert answer.startswith(b"HTTP/1.1 503 ") and b"ServiceUnavailable" in answer
         body = b'"%s"' % (b"x" * 1_000_000)
-        request = head(up, "POST", path, body, service="lambda", Connection="close")
+        request = head(up, "POST", path, body, service="lambda", HttpConnection="close")
         assert (await up.raw(request + body)).startswith(b"HTTP/1.1 200 ")
         for _, writer in clients:
             writer.close()
@@ -406,7 +406,7 @@ async def test_heads_that_never_end_are_bounded_together(start: bytes, filling: 
         assert connections
         body = b"{}"
         path = "/2015-03-31/functions/f/invocations"
-        request = head(up, "POST", path, body, service="lambda", Connection="close")
+        request = head(up, "POST", path, body, service="lambda", HttpConnection="close")
         assert (await up.raw(request + body)).startswith(b"HTTP/1.1 200 ")
         for _, writer in clients:
             writer.close()
@@ -517,7 +517,7 @@ async def test_what_comes_behind_a_call_waits_in_the_kernel(up: Rig) -> None:
     (connection,) = up.server._state.connections
     for _ in range(50):
         await asyncio.sleep(0.01)
-        assert isinstance(connection, Connection) and connection.half_read()[1] < 2**20
+        assert isinstance(connection, HttpConnection) and connection.half_read()[1] < 2**20
     assert not sending.done()
     up.functions.gate.set()
     async with asyncio.timeout(10):
@@ -737,7 +737,7 @@ async def test_connections_leave_no_garbage_that_must_be_looked_for(up: Rig, sen
             while state.connections:
                 await asyncio.sleep(0.01)
         await asyncio.sleep(0.01)
-        left = [one for one in gc.get_objects() if isinstance(one, Connection | Cycle)]
+        left = [one for one in gc.get_objects() if isinstance(one, HttpConnection | Cycle)]
     finally:
         gc.enable()
     assert not left

@@ -52,11 +52,11 @@ class Known:
         assert answer.startswith(b"HTTP/1.1 %d " % status), answer
         assert code.encode() in answer
 
-    async def let_in(self, data: bytes | None = None, *, briefly: bool = True) -> bytes:
+    async def let_in(self, data: bytes | None = None, *, fast: bool = True) -> bytes:
         self.general.clear()
         answer = await self.ask(self.request() if data is None else data)
         assert answer.startswith(b"HTTP/1.1 200 "), answer
-        assert not briefly or self.general == []
+        assert not fast or self.general == []
         return answer
 
     def permit(self, *statements: dict[str, Any]) -> None:
@@ -86,7 +86,7 @@ async def known(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Known]:
         found.permit(ALLOW)
         for _ in range(2):
             await found.let_in()
-        assert len(up.gateway.short._places) == 1
+        assert len(up.gateway.fast_path._known) == 1
         yield found
         found.line.close()
 
@@ -165,7 +165,7 @@ async def test_a_session(known: Known) -> None:
     keys = known.up.keys.known
     mine = keys[SESSION_KEY]
     for _ in range(2):
-        await known.let_in(known.request(key=SESSION_KEY), briefly=False)
+        await known.let_in(known.request(key=SESSION_KEY), fast=False)
     await known.let_in(known.request(key=SESSION_KEY))
     for token in ("", "another"):
         keys["forged"] = dataclasses.replace(mine, session_token=token)
@@ -270,11 +270,11 @@ async def test_another_days_scope(known: Known) -> None:
     day = known.request().split(b"/")[3][:8]
     await known.clock.advance(86_400)
     await known.refused(known.request(date=day.decode()), "Date in Credential scope", 403)
-    await known.let_in(briefly=False)
+    await known.let_in(fast=False)
 
 
 async def test_another_scope(known: Known) -> None:
-    answer = await known.let_in(known.request(region="eu-west-1"), briefly=False)
+    answer = await known.let_in(known.request(region="eu-west-1"), fast=False)
     assert b'"a-eu-west-1"' in answer and b'"a-us-east-1"' in await known.let_in()
     await known.refused(known.request(region="mars-1"), "valid region", 403)
     for service in ("sts", "lambda", "dynamodb", ""):
@@ -288,7 +288,7 @@ async def test_another_host(known: Known) -> None:
     for host in (b"evil.example", b"127.0.0.2", b"localhost"):
         answer = await known.ask(good.replace(b"Host: 127.0.0.1", b"Host: " + host))
         assert answer.startswith(b"HTTP/1.1 403 ") and b"logGroups" not in answer
-    await known.let_in(known.request(host="localhost"), briefly=False)
+    await known.let_in(known.request(host="localhost"), fast=False)
     # Where a host name does not say otherwise, one that is signed for S3 is a bucket's.
     unsigned = known.request(also=())
     await known.refused(unsigned.replace(b"host;", b""), "Signature", 403)
@@ -338,7 +338,7 @@ async def test_a_header_that_means_another_operation(known: Known) -> None:
     """It need not be signed; what is then meant is asked for and run, and nothing else."""
     unsigned = known.request(also=())
     for _ in range(3):
-        await known.let_in(unsigned, briefly=False)
+        await known.let_in(unsigned, fast=False)
     other = unsigned.replace(TARGET.encode(), b"Logs_20140328.DeleteLogGroup")
     denied = {**ALLOW, "Effect": "Deny", "Action": "logs:DescribeLogGroups"}
     known.permit(ALLOW, denied)
@@ -360,7 +360,7 @@ async def test_an_upload(known: Known) -> None:
     """Its digest stands for its body in the signature, and is compared with what comes."""
     kept = known.up.objects.kept
     for _ in range(2):
-        await known.let_in(upload(known, b"one"), briefly=False)
+        await known.let_in(upload(known, b"one"), fast=False)
     await known.let_in(upload(known, b"two"))
     assert kept["b", "k"] == b"two"
     await known.refused(upload(known, b"one").replace(b"one", b"six"), "XAmzContentSHA256Mismatch")
@@ -377,8 +377,8 @@ async def test_an_upload(known: Known) -> None:
 
 
 async def test_nothing_is_learned_of_strangers(known: Known) -> None:
-    short = known.up.gateway.short
-    before = dict(short._places)
+    fast = known.up.gateway.fast_path
+    before = dict(fast._known)
     strange = Credential("AKIASTRANGE", "s", known.up.keys.known[KEY].principal)
     known.up.keys.known["strange"] = strange
     for number in range(20):
@@ -389,18 +389,18 @@ async def test_nothing_is_learned_of_strangers(known: Known) -> None:
         )
         forged = known.request(region="eu-west-2").replace(b"Signature=", b"Signature=0")
         await known.refused(forged, "InvalidSignatureException", 403)
-    assert short._places == before
+    assert fast._known == before
 
 
 async def test_what_is_learned_is_bounded(known: Known, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("boda.gateway.short._MOST_PLACES", 8)
-    short = known.up.gateway.short
+    monkeypatch.setattr("boda.gateway.fast_path._MOST_KNOWN", 8)
+    fast = known.up.gateway.fast_path
     for number in range(40):
         query = f"a={number}"
-        await known.let_in(known.request(query=query), briefly=False)
-        assert len(short._places) <= 8
-    held = len(short._places)
+        await known.let_in(known.request(query=query), fast=False)
+        assert len(fast._known) <= 8
+    held = len(fast._known)
     for _ in range(3):
-        await known.let_in(known.request(query=f"a={'x' * 5000}"), briefly=False)
-    assert len(short._places) <= max(held, 8)
-    assert all(len(key[1]) < 5000 for key in short._places)
+        await known.let_in(known.request(query=f"a={'x' * 5000}"), fast=False)
+    assert len(fast._known) <= max(held, 8)
+    assert all(len(key[1]) < 5000 for key in fast._known)

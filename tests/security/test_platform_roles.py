@@ -130,7 +130,7 @@ def test_two_environments_call_from_two_addresses(boda: Boda) -> None:
         "import http.client, json, os\n"
         "def lambda_handler(event, context):\n"
         "    found = []\n"
-        "    for _ in range(3):\n"  # the third may go by the short way
+        "    for _ in range(3):\n"  # the third may go by the fast path
         "        there = http.client.HTTPConnection(\n"
         "            os.environ['AWS_ENDPOINT_URL'][7:], timeout=10)\n"
         "        there.request('GET', '/', headers={'Host': event['host']})\n"

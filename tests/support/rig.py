@@ -25,7 +25,7 @@ from boda.gateway.calling.service import Service
 from boda.gateway.gateway import Gateway
 from boda.gateway.http.hosts import Hosts
 from boda.gateway.http.limits import Limits
-from boda.gateway.http.wire import Body, Stream
+from boda.gateway.http.wire import Stream, StreamingBody
 from boda.gateway.server import HttpServer
 from boda.gateway.signing.identity import Credential, Permissions
 from boda.plug import Plug, Running
@@ -151,7 +151,7 @@ class Objects:
         return (Need("s3:GetObject", where, policy, account="000000000000"),)
 
     @operation("PutObject")
-    async def put(self, ctx: Context, *, bucket: str, key: str, body: Body | None = None,
+    async def put(self, ctx: Context, *, bucket: str, key: str, body: StreamingBody | None = None,
                   metadata: Any = None, content_type: str = "", content_encoding: str = "",
                   tagging: str = "") -> dict[str, Any]:  # fmt: skip
         data = bytearray()
@@ -173,11 +173,11 @@ class Objects:
                   checksum_mode: str = "",
                   response_content_disposition: str = "") -> dict[str, Any]:  # fmt: skip
         if key == "endless":
-            return {"Body": Stream(self._endless())}
+            return {"StreamingBody": Stream(self._endless())}
         data = self.kept.get((bucket, key))
         if data is None:
             raise AwsError("NoSuchKey", "The specified key does not exist.", 404, Key=key)
-        answer: dict[str, Any] = {"Body": Stream(_pieces(data), len(data))}
+        answer: dict[str, Any] = {"StreamingBody": Stream(_pieces(data), len(data))}
         if response_content_disposition:
             answer["ContentDisposition"] = response_content_disposition
         return answer

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from boda.cli.ignore import Ignore
+from boda.cli.ignore import IgnoreFile
 
 PATHS = (
     "a.py", "b.txt", "a/b.py", "a/b/c.py", "data/x.csv", "data/keep/x.csv", "src/data/x.csv",
@@ -55,7 +55,7 @@ FILES = [
 ]
 
 
-def left_out(ignore: Ignore, path: str) -> bool:
+def left_out(ignore: IgnoreFile, path: str) -> bool:
     parts = path.split("/")
     above = ("/".join(parts[:length]) for length in range(1, len(parts)))
     return any(ignore.matches(one, folder=True) for one in above) or ignore.matches(
@@ -83,12 +83,12 @@ def test_the_same_as_git(tmp_path: Path) -> None:
             text=True,
         )
         expected = {path for path in asked.stdout.split("\0") if path}
-        ignore = Ignore(lines)
+        ignore = IgnoreFile(lines)
         assert {path for path in PATHS if left_out(ignore, path)} == expected, lines
 
 
 def test_the_last_line_that_matches_counts() -> None:
-    ignore = Ignore(["*.log\r\n", "!keep.log\n", "", "  "])
+    ignore = IgnoreFile(["*.log\r\n", "!keep.log\n", "", "  "])
     assert ignore.matches("deep/a.log", folder=False)
     assert not ignore.matches("keep.log", folder=False)
     assert not ignore.matches("other", folder=False)

@@ -14,7 +14,7 @@ import pytest
 from boda.cli import packing
 from boda.cli.compiling import compiled
 from boda.cli.project import choose_runtime, find_handler, refuse_absent
-from boda.cli.requirements import Requirements, Store, key_of, requirements_of
+from boda.cli.requirements import Requirements, RequirementStore, key_of, requirements_of
 from boda.core.errors import PlatformError
 
 
@@ -185,7 +185,7 @@ def test_what_decides_what_is_installed_is_in_the_key(tmp_path: Path) -> None:
 
 
 def test_the_store_keeps_and_forgets(tmp_path: Path) -> None:
-    store, made = Store(tmp_path / "cache"), fill(tmp_path, "made.zip") / "made.zip"
+    store, made = RequirementStore(tmp_path / "cache"), fill(tmp_path, "made.zip") / "made.zip"
     assert store.find("k") is None
     store.keep("k", made)
     found = store.find("k")
@@ -194,7 +194,7 @@ def test_the_store_keeps_and_forgets(tmp_path: Path) -> None:
     store.keep("l", made)
     assert store.find("k") is None and store.find("l") is not None
     (tmp_path / "file").touch()
-    for nowhere in (Store(None), Store(tmp_path / "file")):
+    for nowhere in (RequirementStore(None), RequirementStore(tmp_path / "file")):
         nowhere.keep("k", made)
         assert nowhere.find("k") is None
     store.keep("", made)

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from boda.core.descriptors import OF_ENVIRONMENT, Descriptors, Spare
+from boda.core.descriptors import OF_ENVIRONMENT, Descriptors, SharedCount
 
 
 @pytest.mark.parametrize("total", [256, 1024, 4096, 20_000, 65_536, 1_048_576])
@@ -46,7 +46,7 @@ def test_as_many_are_taken_as_may_be(soft: int, hard: int) -> None:
 
 
 def test_a_spare_is_lent_and_comes_back() -> None:
-    spare = Spare(2)
+    spare = SharedCount(2)
     assert spare.take() and spare.take() and not spare.take()
     spare.give_back()
     assert spare.take() and not spare.take()

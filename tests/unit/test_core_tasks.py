@@ -132,12 +132,12 @@ async def test_a_change_settles_after_its_time_and_is_tried_again() -> None:
         steps.append(clock.monotonic())
         return len(steps) == 3
 
-    settling.begin(step, after_s=5.0, again_s=2.0, key="one")
-    settling.begin(step, key="one")
+    settling.schedule(step, after_s=5.0, again_s=2.0, key="one")
+    settling.schedule(step, key="one")
     for _ in range(12):
         await clock.advance(1.0)
     assert [moment - steps[0] for moment in steps] == [0, 2, 4]
-    settling.begin(step, key="one")
+    settling.schedule(step, key="one")
     await turn()
     assert len(steps) == 4, "what has settled can be settled anew"
     await settling.stop()
@@ -152,9 +152,9 @@ async def test_what_is_begun_while_a_step_ends_gets_a_step_of_its_own() -> None:
         await go.wait()
         return True
 
-    settling.begin(step, again_s=2.0, key="one")
+    settling.schedule(step, again_s=2.0, key="one")
     await turn()
-    settling.begin(step, key="one")  # the step that runs may have looked already
+    settling.schedule(step, key="one")  # the step that runs may have looked already
     go.set()
     await turn()
     for _ in range(4):
@@ -171,8 +171,8 @@ async def test_a_stop_finishes_the_step_that_has_begun_and_calls_off_the_rest() 
         ended.append("step")
         return False
 
-    settling.begin(step)
-    settling.begin(step, after_s=10.0)
+    settling.schedule(step)
+    settling.schedule(step, after_s=10.0)
     await turn()
     stopping = asyncio.ensure_future(settling.stop())
     await turn()

@@ -17,7 +17,7 @@ from boda.gateway.dialect import JSON, QUERY
 from boda.gateway.http.wire import WireRequest
 from boda.gateway.signing import sigv4
 from boda.gateway.signing.authentication import Authenticator
-from boda.gateway.signing.claim import Malformed, hinted_scope, read_claim
+from boda.gateway.signing.claim import MalformedClaim, hinted_scope, read_claim
 from boda.gateway.signing.identity import Credential
 from boda.services.s3.dialect import DIALECT as S3
 
@@ -74,7 +74,7 @@ def check(request: WireRequest, style: str, clock: ManualClock | None = None,
     authenticator = Authenticator(Directory(**changes), clock)
     try:
         claim = read_claim(request)
-    except Malformed as problem:
+    except MalformedClaim as problem:
         raise problem.error(RULES[style]) from None
     assert claim is not None
     credential = authenticator.credential(claim, request, RULES[style])
@@ -278,7 +278,7 @@ def test_a_date_header_will_do() -> None:
     claim = read_claim(WireRequest("GET", "/", "", headers))
     assert claim is not None and claim.timestamp == "20260101T000000Z"
     for wrong in ("Thu, 01 Jan 1812 00:00:00 GMT", "x", "Thu, 01 Jan 2026"):
-        with pytest.raises(Malformed):
+        with pytest.raises(MalformedClaim):
             read_claim(WireRequest("GET", "/", "", headers | {"date": wrong}))
 
 

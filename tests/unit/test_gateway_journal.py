@@ -13,7 +13,7 @@ from boda.core import log
 from boda.core.clock import ManualClock
 from boda.core.errors import AwsError
 from boda.gateway.calling.exchange import Exchange
-from boda.gateway.calling.journal import Journal, told
+from boda.gateway.calling.refusal_log import RefusalLog, told
 from boda.gateway.http.wire import WireRequest, WireResponse
 from support.rig import rig, run
 
@@ -53,7 +53,7 @@ def exchange() -> Exchange:
 async def test_floods_are_bounded_and_counted(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "boda")
     clock = ManualClock()
-    journal = Journal(clock.monotonic)
+    journal = RefusalLog(clock.monotonic)
     for _ in range(1000):
         journal.note(exchange(), AwsError("Bad", "No", 400))
     assert len(caplog.records) == 100
@@ -69,7 +69,7 @@ def test_refusals_by_sites_and_not_what_functions_answer(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO, "boda")
-    journal = Journal(ManualClock().monotonic)
+    journal = RefusalLog(ManualClock().monotonic)
     request = WireRequest("GET", "/path", "token=hunter2", {}, host="id.lambda-url.localhost")
     for status, headers in (
         (200, [("x-amzn-ErrorType", "None")]),
@@ -84,7 +84,7 @@ def test_refusals_by_sites_and_not_what_functions_answer(
 
 
 def test_levels(caplog: pytest.LogCaptureFixture) -> None:
-    journal = Journal(ManualClock().monotonic)
+    journal = RefusalLog(ManualClock().monotonic)
     caplog.set_level(logging.INFO, "boda")
     for status in (400, 403, 501, 500, 503):
         journal.note(exchange(), AwsError("Code", "No", status))
@@ -103,7 +103,7 @@ def test_lines_as_text_and_as_json() -> None:
         for form in ("text", "json"):
             stream = io.StringIO()
             log.configure("info", form, stream)
-            Journal(ManualClock().monotonic).note(exchange(), AwsError("Bad", "No", 400))
+            RefusalLog(ManualClock().monotonic).note(exchange(), AwsError("Bad", "No", 400))
             try:
                 raise ValueError("why")
             except ValueError:

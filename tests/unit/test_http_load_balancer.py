@@ -62,7 +62,7 @@ def test_what_is_no_text_is_encoded(lines: list[tuple[str, str]], encoded: bool)
 
 
 def test_a_text_must_be_one() -> None:
-    with pytest.raises(load_balancer.NotText):
+    with pytest.raises(load_balancer.NonTextBody):
         event(lines=[("content-type", "text/plain")], body=b"\xff")
 
 

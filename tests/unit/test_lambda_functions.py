@@ -24,11 +24,11 @@ import pytest
 from boda.core.arn import DEFAULT_ACCOUNT
 from boda.core.clock import ManualClock
 from boda.core.errors import AwsError, PlatformError
-from boda.gateway.http.wire import BrokenOff, Stream, WireRequest
+from boda.gateway.http.wire import Stream, TruncatedStream, WireRequest
 from boda.services import lambda_
 from boda.services.lambda_ import inspection, rows
 from boda.services.lambda_.code.download import CodeDownloads
-from boda.services.lambda_.core import Core
+from boda.services.lambda_.core import LambdaCore
 from boda.services.lambda_.quotas import Quotas
 from boda.storage import durable
 from support.lambda_world import ROLE, World, package, world
@@ -240,7 +240,7 @@ async def test_what_a_crash_left_in_motion_is_finished_at_the_next_start(
         await here.call("UpdateFunctionConfiguration", FunctionName="updated", MemorySize=512)
         with monkeypatch.context() as dying:
             # Nothing of it takes effect before the platform dies.
-            dying.setattr(Core, "later", lambda self, work: work.close())
+            dying.setattr(LambdaCore, "later", lambda self, work: work.close())
             await here.call(
                 "CreateFunction",
                 FunctionName="pending",
@@ -429,7 +429,7 @@ async def test_a_download_is_verified_before_its_end(
         answer = await CodeDownloads(here.service).handle(request)
         given = answer.body if isinstance(answer.body, bytes) else b""
         if isinstance(answer.body, Stream):
-            with contextlib.suppress(BrokenOff):
+            with contextlib.suppress(TruncatedStream):
                 async for piece in answer.body.chunks:
                     given += piece
     if whole:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from boda.core.wildcard import Pattern, Template, split_arn
+from boda.core.wildcard import Pattern, VariablePattern, split_arn
 
 _SMALL = st.text(alphabet="ab:/*?.\n", max_size=14)
 
@@ -53,7 +53,7 @@ def test_hostile_patterns_end_soon(pattern: str, text: str) -> None:
 
 
 def _template(text: str, value: str, **variables: str) -> bool | None:
-    return Template(text, variables=True).matches(value, variables.get)
+    return VariablePattern(text, variables=True).matches(value, variables.get)
 
 
 def test_variables_are_literal_text() -> None:
@@ -73,7 +73,7 @@ def test_escapes_are_the_characters_themselves() -> None:
 
 
 def test_without_variables_the_sign_is_text() -> None:
-    template = Template("x${name}", variables=False)
+    template = VariablePattern("x${name}", variables=False)
     assert template.matches("x${name}", lambda _name: "bob")
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from boda.core import large_json
 from boda.core.bounds import DEFAULT, Bounds
-from boda.core.errors import AwsError, Malformed
+from boda.core.errors import AwsError, MalformedInput
 from boda.gateway.calling.models import Models
 from boda.gateway.calling.validation import show, validate
 from boda.gateway.http.wire import WireRequest
@@ -44,23 +44,23 @@ def models() -> Models:
     ],
 )
 def test_json_stops(document: bytes) -> None:
-    with pytest.raises(Malformed, match=TOO_MANY):
+    with pytest.raises(MalformedInput, match=TOO_MANY):
         large_json.parse(document, FEW)
 
 
 def test_json_nested_deeply_stops() -> None:
     for opening in (b"[", b'{"a":'):
-        with pytest.raises(Malformed, match="nested too deeply"):
+        with pytest.raises(MalformedInput, match="nested too deeply"):
             large_json.parse(opening * 1_000_000, DEFAULT)
 
 
 def test_text_has_a_bound_of_its_own() -> None:
-    with pytest.raises(Malformed, match="too much text"):
+    with pytest.raises(MalformedInput, match="too much text"):
         large_json.parse(b"[" + (b'"' + b"a" * 1_000_000 + b'",') * 9 + b"<broken", DEFAULT)
     escaped = large_json.parse(b'"' + b"\\u00e9" * (1 << 20) + b'"', DEFAULT)
     assert escaped.text() == "é" * (1 << 20)
     long = large_json.parse(b'"' + b"a" * 8_000_000 + b'"', DEFAULT)
-    with pytest.raises(Malformed, match="too long"):
+    with pytest.raises(MalformedInput, match="too long"):
         long.text()
 
 
@@ -72,19 +72,19 @@ def test_text_has_a_bound_of_its_own() -> None:
     ],
 )
 def test_xml_stops(document: bytes) -> None:
-    with pytest.raises(Malformed, match=TOO_MANY):
+    with pytest.raises(MalformedInput, match=TOO_MANY):
         xml_values.parse(document, FEW)
 
 
 @pytest.mark.parametrize("start", [b"<r ", b"<!--", b"<?x ", b"</", b"<r a='"])
 def test_a_piece_of_xml_that_does_not_end_stops(start: bytes) -> None:
-    with pytest.raises(Malformed, match="too long"):
+    with pytest.raises(MalformedInput, match="too long"):
         xml_values.parse(b"<r>" + start + b"a" * MIB, DEFAULT)
 
 
 def test_a_million_attributes_stop() -> None:
     tag = b"<r " + b" ".join(b'a%d=""' % number for number in range(500_000)) + b"/>"
-    with pytest.raises(Malformed, match="too long"):
+    with pytest.raises(MalformedInput, match="too long"):
         xml_values.parse(tag, DEFAULT)
 
 
@@ -104,7 +104,7 @@ def test_much_text_in_xml_is_no_tag() -> None:
     ],
 )
 def test_forms_stop(form: str) -> None:
-    with pytest.raises(Malformed, match=f"{TOO_MANY}|not UTF-8") as caught:
+    with pytest.raises(MalformedInput, match=f"{TOO_MANY}|not UTF-8") as caught:
         form_values.tree(form_values.pairs(form, FEW), FEW)
     assert ("&&" not in form) or TOO_MANY in caught.value.reason
 
@@ -119,7 +119,7 @@ def test_forms_stop(form: str) -> None:
     ],
 )
 def test_cbor_stops(head: bytes) -> None:
-    with pytest.raises(Malformed, match=TOO_MANY):
+    with pytest.raises(MalformedInput, match=TOO_MANY):
         cbor_values.decode(head + b"\x1c" * 100_000, FEW)
 
 
@@ -172,7 +172,7 @@ def test_large_json_reads_what_orjson_reads(value: Any) -> None:
 def test_large_json_refuses_what_orjson_refuses(document: bytes) -> None:
     with pytest.raises(orjson.JSONDecodeError):
         orjson.loads(document)
-    with pytest.raises(Malformed):
+    with pytest.raises(MalformedInput):
         large_json.parse(document, DEFAULT)
 
 
@@ -184,7 +184,7 @@ def test_a_package_is_decoded_in_pieces(size: int) -> None:
         found = large_json.parse(b'{"ZipFile":"' + written + b'"}', DEFAULT)
         assert blob_from_pieces(found["ZipFile"].pieces()) == data
     broken = large_json.parse(b'"' + text[:800_000] + b"QQ==" + text[800_000:] + b'"', FEW)
-    with pytest.raises(Malformed, match="Base64"):
+    with pytest.raises(MalformedInput, match="Base64"):
         blob_from_pieces(broken.pieces())
 
 

@@ -18,16 +18,16 @@ from boda.core.errors import AwsError
 from boda.gateway.calling.models import Models
 from boda.gateway.http.wire import Stream, WireRequest
 from boda.gateway.protocols import event_stream
-from boda.gateway.protocols.event_stream import CorruptMessage, Decoder, Sized
+from boda.gateway.protocols.event_stream import CorruptMessage, Decoder, SizedInteger
 from support.dialects import DIALECTS
 
 HEADERS = {
     "yes": True,
     "no": False,
-    "byte": Sized(-5, 1),
-    "short": Sized(-300, 2),
+    "byte": SizedInteger(-5, 1),
+    "short": SizedInteger(-300, 2),
     "int": 70_000,
-    "long": Sized(2**40, 8),
+    "long": SizedInteger(2**40, 8),
     "bytes": b"\x00\xff",
     "text": "grüße",
     "at": datetime(2024, 2, 29, 12, 0, 0, 123000, tzinfo=UTC),

@@ -11,7 +11,7 @@ from typing import Any
 import cbor2
 import pytest
 
-from boda.core.errors import AwsError, Malformed
+from boda.core.errors import AwsError, MalformedInput
 from boda.gateway.calling.models import Models
 from boda.gateway.http.wire import WireRequest
 from boda.gateway.protocols import xml_values
@@ -146,7 +146,7 @@ def test_xml_that_s3_does_not_take(models: Models, body: bytes) -> None:
 
 def test_entities_are_never_expanded() -> None:
     bomb = b'<!DOCTYPE l [<!ENTITY a "xxxxxxxxxx"><!ENTITY b "&a;&a;&a;&a;">]><l>&b;</l>'
-    with pytest.raises(Malformed):
+    with pytest.raises(MalformedInput):
         xml_values.parse(bomb)
 
 

@@ -12,8 +12,8 @@ from sqlalchemy.engine import Connection
 
 from boda.services.s3 import rows
 from boda.services.s3.listing import pages as listing
-from boda.services.s3.listing.pages import Scope
-from boda.services.s3.rows import Upload, Version
+from boda.services.s3.listing.pages import ListingScope
+from boda.services.s3.rows import ObjectVersion, Upload
 from boda.storage.database import driver
 
 
@@ -27,11 +27,11 @@ def connection() -> Iterator[Connection]:
 
 
 def put(connection: Connection, key: str, seq: int, *, marker: bool = False) -> None:
-    version = Version("b", key.encode(), seq, f"v{seq}", marker, 0)
+    version = ObjectVersion("b", key.encode(), seq, f"v{seq}", marker, 0)
     rows.insert_version(connection, version)
 
 
-def pages(connection: Connection, scope: Scope, limit: int) -> list[bytes]:
+def pages(connection: Connection, scope: ListingScope, limit: int) -> list[bytes]:
     """Keys and prefixes of all pages, walked by markers as a client does."""
     shown: list[bytes] = []
     marker = b""
@@ -48,13 +48,13 @@ def test_keys_stand_in_the_order_of_their_bytes(connection: Connection) -> None:
     keys = ["b", "a", "Z", "ä", "a/", "a!", "𝄞", "\uffff", "a/b"]
     for seq, key in enumerate(keys):
         put(connection, key, seq + 1)
-    assert pages(connection, Scope("b"), 2) == sorted(key.encode() for key in keys)
+    assert pages(connection, ListingScope("b"), 2) == sorted(key.encode() for key in keys)
 
 
 def test_buckets_do_not_mix(connection: Connection) -> None:
     put(connection, "mine", 1)
-    rows.insert_version(connection, Version("c", b"other", 2, "null", False, 0))
-    assert pages(connection, Scope("b"), 10) == [b"mine"]
+    rows.insert_version(connection, ObjectVersion("c", b"other", 2, "null", False, 0))
+    assert pages(connection, ListingScope("b"), 10) == [b"mine"]
 
 
 def test_random_buckets_against_the_rule_itself(connection: Connection) -> None:
@@ -75,7 +75,7 @@ def test_random_buckets_against_the_rule_itself(connection: Connection) -> None:
                     continue
                 at = key.find(delimiter, len(prefix)) if delimiter else -1
                 wanted.add(key if at < 0 else key[: at + len(delimiter)])
-            scope = Scope("b", prefix.encode(), delimiter.encode())
+            scope = ListingScope("b", prefix.encode(), delimiter.encode())
             for limit in (1, 3, 1000):
                 found = pages(connection, scope, limit)
                 assert found == sorted(each.encode() for each in wanted), (scope, limit)
@@ -91,7 +91,7 @@ def test_a_page_reads_little_however_much_a_prefix_holds(connection: Connection)
     seen = 0
     original = rows.current_from
 
-    def counted(*args: object) -> Iterator[Version]:
+    def counted(*args: object) -> Iterator[ObjectVersion]:
         nonlocal seen
         for version in original(*args):  # type: ignore[arg-type]
             seen += 1
@@ -99,7 +99,7 @@ def test_a_page_reads_little_however_much_a_prefix_holds(connection: Connection)
 
     rows.current_from = counted  # type: ignore[assignment]
     try:
-        page = listing.keys(connection, Scope("b", b"", b"/"), b"", 1000)
+        page = listing.keys(connection, ListingScope("b", b"", b"/"), b"", 1000)
     finally:
         rows.current_from = original
     assert page.prefixes == [b"0/", b"1/", b"2/"]
@@ -110,8 +110,8 @@ def test_many_versions_of_one_key_are_passed(connection: Connection) -> None:
     values = [{**_row("many"), "rank": -i, "version_id": f"v{i}"} for i in range(1, 2500)]
     connection.execute(sa.insert(rows.versions), values)
     put(connection, "next", 9000)
-    assert pages(connection, Scope("b"), 10) == [b"many", b"next"]
-    page = listing.versions(connection, Scope("b"), b"", None, 3000)
+    assert pages(connection, ListingScope("b"), 10) == [b"many", b"next"]
+    page = listing.versions(connection, ListingScope("b"), b"", None, 3000)
     assert [each.version.seq for each in page.items] == [*range(2499, 0, -1), 9000]
     assert [each.latest for each in page.items] == [True] + [False] * 2498 + [True]
 
@@ -121,7 +121,7 @@ def test_versions_by_marker(connection: Connection) -> None:
         put(connection, key, seq + 1, marker=seq == 2)
 
     def shown(marker: bytes, below: int | None, limit: int = 10) -> list[int]:
-        page = listing.versions(connection, Scope("b"), marker, below, limit)
+        page = listing.versions(connection, ListingScope("b"), marker, below, limit)
         return [each.version.seq for each in page.items]
 
     assert shown(b"", None) == [3, 2, 1, 5, 4]
@@ -136,7 +136,7 @@ def test_uploads_walk_by_key_and_beginning(connection: Connection) -> None:
         rows.insert_upload(connection, upload)
 
     def ids(marker: bytes = b"", above: int | None = None, delimiter: bytes = b"") -> list[str]:
-        page = listing.uploads(connection, Scope("b", b"", delimiter), marker, above, 10)
+        page = listing.uploads(connection, ListingScope("b", b"", delimiter), marker, above, 10)
         return [each.id for each in page.items] + [p.decode() for p in page.prefixes]
 
     assert ids() == ["u2", "u4", "u1", "u3", "u5"]
@@ -218,7 +218,7 @@ def test_a_page_takes_as_many_steps_at_the_end_as_at_the_start(
     connection: Connection, delimiter: bytes
 ) -> None:
     _fill(connection, 200, 20, 5)
-    scope = Scope("b", b"", delimiter)
+    scope = ListingScope("b", b"", delimiter)
 
     def keys(marker: bytes) -> int:
         return _steps(connection, lambda: listing.keys(connection, scope, marker, 20))
@@ -234,7 +234,7 @@ def test_a_page_takes_as_many_steps_at_the_end_as_at_the_start(
 
 def test_older_versions_cost_a_page_of_current_ones_nothing(connection: Connection) -> None:
     _fill(connection, 1, 100, 1)
-    scope = Scope("b")
+    scope = ListingScope("b")
     few = _steps(connection, lambda: listing.keys(connection, scope, b"", 100))
     connection.execute(sa.delete(rows.versions))
     _fill(connection, 1, 100, 100)
@@ -249,7 +249,7 @@ def test_a_page_of_hidden_keys_ends_early_and_goes_on(
     for number in range(100):
         put(connection, f"a/{number:03}", number + 1, marker=number != 77)
     put(connection, "b", 500)
-    scope = Scope("b", b"", delimiter)
+    scope = ListingScope("b", b"", delimiter)
     found: list[bytes] = []
     marker, exact, pages_read = b"", False, 0
     while True:

@@ -21,9 +21,9 @@ from boda.services.s3.buckets import cors
 from boda.services.s3.notifications import rules as notifications
 from boda.services.s3.notifications.rules import Rule
 from boda.services.s3.objects import checksums, ranges, words
-from boda.services.s3.objects.checksums import Claim, Digest, combined, composite
-from boda.services.s3.objects.conditions import ReadConditions
-from boda.services.s3.rows import Version
+from boda.services.s3.objects.checksums import ClaimedChecksum, Digest, combined, composite
+from boda.services.s3.objects.preconditions import ReadConditions
+from boda.services.s3.rows import ObjectVersion
 from boda.services.s3.sequence import Sequence, sequencer
 
 
@@ -157,7 +157,7 @@ def at(seconds: int) -> datetime:
     ],
 )
 def test_conditions_and_their_precedence(conditions: dict[str, Any], answer: int) -> None:
-    version = Version("b", b"k", 1, "null", False, 100, etag="e")
+    version = ObjectVersion("b", b"k", 1, "null", False, 100, etag="e")
     try:
         found = 200 if ReadConditions(**conditions).check(version, now=500) else 304
     except AwsError as error:
@@ -194,9 +194,9 @@ def test_digests_against_the_standard_library() -> None:
 def test_claims() -> None:
     claim_of = checksums.claim_of
     assert claim_of({}, {}) is None
-    assert claim_of({"CRC32": "AAAAAA=="}, {}) == Claim("CRC32", "AAAAAA==")
+    assert claim_of({"CRC32": "AAAAAA=="}, {}) == ClaimedChecksum("CRC32", "AAAAAA==")
     trailer = claim_of({}, {"x-amz-trailer": "x-amz-checksum-sha256"})
-    assert trailer == Claim("SHA256", trailer=True)
+    assert trailer == ClaimedChecksum("SHA256", trailer=True)
     trailer.check("right", {"x-amz-checksum-sha256": "right"})
     with pytest.raises(AwsError, match="BadDigest"):
         trailer.check("right", {"x-amz-checksum-sha256": "wrong"})
@@ -293,7 +293,7 @@ def test_filter_names_are_kept_as_s3_writes_them() -> None:
 
 def policy(**statement: Any) -> str:
     base = {"Effect": "Allow", "Principal": "*", "Action": "s3:GetObject", "Resource": "*"}
-    return json.dumps({"Version": "2012-10-17", "Statement": [{**base, **statement}]})
+    return json.dumps({"ObjectVersion": "2012-10-17", "Statement": [{**base, **statement}]})
 
 
 @pytest.mark.parametrize(
@@ -352,7 +352,7 @@ def test_two_statements_may_make_up_everywhere_together() -> None:
         json.loads(policy(Condition={"IpAddress": {"aws:SourceIp": half}}))["Statement"][0]
         for half in (["0.0.0.0/8", "2.0.0.0/7"], ["1.0.0.0/8"])
     ]
-    assert is_public({"Version": "2012-10-17", "Statement": halves})
+    assert is_public({"ObjectVersion": "2012-10-17", "Statement": halves})
 
 
 def test_cors_headers() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from boda.sandbox.cgroups.bounds import processes_together, uncounted
+from boda.sandbox.cgroups.machine_share import processes_together, uncounted
 
 
 def machine(folder: Path, pid_max: int, threads_max: int) -> Path:

@@ -20,7 +20,7 @@ MODELS = Path(__file__).resolve().parent.parent / "services" / "platform" / "mod
 
 
 @dataclass(frozen=True, slots=True)
-class Connection:
+class ServiceAddress:
     """Where boda answers and with which keys to call it."""
 
     endpoint: str
@@ -49,7 +49,7 @@ class Connection:
         )
 
 
-def connect(data_dir: Path, region: str | None = None) -> Connection:
+def connect(data_dir: Path, region: str | None = None) -> ServiceAddress:
     """The environment's endpoint and keys where all are set, else those of the data folder.
 
     Keys of the environment are used only together with an endpoint of the environment, so that
@@ -61,12 +61,12 @@ def connect(data_dir: Path, region: str | None = None) -> Connection:
     key, secret = environment.get("AWS_ACCESS_KEY_ID"), environment.get("AWS_SECRET_ACCESS_KEY")
     if endpoint and key and secret:
         check_endpoint(endpoint, "AWS_ENDPOINT_URL")
-        return Connection(endpoint, key, secret, environment.get("AWS_SESSION_TOKEN"), region)
+        return ServiceAddress(endpoint, key, secret, environment.get("AWS_SESSION_TOKEN"), region)
     folder = DataFolder(data_dir)
     root = folder.root_keys()
     endpoint = folder.endpoint()
     check_endpoint(endpoint, "The address from BODA_HOST and BODA_PORT")
-    return Connection(endpoint, root.access_key_id, root.secret, None, region)
+    return ServiceAddress(endpoint, root.access_key_id, root.secret, None, region)
 
 
 def chosen_region(region: str | None) -> str:

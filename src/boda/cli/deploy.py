@@ -33,7 +33,7 @@ _FAST_DIRECT_BYTES = 4 * 1024 * 1024
 longer and read as a whole."""
 
 
-class Auth(StrEnum):
+class UrlAuth(StrEnum):
     none = "none"
     iam = "iam"
 
@@ -96,7 +96,7 @@ def deploy(
     ] = None,
     url: Annotated[bool, typer.Option("--url", help="Give it a URL.")] = False,
     url_auth: Annotated[
-        Auth | None,
+        UrlAuth | None,
         typer.Option(
             help="Who may call the URL: everybody (none, by default) or signed requests (iam).",
             show_default=False,
@@ -225,9 +225,9 @@ def _pack(
         _say(f"{note}.")
     if wanted is not None:
         try:
-            store = requirements.Store(default_cache_dir())
+            store = requirements.RequirementStore(default_cache_dir())
         except PlatformError:
-            store = requirements.Store(None)  # there is no home to keep them in
+            store = requirements.RequirementStore(None)  # there is no home to keep them in
         key = requirements.key_of(wanted, runtime)
         base = store.find(key) if cache else None
         if base is None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class _Rule:
+class _IgnoreRule:
     """One line. wanted: it began with ``!``. folders: it ended with ``/``."""
 
     pattern: re.Pattern[str]
@@ -16,7 +16,7 @@ class _Rule:
     folders: bool
 
 
-class Ignore:
+class IgnoreFile:
     """The lines of one file, of which the last that matches a path counts."""
 
     def __init__(self, lines: Iterable[str]) -> None:
@@ -34,7 +34,7 @@ class Ignore:
         return False
 
 
-def _rule(line: str) -> _Rule | None:
+def _rule(line: str) -> _IgnoreRule | None:
     """None for empty lines, comments and patterns that can match nothing."""
     line = line.rstrip("\r\n")
     while line.endswith(" ") and not line.endswith("\\ "):
@@ -52,7 +52,7 @@ def _rule(line: str) -> _Rule | None:
     if expression is None:
         return None
     beginning = "" if anchored else "(?:.*/)?"
-    return _Rule(re.compile(beginning + expression, re.S), wanted, folders)
+    return _IgnoreRule(re.compile(beginning + expression, re.S), wanted, folders)
 
 
 def _expression(pattern: str) -> str | None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO
 
-from boda.cli.ignore import Ignore
+from boda.cli.ignore import IgnoreFile
 from boda.core.errors import PlatformError
 
 MAX_UNZIPPED_BYTES = 262_144_000
@@ -38,7 +38,7 @@ def files_of(folder: Path) -> dict[str, Path]:
     try:
         if own.is_file():
             lines += own.read_text("utf-8").splitlines()
-        found = dict(_walk(folder, "", Ignore(lines), (os.path.realpath(folder),)))
+        found = dict(_walk(folder, "", IgnoreFile(lines), (os.path.realpath(folder),)))
     except UnicodeDecodeError:
         raise PlatformError(f"{own} is not UTF-8 text.") from None
     except OSError as error:
@@ -47,7 +47,7 @@ def files_of(folder: Path) -> dict[str, Path]:
 
 
 def _walk(
-    folder: Path, before: str, ignore: Ignore, above: tuple[str, ...]
+    folder: Path, before: str, ignore: IgnoreFile, above: tuple[str, ...]
 ) -> Iterator[tuple[str, Path]]:
     """above: the real paths of this folder and those it lies in, against links in a circle."""
     for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):

@@ -96,7 +96,7 @@ def _read(file: Path) -> str:
         raise PlatformError(f"{file} is not UTF-8 text.") from None
 
 
-class Store:
+class RequirementStore:
     """The zips of installed requirements. folder: None keeps nothing."""
 
     def __init__(self, folder: Path | None) -> None:
@@ -137,12 +137,12 @@ def key_of(requirements: Requirements, runtime: dict[str, Any]) -> str:
     ]
     try:
         parts += _decisive(requirements.text, requirements.folder, requirements.folder, 0)
-    except _Changeable:
+    except _ChangeableRequirement:
         return ""
     return hashlib.sha256(json.dumps(parts).encode("utf-8", "surrogateescape")).hexdigest()
 
 
-class _Changeable(Exception):
+class _ChangeableRequirement(Exception):
     """What the requirements name may change while their text stays the same."""
 
 
@@ -156,7 +156,7 @@ def _decisive(text: str, folder: Path, start: Path, depth: int) -> Iterator[str]
     for line in text.replace("\\\n", " ").splitlines():
         words = re.sub(r"(^|\s)#.*", "", line).strip()
         if words.startswith(("-e", "--editable")):
-            raise _Changeable
+            raise _ChangeableRequirement
         included = _INCLUDES.match(words)
         if included is not None and "://" not in included[1] and depth < 20:
             file = folder / included[1]
@@ -168,7 +168,7 @@ def _decisive(text: str, folder: Path, start: Path, depth: int) -> Iterator[str]
                 continue
             place = start / named
             if place.is_dir():
-                raise _Changeable
+                raise _ChangeableRequirement
             if place.is_file():
                 yield hashlib.sha256(place.read_bytes()).hexdigest()
 

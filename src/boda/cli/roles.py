@@ -31,14 +31,14 @@ _MAX_NAME = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Policies:
+class RolePolicies:
     """What a role may do beside writing logs. attached: ARNs. inline: documents by name."""
 
     attached: tuple[str, ...]
     inline: dict[str, Any]
 
 
-def read_policies(words: Sequence[str]) -> Policies:
+def read_policies(words: Sequence[str]) -> RolePolicies:
     """Policies from ARNs and files. Raises PlatformError for what is neither."""
     attached: list[str] = []
     inline: dict[str, Any] = {}
@@ -54,7 +54,7 @@ def read_policies(words: Sequence[str]) -> Policies:
         if name in inline:
             raise PlatformError(f"--policy: two files are named {name}.")
         inline[name] = _document(file, word)
-    return Policies(tuple(dict.fromkeys(attached)), inline)
+    return RolePolicies(tuple(dict.fromkeys(attached)), inline)
 
 
 def _document(file: Path, word: str) -> Any:
@@ -101,7 +101,7 @@ def own_role(iam: Any, function: str, region: str) -> dict[str, Any] | None:
     return found
 
 
-def ensure_role(iam: Any, function: str, region: str, policies: Policies | None) -> str:
+def ensure_role(iam: Any, function: str, region: str, policies: RolePolicies | None) -> str:
     """Make the function's role if there is none, and have it carry exactly these policies.
 
     policies: None leaves those of a role that is there. Returns the ARN. Raises PlatformError.
@@ -115,13 +115,13 @@ def ensure_role(iam: Any, function: str, region: str, policies: Policies | None)
             Description=f"Made by boda deploy for the function {function}",
             Tags=[{"Key": _TAG, "Value": f"{region}/{function}"}],
         )["Role"]
-        policies = policies or Policies((), {})
+        policies = policies or RolePolicies((), {})
     if policies is not None:
         _apply(iam, role["RoleName"], policies)
     return str(role["Arn"])
 
 
-def _apply(iam: Any, role: str, policies: Policies) -> None:
+def _apply(iam: Any, role: str, policies: RolePolicies) -> None:
     wanted = {_BASIC, *policies.attached}
     present = set(attached_policies(iam, role))
     for arn in sorted(wanted - present):

@@ -8,7 +8,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from boda.cli.client import Connection
+from boda.cli.client import ServiceAddress
 from boda.core.arn import DEFAULT_REGION, Arn, bucket_arn
 from boda.core.errors import PlatformError
 
@@ -27,7 +27,7 @@ _PUBLIC: dict[str, dict[str, Any]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class BucketTrigger:
     """Objects of a bucket, by how their keys begin and end."""
 
     bucket: str
@@ -44,7 +44,7 @@ class Source:
         return f"s3://{self.bucket}/{self.prefix}{star}"
 
 
-def read_source(text: str) -> Source:
+def read_source(text: str) -> BucketTrigger:
     """``s3://bucket``, ``s3://bucket/prefix``, ``s3://bucket/prefix*suffix``. PlatformError."""
     scheme, found, rest = text.partition("://")
     bucket, _, key = rest.partition("/")
@@ -53,10 +53,10 @@ def read_source(text: str) -> Source:
             f"--on takes s3://BUCKET/PREFIX, perhaps with one * before a suffix, not {text!r}."
         )
     prefix, _, suffix = key.partition("*")
-    return Source(bucket, prefix, suffix)
+    return BucketTrigger(bucket, prefix, suffix)
 
 
-def ensure_bucket(connection: Connection, s3: Any, bucket: str) -> bool:
+def ensure_bucket(connection: ServiceAddress, s3: Any, bucket: str) -> bool:
     """Make the bucket if there is none. Returns whether it was made."""
     try:
         s3.head_bucket(Bucket=bucket)
@@ -71,7 +71,7 @@ def ensure_bucket(connection: Connection, s3: Any, bucket: str) -> bool:
     return True
 
 
-def call_on_objects(connection: Connection, name: str, arn: str, source: Source) -> bool:
+def call_on_objects(connection: ServiceAddress, name: str, arn: str, source: BucketTrigger) -> bool:
     """Have the bucket call the function for each object that comes. Returns whether the bucket
     was made. What else the bucket is configured to do stays."""
     s3, client = connection.client("s3"), connection.client("lambda")
@@ -125,7 +125,7 @@ def _alike(one: dict[str, Any], other: dict[str, Any]) -> bool:
     return meaning(one) == meaning(other)
 
 
-def stop_calls(connection: Connection, name: str, arn: str) -> list[str]:
+def stop_calls(connection: ServiceAddress, name: str, arn: str) -> list[str]:
     """Remove the function from the notifications of the buckets that may call it.
 
     Returns those buckets. One that is gone or belongs to others is left alone.

@@ -24,7 +24,7 @@ EXAMPLES = (
 )
 
 
-class Auth(StrEnum):
+class AuthMode(StrEnum):
     sigv4 = "sigv4"
     open = "open"
 
@@ -66,9 +66,9 @@ def up(
     ] = "127.0.0.1",
     folder: DataDir = None,
     auth: Annotated[
-        Auth,
+        AuthMode,
         typer.Option(envvar="BODA_AUTH", help="`open` accepts any key: for tests only."),
-    ] = Auth.sigv4,
+    ] = AuthMode.sigv4,
     account: Annotated[
         str,
         typer.Option(

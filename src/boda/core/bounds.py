@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from boda.core.errors import Malformed
+from boda.core.errors import MalformedInput
 
 UNTOLD = 10_000
 """The longest list, where nothing bounds it."""
@@ -21,8 +21,8 @@ class Bounds(NamedTuple):
     members: int = UNTOLD
     values: int = UNTOLD * VALUES_EACH
 
-    def exceeded(self) -> Malformed:
-        return Malformed("The request body has more members than the operation takes")
+    def exceeded(self) -> MalformedInput:
+        return MalformedInput("The request body has more members than the operation takes")
 
 
 DEFAULT = Bounds()

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from boda.core.arn import components
-from boda.core.wildcard import Resolve, Template, split_arn
+from boda.core.wildcard import Resolve, VariablePattern, split_arn
 
 Values = Sequence[str]
 Test = Callable[[str, Resolve], bool]
@@ -128,7 +128,7 @@ def _never(_value: str, _resolve: Resolve) -> bool:
 def _string(*, wildcards: bool, ignore_case: bool) -> Callable[[list[str], bool], Test]:
     def compile_values(texts: list[str], variables: bool) -> Test:
         templates = [
-            Template(text, variables=variables, wildcards=wildcards, ignore_case=ignore_case)
+            VariablePattern(text, variables=variables, wildcards=wildcards, ignore_case=ignore_case)
             for text in texts
         ]
 
@@ -143,9 +143,11 @@ def _string(*, wildcards: bool, ignore_case: bool) -> Callable[[list[str], bool]
 
 def _arn(texts: list[str], variables: bool) -> Test:
     """ARNs are compared component by component, so that ``*`` stays within its colons."""
-    patterns = [[Template(part, variables=variables) for part in split_arn(text)] for text in texts]
+    patterns = [
+        [VariablePattern(part, variables=variables) for part in split_arn(text)] for text in texts
+    ]
 
-    def fits(pattern: list[Template], value: str, resolve: Resolve) -> bool:
+    def fits(pattern: list[VariablePattern], value: str, resolve: Resolve) -> bool:
         parts = components(value) if len(pattern) == 6 else [value]
         if len(pattern) not in (1, 6) or len(parts) != len(pattern):
             return False

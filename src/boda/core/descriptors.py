@@ -57,7 +57,7 @@ def take(wanted: int = WANTED) -> int:
     return soft
 
 
-class Spare:
+class SharedCount:
     """A number of things that several may take from."""
 
     __slots__ = ("left",)

@@ -87,7 +87,7 @@ def printable(text: str) -> str:
     return "".join(letter for letter in text[:128] if letter.isprintable())
 
 
-class Malformed(Exception):
+class MalformedInput(Exception):
     """What a caller sent cannot be read; each protocol puts the reason into AWS's words and codes.
 
     reason: a sentence in AWS's style. place: the wire name of what is wrong. value: the

@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 
 from boda.core.bounds import Bounds
-from boda.core.errors import Malformed
+from boda.core.errors import MalformedInput
 
 _MAX_DEPTH = 128
 _WINDOW = 64 * 1024
@@ -42,13 +42,13 @@ class LongText:
         self._end = end
 
     def text(self) -> str:
-        """Raises Malformed for what is no text, or too long for one."""
+        """Raises MalformedInput for what is no text, or too long for one."""
         if self._end - self._start > _LONGEST_TEXT:
-            raise Malformed("A string in the request body is too long")
+            raise MalformedInput("A string in the request body is too long")
         return _string(self._document[self._start - 1 : self._end + 1])
 
     def pieces(self) -> Iterator[str]:
-        """Its parts, cut between any two bytes: for texts that are ASCII. Raises Malformed."""
+        """Its parts, cut between any two bytes: for texts that are ASCII. Raises MalformedInput."""
         at = self._start
         while at < self._end:
             stop = _inner(self._document, at, min(at + _WINDOW, self._end))
@@ -62,15 +62,15 @@ def parse(
     document: bytes, bounds: Bounds, *, whole_text: bool = False, kept_depth: int = _MAX_DEPTH
 ) -> Any:
     """The document's value; strings longer than 1 MiB are LongText unless ``whole_text``.
-    Raises Malformed.
+    Raises MalformedInput.
 
     kept_depth: what is nested deeper is read and not kept: millions of containers take long to be
         looked through for garbage, and to be freed.
     """
-    return _Parser(document, bounds, whole_text, kept_depth).document()
+    return _JsonParser(document, bounds, whole_text, kept_depth).document()
 
 
-class _Parser:
+class _JsonParser:
     def __init__(self, data: bytes, bounds: Bounds, whole_text: bool, kept_depth: int) -> None:
         self._kept_depth = kept_depth
         self._whole_text = whole_text
@@ -153,7 +153,7 @@ class _Parser:
             first = self._next()
 
     def _ended(self, closing: bytes, count: int) -> bool:
-        """Step over what follows a member. Raises Malformed for a member too many."""
+        """Step over what follows a member. Raises MalformedInput for a member too many."""
         if count > self._bounds.members:
             raise self._bounds.exceeded()
         byte = self._next()
@@ -177,7 +177,7 @@ class _Parser:
             return LongText(data, start, stop)
         self._text_left -= stop - start
         if self._text_left < 0:
-            raise Malformed("The request body has too much text")
+            raise MalformedInput("The request body has too much text")
         return _string(data[start - 1 : stop + 1])
 
     def _number(self) -> int | float:
@@ -206,8 +206,8 @@ def _string(quoted: bytes) -> str:
 
 def _check_depth(depth: int) -> None:
     if depth > _MAX_DEPTH:
-        raise Malformed("The request body is nested too deeply")
+        raise MalformedInput("The request body is nested too deeply")
 
 
-def _invalid() -> Malformed:
-    return Malformed("The request body is not valid JSON")
+def _invalid() -> MalformedInput:
+    return MalformedInput("The request body is not valid JSON")

@@ -15,7 +15,7 @@ import orjson
 
 from boda.core import large_json
 from boda.core.bounds import Bounds
-from boda.core.errors import Malformed
+from boda.core.errors import MalformedInput
 from boda.core.json_check import is_json
 from boda.core.long_work import beside
 
@@ -78,5 +78,5 @@ def _has_more(payload: bytes, those: bytes) -> bool:
 def _read_in_steps(payload: bytes, kept_depth: int) -> Any:
     try:
         return large_json.parse(payload, _UNBOUNDED, whole_text=True, kept_depth=kept_depth)
-    except Malformed as error:
+    except MalformedInput as error:
         raise ValueError(error.reason) from None

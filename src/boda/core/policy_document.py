@@ -16,7 +16,7 @@ from typing import Any, Literal
 from boda.core.arn import Arn, components, root_arn
 from boda.core.conditions import Condition, Reader, parse_conditions
 from boda.core.principal import Principal
-from boda.core.wildcard import Pattern, Template
+from boda.core.wildcard import Pattern, VariablePattern
 
 PolicyKind = Literal["identity", "managed", "resource", "trust"]
 
@@ -137,7 +137,7 @@ class Statement:
     allow: bool
     actions: tuple[Pattern, ...]
     not_action: bool = False
-    resources: tuple[Template, ...] | None = None
+    resources: tuple[VariablePattern, ...] | None = None
     not_resource: bool = False
     principals: Principals | None = None
     not_principal: bool = False
@@ -191,7 +191,7 @@ class Policy:
             role trust policies (a Principal, no Resource).
         """
         content = _decoded(document, kind)
-        return cls(content, tuple(_Parser(content, kind).statements()))
+        return cls(content, tuple(_DocumentParser(content, kind).statements()))
 
     @classmethod
     def stored(cls, document: str | Mapping[str, Any]) -> Policy:
@@ -237,7 +237,7 @@ def _listed(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-class _Parser:
+class _DocumentParser:
     def __init__(self, document: Mapping[str, Any], kind: PolicyKind | None) -> None:
         self._document = document
         self._managed = kind == "managed"
@@ -310,7 +310,9 @@ class _Parser:
                 raise MalformedPolicy("AssumeRole policy may only specify STS AssumeRole actions.")
             yield Pattern.parse(action, ignore_case=True)
 
-    def _resources(self, raw: dict[str, Any], variables: bool) -> tuple[Template, ...] | None:
+    def _resources(
+        self, raw: dict[str, Any], variables: bool
+    ) -> tuple[VariablePattern, ...] | None:
         resources = self._texts(raw, "Resource")
         if self._kind == "trust":
             if resources is not None:
@@ -325,7 +327,7 @@ class _Parser:
         if self._kind == "identity":
             for resource in resources:
                 _check_resource(resource)
-        return tuple(Template(resource, variables=variables) for resource in resources)
+        return tuple(VariablePattern(resource, variables=variables) for resource in resources)
 
     def _principals(self, raw: dict[str, Any]) -> Principals | None:
         value = raw.get("Principal", raw.get("NotPrincipal"))

@@ -7,7 +7,7 @@ import math
 _TOLERANCE_S = 1e-6  # of the sums of many short intervals
 
 
-class Rate:
+class TokenBucket:
     """What a bucket of ``burst`` that is refilled ``per_s`` times a second lets through.
 
     Kept as one moment, at which the bucket will be full again, so that asking costs a comparison

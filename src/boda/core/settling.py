@@ -26,7 +26,7 @@ class Settling:
         self._keys: set[Hashable] = set()
         self._renewed: set[Hashable] = set()
 
-    def begin(
+    def schedule(
         self, step: Step, *, after_s: float = 0.0, again_s: float = 1.0, key: Hashable = None
     ) -> None:
         """Begin to settle a change.

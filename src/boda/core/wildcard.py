@@ -15,7 +15,7 @@ from enum import Enum
 Resolve = Callable[[str], str | None]
 
 
-class Wild(Enum):
+class Wildcard(Enum):
     MANY = "*"
     ONE = "?"
 
@@ -28,7 +28,7 @@ class Variable:
     default: str | None = None
 
 
-Token = str | Wild | Variable
+Token = str | Wildcard | Variable
 
 
 def tokens(text: str, *, variables: bool, wildcards: bool = True) -> list[Token]:
@@ -62,11 +62,11 @@ def tokens(text: str, *, variables: bool, wildcards: bool = True) -> list[Token]
         at += 1
         if wildcards and character == "*":
             flush()
-            if not found or found[-1] is not Wild.MANY:
-                found.append(Wild.MANY)
+            if not found or found[-1] is not Wildcard.MANY:
+                found.append(Wildcard.MANY)
         elif wildcards and character == "?":
             flush()
-            found.append(Wild.ONE)
+            found.append(Wildcard.ONE)
         else:
             literal.append(character)
     flush()
@@ -89,7 +89,7 @@ class Pattern:
     def __init__(self, parts: Sequence[Token], *, ignore_case: bool = False) -> None:
         pieces: list[list[Token]] = [[]]
         for part in parts:
-            if part is Wild.MANY:
+            if part is Wildcard.MANY:
                 pieces.append([])
             else:
                 pieces[-1].append(part)
@@ -131,7 +131,7 @@ class _Piece:
         self._expression: re.Pattern[str] | None = None
         self._literal = ""
         texts = [part.lower() if ignore_case else part for part in parts if isinstance(part, str)]
-        self.length = sum(map(len, texts)) + sum(1 for part in parts if part is Wild.ONE)
+        self.length = sum(map(len, texts)) + sum(1 for part in parts if part is Wildcard.ONE)
         if len(texts) == len(parts):
             self._literal = "".join(texts)
         else:
@@ -153,7 +153,7 @@ class _Piece:
         return match.start() if match else -1
 
 
-class Template:
+class VariablePattern:
     """A pattern that may hold variables; compiled once when it holds none."""
 
     __slots__ = ("_ignore_case", "_pattern", "_tokens")

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from boda.core.clock import Clock
-from boda.core.descriptors import Spare
+from boda.core.descriptors import SharedCount
 from boda.core.ids import Ids
 from boda.fleet.settings import FleetSettings
 from boda.runtime.credentials import LONG_S, ContainerCredentials, RoleCredential
@@ -42,7 +42,7 @@ class FleetContext:
     credentials: Callable[[FunctionVersion], RoleCredential]
     serve_endpoint: Callable[[Any, str], ServedEndpoint]
     settings: FleetSettings
-    connections: Spare
+    connections: SharedCount
     verify: Callable[[FunctionVersion], Awaitable[None]]
 
     def keys(self, version: FunctionVersion, longest_s: float = LONG_S) -> ContainerCredentials:

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from boda.core.clock import Clock
-from boda.core.descriptors import Spare
+from boda.core.descriptors import SharedCount
 from boda.core.errors import AwsError
 from boda.core.ids import Ids
 from boda.core.tasks import Tasks
@@ -70,7 +70,7 @@ class Fleet:
             credentials,
             serve_endpoint,
             self._settings,
-            Spare(self._settings.runtime_connections),
+            SharedCount(self._settings.runtime_connections),
             verify or _unverified,
         )
         self._clock = clock

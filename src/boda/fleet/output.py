@@ -16,7 +16,7 @@ import select
 from collections.abc import Iterable
 
 from boda.core.clock import Clock
-from boda.core.rate import Rate
+from boda.core.rate import TokenBucket
 from boda.fleet.levels import LevelFilter
 from boda.fleet.lines import ConsoleLines, Events, LogFrames
 from boda.telemetry.contract import StreamKey, Telemetry
@@ -64,7 +64,7 @@ class Output:
         self._log_frames = LogFrames()
         self._reading: set[int] = set()
         self._since_room = 0
-        self._budget = Rate(BYTES_PER_S, BURST_BYTES)
+        self._budget = TokenBucket(BYTES_PER_S, BURST_BYTES)
         self._told_at = -math.inf
         self._waiting: asyncio.Task[None] | None = None
         self._tail: bytearray | None = None

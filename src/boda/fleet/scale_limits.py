@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 
 from boda.core.clock import Clock
-from boda.core.rate import Rate
+from boda.core.rate import TokenBucket
 from boda.fleet.pool import Pool
 from boda.fleet.refusals import too_many
 from boda.fleet.settings import FleetSettings
@@ -23,7 +23,7 @@ class ScaleLimits:
     def __init__(self, settings: FleetSettings, clock: Clock) -> None:
         self._settings = settings
         self._clock = clock
-        self._rates: dict[tuple[str, str, str, bool], Rate] = {}
+        self._rates: dict[tuple[str, str, str, bool], TokenBucket] = {}
         self.tenants: Counter[FunctionKey] = Counter()
 
     def check(self, pool: Pool) -> None:
@@ -45,7 +45,7 @@ class ScaleLimits:
         for key in [key for key, rate in self._rates.items() if rate.full(now_s)]:
             del self._rates[key]
 
-    def _rate(self, pool: Pool, *, provisioned: bool) -> Rate | None:
+    def _rate(self, pool: Pool, *, provisioned: bool) -> TokenBucket | None:
         settings = self._settings
         if not settings.scale_rate:
             return None
@@ -53,5 +53,5 @@ class ScaleLimits:
         rate = self._rates.get(key)
         if rate is None:
             per_s = settings.scale_rate / settings.scale_period_s
-            rate = self._rates[key] = Rate(per_s, settings.scale_rate)
+            rate = self._rates[key] = TokenBucket(per_s, settings.scale_rate)
         return rate

@@ -1,7 +1,7 @@
 """HTTP to an AWS operation call and back.
 
 The way of a request is the list in ``Gateway.answer``: route, authenticate, authorise what its
-head names, read its body, parse, validate, authorise the rest, run, serialise. (short.py has a
+head names, read its body, parse, validate, authorise the rest, run, serialise. (fast_path.py has a
 shorter one for what this one has let pass before.) An
 AwsError at any step goes on the wire in the protocol the caller speaks; anything else is the
 platform's fault, is logged once with the request's id, and tells the caller nothing.
@@ -33,18 +33,19 @@ from boda.gateway.asking.need import Need
 from boda.gateway.asking.policies import PolicyRules
 from boda.gateway.calling.absent import NONE_LACKING, Absent, AbsentServices
 from boda.gateway.calling.bodies import BytesBody
-from boda.gateway.calling.catalog import Installed, Offered, offers_of
 from boda.gateway.calling.exchange import Exchange, RequestKeys
 from boda.gateway.calling.head import Head, HeadReader
-from boda.gateway.calling.journal import Journal
+from boda.gateway.calling.installed_service import InstalledService, OfferedOperation, offers_of
 from boda.gateway.calling.models import Models
 from boda.gateway.calling.operation import Answer, Context
 from boda.gateway.calling.pager import Seal
-from boda.gateway.calling.parameters import HeadParameters, NotInHead, Parsing, parse_head
+from boda.gateway.calling.parameters import HeadParameters, ParameterInBody, Parsing, parse_head
 from boda.gateway.calling.payload import Payloads, declared, received, sha256_of
+from boda.gateway.calling.refusal_log import RefusalLog
 from boda.gateway.calling.refusals import Refusals
 from boda.gateway.calling.routing import Router
 from boda.gateway.calling.service import Service
+from boda.gateway.fast_path import GatewayFastPath
 from boda.gateway.http.asgi import read_request, send_response
 from boda.gateway.http.body import Inbound
 from boda.gateway.http.hosts import Hosts
@@ -52,7 +53,6 @@ from boda.gateway.http.intake import Intake
 from boda.gateway.http.limits import BodyRule, Limits
 from boda.gateway.http.traffic import Traffic
 from boda.gateway.http.wire import WireRequest, WireResponse
-from boda.gateway.short import ShortWay
 from boda.gateway.signing.admission import place_flaw
 from boda.gateway.signing.authentication import Authenticator
 from boda.gateway.signing.identity import Directory
@@ -70,7 +70,8 @@ _UNSIGNED_BODY = BodyRule(256 * 1024, "RequestEntityTooLarge", "The request body
 class Site(Protocol):
     """Host names or paths answered by something else than AWS operations (function URLs …).
 
-    One with a method ``short(request) -> Target | None`` has a short way, too (short.py).
+    One with a method ``fast_handler(request) -> FastHandler | None`` has a fast path, too
+    (fast_path.py).
     """
 
     def matches(self, request: WireRequest) -> bool:
@@ -121,7 +122,9 @@ class Gateway:
         self._hosts = hosts or Hosts()
         self._public = public_url
         seal = Seal(secret or ids.bytes(32), clock)
-        self._installed = {one.name: Installed(one, models, self.limits, seal) for one in services}
+        self._installed = {
+            one.name: InstalledService(one, models, self.limits, seal) for one in services
+        }
         self._router = Router(offers_of(self._installed.values()), lacking)
         self._heads = HeadReader(
             self._router,
@@ -143,12 +146,12 @@ class Gateway:
         self._health = health
         self._sites = tuple(sites)
         self._payloads = Payloads(self.limits, checked=auth != "open")
-        self._journal = Journal(clock.monotonic)
+        self._journal = RefusalLog(clock.monotonic)
         self._refusals = Refusals(ids, self._journal)
         self._traffic = Traffic()
         self._intake = Intake(self.limits)
         self._parsing = Parsing(self.limits)
-        self.short = ShortWay(
+        self.fast_path = GatewayFastPath(
             directory,
             clock,
             ids,
@@ -217,8 +220,8 @@ class Gateway:
         params = await self._parsing.parse(x, head)
         if not settled:
             await self._authorise(offered, ctx, params)
-        if x.place is not None and offered.briefly is not None:
-            self.short.learn(x, params)
+        if x.known_head is not None and offered.fast_path is not None:
+            self.fast_path.learn(x, params)
         output = await self._run(offered, ctx, params)
         return self._serialise(x, offered, output)
 
@@ -342,7 +345,7 @@ class Gateway:
         if not in_body:
             self._payloads.take(x, None)
 
-    async def _resolve(self, x: Exchange) -> Offered:
+    async def _resolve(self, x: Exchange) -> OfferedOperation:
         """The operation, now that a query's body is here; AwsError when boda has it not."""
         route = x.route
         if route.action_in_body:
@@ -419,7 +422,7 @@ class Gateway:
         return partial(self._authorizer.check, principal, keys=keys, service=service)
 
     async def _authorise_head(
-        self, x: Exchange, offered: Offered, ctx: Context, head: Mapping[str, Any]
+        self, x: Exchange, offered: OfferedOperation, ctx: Context, head: Mapping[str, Any]
     ) -> bool:
         """Refuse what may not be by the head alone; whether nothing is left to be asked.
 
@@ -437,7 +440,7 @@ class Gateway:
             x.installed.validator.check_head(offered.model, head)
             needs.extend(_needs(offered, ctx, params))
             settled = True
-        except NotInHead:
+        except ParameterInBody:
             if not needs and offered.nameless and not self._parsing.is_small(x):
                 self._authorizer.check_ever(x.principal, offered.need, service=offered.service)
         except AwsError as error:
@@ -446,7 +449,7 @@ class Gateway:
             for need in needs:
                 try:
                     await ctx.authorize(need)
-                except NotInHead:  # by what the policies say, it depends on the body
+                except ParameterInBody:  # by what the policies say, it depends on the body
                     settled = False
             if wrong is not None and not self._parsing.is_small(x):
                 raise wrong
@@ -455,12 +458,14 @@ class Gateway:
         return settled
 
     @staticmethod
-    async def _authorise(offered: Offered, ctx: Context, params: Mapping[str, Any]) -> None:
+    async def _authorise(
+        offered: OfferedOperation, ctx: Context, params: Mapping[str, Any]
+    ) -> None:
         for need in _needs(offered, ctx, params):
             await ctx.authorize(need)
 
     @staticmethod
-    async def _run(offered: Offered, ctx: Context, params: Mapping[str, Any]) -> Any:
+    async def _run(offered: OfferedOperation, ctx: Context, params: Mapping[str, Any]) -> Any:
         assert offered.operation is not None
         output = await offered.operation.run(ctx, **offered.keywords(params))
         if offered.pager is not None:
@@ -468,7 +473,7 @@ class Gateway:
         return output
 
     @staticmethod
-    def _serialise(x: Exchange, offered: Offered, output: Any) -> WireResponse:
+    def _serialise(x: Exchange, offered: OfferedOperation, output: Any) -> WireResponse:
         assert x.installed is not None
         protocol = x.installed.protocol(x.route.wire)
         if isinstance(output, Answer):
@@ -555,7 +560,7 @@ class Gateway:
         return await self._traffic.drain(grace_s)
 
 
-def _needs(offered: Offered, ctx: Context, params: Mapping[str, Any]) -> Iterable[Need]:
+def _needs(offered: OfferedOperation, ctx: Context, params: Mapping[str, Any]) -> Iterable[Need]:
     assert offered.operation is not None
     needs = offered.operation.needs
     if needs is not None:
@@ -568,7 +573,7 @@ def _as_a_service(check: Callable[[Need], None], need: Need) -> None:
     check(replace(need, context={**need.context, "aws:ViaAWSService": "true"}))
 
 
-def _with_streams(offered: Offered, params: Mapping[str, Any]) -> dict[str, Any]:
+def _with_streams(offered: OfferedOperation, params: Mapping[str, Any]) -> dict[str, Any]:
     """In-process callers give a streamed blob as bytes."""
     shape = offered.model.input_shape
     name = str(shape.serialization.get("payload")) if shape is not None else ""

@@ -17,11 +17,11 @@ from uvicorn.server import ServerState
 from boda.core.errors import PlatformError
 from boda.gateway.gateway import Gateway
 from boda.gateway.http.acceptor import Acceptor, Turn
-from boda.gateway.http.connection import Connection, Outbox
+from boda.gateway.http.connection import AnswerBatch, HttpConnection
+from boda.gateway.http.connection_sweeper import ConnectionSweeper
 from boda.gateway.http.crowd import Crowd
 from boda.gateway.http.departures import Departures
 from boda.gateway.http.limits import Limits
-from boda.gateway.http.sweeper import Sweeper
 
 _BACKLOG = 2048
 
@@ -86,12 +86,12 @@ class HttpServer:
         self._state = ServerState()
         self._endpoints: set[Endpoint] = set()
         self._acceptors: list[Acceptor] = []
-        self._outbox = Outbox()
+        self._outbox = AnswerBatch()
         self._departures = Departures()
         self._outside = Crowd(self._limits.connections)
         self._inside = Crowd(self._limits.endpoints_connections)
         self._turn_inside: Turn | None = None
-        self._sweeper = Sweeper(self._states, self._limits)
+        self._sweeper = ConnectionSweeper(self._states, self._limits)
 
     @property
     def port(self) -> int:
@@ -181,12 +181,12 @@ class HttpServer:
         listening.listen(_BACKLOG)
         return Acceptor(
             listening,
-            lambda: Connection(
+            lambda: HttpConnection(
                 self._config,
                 state,
                 tags,
                 self._limits,
-                self._gateway.short,
+                self._gateway.fast_path,
                 self._outbox,
                 self._departures,
                 crowd,

@@ -125,7 +125,7 @@ class Runtime:
         self._channel = socket.socket(fileno=channel_fd)
         self._arrival = select.poll()
         self._arrival.register(channel_fd, select.POLLIN)
-        self._current = bootstrap_logs.Current()
+        self._current = bootstrap_logs.CurrentInvocation()
         as_json = environ.get("AWS_LAMBDA_LOG_FORMAT", "").upper() == "JSON"
         self._sink = bootstrap_logs.Sink(log_fd, as_json)
         self._out, self._err = bootstrap_logs.redirect(self._sink)
@@ -283,7 +283,9 @@ class Runtime:
 
     def stream(self, pieces):
         """Send what a generator yields; raises what it raises. Returns the answer, to be ended."""
-        answer = bootstrap_stream.Answer(self._channel, self._client.invocation, self._pid, Fault)
+        answer = bootstrap_stream.StreamingAnswer(
+            self._channel, self._client.invocation, self._pid, Fault
+        )
         self._runner.run(pieces, answer)
         return answer
 

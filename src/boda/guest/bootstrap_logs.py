@@ -39,7 +39,7 @@ _OWN_FIELDS = frozenset(logging.makeLogRecord({}).__dict__) | {
 }
 
 
-class Current:
+class CurrentInvocation:
     """What is being invoked now, for all threads."""
 
     __slots__ = ("request_id", "tenant")

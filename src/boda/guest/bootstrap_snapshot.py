@@ -68,7 +68,7 @@ class Point:
     def take(self):
         """None here; the environment's variables wherever it is gone on from the image.
 
-        Raises Unfit, OSError."""
+        Raises UnfitProcess, OSError."""
         others = [each for each in threading.enumerate() if each is not threading.main_thread()]
         if others:
             names = ", ".join(sorted(each.name for each in others))
@@ -79,7 +79,7 @@ class Point:
             )
         self._folder, self._umask = os.getcwd(), os.umask(0o022)
         os.umask(self._umask)
-        snapshot = template_image.Snapshot(self._fd)
+        snapshot = template_image.ImageWriter(self._fd)
         self._open = bootstrap_descriptors.survey(template_image.FIRST_FREE)
         self._shared = bootstrap_scratch.shared()
         files = bootstrap_scratch.Files(

@@ -19,7 +19,7 @@ _HEAD = struct.Struct(">IB8s")
 _PIECE = 65536
 
 
-class Answer:
+class StreamingAnswer:
     """The pieces of one answer, as frames. It begins with the first piece.
 
     fault: the exception for what cannot be sent.

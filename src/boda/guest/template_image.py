@@ -41,7 +41,7 @@ _GUARD = machine.MAP_PRIVATE | machine.MAP_ANONYMOUS | machine.MAP_FIXED_NOREPLA
 _WRITE_SHARED = machine.MAP_SHARED | machine.MAP_FIXED
 
 
-class Unfit(Exception):
+class UnfitProcess(Exception):
     """This process cannot be made an image of; the message says why."""
 
 
@@ -125,18 +125,18 @@ class _Region:
         after = self.address + machine.TABLE + len(self._rows) * machine.ENTRY.size + 8
         rows = [
             machine.entry(
-                number, *(after + each.at if isinstance(each, At) else each for each in a)
+                number, *(after + each.at if isinstance(each, KeptAddress) else each for each in a)
             )
             for number, a in self._rows
         ]
         whole = b"".join(rows) + machine.END + self._data
         if machine.TABLE + len(whole) > _REGION:
-            raise Unfit("its memory is in too many pieces")
+            raise UnfitProcess("its memory is in too many pieces")
         machine.memory(self.address + machine.TABLE, len(whole))[:] = whole
         return machine.TABLE + len(whole)
 
 
-class At:
+class KeptAddress:
     """The address of kept bytes, which is known in the end only."""
 
     __slots__ = ("at",)
@@ -185,11 +185,11 @@ class _Plan:
         self._kept.append((start, end))
         if not protection & PROT_READ:
             if protection & (PROT_WRITE | PROT_EXEC):
-                raise Unfit("it has memory that cannot be read")
+                raise UnfitProcess("it has memory that cannot be read")
             if mapping.lasting or not mapping.private or not changed_runs(pages, mapping, 0):
                 self._late.append(("nothing", start, end))
                 return
-            raise Unfit("it has memory with contents that cannot be read")
+            raise UnfitProcess("it has memory with contents that cannot be read")
         if mapping.lasting and (mapping.private or not protection & PROT_WRITE):
             runs = changed_runs(pages, mapping, 0) if mapping.private else []
             shows = files.setdefault(mapping.name, [])
@@ -236,7 +236,7 @@ class _Plan:
         nothing = fixed | machine.MAP_ANONYMOUS | machine.MAP_NORESERVE
         # The lowest descriptor that is free: nothing above the ones agreed upon is open then.
         for name, shows in files.items():
-            path = At(self.region.keep(unescaped(name) + b"\0"))
+            path = KeptAddress(self.region.keep(unescaped(name) + b"\0"))
             row(machine.OPENAT, -100, path, os.O_RDONLY | os.O_CLOEXEC, 0)
             for start, length, protection, offset, private in shows:
                 flags = fixed if private else _WRITE_SHARED
@@ -249,7 +249,7 @@ class _Plan:
                 row(machine.MPROTECT, start, end - start, rest[0])
             else:
                 # Shared with whoever this process will fork, and with nobody else.
-                name = At(self.region.keep(b"shared\0\0"))
+                name = KeptAddress(self.region.keep(b"shared\0\0"))
                 row(machine.MEMFD_CREATE, name, 1)
                 row(machine.WRITE, FIRST_FREE, start, end - start)
                 row(machine.MMAP, start, end - start, rest[0], _WRITE_SHARED, FIRST_FREE, 0)
@@ -323,12 +323,12 @@ def _leave_the_break():
     now.value = None
 
 
-class Snapshot:
+class ImageWriter:
     """Takes one image. out: the pipe's writing end."""
 
     def __init__(self, out):
         if os.uname().machine not in machine.MACHINES:
-            raise Unfit("templates are not possible on this machine")
+            raise UnfitProcess("templates are not possible on this machine")
         self._out = out
         self._region = _Region()
         self._thread = _Thread()
@@ -339,7 +339,7 @@ class Snapshot:
 
         Returns 0 in the process that the image is of, each time it goes on from there, and
         the number of the process that was forked for it here, where the image has been written.
-        Raises Unfit, OSError."""
+        Raises UnfitProcess, OSError."""
         ready, say_ready = os.pipe()
         go, say_go = os.pipe()
         pid = os.fork()
@@ -352,7 +352,7 @@ class Snapshot:
             os.close(say_ready)
             os.close(go)
             if not os.read(ready, 1):
-                raise Unfit("the fork for it ended")
+                raise UnfitProcess("the fork for it ended")
             self._write(pid, files)
             os.write(say_go, b"g")
         except BaseException:
@@ -367,7 +367,7 @@ class Snapshot:
         with contextlib.suppress(ChildProcessError):  # the function may have it reaped
             _, status = os.waitpid(pid, 0)
         if status:
-            raise Unfit("it could not be written (wait status {})".format(status))
+            raise UnfitProcess("it could not be written (wait status {})".format(status))
         if files is not None:
             files.write(self._write_all)
         return pid
@@ -413,7 +413,7 @@ class Snapshot:
         self._tabulate_thread()
         used = region.finish()
         if (len(plan.contents) + 4) * machine.ENTRY.size > _REGION - _NOTES:
-            raise Unfit("its memory is in too many pieces")
+            raise UnfitProcess("its memory is in too many pieces")
         header = json.dumps(
             {
                 "address": region.address,
@@ -444,12 +444,12 @@ class Snapshot:
         if tid:
             region.row(machine.SET_TID_ADDRESS, tid)
         if struct.unpack_from("<i", notes, 32)[0] != 2:
-            region.row(machine.SIGALTSTACK, At(region.keep(notes[24:48])), 0)
+            region.row(machine.SIGALTSTACK, KeptAddress(region.keep(notes[24:48])), 0)
         for number in range(1, 65):
             if number not in (9, 19):
-                action = At(region.keep(notes[32 * (number + 1) : 32 * (number + 2)]))
+                action = KeptAddress(region.keep(notes[32 * (number + 1) : 32 * (number + 2)]))
                 region.row(machine.SIGACTION, number, action, 0, 8)
-        region.row(machine.SIGPROCMASK, 2, At(region.keep(notes[48:56])), 0, 8)
+        region.row(machine.SIGPROCMASK, 2, KeptAddress(region.keep(notes[48:56])), 0, 8)
 
     def _write_all(self, data):
         view = memoryview(data)

@@ -27,7 +27,7 @@ _MOST_MOVES = (machine.TABLE - machine.PREFIX) // machine.ENTRY.size
 _ANYTHING = machine.MAP_PRIVATE | machine.MAP_ANONYMOUS | machine.MAP_NORESERVE
 
 
-class Unusable(Exception):
+class UnusableImage(Exception):
     """The image makes no sense; its makers lied. ``again``: with other addresses it may."""
 
     def __init__(self, words, again=False):
@@ -37,9 +37,9 @@ class Unusable(Exception):
 
 def _check(start, length, step=PAGE):
     if not (type(start) is int and type(length) is int):
-        raise Unusable("an address that is no number")
+        raise UnusableImage("an address that is no number")
     if start % step or length % step or length <= 0 or start < _FLOOR or start + length > _TOP:
-        raise Unusable("an address out of all bounds")
+        raise UnusableImage("an address out of all bounds")
 
 
 def _kernel_writes():
@@ -58,19 +58,19 @@ class Image:
     def __init__(self, fd, proc="/proc"):
         self._proc = proc
         if _kernel_writes():
-            raise Unusable("the C library has registered restartable sequences")
+            raise UnusableImage("the C library has registered restartable sequences")
         head = os.pread(fd, HEAD.size, 0)
         if len(head) != HEAD.size:
-            raise Unusable("it is cut off")
+            raise UnusableImage("it is cut off")
         whole, length, used, self._files = HEAD.unpack(head)
         if length > _LARGEST_HEADER or used > 8 << 20 or used <= machine.TABLE:
-            raise Unusable("lengths out of all bounds")
+            raise UnusableImage("lengths out of all bounds")
         try:
             header = json.loads(os.pread(fd, length, HEAD.size))
             self._region, ranges = header["address"], header["ranges"]
             contents, self._clock = header["contents"], header["clock"]
             if not all(isinstance(each, list) for each in (ranges, contents, self._clock)):
-                raise Unusable("lists that are none")
+                raise UnusableImage("lists that are none")
             _check(self._region, -(-used // PAGE) * PAGE)
             for start, extent in ranges:
                 _check(start, extent)
@@ -79,19 +79,19 @@ class Image:
             for start, extent in self._clock:
                 _check(start, extent)
         except (ValueError, KeyError, TypeError, RecursionError):
-            raise Unusable("its header is malformed") from None
+            raise UnusableImage("its header is malformed") from None
         if len(ranges) > _MOST_RANGES or len(contents) > 10 * _MOST_RANGES:
-            raise Unusable("it is in too many pieces")
+            raise UnusableImage("it is in too many pieces")
         at = HEAD.size + length
         if at + used + sum(extent for _, extent in contents) + self._files != whole:
-            raise Unusable("it is cut off")
+            raise UnusableImage("it is cut off")
         self._elsewhere: dict[int, tuple[int, int]] = {}
         self._match_clock()
         ranges.append([self._region, -(-used // PAGE) * PAGE])
         ranges.sort()
         for (low, many), (high, _) in itertools.pairwise(ranges):
             if low + many > high:
-                raise Unusable("its memory overlaps")
+                raise UnusableImage("its memory overlaps")
         self._reserve(ranges)
         self._fill(fd, self._region, used, at)
         at += used
@@ -100,7 +100,7 @@ class Image:
             # Each lies in one range, and nothing else is written to.
             low, many = ranges[bisect.bisect_right(starts, start) - 1]
             if not low <= start < start + extent <= low + many:
-                raise Unusable("contents beside its memory")
+                raise UnusableImage("contents beside its memory")
             place = self._elsewhere[low][0] if low in self._elsewhere else low
             self._fill(fd, place + start - low, extent, at)
             at += extent
@@ -114,11 +114,11 @@ class Image:
             if each.name.startswith((b"[vvar", b"[vdso"))
         ]
         if [size for _, size in self._own_clock] != [size for _, size in self._clock]:
-            raise Unusable("it is of another kernel")
+            raise UnusableImage("it is of another kernel")
         for start, length in self._own_clock:
             for other, extent in self._clock:
                 if start < other + extent and other < start + length:
-                    raise Unusable("its place is taken", again=True)
+                    raise UnusableImage("its place is taken", again=True)
 
     def _reserve(self, ranges):
         """Memory for what is in the image, where it belongs or, where this process has something
@@ -131,10 +131,10 @@ class Image:
                 taken.append((start, length))
         for start, length in taken:
             if start == self._region:
-                raise Unusable("its place is taken", again=True)
+                raise UnusableImage("its place is taken", again=True)
             self._elsewhere[start] = (self._stage(length, [*ranges, *self._clock]), length)
         if len(self._elsewhere) + len(self._clock) > _MOST_MOVES:
-            raise Unusable("too many of its places are taken", again=True)
+            raise UnusableImage("too many of its places are taken", again=True)
 
     @staticmethod
     def _stage(length, wanted):
@@ -143,14 +143,14 @@ class Image:
             at = machine.map_memory(0, length, _ANYTHING)
             if not any(at < low + many and low < at + length for low, many in wanted):
                 return at
-        raise Unusable("there is no room beside its places", again=True)
+        raise UnusableImage("there is no room beside its places", again=True)
 
     def _fill(self, fd, start, length, at):
         view = machine.memory(start, length)
         while len(view):
             count = os.preadv(fd, [view], at)
             if count <= 0:
-                raise Unusable("it is cut off")
+                raise UnusableImage("it is cut off")
             view, at = view[count:], at + count
 
     def _move(self):

@@ -25,15 +25,15 @@ import socket
 import sys
 import traceback
 
-from . import init, linux, seccomp, warm
+from . import init, linux, preload, seccomp
 
 _LARGEST = 1 << 20
 
-TIERS = {"boto3": warm.load}
+TIERS = {"boto3": preload.load}
 """What each tier loads beyond the bare interpreter."""
 
 
-class Zygote:
+class ZygoteProcess:
     """control: where orders come from. program: the filter of every runtime process."""
 
     def __init__(self, control, isolated, bootstrap, program):
@@ -165,7 +165,7 @@ def _image(control, fd, isolated):
 
     try:
         image = template_restore.Image(fd, "/.host/proc" if isolated else "/proc")
-    except (template_restore.Unusable, OSError) as error:
+    except (template_restore.UnusableImage, OSError) as error:
         again = getattr(error, "again", False)
         with contextlib.suppress(ConnectionError):
             control.send(json.dumps({"failed": str(error), "again": again}).encode())
@@ -187,7 +187,7 @@ def main(fd, isolated, image_fd=None):
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps inits
     linux.prctl(linux.PR_SET_CHILD_SUBREAPER, 1)
     with contextlib.suppress(ConnectionError):  # the platform is gone, perhaps before it was ready
-        Zygote(control, isolated, bootstrap, program).serve()
+        ZygoteProcess(control, isolated, bootstrap, program).serve()
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from time import monotonic as _monotonic
 
-from boda.core.rate import Rate
+from boda.core.rate import TokenBucket
 from boda.fleet.refusals import too_many
 from boda.runtime.function import FunctionVersion
 
@@ -209,7 +209,7 @@ class RegionConcurrency:
         self.functions: dict[str, FunctionConcurrency] = {}
         self.shared = shared
         self.allocated = 0
-        self.rate = Rate(0, 0)
+        self.rate = TokenBucket(0, 0)
         self.running = self.peak = 0
         self.unreserved = self.unreserved_peak = 0
 
@@ -261,7 +261,7 @@ class ProvisionedShare(PeakCount):
         super().__init__()
         self.count = 0
         self.named: tuple[str, ...] = ()
-        self.rate = Rate(0, 0)
+        self.rate = TokenBucket(0, 0)
 
 
 class FunctionConcurrency(PeakCount):
@@ -279,7 +279,7 @@ class FunctionConcurrency(PeakCount):
         self.name = name
         self.reserved: int | None = None
         self.allocated = self.aside = self.own = 0
-        self.rate = Rate(0, 0)
+        self.rate = TokenBucket(0, 0)
         self.shares: dict[str, ProvisionedShare] = {}
         self.named: dict[str, PeakCount] = {}
 

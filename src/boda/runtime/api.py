@@ -11,7 +11,7 @@ import asyncio
 import socket
 
 from boda.core.clock import Clock
-from boda.core.descriptors import Spare
+from boda.core.descriptors import SharedCount
 from boda.core.tasks import Tasks
 from boda.runtime.api_connection import ApiConnection, HeldBodies
 from boda.runtime.api_routes import RuntimeApiRoutes
@@ -40,12 +40,12 @@ class RuntimeApi:
         session: RuntimeSession,
         keys: ContainerCredentials | None = None,
         clock: Clock | None = None,
-        spare: Spare | None = None,
+        spare: SharedCount | None = None,
         metadata: Metadata | None = None,
     ) -> None:
         self._keys = keys
         self._metadata = metadata
-        self._spare = spare or Spare(MAX_CONNECTIONS)
+        self._spare = spare or SharedCount(MAX_CONNECTIONS)
         self._listener = listener
         self._fd = listener.fileno()
         self._session = HttpSession(session)

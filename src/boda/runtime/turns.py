@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from boda.core.clock import Clock, SystemClock, Timer
-from boda.core.rate import Rate
+from boda.core.rate import TokenBucket
 
 REQUESTS_PER_S = 200
 BURST = 200
@@ -37,7 +37,7 @@ class RequestTurns:
     def __init__(self, clock: Clock | None = None) -> None:
         self._clock = clock or SystemClock()
         self._loop = asyncio.get_running_loop()
-        self._budget = Rate(REQUESTS_PER_S, BURST)
+        self._budget = TokenBucket(REQUESTS_PER_S, BURST)
         self._waiting: deque[RequestReader] = deque()
         self._taken = False
         self._timer: Timer | None = None

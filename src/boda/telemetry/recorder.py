@@ -27,8 +27,8 @@ from boda.telemetry.log_buffer import MIB
 from boda.telemetry.log_store import LogStore
 from boda.telemetry.metering import VersionUsage, month_bounds, month_of, read_usage
 from boda.telemetry.metrics import Datapoint, read_datapoints
+from boda.telemetry.retention_sweeper import RetentionSweeper
 from boda.telemetry.subscription import Subscription
-from boda.telemetry.sweeper import RetentionSweeper
 from boda.telemetry.writer import HIGH_BYTES, LOW_BYTES, UNCOUNTED, TelemetryWriter
 
 URGENT_BYTES = 2 * MIB  # from here the writer does not linger

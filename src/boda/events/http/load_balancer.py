@@ -29,7 +29,7 @@ from boda.events.http.messages import (
 _TEXT = re.compile(r"text/|application/(json|javascript|xml)\b", re.IGNORECASE)
 
 
-class NotText(ValueError):
+class NonTextBody(ValueError):
     """A request's body is not the text that its type says. The client gets 400."""
 
 
@@ -38,7 +38,8 @@ def event(
 ) -> dict[str, Any]:
     """Return the event that a function is called with.
 
-    multiple: whether the target group has several values. The query is not decoded. Raises NotText.
+    multiple: whether the target group has several values. The query is not decoded.
+    Raises NonTextBody.
     """
     added = request.forwarded(trace_id)
     lines = [(name.lower(), value) for name, value in request.lines]
@@ -98,7 +99,7 @@ def _body(request: HttpRequest) -> tuple[str, bool]:
     try:
         return request.body.decode(), False
     except UnicodeDecodeError:
-        raise NotText from None
+        raise NonTextBody from None
 
 
 def answer(payload: bytes, *, multiple: bool) -> HttpAnswer | None:

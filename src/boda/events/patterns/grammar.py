@@ -98,7 +98,7 @@ class _BadOr(PatternError):
 
 def _compile(text: str, refused: Collection[str], *, with_or: bool) -> list[_Alternative]:
     try:
-        return _Compiler(JsonTokens(text), refused, with_or).compile()
+        return _PatternCompiler(JsonTokens(text), refused, with_or).compile()
     except (JsonSyntaxError, AddressError, _NumberError) as error:
         raise PatternError(str(error)) from None
 
@@ -107,7 +107,7 @@ class _NumberError(ValueError):
     """A number is beyond what can be compared."""
 
 
-class _Compiler:
+class _PatternCompiler:
     """Compiles one text. Each method reads on from where the one before it stopped."""
 
     def __init__(self, tokens: JsonTokens, refused: Collection[str], with_or: bool) -> None:

@@ -15,7 +15,7 @@ _CRON = re.compile(r"cron\(([^()]*)\)")
 
 
 @dataclass(frozen=True, slots=True)
-class Rate:
+class RateExpression:
     """Every ``interval_s`` seconds from a beginning on; a day is 24 hours on every day."""
 
     interval_s: int
@@ -29,7 +29,7 @@ class Rate:
 
 
 @dataclass(frozen=True, slots=True)
-class Once:
+class OneTimeExpression:
     """One time, by the clock of the schedule's time zone."""
 
     local: datetime
@@ -44,10 +44,10 @@ class Once:
         return time if time > moment else None
 
 
-Expression = Rate | Cron | Once
+Expression = RateExpression | Cron | OneTimeExpression
 
 
-def parse_rule(text: str) -> Rate | Cron:
+def parse_rule(text: str) -> RateExpression | Cron:
     """Read the schedule of an EventBridge rule. Raises ValueError if it is not valid.
 
     A unit is in the singular exactly where the value is 1.
@@ -56,7 +56,7 @@ def parse_rule(text: str) -> Rate | Cron:
     if found is not None and (int(found[1]) == 1) == bool(found[3]):
         raise ValueError("the unit does not agree with the value")
     parsed = parse(text)
-    if isinstance(parsed, Once):
+    if isinstance(parsed, OneTimeExpression):
         raise ValueError("a rule has no single time")
     return parsed
 
@@ -64,9 +64,9 @@ def parse_rule(text: str) -> Rate | Cron:
 def parse(text: str) -> Expression:
     """Read a schedule of EventBridge Scheduler. Raises ValueError if it is not valid."""
     if (found := _RATE.fullmatch(text)) is not None:
-        return Rate(int(found[1]) * _UNITS_S[found[2]])
+        return RateExpression(int(found[1]) * _UNITS_S[found[2]])
     if (found := _AT.fullmatch(text)) is not None:
-        return Once(datetime.fromisoformat(found[1]))
+        return OneTimeExpression(datetime.fromisoformat(found[1]))
     if (found := _CRON.fullmatch(text)) is not None:
         return Cron.parse(found[1])
     raise ValueError("neither rate, cron nor at")

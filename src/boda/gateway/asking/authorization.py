@@ -28,7 +28,7 @@ from boda.core.policy import (
     time_keys,
 )
 from boda.core.principal import ANONYMOUS, Principal
-from boda.gateway.asking.need import Need, Undecided
+from boda.gateway.asking.need import Need, UndecidedNeed
 from boda.gateway.dialect import JSON, Dialect
 from boda.gateway.signing.identity import Directory
 
@@ -69,7 +69,7 @@ class Authorizer:
         self._kept: dict[_Key, Decision] = {}
 
     def check(self, principal: Principal, need: Need, keys: Keys, *, service: str = "") -> None:
-        """Raises AwsError AccessDenied(Exception) when the principal may not, and Undecided when
+        """Raises AwsError AccessDenied(Exception) if the principal may not; raises UndecidedNeed if
         that depends on the need's late keys.
 
         keys: the request's condition keys (``aws:SourceIp`` …).
@@ -84,7 +84,7 @@ class Authorizer:
         if decision is None:
             decision = self.decide(principal, need, keys)
             if need.late is not None and any(map(need.late.has, decision.reads)):
-                raise Undecided
+                raise UndecidedNeed
             if _rests_on_its_key(decision, need, keys):
                 if len(self._kept) >= _KEPT:
                     self._kept.clear()

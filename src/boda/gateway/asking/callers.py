@@ -9,7 +9,7 @@ from boda.core.principal import Principal, root_of
 from boda.gateway.dialect import JSON
 from boda.gateway.http.hosts import Hosts
 from boda.gateway.http.wire import WireRequest
-from boda.gateway.signing.claim import Flaw, Malformed, hinted_scope, read_claim
+from boda.gateway.signing.claim import Flaw, MalformedClaim, hinted_scope, read_claim
 from boda.gateway.signing.identity import Directory
 
 _ACCOUNT = re.compile(r"[0-9]{12}")
@@ -49,7 +49,7 @@ def foreign_page(origin: str) -> AwsError:
 def _access_key_id(request: WireRequest) -> str:
     try:
         claim = read_claim(request)
-    except Malformed:
+    except MalformedClaim:
         hint = hinted_scope(request)
         return hint[0] if hint is not None else ""
     return claim.signatory.access_key_id if claim is not None else ""

@@ -15,7 +15,7 @@ ConditionKeys = Mapping[str, str | Sequence[str]]
 @dataclass(slots=True, eq=False)
 class LateKeys:
     """prefixes: how the names of these condition keys begin, lower-case. read: gives all of them;
-    it may raise NotInHead as long as the body has not been read."""
+    it may raise ParameterInBody as long as the body has not been read."""
 
     prefixes: tuple[str, ...]
     read: Callable[[], Awaitable[ConditionKeys]]
@@ -33,7 +33,7 @@ class LateKeys:
         return key.startswith(self.prefixes)
 
 
-class Undecided(Exception):
+class UndecidedNeed(Exception):
     """The decision about a need depends on one of its late keys. See ``authorise``."""
 
 
@@ -63,7 +63,7 @@ async def authorise(check: Callable[[Need], None], need: Need) -> None:
     """Check a need that may have late keys. Raises AwsError AccessDenied(Exception)."""
     try:
         check(need)
-    except Undecided:
+    except UndecidedNeed:
         assert need.late is not None
         context = {**need.context, **await need.late.read()}
         check(replace(need, context=context, late=None))

@@ -75,7 +75,7 @@ class ContentMd5:
             )
 
 
-class Checksum:
+class RequestChecksum:
     """An ``x-amz-checksum-…``, given in a header or promised in a trailer.
 
     expected: the header's value; None when a trailer brings it.
@@ -157,7 +157,7 @@ def checks_of(headers: Mapping[str, str], trailer_names: frozenset[str]) -> list
     for algorithm, expected in named:
         if algorithm.startswith("xxhash"):
             raise not_implemented("checksum", algorithm.upper())
-        checks.append(Checksum(algorithm, expected))
+        checks.append(RequestChecksum(algorithm, expected))
     return checks
 
 

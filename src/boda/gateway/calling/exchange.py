@@ -7,8 +7,8 @@ from typing import Any
 
 from boda.core.arn import DEFAULT_REGION
 from boda.core.principal import ANONYMOUS
-from boda.gateway.calling.catalog import Installed, Offered
 from boda.gateway.calling.head import Head
+from boda.gateway.calling.installed_service import InstalledService, OfferedOperation
 from boda.gateway.calling.routing import Route
 from boda.gateway.dialect import JSON
 from boda.gateway.http.body import Inbound
@@ -26,12 +26,12 @@ class Exchange:
     of a query is told by its body and filled in later.
     credential: the key that the claim was found signed with.
     arriving: reads the body of an operation that takes it whole; None once it has been read.
-    place: where the fast path keeps what requests with this head mean; None beside that path.
+    known_head: where the fast path keeps what requests with this head mean; None beside that path.
     """
 
     __slots__ = (
         *("arriving", "claim", "credential", "dialect", "inbound", "installed", "offered"),
-        *("place", "principal", "region", "request", "request_id", "route", "signed"),
+        *("known_head", "principal", "region", "request", "request_id", "route", "signed"),
     )
 
     def __init__(self, request: WireRequest, inbound: Inbound) -> None:
@@ -42,9 +42,9 @@ class Exchange:
         self.dialect = JSON
         self.claim: Claim | None = None
         self.credential: Credential | None = None
-        self.installed: Installed | None = None
-        self.offered: Offered | None = None
-        self.place: Any = None
+        self.installed: InstalledService | None = None
+        self.offered: OfferedOperation | None = None
+        self.known_head: Any = None
         self.principal = ANONYMOUS
         self.region = DEFAULT_REGION
         self.request_id = ""

@@ -14,14 +14,14 @@ from boda.core.arn import DEFAULT_REGION
 from boda.core.errors import printable
 from boda.core.regions import Regions
 from boda.gateway.calling import checksums
-from boda.gateway.calling.catalog import Installed, Offered
+from boda.gateway.calling.installed_service import InstalledService, OfferedOperation
 from boda.gateway.calling.routing import Route, Router
 from boda.gateway.dialect import JSON, of_protocol
 from boda.gateway.http.hosts import Hosts
 from boda.gateway.http.wire import WireRequest
 from boda.gateway.signing import sigv2
 from boda.gateway.signing.admission import place_flaw
-from boda.gateway.signing.claim import Claim, Flaw, Malformed, hinted_scope, read_claim
+from boda.gateway.signing.claim import Claim, Flaw, MalformedClaim, hinted_scope, read_claim
 
 
 class Head:
@@ -46,8 +46,8 @@ class Head:
         self.route = Route("", "rest-json")
         self.dialect = JSON
         self.region = DEFAULT_REGION
-        self.installed: Installed | None = None
-        self.offered: Offered | None = None
+        self.installed: InstalledService | None = None
+        self.offered: OfferedOperation | None = None
         self.against: Flaw | None = None
 
 
@@ -58,7 +58,7 @@ class HeadReader:
     def __init__(
         self,
         router: Router,
-        installed: Mapping[str, Installed],
+        installed: Mapping[str, InstalledService],
         hosts: Hosts,
         regions: Regions,
         *,
@@ -80,7 +80,7 @@ class HeadReader:
         scope: str | None = None
         try:
             claim = head.claim = read_claim(request)
-        except Malformed as malformed:
+        except MalformedClaim as malformed:
             claim, head.problem = None, malformed.flaw
             hint = hinted_scope(request)
             if hint is not None:
@@ -98,8 +98,10 @@ class HeadReader:
             if route.operation:
                 head.offered = installed.offered(route.operation)
             if head.problem is None and (claim is None or claim.signatory.until):
-                place = installed.service.place
-                head.region = (place(route.decoded()) if place is not None else "") or head.region
+                region_of = installed.service.region_of
+                head.region = (
+                    region_of(route.decoded()) if region_of is not None else ""
+                ) or head.region
         else:
             head.dialect = of_protocol(route.wire)
         head.against = place_flaw(self._region_refusal(head), self._foreign_host(request), "")

@@ -22,15 +22,15 @@ _SEPARATORS = (b",", b"<", b"&")
 costs too little to be counted."""
 
 
-class NotInHead(Exception):
+class ParameterInBody(Exception):
     """The parameter is in the body, which has not been read."""
 
 
 class HeadParameters(Mapping[str, Any]):
     """The parameters in path, query string and headers.
 
-    Raises NotInHead for a parameter that only the body tells, so that a permission is asked for
-    before the body exactly if everything it depends on is in the head.
+    Raises ParameterInBody for a parameter that only the body tells, so that a permission is asked
+    for before the body exactly if everything it depends on is in the head.
     """
 
     __slots__ = ("_in_body", "_params")
@@ -41,14 +41,14 @@ class HeadParameters(Mapping[str, Any]):
 
     def __getitem__(self, name: str) -> Any:
         if name in self._in_body:
-            raise NotInHead(name)
+            raise ParameterInBody(name)
         return self._params[name]
 
     def __iter__(self) -> Iterator[str]:
-        raise NotInHead
+        raise ParameterInBody
 
     def __len__(self) -> int:
-        raise NotInHead
+        raise ParameterInBody
 
 
 def parse_head(x: Exchange) -> dict[str, Any]:

@@ -162,11 +162,11 @@ def _loops(tree: Iterable[Any], inside: bool) -> tuple[int, bool]:
 def _parallel(tree: Any) -> Matches | None:
     try:
         return _Parallel(tree).matches
-    except _Unsupported:
+    except _UnsupportedPattern:
         return None
 
 
-class _Unsupported(Exception):
+class _UnsupportedPattern(Exception):
     """The machine can not carry out this part of a pattern."""
 
 
@@ -210,7 +210,7 @@ class _Parallel:
 
     def _state(self, *state: Any) -> int:
         if len(self._states) >= _MAX_STATES:
-            raise _Unsupported
+            raise _UnsupportedPattern
         self._states.append(state)
         return len(self._states) - 1
 
@@ -233,7 +233,7 @@ class _Parallel:
             return self._state("start", after)
         if code is sre.AT and value in (sre.AT_END, sre.AT_END_STRING):
             return self._state("end", after)
-        raise _Unsupported
+        raise _UnsupportedPattern
 
     def _repeat(self, value: Any, after: int) -> int:
         low, high, body = value
@@ -268,5 +268,5 @@ def _test(code: Any, value: Any) -> Callable[[str], bool]:
         elif kind is sre.RANGE:
             ranges.append((chr(item[0]), chr(item[1])))
         else:
-            raise _Unsupported
+            raise _UnsupportedPattern
     return lambda character: negated != any(low <= character <= high for low, high in ranges)

@@ -16,7 +16,6 @@ from functools import partial
 
 from boda.core.errors import AwsError, not_implemented
 from boda.gateway.calling.bodies import BytesBody, StreamedBody
-from boda.gateway.calling.catalog import body_rule
 from boda.gateway.calling.checksums import (
     Check,
     ContentMd5,
@@ -27,6 +26,7 @@ from boda.gateway.calling.checksums import (
     missing_digest,
 )
 from boda.gateway.calling.exchange import Exchange
+from boda.gateway.calling.installed_service import body_rule
 from boda.gateway.http.body import Inbound
 from boda.gateway.http.limits import BodyRule, Limits, too_large_upload
 from boda.gateway.signing import sigv4

@@ -9,7 +9,7 @@ from botocore.model import ServiceModel
 from boda.core.errors import AwsError, Unreadable, Unwritable
 from boda.core.ids import Ids
 from boda.gateway.calling.exchange import Exchange
-from boda.gateway.calling.journal import Journal
+from boda.gateway.calling.refusal_log import RefusalLog
 from boda.gateway.http.wire import WireResponse
 from boda.gateway.protocols import Protocol, protocol_for
 from boda.storage import disk
@@ -17,7 +17,7 @@ from boda.storage import disk
 log = logging.getLogger("boda.gateway")
 
 
-class _Logged(AwsError):
+class _LoggedError(AwsError):
     """An error of which the log says more than a line already."""
 
 
@@ -25,7 +25,7 @@ class Refusals:
     """Serialises errors, and notes them in the log; knows the protocols also of services that
     boda lacks."""
 
-    def __init__(self, ids: Ids, journal: Journal) -> None:
+    def __init__(self, ids: Ids, journal: RefusalLog) -> None:
         self._ids = ids
         self._journal = journal
         self._protocols: dict[str, Protocol] = {}
@@ -38,7 +38,7 @@ class Refusals:
         if isinstance(error, Unwritable | Unreadable):
             error = self._unwritable(x, error)
         request_id = self._request_id(x)
-        if not isinstance(error, _Logged):
+        if not isinstance(error, _LoggedError):
             self._journal.note(x, error)
         model = x.offered.model if x.offered is not None else None
         try:
@@ -60,7 +60,7 @@ class Refusals:
         name = f"{x.offered.service}:{x.offered.name}" if x.offered is not None else "it"
         log.error("request %s: %s failed", self._request_id(x), name, exc_info=error)
         code, message = x.dialect.internal
-        return _Logged(code, message, 500)
+        return _LoggedError(code, message, 500)
 
     @staticmethod
     def _unwritable(x: Exchange, error: Unwritable | Unreadable) -> AwsError:

@@ -62,7 +62,7 @@ Offers = tuple[ServiceModel, Sequence[str], Addressing]
 
 
 @dataclass(slots=True)
-class _Known:
+class _RoutedService:
     name: str
     model: ServiceModel
     protocol: str
@@ -79,11 +79,11 @@ class Router:
         self, services: Iterable[Offers], lacking: Mapping[str, Absent] = NONE_LACKING
     ) -> None:
         self._lacking = lacking
-        self._by_signing: dict[str, list[_Known]] = {}
-        self._by_target: dict[str, _Known] = {}
-        self._by_host: dict[str, _Known] = {}
-        self._all: list[_Known] = []
-        self._otherwise: _Known | None = None
+        self._by_signing: dict[str, list[_RoutedService]] = {}
+        self._by_target: dict[str, _RoutedService] = {}
+        self._by_host: dict[str, _RoutedService] = {}
+        self._all: list[_RoutedService] = []
+        self._otherwise: _RoutedService | None = None
         for model, offered, addressing in services:
             known = _known(model, offered, addressing)
             self._all.append(known)
@@ -135,7 +135,7 @@ class Router:
                 return known.name, action
         return "", action
 
-    def _within(self, known: _Known, request: WireRequest) -> Route:
+    def _within(self, known: _RoutedService, request: WireRequest) -> Route:
         headers = request.headers
         if known is not self._otherwise:
             if headers.get("smithy-protocol") == "rpc-v2-cbor" and RPC_CBOR in known.spoken:
@@ -167,7 +167,7 @@ class Router:
                 return Route(known.name, wire)
         return Route(known.name, known.protocol)
 
-    def _among(self, found: list[_Known], request: WireRequest) -> Route:
+    def _among(self, found: list[_RoutedService], request: WireRequest) -> Route:
         """Several services share a signing name (apigateway, dynamodb …)."""
         target = request.headers.get("x-amz-target")
         if target is not None:
@@ -234,12 +234,12 @@ class Router:
         return Route("", wire if wire in _REST else "rest-json", absent=scope)
 
 
-def _known(model: ServiceModel, offered: Iterable[str], addressing: Addressing) -> _Known:
+def _known(model: ServiceModel, offered: Iterable[str], addressing: Addressing) -> _RoutedService:
     metadata: Mapping[str, object] = model.metadata
     protocol = str(model.resolved_protocol)
     listed = metadata.get("protocols")
     spoken = {protocol, *(str(one) for one in listed)} if isinstance(listed, list) else {protocol}
-    return _Known(
+    return _RoutedService(
         model.service_name,
         model,
         protocol,

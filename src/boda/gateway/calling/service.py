@@ -21,9 +21,9 @@ from typing import Any
 import botocore
 
 from boda.gateway.asking.need import Need
+from boda.gateway.calling.fast_handler import OfferHandler
 from boda.gateway.calling.operation import Authorize, Context, Handler
 from boda.gateway.calling.paging import Paged, Paging
-from boda.gateway.calling.target import Short
 from boda.gateway.http.wire import WireRequest, WireResponse
 from boda.gateway.signing.claim import Claim
 
@@ -34,8 +34,8 @@ class Operation:
 
     accepts: the snake-case parameter names the method takes.
     needs: given context and parameters (model names), the permissions the call needs.
-    short: given account, region and the parameters but for the payload, where requests like
-        this one lead on the short way; None where they are for the general way.
+    fast_path: given account, region and the parameters but for the payload, where requests like
+        this one have a fast path; None where they are for the general way.
     paged: how its listing is cut into pages, None if it returns none.
     """
 
@@ -43,14 +43,14 @@ class Operation:
     run: Handler
     accepts: frozenset[str]
     needs: Callable[[Context, Mapping[str, Any]], Iterable[Need]] | None
-    short: Short | None = None
+    fast_path: OfferHandler | None = None
     paged: Paged | None = None
 
 
 Preflight = Callable[[WireRequest, Mapping[str, str]], Awaitable[WireResponse | None]]
 Admits = Callable[[WireRequest, Mapping[str, str]], bool]
 Decorate = Callable[[WireRequest, Mapping[str, str], WireResponse], Awaitable[None]]
-Place = Callable[[Mapping[str, str]], str]
+RegionOf = Callable[[Mapping[str, str]], str]
 OfRequest = Callable[[WireRequest, Claim | None, float], Mapping[str, str]]
 
 
@@ -65,7 +65,7 @@ class Service:
         labels, and may add headers to it (CORS). Must not raise.
     admits: whether the service lets a page of the request's ``Origin`` send the request, given
         the same.
-    place: the region of a request whose signature names none, given the same; "" if the service
+    region_of: the region of a request whose signature names none, given the same; "" if the service
         has none for it either.
     condition_keys: the names of the service's own condition keys, with those that are rightly
         never present here; one that ends in a slash stands for all that begin so.
@@ -82,7 +82,7 @@ class Service:
         preflight: Preflight | None = None,
         decorate: Decorate | None = None,
         admits: Admits | None = None,
-        place: Place | None = None,
+        region_of: RegionOf | None = None,
         condition_keys: Iterable[str] = (),
         request_keys: OfRequest | None = None,
         paging: Paging | None = None,
@@ -90,7 +90,7 @@ class Service:
         self.name = name
         self.paging = paging
         self.admits = admits
-        self.place = place
+        self.region_of = region_of
         self.condition_keys = frozenset(condition_keys)
         self.request_keys = request_keys
         self.preflight = preflight
@@ -112,20 +112,20 @@ def snake(member: str) -> str:
 
 
 def _operations_of(group: object) -> Iterable[Operation]:
-    shorts: dict[str, Short] = {}
+    fast_paths: dict[str, OfferHandler] = {}
     found: list[tuple[str, Authorize | None, Paged | None, Handler]] = []
     for attribute in dir(type(group)):
         function = getattr(type(group), attribute, None)
         marked = getattr(function, "__boda_operation__", None)
         if marked is not None:
             found.append((*marked, getattr(group, attribute)))
-        short = getattr(function, "__boda_short__", None)
-        if short is not None:
-            shorts[short] = getattr(group, attribute)
+        fast = getattr(function, "__boda_fast_path__", None)
+        if fast is not None:
+            fast_paths[fast] = getattr(group, attribute)
     for name, authorize, paged, method in found:
         parameters = list(inspect.signature(method).parameters)[1:]
         needs = _bind(authorize, group) if authorize is not None else None
-        yield Operation(name, method, frozenset(parameters), needs, shorts.get(name), paged)
+        yield Operation(name, method, frozenset(parameters), needs, fast_paths.get(name), paged)
 
 
 def _bind(

@@ -33,7 +33,7 @@ Ok = Callable[[Any], bool]
 Explain = Callable[[Any, str, list[str]], None]
 
 
-class _Rule:
+class _ShapeRule:
     """What is asked of a shape. ok: whether a value passes. explain: appends the sentences."""
 
     __slots__ = ("explain", "ok")
@@ -45,7 +45,7 @@ class _Rule:
 
 def validate(params: Mapping[str, Any], shape: Shape) -> None:
     """Check parameters against a shape on its own; a Validator does so faster and by service."""
-    rule = _Compiler(USUAL_VALIDATION).rule(shape)
+    rule = _ShapeCompiler(USUAL_VALIDATION).rule(shape)
     if rule is not None and not rule.ok(params):
         sentences: list[str] = []
         rule.explain(params, "", sentences)
@@ -57,10 +57,10 @@ class Validator:
 
     def __init__(self, service: ServiceModel, words: Validation = USUAL_VALIDATION) -> None:
         self._words = words
-        self._compiler = _Compiler(words)
+        self._compiler = _ShapeCompiler(words)
         self._queries = service.is_query_compatible or service.resolved_protocol == "query"
-        self._rules: dict[str, _Rule | None] = {}
-        self._head_rules: dict[str, _Rule | None] = {}
+        self._rules: dict[str, _ShapeRule | None] = {}
+        self._head_rules: dict[str, _ShapeRule | None] = {}
 
     def check(self, op: OperationModel, params: Mapping[str, Any]) -> None:
         """Return if the parameters are what the model asks for, else raise AwsError (400)."""
@@ -74,7 +74,7 @@ class Validator:
             rule = self._head_rules[op.name] = self._rule(op, head_only=True)
         self._check(rule, op, params)
 
-    def prepare(self, op: OperationModel) -> _Rule | None:
+    def prepare(self, op: OperationModel) -> _ShapeRule | None:
         """Compile what the operation's parameters are checked by, once."""
         try:
             return self._rules[op.name]
@@ -82,7 +82,9 @@ class Validator:
             rule = self._rules[op.name] = self._rule(op)
             return rule
 
-    def _check(self, rule: _Rule | None, op: OperationModel, params: Mapping[str, Any]) -> None:
+    def _check(
+        self, rule: _ShapeRule | None, op: OperationModel, params: Mapping[str, Any]
+    ) -> None:
         if rule is None:
             return
         try:
@@ -98,7 +100,7 @@ class Validator:
         if sentences:
             _refuse(sentences, self._code(op))
 
-    def _rule(self, op: OperationModel, *, head_only: bool = False) -> _Rule | None:
+    def _rule(self, op: OperationModel, *, head_only: bool = False) -> _ShapeRule | None:
         shape = op.input_shape
         if shape is None:
             return None
@@ -125,20 +127,20 @@ def _refuse(sentences: list[str], code: str) -> None:
     raise AwsError(code, f"{count} validation {plural} detected: {'; '.join(sentences)}")
 
 
-class _Compiler:
+class _ShapeCompiler:
     """Turns shapes into rules; None where nothing is asked."""
 
     def __init__(self, words: Validation) -> None:
         self._words = words
         self._required_only = words.required_only
-        self._rules: dict[str, _Rule | None] = {}
+        self._rules: dict[str, _ShapeRule | None] = {}
 
-    def rule(self, shape: Shape) -> _Rule | None:
+    def rule(self, shape: Shape) -> _ShapeRule | None:
         name = shape.name
         if name in self._rules:
             return self._rules[name]
         # A recursive shape finds this rule while its own is being made.
-        rule = self._rules[name] = _Rule(
+        rule = self._rules[name] = _ShapeRule(
             lambda value: self._final(name).ok(value),
             lambda value, path, out: self._final(name).explain(value, path, out),
         )
@@ -149,13 +151,13 @@ class _Compiler:
             self._rules[name] = made
         return self._rules[name]
 
-    def _final(self, name: str) -> _Rule:
+    def _final(self, name: str) -> _ShapeRule:
         rule = self._rules[name]
         if rule is None:
-            return _Rule(lambda _: True, lambda *_: None)
+            return _ShapeRule(lambda _: True, lambda *_: None)
         return rule
 
-    def _compile(self, shape: Shape) -> _Rule | None:
+    def _compile(self, shape: Shape) -> _ShapeRule | None:
         kind = shape.type_name
         if getattr(shape, "is_document_type", False) or shape.serialization.get("eventstream"):
             return None
@@ -171,9 +173,9 @@ class _Compiler:
 
     def structure(
         self, shape: Shape, members: list[tuple[str, Shape]], body_prefix: str = ""
-    ) -> _Rule | None:
+    ) -> _ShapeRule | None:
         required = set(shape.required_members)
-        checks: list[tuple[str, str, Shape, _Rule | None, bool]] = []
+        checks: list[tuple[str, str, Shape, _ShapeRule | None, bool]] = []
         for name, part in members:
             rule = None
             if not (part.serialization.get("streaming") or part.serialization.get("eventstream")):
@@ -207,7 +209,7 @@ class _Compiler:
                 elif rule is not None:
                     rule.explain(item, here, out)
 
-        return _Rule(ok, explain)
+        return _ShapeRule(ok, explain)
 
     def _missing(self, path: str, name: str, part: Shape, out: list[str]) -> None:
         if self._words.missing is not None:
@@ -216,7 +218,7 @@ class _Compiler:
 
     # lists and maps
 
-    def _list(self, shape: Shape) -> _Rule | None:
+    def _list(self, shape: Shape) -> _ShapeRule | None:
         member = shape.member
         own = [] if self._required_only else self._sizes(shape)
         inner = self.rule(member)
@@ -241,9 +243,9 @@ class _Compiler:
                 elif inner is not None:
                     inner.explain(item, here, out)
 
-        return _Rule(ok, explain)
+        return _ShapeRule(ok, explain)
 
-    def _scalars(self, shape: Shape, own: list[Any], inner: _Rule | None) -> _Rule | None:
+    def _scalars(self, shape: Shape, own: list[Any], inner: _ShapeRule | None) -> _ShapeRule | None:
         """A list of scalars is named whole, with everything that is asked of its members."""
         test = inner.ok if inner is not None else None
 
@@ -254,7 +256,7 @@ class _Compiler:
         checks = [*own, (fine, sentence)]
         return self._checked(shape, checks)
 
-    def _map(self, shape: Shape) -> _Rule | None:
+    def _map(self, shape: Shape) -> _ShapeRule | None:
         own = [] if self._required_only else self._sizes(shape)
         keys = self.rule(shape.key)
         values = self.rule(shape.value)
@@ -286,11 +288,11 @@ class _Compiler:
                 elif values is not None:
                     values.explain(item, here, out)
 
-        return _Rule(ok, explain)
+        return _ShapeRule(ok, explain)
 
     # scalars
 
-    def _scalar(self, shape: Shape) -> _Rule | None:
+    def _scalar(self, shape: Shape) -> _ShapeRule | None:
         if shape.type_name in ("boolean", "timestamp"):
             return None
         if shape.type_name in ("string", "blob"):
@@ -372,7 +374,7 @@ class _Compiler:
         asked = self._asked(shape)
         return [*asked, _NULL] if self._words.null_listed or not asked else asked
 
-    def _checked(self, shape: Shape, checks: list[tuple[Ok, str]]) -> _Rule:
+    def _checked(self, shape: Shape, checks: list[tuple[Ok, str]]) -> _ShapeRule:
         tests = [holds for holds, _ in checks]
 
         def ok(value: Any) -> bool:
@@ -384,7 +386,7 @@ class _Compiler:
         def explain(value: Any, path: str, out: list[str]) -> None:
             self._say(shape, value, path, checks, out)
 
-        return _Rule(tests[0] if len(tests) == 1 else ok, explain)
+        return _ShapeRule(tests[0] if len(tests) == 1 else ok, explain)
 
     def _say(
         self,

@@ -11,7 +11,7 @@ from typing import Any
 from boda.gateway.http.body import Inbound, Receive
 from boda.gateway.http.cycle import BROKEN_OFF, READY
 from boda.gateway.http.intake import Intake
-from boda.gateway.http.wire import BrokenOff, Stream, WireRequest, WireResponse
+from boda.gateway.http.wire import Stream, TruncatedStream, WireRequest, WireResponse
 
 log = logging.getLogger("boda.gateway")
 
@@ -107,7 +107,7 @@ async def _send_stream(
         # From here on the client's leaving interrupts nothing.
         watch.cancel()
         await send({"type": "http.response.body", "body": b""})
-    except BrokenOff:
+    except TruncatedStream:
         await send({"type": BROKEN_OFF})
     except asyncio.CancelledError:
         if watch is None or not watch.done() or watch.cancelled():

@@ -152,7 +152,7 @@ class Inbound:
             raise given_up_body()
 
     def give_up(self) -> None:
-        """intake.Held"""
+        """intake.HeldBody"""
         self._given_up = True
         if self._timer is not None:
             self._timer.reschedule(0.0)

@@ -2,17 +2,17 @@
 
 Law of this file: whatever a client sends or does not send, its connection costs a bounded amount
 of memory and ends after a bounded time unless a request of its is being worked on. Deadlines
-cost nothing per request: each connection notes when its phase began, and ``Sweeper``
-(gateway/http/sweeper.py) looks.
+cost nothing per request: each connection notes when its phase began, and ``ConnectionSweeper``
+(gateway/http/connection_sweeper.py) looks.
 
     idle ──first byte──► head ──headers complete──► busy ──answered──► idle
                                                      │ answered before its body had come
                                                      └──► drain ──body complete──► idle
 
-What is read between two requests is first offered to the short way (gateway/short.py): a request
-that it takes never meets the parser.
+What is read between two requests is first offered to the fast path (gateway/fast_path.py): a
+request that it takes never meets the parser.
 
-    idle ──a request in one read──► brief ──answer written──► idle
+    idle ──a request in one read──► fast ───answer written──► idle
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from boda.gateway.http.contract import FastPath
 from boda.gateway.http.crowd import Crowd, owner_of
 from boda.gateway.http.cycle import COPIED, READY, Cycle, fields_of
 from boda.gateway.http.departures import Departures
-from boda.gateway.http.fast_path import FastPath
 from boda.gateway.http.limits import Limits
 from boda.gateway.http.wire import environment_address
 
@@ -54,7 +54,7 @@ _PHRASES = {
 }
 
 
-class _Refused(Exception):
+class _RefusedRequest(Exception):
     """Raised inside the parser's callbacks to stop it."""
 
 
@@ -67,7 +67,7 @@ def _target(url: bytes) -> tuple[bytes, bytes]:
     return parsed.path, parsed.query or b""
 
 
-class Outbox:
+class AnswerBatch:
     """Answers of one turn of the event loop, written one behind the other at its end.
 
     A write wakes its reader, which takes the kernel longer than the writing. Of the answers that
@@ -92,7 +92,7 @@ class Outbox:
                 log.exception("an answer could not be written")
 
 
-class Connection(HttpToolsProtocol):
+class HttpConnection(HttpToolsProtocol):
     """limits: sizes and deadlines. state: the ASGI state of every request (its environment).
 
     outbox, departures: the server's. crowd: the connections that it must find room among.
@@ -105,8 +105,8 @@ class Connection(HttpToolsProtocol):
         server_state: ServerState,
         state: dict[str, Any],
         limits: Limits,
-        short: FastPath,
-        outbox: Outbox,
+        fast_path: FastPath,
+        outbox: AnswerBatch,
         departures: Departures,
         crowd: Crowd,
         owner: str = "",
@@ -114,12 +114,12 @@ class Connection(HttpToolsProtocol):
         super().__init__(config, server_state, state, asyncio.get_running_loop())
         self._limits = limits
         self._now = self.loop.time
-        self._short = short
+        self._fast_path = fast_path
         self._outbox = outbox
         self._departures = departures
         self._crowd = crowd
         self.owner = owner
-        self._phase: Literal["new", "idle", "head", "busy", "drain", "brief"] = "new"
+        self._phase: Literal["new", "idle", "head", "busy", "drain", "fast"] = "new"
         self._held = b""
         self._part = b""
         self._rest: asyncio.TimerHandle | None = None
@@ -159,7 +159,7 @@ class Connection(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def shutdown(self) -> None:
-        if self._phase == "brief":
+        if self._phase == "fast":
             self._last = True
             return
         if self._part:
@@ -168,15 +168,15 @@ class Connection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         phase = self._phase
-        if phase == "brief":
+        if phase == "fast":
             self._held += data
             self.flow.pause_reading()
             return
         if (phase == "idle" or phase == "new") and not self.flow.write_paused:
             if self._part:
                 data = self._part + data
-            self._phase = "brief"
-            begun = self._short.begin(self, data)
+            self._phase = "fast"
+            begun = self._fast_path.take(self, data)
             if begun == "yes":
                 if self._part:
                     self._take_part()
@@ -324,16 +324,16 @@ class Connection(HttpToolsProtocol):
         self.headers.append((name, value))
         if len(self.headers) > self._limits.headers:
             self._refusal = (431, "The request has too many headers.")
-            raise _Refused
+            raise _RefusedRequest
 
     def on_headers_complete(self) -> None:
         if self._silent > self._limits.head_bytes // 2:
             size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
             if size > self._limits.head_bytes:
                 self._refusal = (431, "The request's headers are too large.")
-                raise _Refused
+                raise _RefusedRequest
         if sum([name == b"host" for name, _ in self.headers]) > 1:
-            raise _Refused
+            raise _RefusedRequest
         self._silent = 0
         self._drained = 0
         self._begin()
@@ -381,7 +381,7 @@ class Connection(HttpToolsProtocol):
             self.flow.pause_reading()
             self.pipeline.appendleft((cycle, self.app))
             if len(self.pipeline) > _PIPELINED:
-                raise _Refused
+                raise _RefusedRequest
 
     def on_body(self, body: bytes) -> None:
         self._silent = 0
@@ -390,7 +390,7 @@ class Connection(HttpToolsProtocol):
         if cycle.response_complete:
             self._drained += len(body)
             if self._drained > self._limits.drain_bytes:
-                raise _Refused
+                raise _RefusedRequest
             return
         cycle.body += body
         if len(cycle.body) > HIGH_WATER_LIMIT:
@@ -445,7 +445,7 @@ class Connection(HttpToolsProtocol):
         """crowd.Member"""
         if self._stalled_since is not None:
             return self._stalled_since
-        if self._phase == "brief":
+        if self._phase == "fast":
             return None
         if self._phase == "busy":
             comes = self.cycle.more_body and not self.flow.read_paused

@@ -16,7 +16,7 @@ _PIECE_BYTES = 64
 """What a piece costs besides its bytes; without it, a body in tiny pieces would cost most."""
 
 
-class Held(Protocol):
+class HeldBody(Protocol):
     """A body of which a part is held."""
 
     def give_up(self) -> None:
@@ -34,7 +34,7 @@ class Intake:
         self.patience_s = limits.body_idle_s
         self.regained_s = 1 / limits.body_bytes_s
         self._most = limits.held_bytes
-        self._held: dict[Held, int] = {}
+        self._held: dict[HeldBody, int] = {}
         self._total = 0
 
     @property
@@ -42,7 +42,7 @@ class Intake:
         """Bytes held now."""
         return self._total
 
-    def hold(self, body: Held, size: int) -> None:
+    def hold(self, body: HeldBody, size: int) -> None:
         """A piece of ``size`` bytes more is held of it. Gives up those that began first, perhaps
         this very one, while all together are too many."""
         held, size = self._held, size + _PIECE_BYTES
@@ -53,6 +53,6 @@ class Intake:
             self.release(oldest)
             oldest.give_up()
 
-    def release(self, body: Held) -> None:
+    def release(self, body: HeldBody) -> None:
         """Nothing of it is held any more, or it has come whole."""
         self._total -= self._held.pop(body, 0)

@@ -14,7 +14,7 @@ ENVIRONMENTS = ipaddress.IPv6Network("fd62:6f64:6100::/48")
 unique local ones, since any other could be that of a machine which a policy lets in."""
 
 
-class Body(Protocol):
+class StreamingBody(Protocol):
     """A request body that is read as it arrives, never held in memory whole.
 
     Iterating yields chunks and raises AwsError when a checksum, a signature or the length does
@@ -35,7 +35,7 @@ class Body(Protocol):
         ...
 
 
-class BrokenOff(Exception):
+class TruncatedStream(Exception):
     """A stream ends before it is whole; its client finds the connection closed."""
 
 
@@ -43,7 +43,7 @@ class BrokenOff(Exception):
 class Stream:
     """A response body that is sent as it is made.
 
-    chunks: yields bytes, or raises BrokenOff; closed (aclose) when the client goes away.
+    chunks: yields bytes, or raises TruncatedStream; closed (aclose) when the client goes away.
     length: total bytes when known, for Content-Length; chunked transfer otherwise.
     """
 
@@ -75,7 +75,7 @@ class WireRequest:
     path: str
     query: str
     headers: Mapping[str, str]
-    body: bytes | Body = b""
+    body: bytes | StreamingBody = b""
     host: str = ""
     source_ip: str = "127.0.0.1"
     environment_id: str = ""

@@ -9,7 +9,7 @@ import cbor2
 from botocore.model import Shape
 
 from boda.core.bounds import DEFAULT, Bounds
-from boda.core.errors import Malformed
+from boda.core.errors import MalformedInput
 from boda.gateway.protocols.scalars import as_moment, moment_to_number
 from boda.gateway.protocols.tree import Convert, TreeReader, TreeWriter, unexpected
 
@@ -36,11 +36,11 @@ def decode(body: bytes, bounds: Bounds = DEFAULT) -> Any:
             strict_hashable_types=True,
         )
     except Exception:  # the decoder runs converters of its own: whatever fails is the body's fault
-        raise Malformed("The request body is not valid CBOR") from None
+        raise MalformedInput("The request body is not valid CBOR") from None
 
 
 def _check_bounds(body: bytes, bounds: Bounds) -> None:
-    """Raise Malformed for more values than the bounds allow.
+    """Raise MalformedInput for more values than the bounds allow.
 
     The decoder holds the interpreter's lock from the first byte to the last, and believes what
     a container says of its length: the heads of all values are looked at first, one by one.

@@ -30,7 +30,7 @@ class CorruptMessage(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Sized:
+class SizedInteger:
     """An integer header of a width: 1, 2, 4 or 8 bytes; a plain int is written in 4."""
 
     value: int
@@ -38,7 +38,7 @@ class Sized:
 
 
 @dataclass(slots=True)
-class Message:
+class EventStreamMessage:
     """headers: bool, int, bytes, str, datetime or UUID by name."""
 
     headers: dict[str, Any] = field(default_factory=dict)
@@ -67,7 +67,7 @@ class Decoder:
         """Bytes of a message that has not arrived whole."""
         return len(self._buffer)
 
-    def feed(self, data: bytes) -> Iterator[Message]:
+    def feed(self, data: bytes) -> Iterator[EventStreamMessage]:
         self._buffer += data
         while len(self._buffer) >= 12:
             total, headers_length, checksum = struct.unpack_from(">III", self._buffer)
@@ -84,12 +84,12 @@ class Decoder:
             yield _decode(message, headers_length)
 
 
-def _decode(message: bytes, headers_length: int) -> Message:
+def _decode(message: bytes, headers_length: int) -> EventStreamMessage:
     (checksum,) = struct.unpack_from(">I", message, len(message) - 4)
     if crc32(message[:-4]) != checksum:
         raise CorruptMessage("the message's checksum does not match")
     payload_at = 12 + headers_length
-    return Message(_decode_headers(message[12:payload_at]), message[payload_at:-4])
+    return EventStreamMessage(_decode_headers(message[12:payload_at]), message[payload_at:-4])
 
 
 def _encode_header(name: str, value: Any) -> bytes:
@@ -102,7 +102,7 @@ def _encode_header(name: str, value: Any) -> bytes:
 def _encode_value(value: Any) -> bytes:
     if value is True or value is False:
         return b"\x00" if value else b"\x01"
-    if isinstance(value, Sized):
+    if isinstance(value, SizedInteger):
         code = {1: 2, 2: 3, 4: 4, 8: 5}[value.width]
         return bytes((code,)) + struct.pack(_NUMBERS[code][0], value.value)
     if isinstance(value, int):

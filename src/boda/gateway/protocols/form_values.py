@@ -9,31 +9,31 @@ from urllib.parse import unquote_plus
 from botocore.model import Shape
 
 from boda.core.bounds import DEFAULT, Bounds
-from boda.core.errors import Malformed
+from boda.core.errors import MalformedInput
 from boda.gateway.protocols.xml_values import text_reader
 
 _MAX_DEPTH = 64
 
-ReadForm = Callable[["Form"], Any]
+ReadForm = Callable[["FormNode"], Any]
 
 
-class Form:
+class FormNode:
     """A node of the tree that dotted names span: its own value, if any, and its children."""
 
     __slots__ = ("children", "value")
 
     def __init__(self) -> None:
         self.value: str | None = None
-        self.children: dict[str, Form] = {}
+        self.children: dict[str, FormNode] = {}
 
-    def numbered(self) -> list[Form]:
+    def numbered(self) -> list[FormNode]:
         """The children ``1``, ``2`` … in the order of their numbers."""
         numbers = [(int(name), child) for name, child in self.children.items() if _number(name)]
         return [child for _, child in sorted(numbers, key=lambda pair: pair[0])]
 
 
 def pairs(text: str, bounds: Bounds = DEFAULT) -> list[tuple[str, str]]:
-    """The fields of ``a=1&b=2``, percent-decoded. Raises Malformed."""
+    """The fields of ``a=1&b=2``, percent-decoded. Raises MalformedInput."""
     if text.count("&") >= bounds.values:
         raise bounds.exceeded()
     decoded = []
@@ -44,29 +44,29 @@ def pairs(text: str, bounds: Bounds = DEFAULT) -> list[tuple[str, str]]:
     return decoded
 
 
-def tree(fields: Iterable[tuple[str, str]], bounds: Bounds = DEFAULT) -> Form:
-    """The tree that the fields' names span. Raises Malformed."""
-    root = Form()
+def tree(fields: Iterable[tuple[str, str]], bounds: Bounds = DEFAULT) -> FormNode:
+    """The tree that the fields' names span. Raises MalformedInput."""
+    root = FormNode()
     left = bounds.values
     for name, value in fields:
         node = root
         steps = name.split(".", _MAX_DEPTH + 1)
         if len(steps) > _MAX_DEPTH:
-            raise Malformed("A parameter's name is nested too deeply", name[:64])
+            raise MalformedInput("A parameter's name is nested too deeply", name[:64])
         for step in steps:
             child = node.children.get(step)
             if child is None:
                 left -= 1
                 if left < 0 or len(node.children) >= bounds.members:
                     raise bounds.exceeded()
-                child = node.children[step] = Form()
+                child = node.children[step] = FormNode()
             node = child
         node.value = value
     return root
 
 
 class FormReader:
-    """Compiles shapes into readers of forms. Readers raise Malformed."""
+    """Compiles shapes into readers of forms. Readers raise MalformedInput."""
 
     def __init__(self) -> None:
         self._compiled: dict[tuple[Any, ...], ReadForm] = {}
@@ -86,7 +86,7 @@ class FormReader:
             for name in self.names(member, shape):
                 fields.setdefault(name, (member, self.reader(shape)))
 
-        def read(form: Form) -> dict[str, Any]:
+        def read(form: FormNode) -> dict[str, Any]:
             output: dict[str, Any] = {}
             for name, child in form.children.items():
                 field = fields.get(name)
@@ -94,7 +94,7 @@ class FormReader:
                     continue
                 try:
                     output[field[0]] = field[1](child)
-                except Malformed as error:
+                except MalformedInput as error:
                     error.place = f"{name}.{error.place}" if error.place else name
                     raise
             return output
@@ -122,9 +122,9 @@ class FormReader:
             return self._map(shape)
         convert = text_reader(shape)
 
-        def read(form: Form) -> Any:
+        def read(form: FormNode) -> Any:
             if form.value is None:
-                raise Malformed("Start of structure or map found where not expected.")
+                raise MalformedInput("Start of structure or map found where not expected.")
             return convert(form.value)
 
         return read
@@ -133,7 +133,7 @@ class FormReader:
         item = self.reader(shape.member)
         inner = None if self.is_flat(shape) else shape.member.serialization.get("name", "member")
 
-        def read(form: Form) -> list[Any]:
+        def read(form: FormNode) -> list[Any]:
             holder = form.children.get(inner, form) if inner is not None else form
             return [item(child) for child in holder.numbered()]
 
@@ -145,13 +145,13 @@ class FormReader:
         value_name = shape.value.serialization.get("name", "value")
         convert = self.reader(shape.value)
 
-        def read(form: Form) -> dict[str, Any]:
+        def read(form: FormNode) -> dict[str, Any]:
             holder = form if flat else form.children.get("entry", form)
             output = {}
             for entry in holder.numbered():
                 key, value = entry.children.get(key_name), entry.children.get(value_name)
                 if key is None or key.value is None:
-                    raise Malformed("A map entry needs a key", key_name)
+                    raise MalformedInput("A map entry needs a key", key_name)
                 output[key.value] = None if value is None else convert(value)
             return output
 
@@ -180,4 +180,4 @@ def _decoded(text: str) -> str:
     try:
         return unquote_plus(text, errors="strict")
     except UnicodeDecodeError:
-        raise Malformed("The request's parameters are not UTF-8") from None
+        raise MalformedInput("The request's parameters are not UTF-8") from None

@@ -11,7 +11,7 @@ from botocore.model import Shape
 
 from boda.core import large_json
 from boda.core.bounds import DEFAULT, Bounds
-from boda.core.errors import Malformed
+from boda.core.errors import MalformedInput
 from boda.core.large_json import LongText
 from boda.gateway.protocols.scalars import (
     blob_from_pieces,
@@ -24,7 +24,7 @@ from boda.gateway.protocols.scalars import (
     moment_to_text,
     timestamp_form,
 )
-from boda.gateway.protocols.tree import BeyondDouble, Convert, TreeReader, TreeWriter, unexpected
+from boda.gateway.protocols.tree import Convert, InexactInteger, TreeReader, TreeWriter, unexpected
 
 _LARGE, _LARGEST = 64 * 1024, 1024 * 1024
 """Up to the first, orjson decodes any body in 3 ms; up to the second, one of few values."""
@@ -34,7 +34,7 @@ def decode(body: bytes) -> Any:
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError:
-        raise Malformed("The request body is not valid JSON") from None
+        raise MalformedInput("The request body is not valid JSON") from None
 
 
 def read(body: bytes, convert: Convert, bounds: Bounds = DEFAULT) -> Any:
@@ -46,12 +46,12 @@ def read(body: bytes, convert: Convert, bounds: Bounds = DEFAULT) -> Any:
         return convert(large_json.parse(body, bounds))
     try:
         return convert(decode(body))
-    except BeyondDouble:
+    except InexactInteger:
         pass
     try:
         return convert(json.loads(body))
-    except (ValueError, BeyondDouble):
-        raise Malformed("NUMBER_VALUE cannot be converted to Long") from None
+    except (ValueError, InexactInteger):
+        raise MalformedInput("NUMBER_VALUE cannot be converted to Long") from None
 
 
 def encode(tree: Any) -> bytes:
@@ -70,7 +70,7 @@ class JsonReader(TreeReader):
         if type(value) is LongText:
             return blob_from_pieces(value.pieces())
         if type(value) is not str:
-            raise Malformed("only base-64-encoded strings are convertible to bytes")
+            raise MalformedInput("only base-64-encoded strings are convertible to bytes")
         return blob_from_text(value)
 
     def timestamp(self, shape: Shape) -> Convert:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from botocore.model import OperationModel, ServiceModel, Shape
 
 from boda.core.bounds import DEFAULT, Bounds
-from boda.core.errors import AwsError, Malformed
+from boda.core.errors import AwsError, MalformedInput
 from boda.gateway.http.wire import WireRequest, WireResponse
 from boda.gateway.protocols.form import USUAL, WireForm
 
@@ -70,7 +70,7 @@ class Protocol(ABC):
         """
         try:
             return self._parse_head(request, op, path_params)
-        except Malformed as error:
+        except MalformedInput as error:
             raise self.malformed(error) from None
 
     def parse_body(
@@ -82,10 +82,10 @@ class Protocol(ABC):
         """
         try:
             return self._parse_body(request, op, bounds)
-        except Malformed as error:
+        except MalformedInput as error:
             raise self.malformed(error) from None
         except RecursionError:
-            raise self.malformed(Malformed("The request body is nested too deeply")) from None
+            raise self.malformed(MalformedInput("The request body is nested too deeply")) from None
 
     @abstractmethod
     def prepare(self, op: OperationModel) -> object:
@@ -124,7 +124,7 @@ class Protocol(ABC):
     ) -> WireResponse:
         """The error as the service would send it; op is None before one is known."""
 
-    def malformed(self, error: Malformed) -> AwsError:
+    def malformed(self, error: MalformedInput) -> AwsError:
         return AwsError("SerializationException", error.reason)
 
     def named(self, code: str) -> ErrorNames:
@@ -152,7 +152,7 @@ class Protocol(ABC):
 def whole_body(request: WireRequest, op: OperationModel) -> bytes:
     """The body of an operation whose input is not streamed, unpacked where clients may pack it.
 
-    Raises Malformed.
+    Raises MalformedInput.
     """
     body = request.body
     if not isinstance(body, bytes | bytearray | memoryview):
@@ -188,9 +188,9 @@ def _inflated(body: bytes) -> bytes:
     try:
         data = machine.decompress(body, _MAX_INFLATED)
     except zlib.error:
-        raise Malformed("The request body is not valid gzip data") from None
+        raise MalformedInput("The request body is not valid gzip data") from None
     if machine.unconsumed_tail or not machine.eof:
-        raise Malformed("The request body is not valid gzip data")
+        raise MalformedInput("The request body is not valid gzip data")
     return data
 
 

@@ -11,11 +11,11 @@ from typing import Any
 from botocore.model import OperationModel, ServiceModel
 
 from boda.core.bounds import Bounds
-from boda.core.errors import AwsError, Malformed
+from boda.core.errors import AwsError, MalformedInput
 from boda.gateway.http.wire import WireRequest, WireResponse
 from boda.gateway.protocols import form_values
 from boda.gateway.protocols.form import USUAL, WireForm
-from boda.gateway.protocols.form_values import Ec2FormReader, Form, FormReader
+from boda.gateway.protocols.form_values import Ec2FormReader, FormNode, FormReader
 from boda.gateway.protocols.protocol import ErrorNames, Protocol, whole_body
 from boda.gateway.protocols.xml_values import XmlWriter, escape
 
@@ -30,17 +30,17 @@ class Query(Protocol):
         super().__init__(service, form)
         self._reader = self._make_reader()
         self._writer = XmlWriter()
-        self._inputs: dict[str, Callable[[Form], Any]] = {}
+        self._inputs: dict[str, Callable[[FormNode], Any]] = {}
         self._outputs: dict[str, WriteMembers | None] = {}
 
     def _make_reader(self) -> FormReader:
         return FormReader()
 
-    def malformed(self, error: Malformed) -> AwsError:
+    def malformed(self, error: MalformedInput) -> AwsError:
         where = f" at '{error.place}'" if error.place else ""
         return AwsError("MalformedInput", error.reason + where)
 
-    def prepare(self, op: OperationModel) -> Callable[[Form], Any]:
+    def prepare(self, op: OperationModel) -> Callable[[FormNode], Any]:
         convert = self._inputs.get(op.name)
         if convert is None:
             members = op.input_shape.members.items() if op.input_shape is not None else ()
@@ -56,7 +56,7 @@ class Query(Protocol):
         try:
             text = whole_body(request, op).decode()
         except UnicodeDecodeError:
-            raise Malformed("The request's parameters are not UTF-8") from None
+            raise MalformedInput("The request's parameters are not UTF-8") from None
         fields = form_values.pairs(request.query, bounds)
         fields += form_values.pairs(text.strip("\r\n"), bounds)
         params: dict[str, Any] = convert(form_values.tree(fields, bounds))

@@ -12,10 +12,10 @@ from urllib.parse import unquote, unquote_plus
 from botocore.model import OperationModel, ServiceModel, Shape
 
 from boda.core.bounds import Bounds
-from boda.core.errors import Malformed
+from boda.core.errors import MalformedInput
 from boda.gateway.http.wire import Stream, WireRequest, WireResponse
 from boda.gateway.protocols import event_stream
-from boda.gateway.protocols.events import EventCodec
+from boda.gateway.protocols.event_codec import EventCodec
 from boda.gateway.protocols.form import USUAL, WireForm
 from boda.gateway.protocols.json_values import encode
 from boda.gateway.protocols.protocol import Headers, Protocol, whole_body
@@ -154,7 +154,7 @@ class Rest(Protocol):
                 try:
                     raw = unquote(raw, errors="strict")
                 except UnicodeDecodeError:
-                    raise Malformed(
+                    raise MalformedInput(
                         "The request's path is not UTF-8", label, where="path"
                     ) from None
             params[member] = _placed(convert, raw, label)
@@ -169,7 +169,9 @@ class Rest(Protocol):
                 name = unquote_plus(raw_name, errors="strict")
                 value = unquote_plus(raw_value, errors="strict")
             except UnicodeDecodeError:
-                raise Malformed("The request's query string is not UTF-8", where="query") from None
+                raise MalformedInput(
+                    "The request's query string is not UTF-8", where="query"
+                ) from None
             known = plan.query.get(name)
             if known is not None:
                 member, convert, many = known
@@ -385,7 +387,7 @@ def _one_line(text: str) -> str:
 def _placed(convert: ReadText, text: str, name: str) -> Any:
     try:
         return convert(text)
-    except Malformed as error:
+    except MalformedInput as error:
         error.place = error.place or name
         error.value = error.value or text[:64]
         raise
@@ -452,7 +454,7 @@ def _utf8(body: bytes) -> str:
     try:
         return body.decode()
     except UnicodeDecodeError:
-        raise Malformed("The request body is not UTF-8") from None
+        raise MalformedInput("The request body is not UTF-8") from None
 
 
 def _is_text(shape: Shape | None) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 from botocore.model import OperationModel, ServiceModel, Shape
 
 from boda.core.bounds import Bounds
-from boda.core.errors import AwsError, Malformed
+from boda.core.errors import AwsError, MalformedInput
 from boda.gateway.http.wire import WireResponse
 from boda.gateway.protocols import xml_values
 from boda.gateway.protocols.form import USUAL, WireForm
@@ -40,7 +40,7 @@ class RestXml(Rest):
         self._writer = XmlWriter(millis=self.millis)
         super().__init__(service, form)
 
-    def malformed(self, error: Malformed) -> AwsError:
+    def malformed(self, error: MalformedInput) -> AwsError:
         return AwsError("MalformedInput", error.reason)
 
     def root_name(self, op: OperationModel, plan: OutputPlan) -> str:
@@ -56,7 +56,7 @@ class RestXml(Rest):
         return xml_values.namespace_attribute(space) if space else ""
 
     def check_root(self, root: Node, op: OperationModel, plan: InputPlan) -> None:
-        """Raise Malformed when the document is of another kind than the operation's."""
+        """Raise MalformedInput when the document is of another kind than the operation's."""
 
     def body_reader(self, op: OperationModel, plan: InputPlan) -> ReadBody | None:
         if plan.payload_shape is not None:

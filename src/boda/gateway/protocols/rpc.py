@@ -12,7 +12,7 @@ from boda.core.bounds import DEFAULT, Bounds
 from boda.core.errors import AwsError
 from boda.gateway.http.wire import Stream, WireRequest, WireResponse
 from boda.gateway.protocols import event_stream
-from boda.gateway.protocols.events import EventCodec
+from boda.gateway.protocols.event_codec import EventCodec
 from boda.gateway.protocols.form import USUAL, WireForm
 from boda.gateway.protocols.protocol import (
     ErrorNames,
@@ -53,7 +53,7 @@ class Rpc(Protocol):
 
     @abstractmethod
     def decode(self, body: bytes, convert: Convert, bounds: Bounds = DEFAULT) -> dict[str, Any]:
-        """Read a document and convert it. Raises Malformed."""
+        """Read a document and convert it. Raises MalformedInput."""
 
     @abstractmethod
     def error_type(self, names: ErrorNames) -> str:

@@ -1,6 +1,6 @@
 """Numbers, booleans, blobs and moments between their wire forms and Python.
 
-Readers raise Malformed, whose reason each protocol puts into AWS's words and codes.
+Readers raise MalformedInput, whose reason each protocol puts into AWS's words and codes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from boda.core.errors import Malformed
+from boda.core.errors import MalformedInput
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _INTEGER = re.compile(r"[+-]?[0-9]{1,40}\Z")
@@ -42,14 +42,14 @@ def in_range(value: int, type_name: str) -> int:
     if -limit <= value < limit:
         return value
     name = "Long" if type_name == "long" else "Integer"
-    raise Malformed(f"NUMBER_VALUE cannot be converted to {name}", value=str(value)[:64])
+    raise MalformedInput(f"NUMBER_VALUE cannot be converted to {name}", value=str(value)[:64])
 
 
 def integer_from_text(text: str, type_name: str = "long") -> int:
     text = text.strip()
     if not _INTEGER.match(text):
         name = "Long" if type_name == "long" else "Integer"
-        raise Malformed(f"STRING_VALUE cannot be converted to {name}", value=text[:64])
+        raise MalformedInput(f"STRING_VALUE cannot be converted to {name}", value=text[:64])
     return in_range(int(text), type_name)
 
 
@@ -59,7 +59,7 @@ def float_from_text(text: str) -> float:
     if special is not None:
         return special
     if not _FLOAT.match(text):
-        raise Malformed("STRING_VALUE cannot be converted to Double", value=text[:64])
+        raise MalformedInput("STRING_VALUE cannot be converted to Double", value=text[:64])
     return float(text)
 
 
@@ -78,18 +78,18 @@ def boolean_from_text(text: str) -> bool:
         return True
     if folded == "false":
         return False
-    raise Malformed("STRING_VALUE cannot be converted to Boolean", value=text[:64])
+    raise MalformedInput("STRING_VALUE cannot be converted to Boolean", value=text[:64])
 
 
 def blob_from_text(text: str) -> bytes:
     try:
         return binascii.a2b_base64(text.strip(), strict_mode=True)
     except (binascii.Error, ValueError):
-        raise Malformed("Invalid Base64 encoding: the value can not be decoded") from None
+        raise MalformedInput("Invalid Base64 encoding: the value can not be decoded") from None
 
 
 def blob_from_pieces(pieces: Iterable[str]) -> bytes:
-    """The same of a text that is too long to be decoded at once. Raises Malformed."""
+    """The same of a text that is too long to be decoded at once. Raises MalformedInput."""
     decoded: list[bytes] = []
     kept = ""
     for piece in pieces:
@@ -115,7 +115,7 @@ def moment_from_number(value: float) -> datetime:
     try:
         return _EPOCH + timedelta(seconds=value)
     except (OverflowError, ValueError):
-        raise Malformed(f"{str(value)[:40]} can not be converted to a timestamp") from None
+        raise MalformedInput(f"{str(value)[:40]} can not be converted to a timestamp") from None
 
 
 def moment_from_text(text: str, form: str) -> datetime:
@@ -139,7 +139,7 @@ def _moment_from_http_date(text: str) -> datetime:
 def _moment_from_iso(text: str) -> datetime:
     match = _ISO.match(text)
     if not match:
-        raise Malformed(f"{text[:40]} can not be converted to a timestamp", value=text[:64])
+        raise MalformedInput(f"{text[:40]} can not be converted to a timestamp", value=text[:64])
     year, month, day, hour, minute, second, fraction, _, sign, away_h, away_m = match.groups()
     try:
         moment = datetime(
@@ -156,7 +156,7 @@ def _moment_from_iso(text: str) -> datetime:
             away = timedelta(hours=int(away_h), minutes=int(away_m))
             moment = moment - away if sign == "+" else moment + away
     except (ValueError, OverflowError):
-        raise Malformed(f"{text[:40]} can not be converted to a timestamp") from None
+        raise MalformedInput(f"{text[:40]} can not be converted to a timestamp") from None
     return moment
 
 

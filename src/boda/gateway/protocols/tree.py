@@ -12,14 +12,14 @@ from typing import Any
 
 from botocore.model import Shape
 
-from boda.core.errors import Malformed
+from boda.core.errors import MalformedInput
 from boda.core.large_json import LongText
 from boda.gateway.protocols.scalars import float_from_text, in_range
 
 Convert = Callable[[Any], Any]
 
 
-class BeyondDouble(Exception):
+class InexactInteger(Exception):
     """An integer was decoded into a float and lost digits: decode again, exactly."""
 
 
@@ -38,12 +38,12 @@ def kind_of(value: Any) -> str:
     return "NULL_VALUE" if value is None else "VALUE"
 
 
-def unexpected(value: Any, wanted: str) -> Malformed:
+def unexpected(value: Any, wanted: str) -> MalformedInput:
     if isinstance(value, dict):
-        return Malformed("Start of structure or map found where not expected.")
+        return MalformedInput("Start of structure or map found where not expected.")
     if isinstance(value, list):
-        return Malformed("Start of list found where not expected")
-    return Malformed(f"{kind_of(value)} cannot be converted to {wanted}")
+        return MalformedInput("Start of list found where not expected")
+    return MalformedInput(f"{kind_of(value)} cannot be converted to {wanted}")
 
 
 def wire_name(shape: Shape, member: str) -> str:
@@ -56,7 +56,7 @@ def is_document(shape: Shape) -> bool:
 
 
 class TreeReader:
-    """Compiles shapes into readers of decoded trees. Readers raise Malformed."""
+    """Compiles shapes into readers of decoded trees. Readers raise MalformedInput."""
 
     def __init__(self) -> None:
         self._compiled: dict[tuple[Any, ...], Convert] = {}
@@ -205,10 +205,10 @@ class TreeWriter:
         raise NotImplementedError
 
 
-def _not_a_structure(value: Any) -> Malformed:
+def _not_a_structure(value: Any) -> MalformedInput:
     if isinstance(value, dict | list):
         return unexpected(value, "")
-    return Malformed("Unexpected field type")
+    return MalformedInput("Unexpected field type")
 
 
 def _boolean(value: Any) -> bool:
@@ -225,7 +225,7 @@ def _integer(type_name: str) -> Convert:
             return in_range(value, type_name)
         if type(value) is float and value.is_integer():
             if abs(value) >= 2**53:
-                raise BeyondDouble
+                raise InexactInteger
             return in_range(int(value), type_name)
         raise unexpected(value, wanted)
 

@@ -15,7 +15,7 @@ from xml.parsers import expat
 from botocore.model import Shape
 
 from boda.core.bounds import DEFAULT, Bounds
-from boda.core.errors import Malformed
+from boda.core.errors import MalformedInput
 from boda.gateway.protocols.scalars import (
     blob_from_text,
     blob_to_text,
@@ -59,7 +59,7 @@ class Node:
 
 
 def parse(document: bytes, bounds: Bounds = DEFAULT) -> Node:
-    """The document's root element. Raises Malformed.
+    """The document's root element. Raises MalformedInput.
 
     The document is fed in steps, so that other threads run in between, and no further than its
     bounds; a tag or comment that is longer than two steps is refused.
@@ -70,7 +70,7 @@ def parse(document: bytes, bounds: Bounds = DEFAULT) -> Node:
     def start(name: str, attributes: dict[str, str]) -> None:
         nonlocal left
         if len(stack) > _MAX_DEPTH:
-            raise Malformed("The document is nested too deeply")
+            raise MalformedInput("The document is nested too deeply")
         node = Node(name.rpartition(":")[2], attributes)
         siblings = stack[-1].children
         left -= 1
@@ -86,7 +86,7 @@ def parse(document: bytes, bounds: Bounds = DEFAULT) -> Node:
         stack[-1].parts.append(data)
 
     def refuse(*_: Any) -> None:
-        raise Malformed("Document type declarations are not allowed")
+        raise MalformedInput("Document type declarations are not allowed")
 
     parser = expat.ParserCreate()
     parser.buffer_text = True
@@ -99,10 +99,10 @@ def parse(document: bytes, bounds: Bounds = DEFAULT) -> Node:
         for at in range(0, len(document), _STEP):
             parser.Parse(document[at : at + _STEP], False)
             if at - parser.CurrentByteIndex > _STEP:
-                raise Malformed("The document has a tag that is too long")
+                raise MalformedInput("The document has a tag that is too long")
         parser.Parse(b"", True)
     except (expat.ExpatError, LookupError, ValueError):
-        raise Malformed("The document is not well-formed") from None
+        raise MalformedInput("The document is not well-formed") from None
     return stack[0].children[0]
 
 
@@ -112,7 +112,7 @@ def escape(text: str) -> str:
 
 
 def text_reader(shape: Shape, default_timestamp: str = "iso8601") -> ReadText:
-    """A reader of one scalar's text. Raises Malformed."""
+    """A reader of one scalar's text. Raises MalformedInput."""
     kind = shape.type_name
     if kind in ("integer", "long", "short", "byte"):
         return lambda text: integer_from_text(text, kind)
@@ -147,7 +147,7 @@ def text_writer(
 
 
 class XmlReader:
-    """Compiles shapes into readers of elements. Readers raise Malformed."""
+    """Compiles shapes into readers of elements. Readers raise MalformedInput."""
 
     def __init__(self) -> None:
         self._compiled: dict[tuple[Any, ...], ReadNode] = {}
@@ -201,7 +201,7 @@ class XmlReader:
                     else:
                         key, value = convert(child)
                         output.setdefault(member, {})[key] = value
-                except Malformed as error:
+                except MalformedInput as error:
                     error.place = error.place or child.name
                     raise
             return output
@@ -229,7 +229,7 @@ class XmlReader:
         def entry(node: Node) -> tuple[str, Any]:
             key, value = node.named(key_name), node.named(value_name)
             if key is None or value is None:
-                raise Malformed("A map entry needs a key and a value", node.name)
+                raise MalformedInput("A map entry needs a key and a value", node.name)
             return key.text, read(value)
 
         return entry

@@ -60,7 +60,7 @@ _OF_PLACES = {
 """AWS has no words for these: it is called by no other name."""
 
 
-class Malformed(Exception):
+class MalformedClaim(Exception):
     """A claim that cannot be read."""
 
     def __init__(self, why: str, detail: str = "") -> None:
@@ -115,14 +115,14 @@ class Claim:
 
 
 def read_claim(request: WireRequest) -> Claim | None:
-    """The claim of a request, None when it makes none; raises Malformed."""
+    """The claim of a request, None when it makes none; raises MalformedClaim."""
     authorization = request.headers.get("authorization")
     query = request.query
     in_query = bool(query) and ("X-Amz-" in query or "AWSAccessKeyId=" in query)
     if authorization is None:
         return _claim_of_query(query) if in_query else None
     if in_query and "X-Amz-Signature=" in query:
-        raise Malformed("two")
+        raise MalformedClaim("two")
     return _claim_of_header(authorization, request.headers)
 
 
@@ -173,7 +173,7 @@ def _signatory(before: str) -> Signatory | None:
     date = before.partition("/")[2][:8]
     try:
         return _read_header(f"{before}Signature=0", {"x-amz-date": f"{date}T000000Z"}).signatory
-    except Malformed:
+    except MalformedClaim:
         return None
 
 
@@ -181,13 +181,13 @@ def _read_header(authorization: str, headers: Mapping[str, str]) -> Claim:
     algorithm, _, rest = authorization.partition(" ")
     if algorithm != sigv4.ALGORITHM:
         if algorithm == sigv4.ALGORITHM_V4A:
-            raise Malformed("sigv4a")
-        raise Malformed("mechanism", printable(algorithm))
+            raise MalformedClaim("sigv4a")
+        raise MalformedClaim("mechanism", printable(algorithm))
     parts: dict[str, str] = {}
     for part in rest.split(","):
         name, equals, value = part.strip().partition("=")
         if not equals or name in parts:
-            raise Malformed(
+            raise MalformedClaim(
                 "incomplete",
                 f"'{printable(name)}' is not a valid key=value pair (missing equal-sign) in "
                 "Authorization header.",
@@ -195,19 +195,19 @@ def _read_header(authorization: str, headers: Mapping[str, str]) -> Claim:
         parts[name] = value
     for name in ("Credential", "SignedHeaders", "Signature"):
         if not parts.get(name):
-            raise Malformed("incomplete", f"Authorization header requires '{name}' parameter.")
+            raise MalformedClaim("incomplete", f"Authorization header requires '{name}' parameter.")
     timestamp = headers.get("x-amz-date", "")
     try:
         timestamp = timestamp or sigv4.timestamp_of_date(headers.get("date", ""))
         signed_at = sigv4.seconds(timestamp)
     except (ValueError, TypeError):
         if timestamp or headers.get("date"):
-            raise Malformed(
+            raise MalformedClaim(
                 "date",
                 "Date must be in ISO-8601 'basic format'. Got "
                 f"'{printable(timestamp or headers['date'])}'.",
             ) from None
-        raise Malformed(
+        raise MalformedClaim(
             "date",
             "Authorization header requires existence of either a 'X-Amz-Date' or a 'Date' header.",
         ) from None
@@ -243,22 +243,22 @@ def _claim_of_query(query: str) -> Claim | None:
     for name, value in parse_qsl(query, keep_blank_values=True):
         if name.startswith("X-Amz-"):
             if name in found:
-                raise Malformed("incomplete-query", f"Duplicate {printable(name)} parameter.")
+                raise MalformedClaim("incomplete-query", f"Duplicate {printable(name)} parameter.")
             found[name] = value
         elif name in _OLD_NAMES:
             if name in old:
-                raise Malformed("incomplete-query", f"Duplicate {printable(name)} parameter.")
+                raise MalformedClaim("incomplete-query", f"Duplicate {printable(name)} parameter.")
             old[name] = value
     if "AWSAccessKeyId" in old:
         return _old_claim(old, found)
     if not any(name in found for name in _QUERY_NAMES):
         return None
     if not all(found.get(name) for name in _QUERY_NAMES):
-        raise Malformed("incomplete-query", INCOMPLETE_QUERY)
+        raise MalformedClaim("incomplete-query", INCOMPLETE_QUERY)
     if found["X-Amz-Algorithm"] != sigv4.ALGORITHM:
         if found["X-Amz-Algorithm"] == sigv4.ALGORITHM_V4A:
-            raise Malformed("sigv4a")
-        raise Malformed(
+            raise MalformedClaim("sigv4a")
+        raise MalformedClaim(
             "incomplete-query", 'X-Amz-Algorithm only supports "AWS4-HMAC-SHA256 and '
             'AWS4-ECDSA-P256-SHA256"'
         )  # fmt: skip
@@ -266,7 +266,7 @@ def _claim_of_query(query: str) -> Claim | None:
     try:
         signed_at = sigv4.seconds(timestamp)
     except ValueError:
-        raise Malformed(
+        raise MalformedClaim(
             "incomplete-query",
             "X-Amz-Date must be in the ISO8601 Long Format \"yyyyMMdd'T'HHmmss'Z'\"",
         ) from None
@@ -285,14 +285,14 @@ def _claim_of_query(query: str) -> Claim | None:
 def _old_claim(old: Mapping[str, str], new: Mapping[str, str]) -> Claim:
     """The claim names no service; ``SignatureVersion`` is how query services spelled theirs."""
     if new:
-        raise Malformed("two")
+        raise MalformedClaim("two")
     if "SignatureVersion" in old:
-        raise Malformed("mechanism", printable(old.get("SignatureMethod", "HmacSHA1")))
+        raise MalformedClaim("mechanism", printable(old.get("SignatureMethod", "HmacSHA1")))
     if not all(old.get(name) for name in ("AWSAccessKeyId", "Signature", "Expires")):
-        raise Malformed("old-incomplete")
+        raise MalformedClaim("old-incomplete")
     until = old["Expires"]
     if not (until.isascii() and until.isdecimal()) or len(until) > 12:
-        raise Malformed("old-expires", printable(until))
+        raise MalformedClaim("old-expires", printable(until))
     signatory = Signatory(
         old["AWSAccessKeyId"], "", DEFAULT_REGION, "", presigned=True, until=until
     )
@@ -303,12 +303,12 @@ def _expires(text: str | None) -> int | None:
     if text is None:
         return None
     if text.startswith("-") and text[1:].isdecimal():
-        raise Malformed("incomplete-query", "X-Amz-Expires must be non-negative")
+        raise MalformedClaim("incomplete-query", "X-Amz-Expires must be non-negative")
     if not (text.isascii() and text.isdecimal()) or len(text) > 18:
-        raise Malformed("incomplete-query", "X-Amz-Expires should be a number")
+        raise MalformedClaim("incomplete-query", "X-Amz-Expires should be a number")
     expires_s = int(text)
     if expires_s > MAX_EXPIRES_S:
-        raise Malformed(
+        raise MalformedClaim(
             "incomplete-query",
             "X-Amz-Expires must be less than a week (in seconds); that is, the given "
             f"X-Amz-Expires must be less than {MAX_EXPIRES_S} seconds",
@@ -332,27 +332,27 @@ def _claim(
     if len(parts) != 5 or not all(parts) or not _NAME_CHARACTERS.issuperset(parts[2] + parts[3]):
         expected = '"<YOUR-AKID>/YYYYMMDD/REGION/SERVICE/aws4_request".'
         if presigned:
-            raise Malformed(
+            raise MalformedClaim(
                 why,
                 "Error parsing the X-Amz-Credential parameter; the Credential is mal-formed; "
                 f"expecting {expected}",
             )
-        raise Malformed(why, f"the Credential is mal-formed; expecting {expected}")
+        raise MalformedClaim(why, f"the Credential is mal-formed; expecting {expected}")
     access_key_id, date, region, service, terminator = parts
     if terminator != sigv4.TERMINATOR:
-        raise Malformed(
+        raise MalformedClaim(
             "scope",
             "Credential should be scoped with a valid terminator: 'aws4_request', not "
             f"'{printable(terminator)}'.",
         )
     if date != timestamp[:8]:
-        raise Malformed(
+        raise MalformedClaim(
             "scope",
             "Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from "
             f"HTTP: '{printable(date)}' != '{timestamp[:8]}', from '{timestamp}'.",
         )
     names = signed.split(";", _MAX_SIGNED_HEADERS)
     if len(names) > _MAX_SIGNED_HEADERS:
-        raise Malformed(why, "Too many SignedHeaders.")
+        raise MalformedClaim(why, "Too many SignedHeaders.")
     signatory = Signatory(access_key_id, date, region, service, tuple(names), presigned, expires_s)
     return Claim(signatory, signature, timestamp, signed_at, token)

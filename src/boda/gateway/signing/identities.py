@@ -13,7 +13,7 @@ from boda.gateway.signing.identity import Credential, Directory
 Tags = tuple[tuple[str, str], ...]
 
 
-class Role(Protocol):
+class AssumableRole(Protocol):
     """A role. max_session_s: the longest session it allows, in seconds."""
 
     @property
@@ -30,7 +30,7 @@ class Role(Protocol):
     def tags(self) -> Tags: ...
 
 
-class Session(Protocol):
+class CallerSession(Protocol):
     """The session a caller is in. transitive: the keys of its tags that go on."""
 
     @property
@@ -61,9 +61,9 @@ class Sessions(Protocol):
     @property
     def account(self) -> str: ...
 
-    def role(self, arn: str) -> Role | None: ...
+    def role(self, arn: str) -> AssumableRole | None: ...
 
-    def session(self, access_key_id: str) -> Session | None: ...
+    def session(self, access_key_id: str) -> CallerSession | None: ...
 
     def account_of_key(self, access_key_id: str) -> str | None: ...
 

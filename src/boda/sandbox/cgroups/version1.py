@@ -7,7 +7,6 @@ import os
 from pathlib import Path
 from typing import Literal
 
-from boda.sandbox.cgroups.bounds import bound_processes, counted_memory
 from boda.sandbox.cgroups.contract import PERIOD_US, Cgroup, CgroupLimits, quota_us
 from boda.sandbox.cgroups.descriptors import CgroupDescriptors
 from boda.sandbox.cgroups.files import (
@@ -20,6 +19,7 @@ from boda.sandbox.cgroups.files import (
     write,
 )
 from boda.sandbox.cgroups.leftovers import sweep
+from boda.sandbox.cgroups.machine_share import bound_processes, counted_memory
 from boda.sandbox.contract import ResourceUsage, SandboxError
 
 CONTROLLERS = ("memory", "cpu", "pids", "freezer", "cpuacct")

@@ -1,7 +1,7 @@
 """AWS Identity and Access Management: who there is, and what each may do.
 
 The API, and the Identity: the directory that the gateway and other services ask. Both stand on the
-same Store: everything in memory, every change written before it is shown.
+same IamStore: everything in memory, every change written before it is shown.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from boda.services.iam import rules
 from boda.services.iam.access import CONDITION_KEYS
 from boda.services.iam.accounts import Account, Accounts, by_account
 from boda.services.iam.grants import Attachments, Boundaries, InlinePolicies
-from boda.services.iam.groups import Groups
+from boda.services.iam.groups import GroupOperations
 from boda.services.iam.identity import Identity
 from boda.services.iam.managed import aws_managed
-from boda.services.iam.policies import Policies
-from boda.services.iam.roles import Roles
+from boda.services.iam.policies import PolicyOperations
+from boda.services.iam.roles import RoleOperations
 from boda.services.iam.rows import metadata
-from boda.services.iam.store import Store
+from boda.services.iam.store import IamStore
 from boda.services.iam.summary import Summary
 from boda.services.iam.tagging import Tagging
-from boda.services.iam.users import AccessKeys, Users
+from boda.services.iam.users import AccessKeys, UserOperations
 
 __all__ = ["PLUG"]
 
@@ -32,11 +32,11 @@ def build(host: Host) -> Running:
     managed = aws_managed()
 
     def further(number: str) -> Account:
-        store = Store(host.database, number, managed)
+        store = IamStore(host.database, number, managed)
         identity = Identity(store, host.clock, host.ids)
         return Account(identity, _service(store, identity, host).operations)
 
-    store = Store(host.database, host.account, managed)
+    store = IamStore(host.database, host.account, managed)
     accounts = Accounts(store, host.clock, host.ids, further)
     service = _service(store, accounts, host)
     for name, operation in service.operations.items():
@@ -49,15 +49,15 @@ def build(host: Host) -> Running:
     return Running(service, load=load, identities=accounts)
 
 
-def _service(store: Store, identity: Identity, host: Host) -> Service:
+def _service(store: IamStore, identity: Identity, host: Host) -> Service:
     """The operations on one account."""
     clock, ids = host.clock, host.ids
     groups = [
-        Users(store, clock, ids),
+        UserOperations(store, clock, ids),
         AccessKeys(store, identity),
-        Groups(store, clock, ids),
-        Roles(store, clock, ids),
-        Policies(store, clock, ids),
+        GroupOperations(store, clock, ids),
+        RoleOperations(store, clock, ids),
+        PolicyOperations(store, clock, ids),
         InlinePolicies(store),
         Attachments(store),
         Boundaries(store),

@@ -16,7 +16,7 @@ from boda.gateway.asking import tag_keys
 from boda.gateway.asking.need import Need
 from boda.gateway.calling.operation import Authorize, Context, operation
 from boda.services.iam.entities import Group, ManagedPolicy, Role, User
-from boda.services.iam.store import Store
+from boda.services.iam.store import IamStore
 
 F = TypeVar("F", bound=Callable[..., Awaitable[Any]])
 
@@ -44,19 +44,19 @@ CONDITION_KEYS = [
 _NAME = {"user": "UserName", "group": "GroupName", "role": "RoleName"}
 
 
-class Room:
+class IamOperations:
     """What every group of operations stands on."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: IamStore) -> None:
         self.store = store
 
 
 def change(name: str, *, authorize: Authorize | None = None) -> Callable[[F], F]:
-    """An operation that writes: it runs alone and to its end (Store.exclusively)."""
+    """An operation that writes: it runs alone and to its end (IamStore.exclusively)."""
 
     def mark(method: F) -> F:
         @functools.wraps(method)
-        async def run(self: Room, ctx: Context, **given: Any) -> Any:
+        async def run(self: IamOperations, ctx: Context, **given: Any) -> Any:
             return await self.store.exclusively(cast(Any, method)(self, ctx, **given))
 
         return cast(F, operation(name, authorize=authorize)(run))
@@ -70,7 +70,7 @@ def on(kind: str, action: str) -> Authorize:
     A call that names no user means the caller's own.
     """
 
-    def needs(room: Room, ctx: Context, params: Mapping[str, Any]) -> Iterable[Need]:
+    def needs(room: IamOperations, ctx: Context, params: Mapping[str, Any]) -> Iterable[Need]:
         _no_lent_identity(room.store, ctx)
         yield _need(room.store, ctx, kind, action, params)
 
@@ -80,7 +80,7 @@ def on(kind: str, action: str) -> Authorize:
 def on_account(action: str) -> Authorize:
     """The permission ``iam:<action>`` on the account as a whole."""
 
-    def needs(room: Room, ctx: Context, params: Mapping[str, Any]) -> Iterable[Need]:
+    def needs(room: IamOperations, ctx: Context, params: Mapping[str, Any]) -> Iterable[Need]:
         _no_lent_identity(room.store, ctx)
         yield Need(f"iam:{action}")
 
@@ -90,7 +90,7 @@ def on_account(action: str) -> Authorize:
 def listing(kind: str, action: str) -> Authorize:
     """The permission to list a kind of entity below a path."""
 
-    def needs(room: Room, ctx: Context, params: Mapping[str, Any]) -> Iterable[Need]:
+    def needs(room: IamOperations, ctx: Context, params: Mapping[str, Any]) -> Iterable[Need]:
         _no_lent_identity(room.store, ctx)
         path = params.get("PathPrefix", "/")
         yield Need(f"iam:{action}", iam_arn(room.store.account, kind + path))
@@ -101,7 +101,7 @@ def listing(kind: str, action: str) -> Authorize:
 def renaming(kind: str, action: str) -> Authorize:
     """A change of name or path must be allowed for the old and for the new ARN."""
 
-    def needs(room: Room, ctx: Context, params: Mapping[str, Any]) -> Iterable[Need]:
+    def needs(room: IamOperations, ctx: Context, params: Mapping[str, Any]) -> Iterable[Need]:
         _no_lent_identity(room.store, ctx)
         yield _need(room.store, ctx, kind, action, params)
         name = params.get(_NAME[kind], "")
@@ -113,7 +113,7 @@ def renaming(kind: str, action: str) -> Authorize:
     return needs
 
 
-def _no_lent_identity(store: Store, ctx: Context) -> None:
+def _no_lent_identity(store: IamStore, ctx: Context) -> None:
     """Credentials of GetSessionToken and GetFederationToken do not reach IAM, as on AWS: what was
     lent for a while must not make what stays.
     """
@@ -123,7 +123,7 @@ def _no_lent_identity(store: Store, ctx: Context) -> None:
         )
 
 
-def _need(store: Store, ctx: Context, kind: str, action: str, params: Mapping[str, Any]) -> Need:
+def _need(store: IamStore, ctx: Context, kind: str, action: str, params: Mapping[str, Any]) -> Need:
     context: dict[str, str | Sequence[str]] = {}
     entity: User | Group | Role | ManagedPolicy | None
     if kind == "policy":
@@ -152,7 +152,7 @@ def _need(store: Store, ctx: Context, kind: str, action: str, params: Mapping[st
     return Need(f"iam:{action}", arn, context=context)
 
 
-def _found(store: Store, kind: str, name: str) -> User | Group | Role | None:
+def _found(store: IamStore, kind: str, name: str) -> User | Group | Role | None:
     entities: Mapping[str, User | Group | Role] = {
         "user": store.users,
         "group": store.groups,

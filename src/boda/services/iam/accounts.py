@@ -23,7 +23,7 @@ from boda.gateway.calling.service import Operation
 from boda.gateway.signing.identity import Credential, Permissions
 from boda.services.iam.entities import Role, Session
 from boda.services.iam.identity import Identity
-from boda.services.iam.store import Store
+from boda.services.iam.store import IamStore
 
 T = TypeVar("T")
 
@@ -46,7 +46,7 @@ class Accounts(Identity):
     """
 
     def __init__(
-        self, store: Store, clock: Clock, ids: Ids, make: Callable[[str], Account]
+        self, store: IamStore, clock: Clock, ids: Ids, make: Callable[[str], Account]
     ) -> None:
         super().__init__(store, clock, ids)
         self._make = make

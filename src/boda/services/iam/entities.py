@@ -128,7 +128,7 @@ class Role:
 
 
 @dataclass(frozen=True, slots=True)
-class Version:
+class PolicyVersion:
     number: int
     document: Document
     created_at: float
@@ -148,7 +148,7 @@ class ManagedPolicy:
     unique_id: str
     created_at: float
     updated_at: float
-    versions: tuple[Version, ...]
+    versions: tuple[PolicyVersion, ...]
     default_version: str = "v1"
     last_version: int = 1
     description: str = ""
@@ -161,7 +161,7 @@ class ManagedPolicy:
         return iam_arn(self.account, f"policy{self.path}{self.name}")
 
     @property
-    def default(self) -> Version:
+    def default(self) -> PolicyVersion:
         return next(found for found in self.versions if found.name == self.default_version)
 
 
@@ -265,7 +265,7 @@ def from_row(kind: type[Entity], found: Mapping[str, Any]) -> Any:
         row["trust_document"] = Document.read(row.pop("trust"))
     if kind is ManagedPolicy:
         row["versions"] = tuple(
-            Version(number, Document.read(text), created_at)
+            PolicyVersion(number, Document.read(text), created_at)
             for number, text, created_at, *_ in row["versions"]
         )
     if kind is Session:

@@ -12,11 +12,11 @@ from typing import Any
 from boda.gateway.calling.operation import Context, operation
 from boda.gateway.calling.paging import PAGED, Listing, Rows
 from boda.services.iam import rules, shapes
-from boda.services.iam.access import Room, change, on
+from boda.services.iam.access import IamOperations, change, on
 from boda.services.iam.entities import Actor, Group
 
 
-class InlinePolicies(Room):
+class InlinePolicies(IamOperations):
     @change("PutUserPolicy", authorize=on("user", "PutUserPolicy"))
     async def put_user_policy(
         self, ctx: Context, *, user_name: str, policy_name: str, policy_document: str
@@ -109,7 +109,7 @@ class InlinePolicies(Room):
         await self.store.save(replace(actor, inline=left))
 
 
-class Attachments(Room):
+class Attachments(IamOperations):
     @change("AttachUserPolicy", authorize=on("user", "AttachUserPolicy"))
     async def attach_user_policy(self, ctx: Context, *, user_name: str, policy_arn: str) -> None:
         await self._attach("user", user_name, policy_arn)
@@ -186,7 +186,7 @@ class Attachments(Room):
         )
 
 
-class Boundaries(Room):
+class Boundaries(IamOperations):
     @change("PutUserPermissionsBoundary", authorize=on("user", "PutUserPermissionsBoundary"))
     async def put_user_permissions_boundary(
         self, ctx: Context, *, user_name: str, permissions_boundary: str

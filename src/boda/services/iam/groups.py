@@ -10,13 +10,13 @@ from boda.core.ids import Ids
 from boda.gateway.calling.operation import Answer, Context, operation
 from boda.gateway.calling.paging import PAGED, Listing, Rows
 from boda.services.iam import rules, shapes
-from boda.services.iam.access import Room, change, listing, on, renaming
+from boda.services.iam.access import IamOperations, change, listing, on, renaming
 from boda.services.iam.entities import Group
-from boda.services.iam.store import Store
+from boda.services.iam.store import IamStore
 
 
-class Groups(Room):
-    def __init__(self, store: Store, clock: Clock, ids: Ids) -> None:
+class GroupOperations(IamOperations):
+    def __init__(self, store: IamStore, clock: Clock, ids: Ids) -> None:
         super().__init__(store)
         self._clock = clock
         self._ids = ids

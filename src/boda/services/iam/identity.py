@@ -21,7 +21,7 @@ from boda.services.iam.entities import (
     User,
     session_token,
 )
-from boda.services.iam.store import Store
+from boda.services.iam.store import IamStore
 
 _LINGER_S = 3_600.0
 """How long expired credentials are still known, so that their user reads "expired"."""
@@ -36,7 +36,7 @@ class Identity:
     ``load`` first; then everything but the ``async`` methods answers from memory.
     """
 
-    def __init__(self, store: Store, clock: Clock, ids: Ids) -> None:
+    def __init__(self, store: IamStore, clock: Clock, ids: Ids) -> None:
         self._store = store
         self._clock = clock
         self._ids = ids

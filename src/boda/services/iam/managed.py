@@ -15,7 +15,7 @@ from datetime import datetime
 from functools import cache, partial
 from importlib.resources import files
 
-from boda.services.iam.entities import Document, ManagedPolicy, Version
+from boda.services.iam.entities import Document, ManagedPolicy, PolicyVersion
 
 _ARCHIVE = files("boda.services.iam").joinpath("managed_policies.zip")
 
@@ -39,7 +39,7 @@ def _policy(name: str, path: str, created: str, updated: str, version: str) -> M
         "ANPA" + digest[:17],
         datetime.fromisoformat(created).timestamp(),
         updated_at,
-        (Version(number, Document.later(read), updated_at),),
+        (PolicyVersion(number, Document.later(read), updated_at),),
         version,
         number,
     )

@@ -11,13 +11,13 @@ from boda.core.ids import Ids
 from boda.gateway.calling.operation import Context, operation
 from boda.gateway.calling.paging import PAGED, Listing, Rows
 from boda.services.iam import rules, shapes
-from boda.services.iam.access import Room, change, listing, on
-from boda.services.iam.entities import Actor, Document, Group, ManagedPolicy, Version
-from boda.services.iam.store import Store
+from boda.services.iam.access import IamOperations, change, listing, on
+from boda.services.iam.entities import Actor, Document, Group, ManagedPolicy, PolicyVersion
+from boda.services.iam.store import IamStore
 
 
-class Policies(Room):
-    def __init__(self, store: Store, clock: Clock, ids: Ids) -> None:
+class PolicyOperations(IamOperations):
+    def __init__(self, store: IamStore, clock: Clock, ids: Ids) -> None:
         super().__init__(store)
         self._clock = clock
         self._ids = ids
@@ -48,7 +48,7 @@ class Policies(Room):
             "ANPA" + self._ids.base32(17),
             now,
             now,
-            (Version(1, document, now),),
+            (PolicyVersion(1, document, now),),
             description=description,
             tags=given,
         )
@@ -115,7 +115,7 @@ class Policies(Room):
                 "must delete an existing version."
             )
         now = self._clock.now()
-        version = Version(policy.last_version + 1, document, now)
+        version = PolicyVersion(policy.last_version + 1, document, now)
         changed = replace(
             policy,
             versions=(*policy.versions, version),
@@ -207,7 +207,7 @@ def _document(ctx: Context, text: str) -> Document:
     return document
 
 
-def _version(policy: ManagedPolicy, version_id: str) -> Version:
+def _version(policy: ManagedPolicy, version_id: str) -> PolicyVersion:
     for version in policy.versions:
         if version.name == version_id:
             return version

@@ -11,13 +11,13 @@ from boda.core.ids import Ids
 from boda.gateway.calling.operation import Context, operation
 from boda.gateway.calling.paging import PAGED, Listing, Rows
 from boda.services.iam import rules, shapes
-from boda.services.iam.access import Room, change, listing, on
+from boda.services.iam.access import IamOperations, change, listing, on
 from boda.services.iam.entities import Document, Role
-from boda.services.iam.store import Store
+from boda.services.iam.store import IamStore
 
 
-class Roles(Room):
-    def __init__(self, store: Store, clock: Clock, ids: Ids) -> None:
+class RoleOperations(IamOperations):
+    def __init__(self, store: IamStore, clock: Clock, ids: Ids) -> None:
         super().__init__(store)
         self._clock = clock
         self._ids = ids

@@ -22,7 +22,7 @@ from boda.services.iam.entities import (
     Tags,
     User,
 )
-from boda.services.iam.store import Store
+from boda.services.iam.store import IamStore
 
 T = TypeVar("T")
 
@@ -59,19 +59,19 @@ def exists(message: str) -> AwsError:
     return AwsError("EntityAlreadyExists", message, 409)
 
 
-def user(store: Store, name: str) -> User:
+def user(store: IamStore, name: str) -> User:
     return _named(store.users, "user", name)
 
 
-def group(store: Store, name: str) -> Group:
+def group(store: IamStore, name: str) -> Group:
     return _named(store.groups, "group", name)
 
 
-def role(store: Store, name: str) -> Role:
+def role(store: IamStore, name: str) -> Role:
     return _named(store.roles, "role", name)
 
 
-def actor(store: Store, kind: str, name: str) -> Actor:
+def actor(store: IamStore, kind: str, name: str) -> Actor:
     """The user, group or role of that name."""
     if kind == "user":
         return user(store, name)
@@ -101,28 +101,28 @@ def parsed_arn(arn: str) -> str:
     return arn
 
 
-def policy(store: Store, arn: str) -> ManagedPolicy:
+def policy(store: IamStore, arn: str) -> ManagedPolicy:
     found = store.policies.get(parsed_arn(arn))
     if found is None:
         raise no_such(f"Policy {arn} was not found.")
     return found
 
 
-def attachable(store: Store, arn: str) -> ManagedPolicy:
+def attachable(store: IamStore, arn: str) -> ManagedPolicy:
     found = store.policies.get(parsed_arn(arn))
     if found is None:
         raise no_such(f"Policy {arn} does not exist or is not attachable.")
     return found
 
 
-def boundary(store: Store, arn: str) -> str:
+def boundary(store: IamStore, arn: str) -> str:
     """The ARN of a policy that may be a permissions boundary."""
     if parsed_arn(arn) not in store.policies:
         raise no_such(f"Scope ARN: {arn} does not exist or is not attachable.")
     return arn
 
 
-def own_policy(store: Store, arn: str) -> ManagedPolicy:
+def own_policy(store: IamStore, arn: str) -> ManagedPolicy:
     """A policy that the account may change."""
     found = policy(store, arn)
     if found.account != store.account:
@@ -132,7 +132,7 @@ def own_policy(store: Store, arn: str) -> ManagedPolicy:
     return found
 
 
-def access_key(store: Store, owner: str, access_key_id: str) -> AccessKey:
+def access_key(store: IamStore, owner: str, access_key_id: str) -> AccessKey:
     key = store.keys.get(access_key_id)
     if key is None or key.owner != owner:
         raise no_such(f"The Access Key with id {access_key_id} cannot be found.")

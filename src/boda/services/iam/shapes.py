@@ -13,10 +13,10 @@ from boda.services.iam.entities import (
     Document,
     Group,
     ManagedPolicy,
+    PolicyVersion,
     Role,
     Tags,
     User,
-    Version,
 )
 
 
@@ -136,7 +136,7 @@ def policy(
     return shown
 
 
-def listed_version(found: ManagedPolicy, version: Version) -> dict[str, Any]:
+def listed_version(found: ManagedPolicy, version: PolicyVersion) -> dict[str, Any]:
     return {
         "VersionId": version.name,
         "IsDefaultVersion": version.name == found.default_version,
@@ -144,7 +144,7 @@ def listed_version(found: ManagedPolicy, version: Version) -> dict[str, Any]:
     }
 
 
-def version(found: ManagedPolicy, one: Version) -> dict[str, Any]:
+def version(found: ManagedPolicy, one: PolicyVersion) -> dict[str, Any]:
     return {"Document": encoded(one.document), **listed_version(found, one)}
 
 

@@ -42,7 +42,7 @@ TABLES: Mapping[type[Entity], sa.Table] = {
 }
 
 
-class Store:
+class IamStore:
     """All entities of one account.
 
     account: twelve digits. managed: AWS's own policies, which have no rows.

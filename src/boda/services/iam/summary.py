@@ -10,7 +10,7 @@ from typing import Any
 from boda.gateway.calling.operation import Context, operation
 from boda.gateway.calling.paging import PAGED, Listing, Rows
 from boda.services.iam import rules
-from boda.services.iam.access import Room, listing, on_account
+from boda.services.iam.access import IamOperations, listing, on_account
 
 _QUOTAS = {
     "AccessKeysPerUserQuota": rules.KEYS_PER_USER,
@@ -44,7 +44,7 @@ _ABSENT = dict.fromkeys(
 _NONE: tuple[str, ...] = ()
 
 
-class Summary(Room):
+class Summary(IamOperations):
     @operation("GetAccountSummary", authorize=on_account("GetAccountSummary"))
     async def get_account_summary(self, ctx: Context) -> dict[str, Any]:
         store = self.store

@@ -8,13 +8,13 @@ from dataclasses import replace
 from boda.gateway.calling.operation import Context, operation
 from boda.gateway.calling.paging import PAGED, Listing, Rows
 from boda.services.iam import rules, shapes
-from boda.services.iam.access import Room, change, on
+from boda.services.iam.access import IamOperations, change, on
 from boda.services.iam.entities import ManagedPolicy, Role, Tags, User
 
 _TagList = Sequence[Mapping[str, str]]
 
 
-class Tagging(Room):
+class Tagging(IamOperations):
     @change("TagUser", authorize=on("user", "TagUser"))
     async def tag_user(self, ctx: Context, *, user_name: str, tags: _TagList) -> None:
         await self._tag(rules.user(self.store, user_name), tags)

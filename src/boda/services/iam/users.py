@@ -12,14 +12,14 @@ from boda.core.ids import Ids
 from boda.gateway.calling.operation import Answer, Context, operation
 from boda.gateway.calling.paging import PAGED, Listing, Rows
 from boda.services.iam import rules, shapes
-from boda.services.iam.access import Room, change, listing, on, renaming
+from boda.services.iam.access import IamOperations, change, listing, on, renaming
 from boda.services.iam.entities import User
 from boda.services.iam.identity import Identity
-from boda.services.iam.store import Store
+from boda.services.iam.store import IamStore
 
 
-class Users(Room):
-    def __init__(self, store: Store, clock: Clock, ids: Ids) -> None:
+class UserOperations(IamOperations):
+    def __init__(self, store: IamStore, clock: Clock, ids: Ids) -> None:
         super().__init__(store)
         self._clock = clock
         self._ids = ids
@@ -105,10 +105,10 @@ class Users(Room):
         return Rows.ordering(found, lambda group: group.name, shapes.group)
 
 
-class AccessKeys(Room):
+class AccessKeys(IamOperations):
     """Key pairs of users, and of the root user when it asks without a user's name."""
 
-    def __init__(self, store: Store, identity: Identity) -> None:
+    def __init__(self, store: IamStore, identity: Identity) -> None:
         super().__init__(store)
         self._identity = identity
 

@@ -39,11 +39,11 @@ from boda.runtime.function import FunctionVersion
 from boda.services.lambda_ import rows, rows_resources
 from boda.services.lambda_.arn_pages import refused_marker
 from boda.services.lambda_.code.download import CodeDownloads
+from boda.services.lambda_.code.package_source import PackageSources
 from boda.services.lambda_.code.signing import CodeSigning, CodeSigningOperations
-from boda.services.lambda_.code.sources import Sources
 from boda.services.lambda_.code.store import CodeStore
 from boda.services.lambda_.condition_keys import CONDITION_KEYS
-from boda.services.lambda_.core import Core
+from boda.services.lambda_.core import LambdaCore
 from boda.services.lambda_.dialect import DIALECT
 from boda.services.lambda_.functions.configuration import ConfigurationOperations
 from boda.services.lambda_.functions.operations import FunctionOperations
@@ -63,11 +63,11 @@ from boda.services.lambda_.mappings.operations import (
 from boda.services.lambda_.policies.permissions import PermissionOperations
 from boda.services.lambda_.policies.resource_policies import ResourcePolicyOperations
 from boda.services.lambda_.quotas import Quotas, adjusted
-from boda.services.lambda_.records import Function, Standing, Version
+from boda.services.lambda_.records import Function, ReasonedState, Version
 from boda.services.lambda_.scaling.concurrency import ConcurrencyOperations
 from boda.services.lambda_.scaling.provisioned import ProvisionedOperations
 from boda.services.lambda_.scaling.provisioning import Provisioning
-from boda.services.lambda_.settings.roles import ExecutionRoles, RoleCheck, Roles, adopt
+from boda.services.lambda_.settings.roles import ExecutionRoles, RoleCheck, RoleRules, adopt
 from boda.services.lambda_.shelf import Shelf
 from boda.services.lambda_.tags import TagOperations
 from boda.services.lambda_.urls.configs import UrlConfigOperations, UrlIds
@@ -88,7 +88,7 @@ _SWEEP_S = 60.0
 ROLE_CREDENTIALS_S = 12 * 3600.0
 """How long a function's credentials hold; its environments are replaced before they lapse."""
 
-_LOST = Standing("Failed", "The code package is missing.", "InvalidZipFileException")
+_LOST = ReasonedState("Failed", "The code package is missing.", "InvalidZipFileException")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,7 @@ class Options:
 
 
 @dataclass(frozen=True, slots=True)
-class Beside:
+class OtherResources:
     """What there is besides functions, versions, aliases and layers."""
 
     mappings: EventSourceMappings
@@ -108,7 +108,7 @@ class Beside:
     provisioning: Provisioning
     urls: UrlIds
 
-    async def load(self, core: Core, functions: list[Function]) -> None:
+    async def load(self, core: LambdaCore, functions: list[Function]) -> None:
         shelves: dict[str, Shelf] = {
             shelf.kind: shelf for shelf in (self.mappings.shelf, self.signing.shelf)
         }
@@ -130,10 +130,10 @@ class Lambda:
     def __init__(
         self,
         service: Service,
-        core: Core,
+        core: LambdaCore,
         layers: Layers,
         transitions: Transitions,
-        beside: Beside,
+        beside: OtherResources,
         host: Host,
         roles: ExecutionRoles,
     ) -> None:
@@ -177,7 +177,7 @@ class Lambda:
         for function in core.all():
             for version in list(function.versions.values()):
                 if in_motion(version):
-                    self._transitions.begin(version, new=True)
+                    self._transitions.start(version, new=True)
         core.later(repeat(core.code.sweep, "removing old packages", core.clock, _SWEEP_S))
 
     async def stop(self) -> None:
@@ -279,7 +279,7 @@ class Lambda:
             core.reservations.reserve(*function.key, function.reserved)
 
 
-def build(host: Host, *, roles: Roles | None = None, options: Options | None = None) -> Lambda:
+def build(host: Host, *, roles: RoleRules | None = None, options: Options | None = None) -> Lambda:
     """Put the service together; touches no disk. roles: instead of the host's identities."""
     compute, clock, ids = host.compute, host.clock, host.ids
     chosen = options or Options(host.quotas.get("lambda") or Quotas())
@@ -289,14 +289,16 @@ def build(host: Host, *, roles: Roles | None = None, options: Options | None = N
         lambda resource, principal: host.policy_of(resource, principal),
         ROLE_CREDENTIALS_S,
     )
-    core = Core(host.database, compute.functions, compute.concurrency, clock, ids, chosen.quotas)
+    core = LambdaCore(
+        host.database, compute.functions, compute.concurrency, clock, ids, chosen.quotas
+    )
     core.runnable = compute.runtimes.__contains__
     core.answered = host.telemetry.url_requested
     lost = LostAndFound.beside(host.code_dir, clock)
     core.code = CodeStore(host.code_dir, chosen.quotas, clock, ids, core.refers, lost, host.damaged)
     snapshots = Snapshots(core, compute.fleet)
     transitions = Transitions(core, snapshots, chosen.update_settle_s)
-    sources = Sources(core.code, host)
+    sources = PackageSources(core.code, host)
     layers = Layers(core)
     check = RoleCheck(roles or execution, partial(adopt, host) if host.open_mode else None)
     mappings = EventSourceMappings(core, chosen.update_settle_s)
@@ -333,7 +335,7 @@ def build(host: Host, *, roles: Roles | None = None, options: Options | None = N
         condition_keys=CONDITION_KEYS,
         paging=Paging(refused_marker, chosen.quotas.page, chosen.quotas.page),
     )
-    beside = Beside(mappings, signing, provisioning, urls)
+    beside = OtherResources(mappings, signing, provisioning, urls)
     return Lambda(service, core, layers, transitions, beside, host, execution)
 
 

@@ -16,12 +16,12 @@ from boda.gateway.asking.need import LateKeys, Need
 from boda.gateway.asking.tag_keys import Keys
 from boda.gateway.calling.operation import Authorize, Context
 from boda.services.lambda_ import condition_keys
-from boda.services.lambda_.core import Core
+from boda.services.lambda_.core import LambdaCore
 from boda.services.lambda_.identifiers import Identifier
 
 
-class Group(Protocol):
-    core: Core
+class CoreUser(Protocol):
+    core: LambdaCore
 
 
 More = Callable[[Any, Identifier, Mapping[str, Any]], Keys]
@@ -37,7 +37,7 @@ def of_parameters(make: Callable[[], Keys]) -> LateKeys:
 
 
 def need(
-    core: Core,
+    core: LambdaCore,
     action: str,
     identifier: Identifier,
     keys: Keys = _NO_KEYS,
@@ -58,7 +58,7 @@ def need(
     )
 
 
-def tags_of(core: Core, identifier: Identifier) -> Mapping[str, str]:
+def tags_of(core: LambdaCore, identifier: Identifier) -> Mapping[str, str]:
     """The same object as long as the function's tags are."""
     function = core.find(identifier.key)
     return _NO_TAGS if function is None else function.tags
@@ -77,7 +77,7 @@ class StandingNeed:
 
     __slots__ = ("_function", "_made", "_make", "_policy", "_tags")
 
-    def __init__(self, core: Core, identifier: Identifier, make: Callable[[], Need]) -> None:
+    def __init__(self, core: LambdaCore, identifier: Identifier, make: Callable[[], Need]) -> None:
         self._function = core.finder(identifier.key)
         self._policy = core.hot.policy_finder(identifier.arn, identifier.meant)
         self._make = make
@@ -95,7 +95,7 @@ class StandingNeed:
 def on_function(action: str, more: More | None = None) -> Authorize:
     """On the function that ``FunctionName`` and ``Qualifier`` name."""
 
-    def needs(group: Group, ctx: Context, params: Mapping[str, Any]) -> Iterable[Need]:
+    def needs(group: CoreUser, ctx: Context, params: Mapping[str, Any]) -> Iterable[Need]:
         core = group.core
         identifier = core.identify(ctx, params["FunctionName"], params.get("Qualifier"))
         late = of_parameters(partial(more, group, identifier, params)) if more else None
@@ -107,7 +107,7 @@ def on_function(action: str, more: More | None = None) -> Authorize:
 def on_new_function(action: str) -> Authorize:
     """On a function of the caller's own account that need not exist."""
 
-    def needs(group: Group, ctx: Context, params: Mapping[str, Any]) -> Iterable[Need]:
+    def needs(group: CoreUser, ctx: Context, params: Mapping[str, Any]) -> Iterable[Need]:
         identifier = group.core.identify(ctx, params["FunctionName"])
         if identifier.account != ctx.account:
             raise AwsError("AccessDeniedException", "", 403)  # recorded: without a sentence
@@ -126,7 +126,7 @@ def on_new_function(action: str) -> Authorize:
 def on_resource(action: str) -> Authorize:
     """On the ARN that ``Resource`` is."""
 
-    def needs(group: Group, ctx: Context, params: Mapping[str, Any]) -> Iterable[Need]:
+    def needs(group: CoreUser, ctx: Context, params: Mapping[str, Any]) -> Iterable[Need]:
         resource = params["Resource"]
         try:
             account = Arn.parse(resource).account
@@ -142,7 +142,7 @@ def on_resource(action: str) -> Authorize:
 def on_account(action: str) -> Authorize:
     """On the account as a whole."""
 
-    def needs(group: Group, ctx: Context, params: Mapping[str, Any]) -> Iterable[Need]:
+    def needs(group: CoreUser, ctx: Context, params: Mapping[str, Any]) -> Iterable[Need]:
         return (Need(action, late=of_parameters(partial(tags_of_request, params))),)
 
     return needs
@@ -151,7 +151,7 @@ def on_account(action: str) -> Authorize:
 def on_arn(action: str, member: str = "CodeSigningConfigArn") -> Authorize:
     """On the ARN that a member is."""
 
-    def needs(group: Group, ctx: Context, params: Mapping[str, Any]) -> Iterable[Need]:
+    def needs(group: CoreUser, ctx: Context, params: Mapping[str, Any]) -> Iterable[Need]:
         named = params[member]
         arn = Arn.read(named)
         keys = tag_keys.of_resource(group.core.resource_tags(named))

@@ -68,7 +68,7 @@ class Signing(Protocol):
         """Raises AwsError where a package may not become the code of a function with this."""
 
 
-class Sized(Protocol):
+class PackagedVersion(Protocol):
     """What was made of a package: a version of a function or of a layer."""
 
     @property
@@ -78,7 +78,7 @@ class Sized(Protocol):
     def unzipped_bytes(self) -> int: ...
 
 
-class Core:
+class LambdaCore:
     """The functions of one platform."""
 
     def __init__(
@@ -106,7 +106,9 @@ class Core:
         """Told of every request to a function URL that is there."""
         self.runnable: Callable[[str], bool] = lambda runtime: True
         """Whether this machine has a runtime."""
-        self.layer_packages: Callable[[str, str], Iterable[Sized]] = lambda account, region: ()
+        self.layer_packages: Callable[[str, str], Iterable[PackagedVersion]] = (
+            lambda account, region: ()
+        )
         """The packages of an account's layers in a region."""
         self.resource_tags: Callable[[str], Mapping[str, str]] = lambda arn: {}
         """The tags of what an ARN names: a function, or what stands beside functions."""
@@ -369,7 +371,7 @@ class Core:
         """The same as it was uploaded. Equal packages count for each version that has them."""
         return sum(package.code_bytes for package in self._packages(account, region))
 
-    def _packages(self, account: str, region: str) -> Iterator[Sized]:
+    def _packages(self, account: str, region: str) -> Iterator[PackagedVersion]:
         for function in self._functions.get((account, region), {}).values():
             yield from function.versions.values()
         yield from self.layer_packages(account, region)

@@ -32,7 +32,7 @@ class LayerUse(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class FunctionSettings:
     """What the user configured, defaults filled in.
 
     runtime, handler: "" for a function of an image. environment: None where none was ever given,
@@ -75,7 +75,7 @@ class Settings:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class ReasonedState:
     """A state with the reason given for it."""
 
     state: str
@@ -84,11 +84,11 @@ class Standing:
 
 
 CREATING = "The function is being created."
-PENDING = Standing("Pending", CREATING, "Creating")
-ACTIVE = Standing("Active")
-UPDATING = Standing("InProgress", CREATING, "Creating")
-UPDATED = Standing("Successful")
-NEVER_UPDATED = Standing("")
+PENDING = ReasonedState("Pending", CREATING, "Creating")
+ACTIVE = ReasonedState("Active")
+UPDATING = ReasonedState("InProgress", CREATING, "Creating")
+UPDATED = ReasonedState("Successful")
+NEVER_UPDATED = ReasonedState("")
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,15 +107,15 @@ class Version:
     region: str
     name: str
     version: str
-    settings: Settings
+    settings: FunctionSettings
     code_sha256: str
     code_bytes: int
     unzipped_bytes: int
     revision_id: str
     build_id: str
     modified_at: float
-    state: Standing = PENDING
-    update: Standing = NEVER_UPDATED
+    state: ReasonedState = PENDING
+    update: ReasonedState = NEVER_UPDATED
     origin: str = ""
     snapshot: bool = False
 
@@ -210,9 +210,9 @@ def fingerprint(version: Version) -> str:
     return hashlib.sha256(orjson.dumps(content, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
-def plain(settings: Settings) -> dict[str, Any]:
+def plain(settings: FunctionSettings) -> dict[str, Any]:
     """The settings in what JSON knows."""
-    members = {item.name: getattr(settings, item.name) for item in fields(Settings)}
+    members = {item.name: getattr(settings, item.name) for item in fields(FunctionSettings)}
     return members | {"layers": [tuple(layer) for layer in settings.layers]}
 
 

@@ -19,10 +19,10 @@ from boda.core.resource_policy import Statement
 from boda.services.lambda_.records import (
     Alias,
     Function,
+    FunctionSettings,
     Key,
     LayerUse,
-    Settings,
-    Standing,
+    ReasonedState,
     Version,
     plain,
 )
@@ -30,8 +30,8 @@ from boda.storage.migrations import Schema
 
 metadata = Schema("lambda")
 
-_SETTINGS = {each.name for each in dataclasses.fields(Settings)}
-_STANDING_MEMBERS = len(dataclasses.fields(Standing))
+_SETTINGS = {each.name for each in dataclasses.fields(FunctionSettings)}
+_STANDING_MEMBERS = len(dataclasses.fields(ReasonedState))
 _LAYER_MEMBERS = len(LayerUse._fields)
 
 functions = sa.Table(
@@ -121,9 +121,9 @@ _VERSION_COLUMNS = [
 def load(connection: Connection) -> list[Function]:
     """Every function with its versions, aliases, policies and what is attached to it."""
     found: dict[Key, Function] = {}
-    standings: dict[bytes, Standing] = {}  # there are few different ones
+    standings: dict[bytes, ReasonedState] = {}  # there are few different ones
 
-    def standing(content: bytes) -> Standing:
+    def standing(content: bytes) -> ReasonedState:
         known = standings.get(content)
         if known is None:
             known = standings[content] = standing_of(content)
@@ -324,16 +324,16 @@ def _replace(connection: Connection, table: sa.Table, **values: Any) -> None:
     connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=others))
 
 
-def settings_of(content: bytes) -> Settings:
+def settings_of(content: bytes) -> FunctionSettings:
     """Return the settings that a row holds, without members that are unknown here."""
     members = orjson.loads(content)
     members["layers"] = tuple(LayerUse(*layer[:_LAYER_MEMBERS]) for layer in members["layers"])
     try:
-        return Settings(**members)
+        return FunctionSettings(**members)
     except TypeError:
-        return Settings(**{name: members[name] for name in members.keys() & _SETTINGS})
+        return FunctionSettings(**{name: members[name] for name in members.keys() & _SETTINGS})
 
 
-def standing_of(content: bytes) -> Standing:
+def standing_of(content: bytes) -> ReasonedState:
     """Return the state that a row holds, without members that are unknown here."""
-    return Standing(*orjson.loads(content)[:_STANDING_MEMBERS])
+    return ReasonedState(*orjson.loads(content)[:_STANDING_MEMBERS])

@@ -11,7 +11,7 @@ from typing import Any
 
 from boda.core.locks import Locks
 from boda.services.lambda_ import rows_resources
-from boda.services.lambda_.core import Core
+from boda.services.lambda_.core import LambdaCore
 from boda.services.lambda_.rows_resources import Place
 
 Document = dict[str, Any]
@@ -20,7 +20,7 @@ Document = dict[str, Any]
 class Shelf:
     """Documents of one kind by place and id. A document is replaced, never changed."""
 
-    def __init__(self, core: Core, kind: str) -> None:
+    def __init__(self, core: LambdaCore, kind: str) -> None:
         self.kind = kind
         self._core = core
         self._held: dict[Place, dict[str, Document]] = {}

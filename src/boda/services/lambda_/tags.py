@@ -10,7 +10,7 @@ from boda.core.arn import Arn
 from boda.core.errors import not_implemented
 from boda.gateway.calling.operation import Answer, Context, operation
 from boda.services.lambda_.access import on_resource
-from boda.services.lambda_.core import Core
+from boda.services.lambda_.core import LambdaCore
 from boda.services.lambda_.errors import invalid, resource_not_found
 from boda.services.lambda_.identifiers import Identifier, other_region
 from boda.services.lambda_.settings import rules
@@ -26,7 +26,7 @@ _CALLED = {
 class TagOperations:
     """shelves: of the kinds of resources that have tags, beside functions."""
 
-    def __init__(self, core: Core, shelves: Sequence[Shelf]) -> None:
+    def __init__(self, core: LambdaCore, shelves: Sequence[Shelf]) -> None:
         self.core = core
         self._shelves = {shelf.kind: shelf for shelf in shelves}
         core.resource_tags = self._known

@@ -12,9 +12,9 @@ from boda.gateway.calling.service import Service
 from boda.plug import Host, Plug, Running
 from boda.services.logs.access import CONDITION_KEYS
 from boda.services.logs.dialect import DIALECT
-from boda.services.logs.events import Events
-from boda.services.logs.groups import Groups
 from boda.services.logs.live_tail import LiveTail
+from boda.services.logs.log_events import LogEventOperations
+from boda.services.logs.log_groups import LogGroupOperations
 from boda.services.logs.streams import Streams
 from boda.services.logs.tokens import refused_token
 
@@ -24,9 +24,9 @@ __all__ = ["PLUG"]
 def build(host: Host) -> Running:
     recorder = host.telemetry
     groups = [
-        Groups(recorder.logs),
+        LogGroupOperations(recorder.logs),
         Streams(recorder.logs),
-        Events(recorder, host.clock),
+        LogEventOperations(recorder, host.clock),
         LiveTail(recorder, host.clock, host.ids),
     ]
     paging = Paging(refused_token, size=50)

@@ -25,14 +25,14 @@ CONDITION_KEYS = ("logs:DeliveryDestinationResourceArn", "logs:LogGeneratingReso
 _RESOURCE_TAGS = ("aws:resourcetag/",)
 
 
-class Group(Protocol):
+class LogGroupUser(Protocol):
     store: LogStore
 
 
 def on_group(action: str) -> Authorize:
     """The group of ``logGroupName`` or ``logGroupIdentifier``; all groups when none is named."""
 
-    def needs(group: Group, ctx: Context, params: Mapping[str, Any]) -> Iterator[Need]:
+    def needs(group: LogGroupUser, ctx: Context, params: Mapping[str, Any]) -> Iterator[Need]:
         yield _stream_need(group, ctx, action, _named(ctx, params), "")
         yield from _unmask(group, ctx, params)
 
@@ -42,7 +42,7 @@ def on_group(action: str) -> Authorize:
 def on_stream(action: str) -> Authorize:
     """The stream of ``logStreamName`` in that group."""
 
-    def needs(group: Group, ctx: Context, params: Mapping[str, Any]) -> Iterator[Need]:
+    def needs(group: LogGroupUser, ctx: Context, params: Mapping[str, Any]) -> Iterator[Need]:
         stream = params.get("logStreamName", "")
         yield _stream_need(group, ctx, action, _named(ctx, params), stream)
         yield from _unmask(group, ctx, params)
@@ -61,7 +61,7 @@ def on_created_group(_: Any, ctx: Context, params: Mapping[str, Any]) -> Iterato
 def on_tagged(action: str) -> Authorize:
     """The group of ``logGroupName`` or ``resourceArn``."""
 
-    def needs(group: Group, ctx: Context, params: Mapping[str, Any]) -> Iterator[Need]:
+    def needs(group: LogGroupUser, ctx: Context, params: Mapping[str, Any]) -> Iterator[Need]:
         named = params.get("resourceArn") or params.get("logGroupName", "")
         name = group_in_identifier(ctx.account, ctx.region, named)
         yield _group_need(group, ctx, action, name, _of_request(params))
@@ -69,24 +69,24 @@ def on_tagged(action: str) -> Authorize:
     return needs
 
 
-def on_tailed(group: Group, ctx: Context, params: Mapping[str, Any]) -> Iterator[Need]:
+def on_tailed(group: LogGroupUser, ctx: Context, params: Mapping[str, Any]) -> Iterator[Need]:
     """StartLiveTail on each of its groups."""
     for identifier in params.get("logGroupIdentifiers", ()):
         name = group_in_identifier(ctx.account, ctx.region, identifier)
         yield _group_need(group, ctx, "logs:StartLiveTail", name, {})
 
 
-def _group_need(group: Group, ctx: Context, action: str, name: str, keys: Keys) -> Need:
+def _group_need(group: LogGroupUser, ctx: Context, action: str, name: str, keys: Keys) -> Need:
     late = _tags_of(group, ctx, name)
     return Need(action, group_arn(ctx.region, ctx.account, name), context=keys, late=late)
 
 
-def _stream_need(group: Group, ctx: Context, action: str, name: str, stream: str) -> Need:
+def _stream_need(group: LogGroupUser, ctx: Context, action: str, name: str, stream: str) -> Need:
     late = _tags_of(group, ctx, name) if name else None
     return Need(action, stream_arn(ctx.region, ctx.account, name, stream), late=late)
 
 
-def _tags_of(group: Group, ctx: Context, name: str) -> LateKeys:
+def _tags_of(group: LogGroupUser, ctx: Context, name: str) -> LateKeys:
     return LateKeys(_RESOURCE_TAGS, partial(_read_tags, group.store, ctx, name))
 
 
@@ -110,6 +110,6 @@ def _named(ctx: Context, params: Mapping[str, Any]) -> str:
     return str(params.get("logGroupName", ""))
 
 
-def _unmask(group: Group, ctx: Context, params: Mapping[str, Any]) -> Iterator[Need]:
+def _unmask(group: LogGroupUser, ctx: Context, params: Mapping[str, Any]) -> Iterator[Need]:
     if params.get("unmask"):
         yield _stream_need(group, ctx, "logs:Unmask", _named(ctx, params), "")

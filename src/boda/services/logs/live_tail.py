@@ -11,7 +11,7 @@ from boda.core.errors import AwsError
 from boda.core.ids import Ids
 from boda.gateway.calling.operation import Context, operation
 from boda.services.logs.access import on_tailed
-from boda.services.logs.events import pattern_test
+from boda.services.logs.log_events import pattern_test
 from boda.services.logs.names import group_in_arn, invalid, no_group
 from boda.telemetry.log_reader import Match
 from boda.telemetry.recorder import Recorder

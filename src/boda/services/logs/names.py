@@ -119,7 +119,7 @@ TAGS = TagRules(
 )
 
 
-class Accepted:
+class AcceptedEvents:
     """What of a PutLogEvents batch is stored, and what is not.
 
     events: those to store, in order. rejected: ``rejectedLogEventsInfo``, empty when all are.

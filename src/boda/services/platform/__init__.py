@@ -17,7 +17,7 @@ from boda.gateway.calling.service import Service
 from boda.plug import Host, Plug, Running
 
 
-class Snapshot(Protocol):
+class EnvironmentReport(Protocol):
     """One execution environment as the fleet describes it."""
 
     @property
@@ -44,7 +44,7 @@ class Snapshot(Protocol):
     def pid(self) -> int: ...
 
 
-class Offered(Protocol):
+class MachineRuntime(Protocol):
     """One runtime of this machine."""
 
     @property
@@ -55,7 +55,7 @@ class Offered(Protocol):
     def interpreter(self) -> Path: ...
 
 
-class Platform:
+class PlatformOperations:
     """environments, runtimes: callables so that each answer is of the moment.
 
     usage_report: given account and ``YYYY-MM``, the month's metered usage as GetCost answers it.
@@ -63,9 +63,9 @@ class Platform:
 
     def __init__(
         self,
-        environments: Callable[[], Sequence[Snapshot]],
+        environments: Callable[[], Sequence[EnvironmentReport]],
         usage_report: Callable[[str, str], Any],
-        runtimes: Callable[[], Sequence[Offered]],
+        runtimes: Callable[[], Sequence[MachineRuntime]],
         clock: Clock,
     ) -> None:
         self._environments = environments
@@ -110,7 +110,7 @@ class Platform:
 
 def build(host: Host) -> Running:
     compute = host.compute
-    platform = Platform(
+    platform = PlatformOperations(
         compute.fleet.environments,
         host.telemetry.usage_report,
         compute.runtimes.runtimes,

@@ -1,6 +1,6 @@
 """What all operations of S3 share: buckets, permissions, and the way of a write.
 
-operation → Core.commit(work) → writer thread: rows, outbox → commit → post office → answer
+operation → S3Core.commit(work) → writer thread: rows, outbox → commit → post office → answer
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from boda.services.s3.buckets.store import Bucket, Buckets, adopt, change
 from boda.services.s3.notifications.events import Happening
 from boda.services.s3.notifications.outbox import Outbox
 from boda.services.s3.objects.contents import Contents
-from boda.services.s3.objects.trash import Trash
-from boda.services.s3.rows import Letter
+from boda.services.s3.objects.unreferenced import UnreferencedBlobs
+from boda.services.s3.rows import OutboxMessage
 from boda.services.s3.sequence import Sequence
 from boda.storage.lost import LostAndFound, missing_contents
 
 T = TypeVar("T")
 
 
-class Core:
+class S3Core:
     """S3 without its operations."""
 
     def __init__(self, host: Host) -> None:
@@ -45,7 +45,7 @@ class Core:
         self.numbers = Sequence(clock)
         self.contents = Contents(database, blobs, host.damaged)
         self.outbox = Outbox(database, host.post, clock, host.ids, self.numbers)
-        self.trash = Trash(
+        self.trash = UnreferencedBlobs(
             database, blobs, self.contents, clock, LostAndFound.beside(blobs.root, clock)
         )
         if blobs.holds_nothing() and database.read_now(rows.names_blobs):
@@ -152,18 +152,18 @@ class Core:
         if not bucket.notifications:
             return (await self.write(work))[0]
 
-        def with_events(connection: Connection) -> tuple[T, list[Letter]]:
+        def with_events(connection: Connection) -> tuple[T, list[OutboxMessage]]:
             result, happenings = work(connection)
-            letters = [
-                letter
+            messages = [
+                message
                 for happening in happenings
-                for letter in self.outbox.put(connection, bucket, happening, ctx)
+                for message in self.outbox.put(connection, bucket, happening, ctx)
             ]
-            return result, letters
+            return result, messages
 
         async def write_and_post() -> T:
-            result, letters = await self.write(with_events)
-            await self.outbox.post(letters)
+            result, messages = await self.write(with_events)
+            await self.outbox.post(messages)
             return result
 
         return await self.finish(write_and_post())
@@ -195,7 +195,7 @@ def on_bucket(action: str, *, anywhere: bool = False) -> Authorize:
     """Authorise ``action`` on the bucket of the call, signed for its region or ``anywhere``."""
 
     def needs(group: Any, ctx: Context, params: Mapping[str, Any]) -> Iterable[Need]:
-        core: Core = group.core
+        core: S3Core = group.core
         context = condition_keys.of_parameters(params)
         return (core.need(ctx, action, params["Bucket"], context=context, anywhere=anywhere),)
 
@@ -214,7 +214,7 @@ def on_object(
     """
 
     def needs(group: Any, ctx: Context, params: Mapping[str, Any]) -> Iterable[Need]:
-        core: Core = group.core
+        core: S3Core = group.core
         version_id = params.get("VersionId")
         wanted = version_action if version_id and version_action else action
         return (core.need(ctx, wanted, params["Bucket"], params["Key"], keys(params), version_id),)

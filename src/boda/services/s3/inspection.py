@@ -13,7 +13,7 @@ from boda.services.s3 import rows
 from boda.services.s3.objects import checksums
 from boda.services.s3.objects.checksums import Hash, encode, hasher
 from boda.services.s3.objects.contents import matches
-from boda.services.s3.rows import Part, Version
+from boda.services.s3.rows import ObjectVersion, Part
 from boda.storage.blobs import blob_path
 from boda.storage.block_checksums import BlockChecksums
 from boda.storage.inspection import InspectionStep, Read, blob_steps, damaged_rows
@@ -44,7 +44,7 @@ def steps(read: Read[object], blobs: Path, keep: Keep | None = None) -> Iterator
     keep: given, blobs without checksums of their blocks get them, once they are verified whole.
     A fault of what was replaced meanwhile is none.
     """
-    look = _Look(read, blobs, keep)
+    look = _Inspection(read, blobs, keep)
     after: tuple[str, bytes, int] = ("", b"", 0)
     while True:
         page = read(partial(_page, after=after))
@@ -60,13 +60,13 @@ def steps(read: Read[object], blobs: Path, keep: Keep | None = None) -> Iterator
         yield from look.parts(name, upload_id, algorithm)
 
 
-class _Look:
+class _Inspection:
     def __init__(self, read: Read[object], blobs: Path, keep: Keep | None) -> None:
         self._read = read
         self._blobs = blobs
         self._keep = keep
 
-    def version(self, version: Version) -> Iterator[InspectionStep]:
+    def version(self, version: ObjectVersion) -> Iterator[InspectionStep]:
         name = f"object {version.bucket}/{version.name}"
         there = partial(_there, version=version)
         if version.place == rows.IN_ROW:
@@ -89,7 +89,7 @@ class _Look:
             yield from self.parts(name, version.content, version.algorithm, version)
 
     def parts(
-        self, name: str, upload_id: str, algorithm: str, version: Version | None = None
+        self, name: str, upload_id: str, algorithm: str, version: ObjectVersion | None = None
     ) -> Iterator[InspectionStep]:
         parts = self._read(lambda c: rows.parts_to_read(c, upload_id))
         assert isinstance(parts, list)
@@ -144,7 +144,7 @@ def _see(blocks: BlockChecksums, whole: Hash, data: bytes) -> None:
     whole.update(data)
 
 
-def _page(connection: Connection, after: tuple[str, bytes, int]) -> list[Version]:
+def _page(connection: Connection, after: tuple[str, bytes, int]) -> list[ObjectVersion]:
     """The next versions in the order of the primary key, with what verifies their blobs."""
     found = [*rows.versions_behind(connection, *after, limit=_PAGE)]
     for version in found:
@@ -164,7 +164,7 @@ def _uploads(connection: Connection) -> list[tuple[str, str, str]]:
     ]
 
 
-def _there(connection: Connection, version: Version) -> bool:
+def _there(connection: Connection, version: ObjectVersion) -> bool:
     """Whether the version is still the one that was looked at."""
     found = rows.numbered(connection, version.bucket, version.key, version.seq)
     return found is not None and found.content == version.content

@@ -12,7 +12,7 @@ from typing import Any
 
 from botocore.model import OperationModel, Shape
 
-from boda.core.errors import AwsError, Malformed
+from boda.core.errors import AwsError, MalformedInput
 from boda.gateway.protocols.protocol import ErrorNames, Headers
 from boda.gateway.protocols.query import error_elements
 from boda.gateway.protocols.rest import InputPlan, OutputPlan
@@ -62,7 +62,7 @@ _ROOTS = {
 class S3Protocol(RestXml):
     millis = True
 
-    def malformed(self, error: Malformed) -> AwsError:
+    def malformed(self, error: MalformedInput) -> AwsError:
         if error.where == "path":
             return AwsError("InvalidURI", "Couldn't parse the specified URI.")
         if error.where == "query":
@@ -82,7 +82,7 @@ class S3Protocol(RestXml):
     def query_value(self, convert: ReadText, text: str, name: str) -> Any:
         try:
             return convert(text)
-        except Malformed:
+        except MalformedInput:
             if not text:
                 return None  # ``max-keys=`` asks for the default
             message = f"Provided {name} not an integer or within integer range"
@@ -104,7 +104,7 @@ class S3Protocol(RestXml):
     ) -> None:
         try:
             params[member] = convert(text)
-        except Malformed:
+        except MalformedInput:
             if name in ("expires", "content-length") or name.startswith("if-"):
                 return  # conditions that can not be read are no conditions to S3
             raise AwsError(
@@ -123,7 +123,7 @@ class S3Protocol(RestXml):
     def check_root(self, root: Node, op: OperationModel, plan: InputPlan) -> None:
         shape = plan.payload_shape
         if shape is not None and root.name != shape.serialization.get("name", root.name):
-            raise Malformed("The document's root element is another")
+            raise MalformedInput("The document's root element is another")
 
     def body_writer(self, op: OperationModel, plan: OutputPlan) -> Callable[[Any], bytes] | None:
         if op.name != "GetBucketLocation":

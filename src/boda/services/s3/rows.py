@@ -126,7 +126,7 @@ IN_ROW, IN_BLOB, IN_PARTS, NOWHERE = "row", "blob", "parts", ""
 
 
 @dataclass(slots=True)
-class Version:
+class ObjectVersion:
     """One version of one object, or a delete marker.
 
     seq: its write's sequence number. modified: whole seconds, as S3 keeps them.
@@ -237,7 +237,7 @@ _BODY = PreparedStatement(sa.select(bodies.c.data).where(bodies.c.id == sa.bindp
 _DROP_BODY = PreparedStatement(sa.delete(bodies).where(bodies.c.id == sa.bindparam("i")))
 _INSERT_VERSION = PreparedStatement(sa.insert(versions))
 _INSERT_BODY = PreparedStatement(sa.insert(bodies))
-_INSERT_LETTER = PreparedStatement(sa.insert(outbox))
+_INSERT_MESSAGE = PreparedStatement(sa.insert(outbox))
 _INSERT_CRCS = PreparedStatement(sa.insert(blob_crcs))
 _CRCS = PreparedStatement(
     sa.select(blob_crcs.c.crcs).where(blob_crcs.c.content == sa.bindparam("c"))
@@ -249,8 +249,8 @@ _DISTURB = PreparedStatement(
 )
 
 
-def _version(row: Any) -> Version:
-    return Version(
+def _version(row: Any) -> ObjectVersion:
+    return ObjectVersion(
         row[0],
         row[1],
         -row[2],
@@ -272,18 +272,18 @@ def _version(row: Any) -> Version:
 # Versions
 
 
-def latest(connection: Connection, bucket: str, key: bytes) -> Version | None:
+def latest(connection: Connection, bucket: str, key: bytes) -> ObjectVersion | None:
     """The newest version of a key; it may be a delete marker."""
     row = _LATEST.run(connection, {"b": bucket, "k": key}).fetchone()
     return None if row is None else _version(row)
 
 
-def named(connection: Connection, bucket: str, key: bytes, version_id: str) -> Version | None:
+def named(connection: Connection, bucket: str, key: bytes, version_id: str) -> ObjectVersion | None:
     row = _NAMED.run(connection, {"b": bucket, "k": key, "v": version_id}).fetchone()
     return None if row is None else _version(row)
 
 
-def with_crcs(connection: Connection, version: Version | None) -> Version | None:
+def with_crcs(connection: Connection, version: ObjectVersion | None) -> ObjectVersion | None:
     """The version with what its blob is verified by."""
     if version is not None and version.place == IN_BLOB:
         row = _CRCS.run(connection, {"c": version.content}).fetchone()
@@ -298,7 +298,7 @@ def keep_crcs(connection: Connection, content: str, crcs: bytes) -> None:
 
 def version_of_upload(
     connection: Connection, bucket: str, key: bytes, upload_id: str
-) -> Version | None:
+) -> ObjectVersion | None:
     """The version that an upload became, if it is still there."""
     found = connection.execute(
         sa.select(versions.c.version_id).where(
@@ -317,7 +317,7 @@ def keep_crcs_once(connection: Connection, content: str, crcs: bytes) -> None:
     connection.execute(insert, {"content": content, "crcs": crcs})
 
 
-def insert_version(connection: Connection, version: Version) -> None:
+def insert_version(connection: Connection, version: ObjectVersion) -> None:
     if version.place == IN_BLOB:
         keep_crcs(connection, version.content, version.crcs)
     _INSERT_VERSION.run(
@@ -342,7 +342,7 @@ def insert_version(connection: Connection, version: Version) -> None:
     )
 
 
-def drop_version(connection: Connection, version: Version) -> None:
+def drop_version(connection: Connection, version: ObjectVersion) -> None:
     """Remove a version; what held its bytes goes to the trash in the same transaction."""
     _DROP.run(connection, {"b": version.bucket, "k": version.key, "r": -version.seq})
     if version.place == IN_ROW:
@@ -353,7 +353,7 @@ def drop_version(connection: Connection, version: Version) -> None:
         drop_parts(connection, version.content)
 
 
-def set_details(connection: Connection, version: Version) -> None:
+def set_details(connection: Connection, version: ObjectVersion) -> None:
     connection.execute(
         sa.update(versions)
         .where(*_BY_KEY, versions.c.rank == sa.bindparam("r"))
@@ -369,9 +369,9 @@ def set_details(connection: Connection, version: Version) -> None:
 
 def _listed(
     connection: Connection, bucket: str, statement: str, *values: object
-) -> Iterator[Version]:
+) -> Iterator[ObjectVersion]:
     for row in driver(connection).execute(statement, (bucket, *values)):
-        yield Version(
+        yield ObjectVersion(
             bucket,
             row[0],
             -row[1],
@@ -386,24 +386,26 @@ def _listed(
         )
 
 
-def current_from(connection: Connection, bucket: str, key: bytes) -> Iterator[Version]:
+def current_from(connection: Connection, bucket: str, key: bytes) -> Iterator[ObjectVersion]:
     """The newest version of each key from this one on, in order, as far as a list shows it."""
     return _listed(connection, bucket, _CURRENT, key)
 
 
-def versions_from(connection: Connection, bucket: str, key: bytes) -> Iterator[Version]:
+def versions_from(connection: Connection, bucket: str, key: bytes) -> Iterator[ObjectVersion]:
     """All versions from this key on, in order, as far as a list shows them."""
     return _listed(connection, bucket, _AT_OR_AFTER, key)
 
 
-def older_versions(connection: Connection, bucket: str, key: bytes, seq: int) -> Iterator[Version]:
+def older_versions(
+    connection: Connection, bucket: str, key: bytes, seq: int
+) -> Iterator[ObjectVersion]:
     """Versions of one key older than ``seq``, newest first, as far as a list shows them."""
     return _listed(connection, bucket, _REST_OF_KEY, key, -seq)
 
 
 def versions_behind(
     connection: Connection, bucket: str, key: bytes, rank: int, limit: int
-) -> Iterator[Version]:
+) -> Iterator[ObjectVersion]:
     """Versions of all buckets behind a primary key, in its order."""
     columns = versions.c
     behind = sa.tuple_(columns.bucket, columns.key, columns.rank) > sa.tuple_(
@@ -419,7 +421,7 @@ def versions_behind(
         yield _version(row)
 
 
-def numbered(connection: Connection, bucket: str, key: bytes, seq: int) -> Version | None:
+def numbered(connection: Connection, bucket: str, key: bytes, seq: int) -> ObjectVersion | None:
     """The version of a key that was written under this number."""
     query = sa.select(versions).where(*_BY_KEY, versions.c.rank == sa.bindparam("r"))
     row = connection.execute(query, {"b": bucket, "k": key, "r": -seq}).first()
@@ -683,7 +685,7 @@ def drop_bucket(connection: Connection, name: str) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
+class OutboxMessage:
     """An event on its way to one target."""
 
     id: int
@@ -695,31 +697,31 @@ class Letter:
     trace_id: str
 
 
-def insert_letter(connection: Connection, letter: Letter) -> None:
-    _INSERT_LETTER.run(
+def insert_message(connection: Connection, message: OutboxMessage) -> None:
+    _INSERT_MESSAGE.run(
         connection,
         {
-            "id": letter.id,
-            "target": letter.target,
-            "event": letter.event,
-            "bucket": letter.bucket,
-            "account": letter.account,
-            "region": letter.region,
-            "trace_id": letter.trace_id,
+            "id": message.id,
+            "target": message.target,
+            "event": message.event,
+            "bucket": message.bucket,
+            "account": message.account,
+            "region": message.region,
+            "trace_id": message.trace_id,
         },
     )
 
 
-def letter_ids(connection: Connection) -> list[int]:
+def message_ids(connection: Connection) -> list[int]:
     return [row[0] for row in connection.execute(sa.select(outbox.c.id))]
 
 
-def letters_of(connection: Connection, ids: Sequence[int]) -> list[Letter]:
+def messages_of(connection: Connection, ids: Sequence[int]) -> list[OutboxMessage]:
     query = sa.select(outbox).where(outbox.c.id.in_(ids)).order_by(outbox.c.id)
-    return [Letter(*row) for row in connection.execute(query)]
+    return [OutboxMessage(*row) for row in connection.execute(query)]
 
 
-def drop_letters(connection: Connection, ids: Sequence[int]) -> None:
+def drop_messages(connection: Connection, ids: Sequence[int]) -> None:
     connection.execute(sa.delete(outbox).where(outbox.c.id.in_(ids)))
 
 

@@ -15,7 +15,7 @@ from boda.services.s3.access.operations import AccessOperations
 from boda.services.s3.buckets.cors import CorsOperations
 from boda.services.s3.buckets.operations import BucketOperations
 from boda.services.s3.buckets.unset import UnsetOperations
-from boda.services.s3.core import Core
+from boda.services.s3.core import S3Core
 from boda.services.s3.destinations import BucketDestinations
 from boda.services.s3.listing.operations import ListingOperations
 from boda.services.s3.notifications.operations import NotificationOperations
@@ -27,7 +27,7 @@ from boda.services.s3.uploads.operations import MultipartOperations
 class S3:
     """service: for the gateway."""
 
-    def __init__(self, core: Core) -> None:
+    def __init__(self, core: S3Core) -> None:
         self._core = core
         cors = CorsOperations(core)
         self.service = Service(
@@ -46,13 +46,13 @@ class S3:
             preflight=cors.preflight,
             decorate=cors.decorate,
             admits=cors.admits,
-            place=self._place,
+            region_of=self._region_of,
             condition_keys=condition_keys.CONDITION_KEYS,
             request_keys=condition_keys.of_request,
             paging=Paging(errors.refused_token, size=1000, most=1000),
         )
 
-    def _place(self, labels: Mapping[str, str]) -> str:
+    def _region_of(self, labels: Mapping[str, str]) -> str:
         found = self._core.buckets.find(labels.get("Bucket", ""))
         return found.region if found is not None else ""
 
@@ -63,7 +63,7 @@ class S3:
 
 
 def build(host: Host) -> Running:
-    core = Core(host)
+    core = S3Core(host)
     s3 = S3(core)
     return Running(
         s3.service,

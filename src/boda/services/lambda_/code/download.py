@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO, Protocol
 from urllib.parse import parse_qs
 
-from boda.gateway.http.wire import BrokenOff, Stream, WireRequest, WireResponse
+from boda.gateway.http.wire import Stream, TruncatedStream, WireRequest, WireResponse
 
 PREFIX = "/_boda/code/"
 _PIECE = 1 << 18
@@ -51,11 +51,11 @@ class CodeDownloads:
             return WireResponse(200, headers, Stream(pieces, size))
         try:
             return WireResponse(200, headers, b"".join([piece async for piece in pieces]))
-        except BrokenOff:
+        except TruncatedStream:
             return _refusal(500, "InternalError")
 
     async def _verified(self, file: IO[bytes], sha256: str) -> AsyncIterator[bytes]:
-        """The package; BrokenOff instead of its last piece where its digest is another."""
+        """The package; TruncatedStream instead of its last piece where its digest is another."""
         digest, held = hashlib.sha256(), b""
         try:
             file.seek(0)
@@ -66,7 +66,7 @@ class CodeDownloads:
                 held = piece
             if digest.hexdigest() != sha256:
                 self._packages.package_damaged(sha256)
-                raise BrokenOff
+                raise TruncatedStream
             yield held
         finally:
             file.close()

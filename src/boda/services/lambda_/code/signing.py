@@ -17,7 +17,7 @@ from boda.gateway.calling.paging import Listing, Paged, Rows
 from boda.invoke.function_table import LATEST
 from boda.services.lambda_ import condition_keys
 from boda.services.lambda_.access import on_account, on_arn, on_function
-from boda.services.lambda_.core import Core
+from boda.services.lambda_.core import LambdaCore
 from boda.services.lambda_.errors import conflict, resource_not_found
 from boda.services.lambda_.identifiers import Identifier, other_region
 from boda.services.lambda_.records import Function
@@ -33,7 +33,7 @@ _PAGED = Paged(size=10_000, most=10_000)
 class CodeSigning:
     """The configs, and what they say about packages. count: counts a metric of a function."""
 
-    def __init__(self, core: Core, count: Callable[[Identifier, str], None]) -> None:
+    def __init__(self, core: LambdaCore, count: Callable[[Identifier, str], None]) -> None:
         self.shelf = Shelf(core, KIND)
         self._count = count
 
@@ -76,7 +76,7 @@ def attached_arn(function: Function) -> str:
 
 
 class CodeSigningOperations:
-    def __init__(self, core: Core, signing: CodeSigning) -> None:
+    def __init__(self, core: LambdaCore, signing: CodeSigning) -> None:
         self.core = core
         self._signing = signing
         self._shelf = signing.shelf

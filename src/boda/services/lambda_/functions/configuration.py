@@ -9,9 +9,9 @@ from typing import Any
 from boda.gateway.calling.operation import Context, operation
 from boda.services.lambda_ import condition_keys
 from boda.services.lambda_.access import on_function
+from boda.services.lambda_.code.package_source import PackageSources
 from boda.services.lambda_.code.signing import attached_arn
-from boda.services.lambda_.code.sources import Sources
-from boda.services.lambda_.core import Core
+from boda.services.lambda_.core import LambdaCore
 from boda.services.lambda_.errors import stale_revision, update_in_progress
 from boda.services.lambda_.identifiers import Identifier
 from boda.services.lambda_.layers.store import Layers
@@ -27,8 +27,8 @@ class ConfigurationOperations:
 
     def __init__(
         self,
-        core: Core,
-        sources: Sources,
+        core: LambdaCore,
+        sources: PackageSources,
         roles: RoleCheck,
         layers: Layers,
         transitions: Transitions,
@@ -204,7 +204,7 @@ class ConfigurationOperations:
         await core.put(function, *begun)
         core.expose(function, latest)
         for version in begun:
-            self._transitions.begin(version)
+            self._transitions.start(version)
         if publish:
             answered = published or function.versions[str(function.last_version)]
             return answers.configuration(answered, core.runnable, qualifier=answered.version)

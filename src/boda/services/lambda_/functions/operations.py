@@ -12,12 +12,12 @@ from boda.invoke.function_table import LATEST
 from boda.services.lambda_.access import on_account, on_function, on_new_function
 from boda.services.lambda_.arn_pages import start
 from boda.services.lambda_.code import signing as code_signing
-from boda.services.lambda_.code.sources import Sources
-from boda.services.lambda_.core import Core
+from boda.services.lambda_.code.package_source import PackageSources
+from boda.services.lambda_.core import LambdaCore
 from boda.services.lambda_.errors import conflict, constraint, invalid
 from boda.services.lambda_.identifiers import Identifier, is_alias
 from boda.services.lambda_.layers.store import Layers
-from boda.services.lambda_.records import PENDING, Function, Settings, Version
+from boda.services.lambda_.records import PENDING, Function, FunctionSettings, Version
 from boda.services.lambda_.settings import answers, rules
 from boda.services.lambda_.settings.roles import RoleCheck
 from boda.services.lambda_.versions.operations import next_version, order
@@ -29,8 +29,8 @@ class FunctionOperations:
 
     def __init__(
         self,
-        core: Core,
-        sources: Sources,
+        core: LambdaCore,
+        sources: PackageSources,
         roles: RoleCheck,
         layers: Layers,
         transitions: Transitions,
@@ -115,7 +115,7 @@ class FunctionOperations:
         self,
         ctx: Context,
         identifier: Identifier,
-        settings: Settings,
+        settings: FunctionSettings,
         code: Mapping[str, Any],
         tags: dict[str, str],
         publish: bool,
@@ -157,7 +157,7 @@ class FunctionOperations:
                 function.last_version = int(published.version)
             await core.add(function)
             for begun in function.versions.values():
-                self._transitions.begin(begun, new=True)
+                self._transitions.start(begun, new=True)
             # Recorded: the ARN of what was published here is the function's, without the number.
             return answers.configuration(published or version, core.runnable)
 

@@ -7,12 +7,12 @@ from typing import Any
 
 from boda.gateway.calling.operation import Context, operation
 from boda.services.lambda_.access import on_function
-from boda.services.lambda_.core import Core
+from boda.services.lambda_.core import LambdaCore
 from boda.services.lambda_.identifiers import Identifier
 
 
 class RecursionOperations:
-    def __init__(self, core: Core) -> None:
+    def __init__(self, core: LambdaCore) -> None:
         self.core = core
 
     @operation(

@@ -11,7 +11,7 @@ from typing import Any
 from boda.gateway.calling.operation import Context, operation
 from boda.runtime.function import runtime_arn
 from boda.services.lambda_.access import on_function
-from boda.services.lambda_.core import Core
+from boda.services.lambda_.core import LambdaCore
 from boda.services.lambda_.errors import invalid
 from boda.services.lambda_.identifiers import Identifier
 from boda.services.lambda_.records import Version
@@ -20,7 +20,7 @@ KIND = "runtime-management"
 
 
 class RuntimeManagementOperations:
-    def __init__(self, core: Core) -> None:
+    def __init__(self, core: LambdaCore) -> None:
         self.core = core
 
     @operation(

@@ -17,7 +17,7 @@ from boda.delivery.retry import RetryPolicy
 from boda.gateway.calling.operation import Answer, Context, operation
 from boda.gateway.calling.paging import PAGED, Listing, Rows
 from boda.services.lambda_.access import on_function
-from boda.services.lambda_.core import Core
+from boda.services.lambda_.core import LambdaCore
 from boda.services.lambda_.errors import invalid, resource_not_found
 from boda.services.lambda_.identifiers import Identifier
 from boda.services.lambda_.records import Function
@@ -30,7 +30,7 @@ _NO_FUNCTION = "The function doesn't exist."
 
 
 class EventInvokeOperations:
-    def __init__(self, core: Core, roles: RoleCheck) -> None:
+    def __init__(self, core: LambdaCore, roles: RoleCheck) -> None:
         self.core = core
         self._roles = roles
 

@@ -15,9 +15,9 @@ import orjson
 
 from boda.core import payloads
 from boda.gateway.asking.need import Need
+from boda.gateway.calling.fast_handler import fast_path
 from boda.gateway.calling.operation import Answer, Context, operation
-from boda.gateway.calling.target import short_way
-from boda.gateway.http.wire import Body
+from boda.gateway.http.wire import StreamingBody
 from boda.invoke.call import Call, Done, Outcome
 from boda.invoke.streaming import open_stream
 from boda.invoke.tenancy import wrong_tenancy
@@ -25,7 +25,7 @@ from boda.runtime import trace
 from boda.runtime.function import FunctionVersion
 from boda.sandbox.architectures import foreign, runs_here
 from boda.services.lambda_.access import need
-from boda.services.lambda_.core import Core
+from boda.services.lambda_.core import LambdaCore
 from boda.services.lambda_.errors import (
     bad_content,
     cannot_run,
@@ -36,15 +36,15 @@ from boda.services.lambda_.errors import (
     wrong_state,
 )
 from boda.services.lambda_.identifiers import Identifier, parse
-from boda.services.lambda_.invoking.event_warm import Accepts, WarmEvent
+from boda.services.lambda_.invoking.fast_event_invoke import EventAcceptor, FastEventInvoke
+from boda.services.lambda_.invoking.fast_invoke import FastInvoke, answer_of
 from boda.services.lambda_.invoking.streaming import streamed_events
-from boda.services.lambda_.invoking.warm import WarmInvoke, answer_of
 from boda.services.lambda_.settings.runtimes import absent_here
 
 _REMEMBERED = 4096
 
 
-class Invokes(Protocol):
+class CallInvoker(Protocol):
     """The invoke path."""
 
     async def invoke(self, call: Call) -> Outcome: ...
@@ -52,7 +52,7 @@ class Invokes(Protocol):
     def dispatch(self, call: Call, done: Done) -> None: ...
 
 
-class Events(Accepts, Protocol):
+class AsyncEvents(EventAcceptor, Protocol):
     """The durable queue of asynchronous events."""
 
     async def enqueue(
@@ -70,7 +70,7 @@ class Events(Accepts, Protocol):
 
 
 class InvocationOperations:
-    def __init__(self, core: Core, invoker: Invokes, queue: Events) -> None:
+    def __init__(self, core: LambdaCore, invoker: CallInvoker, queue: AsyncEvents) -> None:
         self.core = core
         self._invoker = invoker
         self._queue = queue
@@ -108,8 +108,8 @@ class InvocationOperations:
         outcome = await self._invoker.invoke(call)
         return answer_of(outcome, call.trace_id, tail)
 
-    @short_way("Invoke")
-    def invoke_briefly(
+    @fast_path("Invoke")
+    def invoke_fast(
         self,
         account: str,
         region: str,
@@ -120,7 +120,7 @@ class InvocationOperations:
         client_context: str | None = None,
         qualifier: str | None = None,
         tenant_id: str = "",
-    ) -> WarmInvoke | WarmEvent | None:
+    ) -> FastInvoke | FastEventInvoke | None:
         """For events, and for synchronous calls that ask for nothing more than the answer."""
         if log_type != "None" or client_context is not None or tenant_id:
             return None
@@ -128,8 +128,8 @@ class InvocationOperations:
             return None
         identifier = self._named(function_name, qualifier, account, region)
         if invocation_type == "Event":
-            return WarmEvent(self.core, self._queue, identifier)
-        return WarmInvoke(self.core, self._invoker, self.core.runnable, identifier)
+            return FastEventInvoke(self.core, self._queue, identifier)
+        return FastInvoke(self.core, self._invoker, self.core.runnable, identifier)
 
     @operation("InvokeWithResponseStream", authorize=_needs)
     async def invoke_with_response_stream(
@@ -199,7 +199,7 @@ class InvocationOperations:
 
     @operation("InvokeAsync", authorize=_needs)
     async def invoke_async(
-        self, ctx: Context, *, function_name: str, invoke_args: Body
+        self, ctx: Context, *, function_name: str, invoke_args: StreamingBody
     ) -> dict[str, Any]:
         """What Invoke does with the type ``Event``, as it was called before."""
         identifier = self._identify(ctx, function_name, None)

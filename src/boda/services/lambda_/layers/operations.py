@@ -12,8 +12,8 @@ from boda.gateway.calling.operation import Answer, Authorize, Context, operation
 from boda.gateway.calling.paging import READABLE, Listing, Walk
 from boda.services.lambda_.access import on_account
 from boda.services.lambda_.arn_pages import start
-from boda.services.lambda_.code.sources import Sources
-from boda.services.lambda_.core import Core
+from boda.services.lambda_.code.package_source import PackageSources
+from boda.services.lambda_.core import LambdaCore
 from boda.services.lambda_.errors import constraint, invalid, resource_not_found
 from boda.services.lambda_.layers.records import LayerVersion, layer_arn
 from boda.services.lambda_.layers.store import Layers, layer_key, policy, version_arn
@@ -51,9 +51,9 @@ class LayerOperations:
 
     def __init__(
         self,
-        core: Core,
+        core: LambdaCore,
         layers: Layers,
-        sources: Sources,
+        sources: PackageSources,
         location: Callable[[Context, str], str],
     ) -> None:
         self.core = core

@@ -10,7 +10,7 @@ from boda.core import resource_policy
 from boda.core.errors import AwsError
 from boda.core.resource_policy import Statement
 from boda.gateway.calling.operation import Answer, Context, operation
-from boda.services.lambda_.core import Core
+from boda.services.lambda_.core import LambdaCore
 from boda.services.lambda_.errors import resource_not_found, stale_revision
 from boda.services.lambda_.layers.operations import on_layer
 from boda.services.lambda_.layers.records import LayerVersion
@@ -22,7 +22,7 @@ from boda.services.lambda_.statements import statement_rules
 class LayerPermissionOperations:
     """Who may use a layer version, said on the layer's side."""
 
-    def __init__(self, core: Core, layers: Layers) -> None:
+    def __init__(self, core: LambdaCore, layers: Layers) -> None:
         self.core = core
         self.layers = layers
         self._rules = statement_rules(core.quotas)

@@ -16,7 +16,7 @@ from boda.core.policy import Policy
 from boda.core.resource_policy import Statement
 from boda.gateway.asking.need import Need
 from boda.gateway.calling.operation import Context
-from boda.services.lambda_.core import Core
+from boda.services.lambda_.core import LambdaCore
 from boda.services.lambda_.errors import invalid
 from boda.services.lambda_.identifiers import Identifier
 from boda.services.lambda_.layers import records as layer_records
@@ -29,7 +29,7 @@ _ACTION = "lambda:GetLayerVersion"
 class Layers:
     """Layers and how they change: rows first, memory after the commit."""
 
-    def __init__(self, core: Core) -> None:
+    def __init__(self, core: LambdaCore) -> None:
         self._core = core
         self._layers: dict[Key, Layer] = {}
         core.layer_packages = self._of_account

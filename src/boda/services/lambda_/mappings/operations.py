@@ -20,7 +20,7 @@ from boda.gateway.calling.operation import Answer, Authorize, Context, operation
 from boda.gateway.calling.paging import Listing, Paged, Rows
 from boda.invoke.function_table import LATEST
 from boda.services.lambda_.access import of_parameters, on_account, tags_of_request
-from boda.services.lambda_.core import Core
+from boda.services.lambda_.core import LambdaCore
 from boda.services.lambda_.errors import conflict, invalid, resource_not_found
 from boda.services.lambda_.identifiers import Identifier
 from boda.services.lambda_.mappings import rules as mapping_rules
@@ -65,15 +65,15 @@ def _of_function(group: Any, ctx: Context, params: Mapping[str, Any]) -> Keys:
 class EventSourceMappings:
     """The mappings and how they come to rest. settle_s: how long a change is seen under way."""
 
-    def __init__(self, core: Core, settle_s: float) -> None:
+    def __init__(self, core: LambdaCore, settle_s: float) -> None:
         self.shelf = Shelf(core, KIND)
         self._core = core
         self._settle_s = settle_s
 
-    def begin(self, place: Place, uuid: str) -> None:
+    def settle(self, place: Place, uuid: str) -> None:
         """Let a change that was just stored take effect, later."""
         step = partial(self._finish, place, uuid)
-        self._core.settling.begin(step, after_s=self._settle_s)
+        self._core.settling.schedule(step, after_s=self._settle_s)
 
     async def finish_all(self) -> None:
         """After a start: what a crash interrupted takes effect now."""
@@ -97,7 +97,7 @@ class EventSourceMappings:
 
 
 class EventSourceMappingOperations:
-    def __init__(self, core: Core, mappings: EventSourceMappings, roles: RoleCheck) -> None:
+    def __init__(self, core: LambdaCore, mappings: EventSourceMappings, roles: RoleCheck) -> None:
         self.core = core
         self._roles = roles
         self._mappings = mappings
@@ -184,7 +184,7 @@ class EventSourceMappingOperations:
             uuid = self.core.ids.uuid()
             stored = {**document, "LastModified": self.core.clock.now()}
             await self._shelf.put(place, uuid, stored)
-            self._mappings.begin(place, uuid)
+            self._mappings.settle(place, uuid)
             return _answer(place, uuid, stored)
 
     @operation("GetEventSourceMapping", authorize=_on_mapping("lambda:GetEventSourceMapping"))
@@ -296,7 +296,7 @@ class EventSourceMappingOperations:
                 changed["State"] = "Enabling" if changed["Enabled"] else "Disabling"
             changed["LastModified"] = self.core.clock.now()
             await self._shelf.put(place, uuid, changed)
-            self._mappings.begin(place, uuid)
+            self._mappings.settle(place, uuid)
             return _answer(place, uuid, changed)
 
     @operation("DeleteEventSourceMapping", authorize=_on_mapping("lambda:DeleteEventSourceMapping"))
@@ -311,7 +311,7 @@ class EventSourceMappingOperations:
                 raise _in_use("delete")
             leaving = {**present, "State": "Deleting"}
             await self._shelf.put(place, uuid, leaving)
-            self._mappings.begin(place, uuid)
+            self._mappings.settle(place, uuid)
             return _answer(place, uuid, leaving)
 
     def _find(self, place: Place, uuid: str) -> Document:

@@ -20,7 +20,7 @@ Members = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class SourceKind:
     """A kind of source. defaults: members that are always echoed. others: further ones that may
     be given. starts: starting positions, none where it has none. reason: for its states.
     """
@@ -63,33 +63,35 @@ _KAFKA = _POLLED | {
 _START = frozenset(("TRIM_HORIZON", "LATEST"))
 _START_AT = _START | {"AT_TIMESTAMP"}
 
-_SQS = Source(
+_SQS = SourceKind(
     "sqs",
     _SQS_DEFAULTS,
     _ALL | {"ScalingConfig", "ProvisionedPollerConfig"},
     reason="USER_INITIATED",
 )
-_SQS_FIFO = Source(
+_SQS_FIFO = SourceKind(
     "sqs-fifo",
     _SQS_DEFAULTS,
     _ALL | {"ScalingConfig", "ProvisionedPollerConfig"},
     reason="USER_INITIATED",
     batch_most=10,
 )
-_KINESIS = Source("kinesis", _STREAM_DEFAULTS, _ALL, _START_AT)
-_DYNAMODB = Source("dynamodb", _STREAM_DEFAULTS, _ALL, _START)
-_MSK = Source("kafka", _BATCHES, _ALL | _KAFKA | {"AmazonManagedKafkaEventSourceConfig"}, _START_AT)
-_SELF_KAFKA = Source(
+_KINESIS = SourceKind("kinesis", _STREAM_DEFAULTS, _ALL, _START_AT)
+_DYNAMODB = SourceKind("dynamodb", _STREAM_DEFAULTS, _ALL, _START)
+_MSK = SourceKind(
+    "kafka", _BATCHES, _ALL | _KAFKA | {"AmazonManagedKafkaEventSourceConfig"}, _START_AT
+)
+_SELF_KAFKA = SourceKind(
     "self-managed-kafka",
     _BATCHES,
     _ALL | _KAFKA | {"SelfManagedEventSource", "SelfManagedKafkaEventSourceConfig"},
     _START_AT,
 )
-_MQ = Source("mq", _BATCHES, _ALL | _POLLED | {"Queues"})
-_DOCDB = Source("rds", _BATCHES, _ALL | _POLLED | {"DocumentDBEventSourceConfig"}, _START_AT)
+_MQ = SourceKind("mq", _BATCHES, _ALL | _POLLED | {"Queues"})
+_DOCDB = SourceKind("rds", _BATCHES, _ALL | _POLLED | {"DocumentDBEventSourceConfig"}, _START_AT)
 
 
-def source_of(members: Members) -> Source:
+def source_of(members: Members) -> SourceKind:
     """The kind of source that a mapping names. AwsError."""
     text = members.get("EventSourceArn")
     if members.get("SelfManagedEventSource"):
@@ -110,7 +112,7 @@ def source_of(members: Members) -> Source:
     raise invalid("Unrecognized event source.")
 
 
-def create(source: Source, given: Members) -> dict[str, Any]:
+def create(source: SourceKind, given: Members) -> dict[str, Any]:
     """The members of a new mapping, defaults filled in. AwsError."""
     _check_start(source, given)
     if source is _SELF_KAFKA and not given.get("SourceAccessConfigurations"):
@@ -121,7 +123,7 @@ def create(source: Source, given: Members) -> dict[str, Any]:
     return merge(source, {}, given)
 
 
-def merge(source: Source, present: Members, given: Members) -> dict[str, Any]:
+def merge(source: SourceKind, present: Members, given: Members) -> dict[str, Any]:
     """A mapping's members after a change. given: those that were named. AwsError."""
     settable = source.defaults.keys() | source.others
     for name, value in given.items():
@@ -147,7 +149,7 @@ def _content(value: Any) -> bool:
     return any(map(_content, value.values())) if isinstance(value, dict) else bool(value)
 
 
-def _check_start(source: Source, given: Members) -> None:
+def _check_start(source: SourceKind, given: Members) -> None:
     start = given.get("StartingPosition")
     if not source.starts:
         if start is not None:
@@ -171,7 +173,7 @@ def _check_start(source: Source, given: Members) -> None:
         raise invalid("StartingPositionTimestamp is only supported with AT_TIMESTAMP.")
 
 
-def _check_destination(source: Source, members: dict[str, Any]) -> None:
+def _check_destination(source: SourceKind, members: dict[str, Any]) -> None:
     config = members.get("DestinationConfig")
     if config is None:
         return
@@ -189,7 +191,7 @@ def _check_destination(source: Source, members: dict[str, Any]) -> None:
     members["DestinationConfig"] = {"OnFailure": {"Destination": target} if target else {}}
 
 
-def _check_batches(source: Source, members: Members) -> None:
+def _check_batches(source: SourceKind, members: Members) -> None:
     size, window = members["BatchSize"], members["MaximumBatchingWindowInSeconds"]
     if size > source.batch_most:
         raise invalid(

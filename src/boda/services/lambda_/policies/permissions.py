@@ -21,7 +21,7 @@ from boda.gateway.calling.operation import Answer, Context, operation
 from boda.invoke.function_table import LATEST
 from boda.services.lambda_ import condition_keys
 from boda.services.lambda_.access import on_function
-from boda.services.lambda_.core import Core
+from boda.services.lambda_.core import LambdaCore
 from boda.services.lambda_.errors import (
     invalid,
     not_found,
@@ -51,7 +51,7 @@ def _of_old(group: Any, identifier: Identifier, params: Mapping[str, Any]) -> Ke
 class PermissionOperations:
     """Who may invoke what, said on the function's side."""
 
-    def __init__(self, core: Core) -> None:
+    def __init__(self, core: LambdaCore) -> None:
         self.core = core
         self._rules = statement_rules(core.quotas)
 

@@ -15,8 +15,8 @@ from boda.core.policy_principals import UnknownPrincipal
 from boda.gateway.asking.need import Need
 from boda.gateway.calling.operation import Answer, Authorize, Context, operation
 from boda.invoke.function_table import LATEST
-from boda.services.lambda_.access import Group, need
-from boda.services.lambda_.core import Core
+from boda.services.lambda_.access import CoreUser, need
+from boda.services.lambda_.core import LambdaCore
 from boda.services.lambda_.errors import invalid, resource_not_found, stale_revision
 from boda.services.lambda_.identifiers import Identifier, no_such_qualifier, other_region
 from boda.services.lambda_.records import Function
@@ -29,14 +29,14 @@ _ABSENT = "The resource you requested does not exist."
 
 
 def _on_policy(action: str) -> Authorize:
-    def needs(group: Group, ctx: Context, params: Mapping[str, Any]) -> tuple[Need, ...]:
+    def needs(group: CoreUser, ctx: Context, params: Mapping[str, Any]) -> tuple[Need, ...]:
         return (need(group.core, action, _identifier(ctx, params["ResourceArn"])),)
 
     return needs
 
 
 class ResourcePolicyOperations:
-    def __init__(self, core: Core) -> None:
+    def __init__(self, core: LambdaCore) -> None:
         self.core = core
 
     @operation("PutResourcePolicy", authorize=_on_policy("lambda:PutResourcePolicy"))

@@ -7,7 +7,7 @@ from typing import Any
 from boda.gateway.calling.operation import Answer, Context, operation
 from boda.invoke.function_table import LATEST
 from boda.services.lambda_.access import on_account, on_function
-from boda.services.lambda_.core import Core
+from boda.services.lambda_.core import LambdaCore
 from boda.services.lambda_.errors import FUNCTIONS_ONLY, invalid, invalid_untyped, not_found
 from boda.services.lambda_.identifiers import Identifier
 from boda.services.lambda_.records import Function
@@ -18,7 +18,7 @@ class ConcurrencyOperations:
     """PutFunctionConcurrency, GetFunctionConcurrency, DeleteFunctionConcurrency,
     GetAccountSettings."""
 
-    def __init__(self, core: Core) -> None:
+    def __init__(self, core: LambdaCore) -> None:
         self.core = core
 
     @operation("PutFunctionConcurrency", authorize=on_function("lambda:PutFunctionConcurrency"))

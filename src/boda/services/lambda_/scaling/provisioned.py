@@ -17,10 +17,10 @@ from boda.gateway.calling.operation import Answer, Context, operation
 from boda.gateway.calling.paging import PAGED, Listing, Rows
 from boda.invoke.function_table import LATEST
 from boda.services.lambda_.access import on_function
-from boda.services.lambda_.core import Core
+from boda.services.lambda_.core import LambdaCore
 from boda.services.lambda_.errors import conflict, invalid, invalid_untyped, wrong_state
 from boda.services.lambda_.identifiers import Identifier, no_such_qualifier
-from boda.services.lambda_.records import Alias, Function, Settings
+from boda.services.lambda_.records import Alias, Function, FunctionSettings
 from boda.services.lambda_.scaling.provisioning import KIND, Provisioning, leaving, version_of
 
 _UNPUBLISHED = "Provisioned Concurrency Configs cannot be applied to unpublished function versions."
@@ -34,7 +34,7 @@ _PUBLISHED_ONLY = "The function resource provided must be an alias or a publishe
 
 
 class ProvisionedOperations:
-    def __init__(self, core: Core, provisioning: Provisioning) -> None:
+    def __init__(self, core: LambdaCore, provisioning: Provisioning) -> None:
         self.core = core
         self._provisioning = provisioning
 
@@ -199,7 +199,7 @@ class ProvisionedOperations:
             )
 
 
-def _refuse_unfit(function: Function, named: str, settings: Settings) -> None:
+def _refuse_unfit(function: Function, named: str, settings: FunctionSettings) -> None:
     """Raises AwsError where provisioned concurrency does not go together with what there is."""
     alias = function.aliases.get(named)
     if alias is not None and alias.version == LATEST:
@@ -239,7 +239,7 @@ def total(function: Function) -> int:
     return sum(config["Requested"] for config in configs.values()) if configs else 0
 
 
-def unreserved(core: Core, account: str, region: str) -> int:
+def unreserved(core: LambdaCore, account: str, region: str) -> int:
     """The account's concurrency that no function has reserved and no version was given."""
     taken = sum(
         total(function) if function.reserved is None else function.reserved

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from boda.core.errors import AwsError
 from boda.fleet.provisioned import ProvisionedStatus
 from boda.runtime.function import FunctionVersion
-from boda.services.lambda_.core import Core
+from boda.services.lambda_.core import LambdaCore
 from boda.services.lambda_.records import Alias, Function, Key
 
 KIND = "provisioned-concurrency"
@@ -37,7 +37,7 @@ class Provisioner(Protocol):
 class Provisioning:
     """Lets the fleet and the leases of concurrency follow what is configured."""
 
-    def __init__(self, core: Core, provisioner: Provisioner) -> None:
+    def __init__(self, core: LambdaCore, provisioner: Provisioner) -> None:
         self._core = core
         self._provisioner = provisioner
         self._given: dict[Key, dict[str, tuple[FunctionVersion, int]]] = {}
@@ -57,7 +57,7 @@ class Provisioning:
             kept[number] += config["Requested"]
             if left:
                 kept[left] += config["Requested"]
-                self._core.settling.begin(
+                self._core.settling.schedule(
                     partial(self._arrive, function.key, qualifier),
                     again_s=_LOOK_AGAIN_S,
                     key=(KIND, function.key, qualifier),

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from boda.runtime.function import runtime_arn
-from boda.services.lambda_.records import Settings, Standing, Version
+from boda.services.lambda_.records import FunctionSettings, ReasonedState, Version
 from boda.services.lambda_.settings import runtimes
 
 
@@ -144,7 +144,7 @@ def digest(hexadecimal: str) -> str:
     return base64.b64encode(bytes.fromhex(hexadecimal)).decode("ascii")
 
 
-def _logging(settings: Settings, group: str) -> dict[str, str]:
+def _logging(settings: FunctionSettings, group: str) -> dict[str, str]:
     answer = {"LogFormat": settings.log_format, "LogGroup": group}
     if settings.application_level:
         answer["ApplicationLogLevel"] = settings.application_level
@@ -153,7 +153,7 @@ def _logging(settings: Settings, group: str) -> dict[str, str]:
     return answer
 
 
-def _standing(standing: Standing, state: str, reason: str, code: str) -> dict[str, str]:
+def _standing(standing: ReasonedState, state: str, reason: str, code: str) -> dict[str, str]:
     if not standing.state:
         return {}
     answer = {state: standing.state}

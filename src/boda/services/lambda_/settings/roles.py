@@ -26,7 +26,7 @@ from boda.plug import Host
 from boda.runtime.function import FunctionVersion
 from boda.services.lambda_.errors import invalid
 from boda.services.lambda_.identifiers import Identifier
-from boda.services.lambda_.records import Function, Settings
+from boda.services.lambda_.records import Function, FunctionSettings
 
 HOST = "lambda.amazonaws.com"
 _NOT_ASSUMED = "The role defined for the function cannot be assumed by Lambda."
@@ -58,7 +58,7 @@ _STREAM_ACTIONS = {
 }
 
 
-class Allows(Protocol):
+class RoleAuthorizer(Protocol):
     """The authoriser."""
 
     def allows(self, principal: Principal, need: Need, keys: Any) -> bool: ...
@@ -74,7 +74,7 @@ class ExecutionRoles:
     def __init__(
         self,
         directory: ServiceRoles,
-        authorizer: Allows,
+        authorizer: RoleAuthorizer,
         policy_of: Callable[[Arn, Principal], Policy | None],
         duration_s: float,
     ) -> None:
@@ -123,7 +123,7 @@ class ExecutionRoles:
         return self._directory.principal_of_role(role_arn, Arn.parse(function_arn).name)
 
 
-class Roles(Protocol):
+class RoleRules(Protocol):
     """What the service's operations ask of ``ExecutionRoles``."""
 
     def trusts(self, role_arn: str, function_arn: str) -> bool: ...
@@ -144,7 +144,7 @@ class RoleCheck:
     exist are made, as tools for local endpoints expect; None where they are refused.
     """
 
-    def __init__(self, roles: Roles, adopt: Adopt | None = None) -> None:
+    def __init__(self, roles: RoleRules, adopt: Adopt | None = None) -> None:
         self._roles = roles
         self._adopt = adopt
 
@@ -167,7 +167,7 @@ class RoleCheck:
         if not self._roles.trusts(role_arn, function.arn):
             raise invalid(_NOT_ASSUMED)
 
-    def settings(self, function: Named, settings: Settings) -> None:
+    def settings(self, function: Named, settings: FunctionSettings) -> None:
         """Raises AwsError if the role lacks what a function's own settings need: a dead-letter
         target and network interfaces."""
         if settings.dead_letter_arn:

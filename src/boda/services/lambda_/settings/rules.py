@@ -18,7 +18,7 @@ from boda.core.errors import not_implemented
 from boda.core.tags import TagRules
 from boda.services.lambda_.errors import constraint, invalid
 from boda.services.lambda_.quotas import Quotas
-from boda.services.lambda_.records import Settings
+from boda.services.lambda_.records import FunctionSettings
 from boda.services.lambda_.settings import runtimes
 
 RESERVED_VARIABLES = frozenset(
@@ -74,18 +74,20 @@ def check_source(operation: str, code: Mapping[str, Any], image: bool) -> None:
         raise not_implemented("lambda", operation, "S3ObjectStorageMode")
 
 
-def create(params: Mapping[str, Any], quotas: Quotas) -> Settings:
+def create(params: Mapping[str, Any], quotas: Quotas) -> FunctionSettings:
     """Settings of a new function. AwsError."""
     if not params.get("ImageUri") and not (params.get("Runtime") and params.get("Handler")):
         raise invalid(
             "Runtime and Handler are mandatory parameters for functions created with deployment "
             "packages."
         )
-    base = Settings(params["Role"], params.get("Runtime") or "", params.get("Handler") or "")
+    base = FunctionSettings(
+        params["Role"], params.get("Runtime") or "", params.get("Handler") or ""
+    )
     return merge(base, params, quotas)
 
 
-def merge(base: Settings, params: Mapping[str, Any], quotas: Quotas) -> Settings:
+def merge(base: FunctionSettings, params: Mapping[str, Any], quotas: Quotas) -> FunctionSettings:
     """The settings with what the caller sent put over them. AwsError."""
     changes: dict[str, Any] = {}
     for name, member in _SIMPLE.items():
@@ -128,7 +130,7 @@ def merge(base: Settings, params: Mapping[str, Any], quotas: Quotas) -> Settings
     return merged
 
 
-def check_together(settings: Settings, unzipped_bytes: int, quotas: Quotas) -> None:
+def check_together(settings: FunctionSettings, unzipped_bytes: int, quotas: Quotas) -> None:
     """Raises AwsError where code and layers are too much together."""
     actual = unzipped_bytes + sum(layer.unzipped_bytes for layer in settings.layers)
     if settings.layers and actual > quotas.unzipped_bytes:
@@ -138,7 +140,7 @@ def check_together(settings: Settings, unzipped_bytes: int, quotas: Quotas) -> N
         )
 
 
-def _check_kind(settings: Settings) -> None:
+def _check_kind(settings: FunctionSettings) -> None:
     """A function of an image brings its own runtime, one of a package has no image."""
     if settings.image_uri and (settings.runtime or settings.handler or settings.layers):
         raise invalid(
@@ -151,7 +153,7 @@ def _check_kind(settings: Settings) -> None:
         )
 
 
-def _check_network(settings: Settings) -> None:
+def _check_network(settings: FunctionSettings) -> None:
     """Subnets and security groups are taken by their form: there is no EC2 here to ask."""
     vpc = settings.vpc or {}
     if bool(vpc.get("SubnetIds")) != bool(vpc.get("SecurityGroupIds")):
@@ -163,7 +165,7 @@ def _check_network(settings: Settings) -> None:
         )
 
 
-def _check_snap_start(settings: Settings) -> None:
+def _check_snap_start(settings: FunctionSettings) -> None:
     """Lambda developer guide, "snapstart": what SnapStart does not go together with."""
     unfit = ""
     if settings.image_uri:
@@ -231,7 +233,7 @@ def dead_letter(target: str) -> str:
     return target
 
 
-def logging(base: Settings, wanted: Mapping[str, Any]) -> dict[str, str]:
+def logging(base: FunctionSettings, wanted: Mapping[str, Any]) -> dict[str, str]:
     """Changes to the log settings. Levels belong to the JSON format alone. AwsError."""
     kind = wanted.get("LogFormat") or base.log_format
     changes = {"log_format": kind}

@@ -19,8 +19,8 @@ from boda.gateway.calling.operation import Answer, Authorize, Context, operation
 from boda.gateway.calling.paging import PAGED, Listing, Rows
 from boda.invoke.function_table import LATEST
 from boda.services.lambda_ import condition_keys
-from boda.services.lambda_.access import Group, need, of_parameters, on_function
-from boda.services.lambda_.core import Core
+from boda.services.lambda_.access import CoreUser, need, of_parameters, on_function
+from boda.services.lambda_.core import LambdaCore
 from boda.services.lambda_.errors import conflict, invalid, resource_not_found
 from boda.services.lambda_.identifiers import Identifier
 from boda.services.lambda_.records import Function, Key
@@ -31,7 +31,7 @@ PATH = "/_url/"
 """Before a URL's id in its path form, for clients to whom its host name leads nowhere."""
 
 
-class UrlPlace(NamedTuple):
+class UrlOwner(NamedTuple):
     """What a URL belongs to."""
 
     key: Key
@@ -41,16 +41,16 @@ class UrlPlace(NamedTuple):
 class UrlIds:
     """Which config a URL's id is of."""
 
-    def __init__(self, core: Core) -> None:
-        self._places: dict[str, UrlPlace] = {}
+    def __init__(self, core: LambdaCore) -> None:
+        self._places: dict[str, UrlOwner] = {}
         core.on_dropped.append(self._dropped)
 
-    def find(self, url_id: str) -> UrlPlace | None:
+    def find(self, url_id: str) -> UrlOwner | None:
         return self._places.get(url_id)
 
     def remember(self, function: Function) -> None:
         for qualifier, config in function.attached.get(KIND, {}).items():
-            self._places[config["UrlId"]] = UrlPlace(function.key, qualifier)
+            self._places[config["UrlId"]] = UrlOwner(function.key, qualifier)
 
     def forget(self, url_id: str) -> None:
         self._places.pop(url_id, None)
@@ -68,7 +68,7 @@ class UrlIds:
 def _on_url(action: str) -> Authorize:
     """On the function of a URL, for the auth type that it has and for the one it would get."""
 
-    def needs(group: Group, ctx: Context, params: Mapping[str, Any]) -> Iterable[Need]:
+    def needs(group: CoreUser, ctx: Context, params: Mapping[str, Any]) -> Iterable[Need]:
         core = group.core
         identifier = core.identify(ctx, params["FunctionName"], params.get("Qualifier"))
         function = core.find(identifier.key)
@@ -86,7 +86,7 @@ def _on_url(action: str) -> Authorize:
 
 
 class UrlConfigOperations:
-    def __init__(self, core: Core, ids: UrlIds) -> None:
+    def __init__(self, core: LambdaCore, ids: UrlIds) -> None:
         self.core = core
         self._ids = ids
 

@@ -26,23 +26,23 @@ from boda.gateway.calling.exchange import RequestKeys
 from boda.gateway.calling.payload import sha256_of
 from boda.gateway.http.wire import WireRequest, WireResponse
 from boda.gateway.signing.authentication import Authenticator
-from boda.gateway.signing.claim import Malformed, read_claim
+from boda.gateway.signing.claim import MalformedClaim, read_claim
 from boda.invoke.call import Call
 from boda.invoke.function_table import LATEST
 from boda.invoke.streaming import open_stream
 from boda.runtime import trace
 from boda.runtime.function import FunctionVersion
-from boda.services.lambda_.core import Core
+from boda.services.lambda_.core import LambdaCore
 from boda.services.lambda_.dialect import DIALECT
 from boda.services.lambda_.errors import recursive
 from boda.services.lambda_.identifiers import Identifier
-from boda.services.lambda_.invoking.operations import Invokes
+from boda.services.lambda_.invoking.operations import CallInvoker
 from boda.services.lambda_.urls import messages as url_messages
 from boda.services.lambda_.urls import stream as url_stream
 from boda.services.lambda_.urls.configs import KIND, PATH, UrlIds
-from boda.services.lambda_.urls.warm import (
+from boda.services.lambda_.urls.fast_url import (
     REQUEST_ID_HEADER,
-    WarmUrl,
+    FastUrl,
     internal,
     refusal_of,
     tell,
@@ -59,7 +59,7 @@ _RULES = DIALECT.signatures
 Keys = Mapping[str, Any]
 
 
-class Allows(Protocol):
+class UrlAuthorizer(Protocol):
     """The authoriser."""
 
     def allows(self, principal: Principal, need: Need, keys: Keys) -> bool: ...
@@ -73,11 +73,11 @@ class FunctionUrls:
 
     def __init__(
         self,
-        core: Core,
+        core: LambdaCore,
         ids: UrlIds,
-        invoker: Invokes,
+        invoker: CallInvoker,
         callers: Authenticator | OpenCallers,
-        authorizer: Allows,
+        authorizer: UrlAuthorizer,
         labelled: Callable[[str], bool],
     ) -> None:
         self._labelled = labelled
@@ -113,7 +113,7 @@ class FunctionUrls:
             tell(self._core, identifier, at, response.status)
         return response
 
-    def short(self, request: WireRequest) -> WarmUrl | None:
+    def fast_handler(self, request: WireRequest) -> FastUrl | None:
         """For URLs that ask for no signature, answer browsers of their own origin only, and
         answer when the function has."""
         try:
@@ -131,7 +131,7 @@ class FunctionUrls:
             )
         except ValueError:
             return None
-        return WarmUrl(
+        return FastUrl(
             self._core,
             self._invoker,
             self._authorizer.permit(ANONYMOUS),
@@ -214,7 +214,7 @@ class FunctionUrls:
             return callers.principal(request)
         try:
             claim = read_claim(request)
-        except Malformed as problem:
+        except MalformedClaim as problem:
             raise problem.error(_RULES) from None
         if claim is None:
             raise AwsError("AccessDeniedException", _FORBIDDEN, 403)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from boda.core.errors import AwsError
 from boda.events.http import payload_2
 from boda.events.http.messages import HttpAnswer
-from boda.gateway.http.wire import BrokenOff, Stream, WireResponse
+from boda.gateway.http.wire import Stream, TruncatedStream, WireResponse
 from boda.invoke.streaming import StreamedAnswer
 
 MAX_PRELUDE = 16_384
@@ -22,18 +22,18 @@ _SEPARATOR = bytes(8)
 _BODILESS = (204, 304)
 
 
-class Body:
+class AnswerChunks:
     """The chunks of a streamed answer. first: what was read of it along with its head."""
 
     def __init__(self, answer: StreamedAnswer, first: bytes) -> None:
         self._answer = answer
         self._first = first
 
-    def __aiter__(self) -> Body:
+    def __aiter__(self) -> AnswerChunks:
         return self
 
     async def __anext__(self) -> bytes:
-        """BrokenOff where the function failed half-way: no status is left to tell it."""
+        """TruncatedStream where the function failed half-way: no status is left to tell it."""
         if self._first:
             first, self._first = self._first, b""
             return first
@@ -42,9 +42,9 @@ class Body:
                 return data
             outcome = await self._answer.outcome()
         except AwsError:
-            raise BrokenOff from None
+            raise TruncatedStream from None
         if outcome.function_error:
-            raise BrokenOff
+            raise TruncatedStream
         raise StopAsyncIteration
 
     async def aclose(self) -> None:
@@ -61,7 +61,7 @@ async def response(answer: StreamedAnswer) -> WireResponse | None:
         if head.status in _BODILESS:
             return WireResponse(*head)
         taken = True
-        return WireResponse(head.status, head.headers, Stream(Body(answer, first)))
+        return WireResponse(head.status, head.headers, Stream(AnswerChunks(answer, first)))
     finally:
         if not taken:
             await answer.aclose()

@@ -15,7 +15,7 @@ from boda.gateway.calling.paging import READABLE, Listing, Walk
 from boda.invoke.function_table import LATEST
 from boda.services.lambda_.access import on_function
 from boda.services.lambda_.arn_pages import start
-from boda.services.lambda_.core import Core
+from boda.services.lambda_.core import LambdaCore
 from boda.services.lambda_.errors import (
     conflict,
     constraint,
@@ -32,7 +32,7 @@ from boda.services.lambda_.versions.operations import unqualified
 
 
 class AliasOperations:
-    def __init__(self, core: Core, provisioning: Provisioning) -> None:
+    def __init__(self, core: LambdaCore, provisioning: Provisioning) -> None:
         self.core = core
         self._provisioning = provisioning
 

@@ -14,7 +14,7 @@ from boda.gateway.calling.paging import READABLE, Listing, Walk
 from boda.invoke.function_table import LATEST
 from boda.services.lambda_.access import on_function
 from boda.services.lambda_.arn_pages import start
-from boda.services.lambda_.core import Core
+from boda.services.lambda_.core import LambdaCore
 from boda.services.lambda_.errors import (
     FUNCTIONS_ONLY,
     invalid,
@@ -37,7 +37,7 @@ from boda.services.lambda_.settings import answers
 from boda.services.lambda_.versions.states import Transitions
 
 
-def unqualified(core: Core, ctx: Context, function_name: str) -> Identifier:
+def unqualified(core: LambdaCore, ctx: Context, function_name: str) -> Identifier:
     """The function a caller names as a whole. AwsError where a version or an alias is named."""
     identifier = core.identify(ctx, function_name)
     if identifier.qualifier not in (None, LATEST):
@@ -80,7 +80,7 @@ def next_version(
 class VersionOperations:
     """Numbered versions. Deleting one is DeleteFunction with its number."""
 
-    def __init__(self, core: Core, transitions: Transitions) -> None:
+    def __init__(self, core: LambdaCore, transitions: Transitions) -> None:
         self.core = core
         self._transitions = transitions
 
@@ -131,7 +131,7 @@ class VersionOperations:
                 if made.state == ACTIVE:
                     core.expose(function, made)
                 else:
-                    self._transitions.begin(made)
+                    self._transitions.start(made)
             return answers.configuration(made, self.core.runnable, qualifier=made.version)
 
     @operation(

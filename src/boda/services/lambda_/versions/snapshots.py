@@ -14,8 +14,15 @@ from typing import Protocol
 from boda.fleet.template import SnapshotFailed
 from boda.invoke.function_table import LATEST
 from boda.runtime.function import FunctionVersion
-from boda.services.lambda_.core import Core
-from boda.services.lambda_.records import ACTIVE, Function, Key, Settings, Standing, Version
+from boda.services.lambda_.core import LambdaCore
+from boda.services.lambda_.records import (
+    ACTIVE,
+    Function,
+    FunctionSettings,
+    Key,
+    ReasonedState,
+    Version,
+)
 
 _AT_ONCE = 4
 """How many inits of published versions run at a time."""
@@ -54,14 +61,14 @@ class Snapshotter(Protocol):
 class Snapshots:
     """What is being snapshotted."""
 
-    def __init__(self, core: Core, snapshotter: Snapshotter) -> None:
+    def __init__(self, core: LambdaCore, snapshotter: Snapshotter) -> None:
         self._core = core
         self._snapshotter = snapshotter
         self._turn = asyncio.Semaphore(_AT_ONCE)
         self._pending: dict[Key, dict[str, FunctionVersion]] = {}
         core.on_dropped.append(self._dropped)
 
-    def apply(self, settings: Settings) -> bool:
+    def apply(self, settings: FunctionSettings) -> bool:
         """Whether a version published with these settings is snapshotted.
 
         Not where this machine cannot fork, nor without the runtime: such versions are initialised
@@ -82,7 +89,7 @@ class Snapshots:
             and self.apply(version.settings)
         )
 
-    async def take(self, version: Version) -> Standing:
+    async def take(self, version: Version) -> ReasonedState:
         """Run its init; the state that follows. Deleted meanwhile, it does not matter which."""
         key = (version.account, version.region, version.name)
         function = self._core.find(key)
@@ -100,7 +107,7 @@ class Snapshots:
             if not pending:
                 self._pending.pop(key, None)
 
-    async def _taken(self, seen: FunctionVersion) -> Standing:
+    async def _taken(self, seen: FunctionVersion) -> ReasonedState:
         attempt = 1
         while True:
             if not self._wanted(seen):
@@ -128,7 +135,7 @@ class Snapshots:
                 self._snapshotter.retire(pending.pop(number))
 
 
-def _standing(failed: SnapshotFailed) -> Standing:
+def _standing(failed: SnapshotFailed) -> ReasonedState:
     code, words = _FAILED[failed.cause]
     detail = f" Error type: {failed.error_type}." if failed.error_type else ""
-    return Standing("Failed", words + detail, code)
+    return ReasonedState("Failed", words + detail, code)

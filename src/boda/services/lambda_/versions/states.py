@@ -15,14 +15,14 @@ import logging
 from functools import partial
 
 from boda.core.errors import AwsError
-from boda.services.lambda_.core import Core
+from boda.services.lambda_.core import LambdaCore
 from boda.services.lambda_.records import (
     ACTIVE,
     PENDING,
     UPDATED,
     UPDATING,
     Function,
-    Standing,
+    ReasonedState,
     Version,
 )
 from boda.services.lambda_.versions.snapshots import Snapshots
@@ -33,12 +33,12 @@ _log = logging.getLogger(__name__)
 class Transitions:
     """Moves versions on. settle_s: how long an update is seen in progress."""
 
-    def __init__(self, core: Core, snapshots: Snapshots, settle_s: float) -> None:
+    def __init__(self, core: LambdaCore, snapshots: Snapshots, settle_s: float) -> None:
         self.core = core
         self.snapshots = snapshots
         self._settle_s = settle_s
 
-    def begin(self, version: Version, *, new: bool = False) -> None:
+    def start(self, version: Version, *, new: bool = False) -> None:
         """Move the version on, later. new: of a function just created, which is not waited with."""
         if version.state == PENDING:
             self.core.hot.announce(version.arn, version.version)
@@ -48,7 +48,7 @@ class Transitions:
         else:
             self._settle(version, ACTIVE, delay_s)
 
-    def finished(self, version: Version, state: Standing = ACTIVE) -> Version:
+    def finished(self, version: Version, state: ReasonedState = ACTIVE) -> Version:
         """The version as it is after the move; with a new revision, as recorded."""
         after = self.core.revised(version, state=state, update=UPDATED)
         if state != ACTIVE:
@@ -59,10 +59,10 @@ class Transitions:
         await self.core.clock.sleep(delay_s)
         self._settle(version, await self.snapshots.take(version), 0.0)
 
-    def _settle(self, version: Version, state: Standing, delay_s: float) -> None:
-        self.core.settling.begin(partial(self._finish, version, state), after_s=delay_s)
+    def _settle(self, version: Version, state: ReasonedState, delay_s: float) -> None:
+        self.core.settling.schedule(partial(self._finish, version, state), after_s=delay_s)
 
-    async def _finish(self, begun: Version, state: Standing) -> bool:
+    async def _finish(self, begun: Version, state: ReasonedState) -> bool:
         core = self.core
         key = (begun.account, begun.region, begun.name)
         async with core.lock(key):

@@ -164,7 +164,7 @@ class _Branch:
 def _parse(expression: str) -> list[_Branch]:
     if not expression:
         raise BadRegex("The expression is empty")
-    reader = _Reader(expression)
+    reader = _RegexReader(expression)
     branches = [_Branch([])]
     while reader.more():
         character = reader.take()
@@ -197,7 +197,7 @@ def _repeat(characters: _Set, low: int, high: int | None) -> list[_Item]:
     return [needed] * low + [_Item(characters, optional=True, repeats=False)] * (high - low)
 
 
-class _Reader:
+class _RegexReader:
     def __init__(self, text: str) -> None:
         self._text = text
         self._place = 0

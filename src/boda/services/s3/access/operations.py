@@ -15,7 +15,7 @@ from boda.gateway.calling.operation import Answer, Context, operation
 from boda.services.s3 import condition_keys, errors, names, rows
 from boda.services.s3.access import acls
 from boda.services.s3.access.public import is_public
-from boda.services.s3.core import Core, on_bucket, on_object
+from boda.services.s3.core import S3Core, on_bucket, on_object
 
 _POLICY_LIMIT = 20 * 1024
 _PUBLIC_ACCESS = (
@@ -29,7 +29,7 @@ _PUBLIC_ACCESS = (
 class AccessOperations:
     """Bucket policies and what stands around them."""
 
-    def __init__(self, core: Core) -> None:
+    def __init__(self, core: S3Core) -> None:
         self.core = core
 
     @operation("GetBucketPolicy", authorize=on_bucket("s3:GetBucketPolicy"))

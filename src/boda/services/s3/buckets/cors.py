@@ -14,7 +14,7 @@ from boda.core.errors import AwsError
 from boda.gateway.calling.operation import Context, operation
 from boda.gateway.http.wire import WireRequest, WireResponse
 from boda.services.s3 import errors
-from boda.services.s3.core import Core, on_bucket
+from boda.services.s3.core import S3Core, on_bucket
 
 _METHODS = ("GET", "PUT", "POST", "DELETE", "HEAD")
 _RULES_LIMIT = 100
@@ -24,7 +24,7 @@ _VARY = "Origin, Access-Control-Request-Headers, Access-Control-Request-Method"
 class CorsOperations:
     """A bucket's CORS configuration, and its use."""
 
-    def __init__(self, core: Core) -> None:
+    def __init__(self, core: S3Core) -> None:
         self.core = core
 
     @operation("GetBucketCors", authorize=on_bucket("s3:GetBucketCORS"))

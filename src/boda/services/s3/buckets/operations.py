@@ -18,7 +18,7 @@ from boda.gateway.calling.paging import Paged, Rows
 from boda.services.s3 import condition_keys, errors, names, rows, tags
 from boda.services.s3.access import acls
 from boda.services.s3.buckets.store import NEW_BUCKET, Bucket
-from boda.services.s3.core import Core, on_bucket
+from boda.services.s3.core import S3Core, on_bucket
 
 _MAX_BUCKETS = 10_000
 _BUCKETS = Paged(size=_MAX_BUCKETS, most=_MAX_BUCKETS)
@@ -37,7 +37,7 @@ _DEFAULT_ENCRYPTION = {
 class BucketOperations:
     """CreateBucket … and the settings that stand by themselves."""
 
-    def __init__(self, core: Core) -> None:
+    def __init__(self, core: S3Core) -> None:
         self.core = core
 
     def _create_needs(self, ctx: Context, params: Mapping[str, Any]) -> Iterable[Need]:

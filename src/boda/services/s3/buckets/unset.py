@@ -10,13 +10,13 @@ from typing import Any
 
 from boda.gateway.calling.operation import Context, operation
 from boda.services.s3 import errors
-from boda.services.s3.core import Core, on_bucket
+from boda.services.s3.core import S3Core, on_bucket
 
 
 class UnsetOperations:
     """Getters of settings that were never set."""
 
-    def __init__(self, core: Core) -> None:
+    def __init__(self, core: S3Core) -> None:
         self.core = core
 
     @operation(

@@ -10,11 +10,11 @@ from boda.gateway.calling.operation import Answer, Authorize, Context, operation
 from boda.gateway.calling.paging import READABLE, Key, Page, Paged
 from boda.services.s3 import errors, names, rows
 from boda.services.s3.buckets.store import Bucket
-from boda.services.s3.core import Core
+from boda.services.s3.core import S3Core
 from boda.services.s3.listing import pages as listing
-from boda.services.s3.listing.pages import Scope
+from boda.services.s3.listing.pages import ListingScope
 from boda.services.s3.objects import attributes
-from boda.services.s3.rows import Upload, Version
+from boda.services.s3.rows import ObjectVersion, Upload
 
 _LARGEST = 2**31 - 1
 _REGION = "x-amz-bucket-region"
@@ -36,7 +36,7 @@ def _on_list(action: str) -> Authorize:
     """Authorise a list, with what it lists as condition keys."""
 
     def needs(group: Any, ctx: Context, params: Mapping[str, Any]) -> Iterable[Need]:
-        core: Core = group.core
+        core: S3Core = group.core
         context = {"s3:prefix": params.get("Prefix") or ""}
         if params.get("Delimiter"):
             context["s3:delimiter"] = params["Delimiter"]
@@ -50,7 +50,7 @@ def _on_list(action: str) -> Authorize:
 class ListingOperations:
     """What shows a bucket's contents, page by page."""
 
-    def __init__(self, core: Core) -> None:
+    def __init__(self, core: S3Core) -> None:
         self.core = core
 
     @operation("ListObjects", authorize=_on_list("s3:ListBucket"), paged=READABLE)
@@ -259,7 +259,7 @@ class ListingOperations:
                 version_id,
                 "A version-id marker cannot be specified without a key marker.",
             )
-        found: Version | None = None
+        found: ObjectVersion | None = None
         if version_id == names.NULL_VERSION or names.is_version_id(version_id):
             found = await self.core.read(lambda c: rows.named(c, bucket.name, marker, version_id))
         if found is None:
@@ -269,8 +269,8 @@ class ListingOperations:
         return found.seq
 
 
-def _scope(bucket: Bucket, prefix: str | None, delimiter: str | None) -> Scope:
-    return Scope(bucket.name, _raw(prefix), _raw(delimiter))
+def _scope(bucket: Bucket, prefix: str | None, delimiter: str | None) -> ListingScope:
+    return ListingScope(bucket.name, _raw(prefix), _raw(delimiter))
 
 
 def _raw(text: str | None) -> bytes:
@@ -296,7 +296,7 @@ def _check_limit(argument: str, spoken: str, given: int | None) -> None:
         )
 
 
-def _key_of(entry: Version | Upload | bytes) -> bytes:
+def _key_of(entry: ObjectVersion | Upload | bytes) -> bytes:
     return entry if isinstance(entry, bytes) else entry.key
 
 
@@ -309,7 +309,7 @@ def _given(
 
 
 def _rows(
-    page: listing.Page[Any],
+    page: listing.ListingPage[Any],
     encode: Callable[[str], str],
     name: str = "",
     shown: Iterable[Mapping[str, Any]] = (),
@@ -320,7 +320,7 @@ def _rows(
     return rows
 
 
-def _object_shown(version: Version, encode: Callable[[str], str]) -> dict[str, Any]:
+def _object_shown(version: ObjectVersion, encode: Callable[[str], str]) -> dict[str, Any]:
     shown: dict[str, Any] = {
         "Key": encode(version.name),
         "LastModified": attributes.moment(version.modified),
@@ -335,7 +335,7 @@ def _object_shown(version: Version, encode: Callable[[str], str]) -> dict[str, A
 
 
 def _version_shown(
-    shown: listing.Shown, encode: Callable[[str], str], owner: Mapping[str, str]
+    shown: listing.ListedVersion, encode: Callable[[str], str], owner: Mapping[str, str]
 ) -> tuple[str, dict[str, Any]]:
     version = shown.version
     entry = {"VersionId": version.version_id, "IsLatest": shown.latest, "Owner": owner}

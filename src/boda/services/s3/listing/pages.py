@@ -15,7 +15,7 @@ from typing import Generic, TypeVar
 from sqlalchemy.engine import Connection
 
 from boda.services.s3 import rows
-from boda.services.s3.rows import Upload, Version
+from boda.services.s3.rows import ObjectVersion, Upload
 
 T = TypeVar("T")
 
@@ -24,7 +24,7 @@ HIDDEN = 5_000
 
 
 @dataclass(frozen=True, slots=True)
-class Scope:
+class ListingScope:
     """What of a bucket is listed. prefix, delimiter: bytes, empty when not given."""
 
     bucket: str
@@ -50,7 +50,7 @@ class Scope:
 
 
 @dataclass(slots=True)
-class Page(Generic[T]):
+class ListingPage(Generic[T]):
     """One page: items and common prefixes, each in order.
 
     last: what stands last of both. truncated: there is more behind it. ended_at: the key that was
@@ -68,15 +68,15 @@ class Page(Generic[T]):
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class ListedVersion:
     """A version in a list of versions. latest: it is its key's current one."""
 
-    version: Version
+    version: ObjectVersion
     latest: bool
 
 
 @dataclass(frozen=True, slots=True)
-class _Early:
+class _WalkPause:
     """A walk that has passed enough hidden keys. key: the last of them."""
 
     key: bytes
@@ -84,13 +84,13 @@ class _Early:
 
 def keys(
     connection: Connection,
-    scope: Scope,
+    scope: ListingScope,
     marker: bytes,
     limit: int,
     *,
     exact: bool = False,
     hidden: int | None = None,
-) -> Page[Version]:
+) -> ListingPage[ObjectVersion]:
     """The current objects behind ``marker``; delete markers do not show.
 
     exact: begin right behind the marker, also below the common prefix that it stands in. hidden:
@@ -101,26 +101,26 @@ def keys(
 
 
 def versions(
-    connection: Connection, scope: Scope, marker: bytes, below: int | None, limit: int
-) -> Page[Shown]:
+    connection: Connection, scope: ListingScope, marker: bytes, below: int | None, limit: int
+) -> ListingPage[ListedVersion]:
     """All versions behind ``marker``: from the next key on, or, when ``below`` is given, first
     those of the key itself that are older than that sequence number."""
     return _page(_walk_versions(connection, scope, marker, below), limit)
 
 
 def uploads(
-    connection: Connection, scope: Scope, marker: bytes, above: int | None, limit: int
-) -> Page[Upload]:
+    connection: Connection, scope: ListingScope, marker: bytes, above: int | None, limit: int
+) -> ListingPage[Upload]:
     """Multipart uploads behind ``marker``, or behind the one of it that ``above`` numbers."""
     return _page(_walk_uploads(connection, scope, marker, above), limit)
 
 
-def _page(walk: Iterator[T | bytes | _Early], limit: int) -> Page[T]:
-    page: Page[T] = Page()
+def _page(walk: Iterator[T | bytes | _WalkPause], limit: int) -> ListingPage[T]:
+    page: ListingPage[T] = ListingPage()
     if limit <= 0:
         return page
     for entry in walk:
-        if isinstance(entry, _Early):
+        if isinstance(entry, _WalkPause):
             page.truncated, page.ended_at = True, entry.key
             break
         if len(page) == limit:
@@ -135,8 +135,8 @@ def _page(walk: Iterator[T | bytes | _Early], limit: int) -> Page[T]:
 
 
 def _walk_keys(
-    connection: Connection, scope: Scope, start: bytes, hidden: int | None
-) -> Iterator[Version | bytes | _Early]:
+    connection: Connection, scope: ListingScope, start: bytes, hidden: int | None
+) -> Iterator[ObjectVersion | bytes | _WalkPause]:
     passed = 0
     cursor: bytes | None = start
     while cursor is not None:
@@ -147,7 +147,7 @@ def _walk_keys(
             if version.marker:
                 passed += 1
                 if passed == hidden:
-                    yield _Early(version.key)
+                    yield _WalkPause(version.key)
                 continue
             rolled_up = scope.common_prefix(version.key)
             if rolled_up is not None:
@@ -158,13 +158,13 @@ def _walk_keys(
 
 
 def _walk_versions(
-    connection: Connection, scope: Scope, marker: bytes, below: int | None
-) -> Iterator[Shown | bytes]:
+    connection: Connection, scope: ListingScope, marker: bytes, below: int | None
+) -> Iterator[ListedVersion | bytes]:
     cursor: bytes | None = scope.first(marker)
     if below is not None:
         if marker.startswith(scope.prefix) and scope.common_prefix(marker) is None:
             for version in rows.older_versions(connection, scope.bucket, marker, below):
-                yield Shown(version, False)
+                yield ListedVersion(version, False)
         cursor = max(scope.prefix, marker + b"\0")
     while cursor is not None:
         found, cursor = rows.versions_from(connection, scope.bucket, cursor), None
@@ -177,12 +177,12 @@ def _walk_versions(
                 yield rolled_up
                 cursor = _behind(rolled_up)
                 break
-            yield Shown(version, version.key != key)
+            yield ListedVersion(version, version.key != key)
             key = version.key
 
 
 def _walk_uploads(
-    connection: Connection, scope: Scope, marker: bytes, above: int | None
+    connection: Connection, scope: ListingScope, marker: bytes, above: int | None
 ) -> Iterator[Upload | bytes]:
     cursor: tuple[bytes, int] | None = (scope.first(marker), -1)
     if above is not None:

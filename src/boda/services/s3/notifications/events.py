@@ -56,7 +56,7 @@ class Happening:
     version_id: str = ""
 
 
-def letters(
+def messages(
     happening: Happening, bucket: Bucket, ctx: Context, ids: Ids
 ) -> Iterator[tuple[str, bytes]]:
     """(target ARN, event as JSON) for each destination that wants to know."""

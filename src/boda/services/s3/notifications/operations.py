@@ -11,7 +11,7 @@ from boda.core.principal import service_principal
 from boda.delivery.contract import EventSource
 from boda.gateway.calling.operation import Context, operation
 from boda.services.s3.buckets.store import Bucket
-from boda.services.s3.core import Core, on_bucket
+from boda.services.s3.core import S3Core, on_bucket
 from boda.services.s3.notifications import events
 from boda.services.s3.notifications import rules as notifications
 from boda.services.s3.notifications.outbox import S3_HOST
@@ -20,7 +20,7 @@ from boda.services.s3.notifications.outbox import S3_HOST
 class NotificationOperations:
     """Where a bucket's events go."""
 
-    def __init__(self, core: Core) -> None:
+    def __init__(self, core: S3Core) -> None:
         self.core = core
 
     @operation(

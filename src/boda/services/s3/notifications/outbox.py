@@ -26,7 +26,7 @@ from boda.runtime import trace
 from boda.services.s3 import rows
 from boda.services.s3.buckets.store import Bucket
 from boda.services.s3.notifications import events
-from boda.services.s3.rows import Letter
+from boda.services.s3.rows import OutboxMessage
 from boda.services.s3.sequence import Sequence as Numbers
 from boda.storage.database import Database
 
@@ -61,7 +61,7 @@ class Outbox:
 
     async def start(self) -> None:
         """Post what an earlier run left, in the background."""
-        self._waiting = set(await self._database.read(rows.letter_ids))
+        self._waiting = set(await self._database.read(rows.message_ids))
         if self._waiting:
             self._have_waiting.set()
         self._tasks.spawn(self._forget(), "forgetting posted events")
@@ -73,12 +73,12 @@ class Outbox:
 
     def put(
         self, connection: Connection, bucket: Bucket, happening: events.Happening, ctx: Context
-    ) -> list[Letter]:
+    ) -> list[OutboxMessage]:
         """On the writer thread, within the object's transaction: write down who is to know."""
         written = []
         trace_id = ctx.headers.get(trace.HEADER, "")
-        for target, event in events.letters(happening, bucket, ctx, self._ids):
-            letter = Letter(
+        for target, event in events.messages(happening, bucket, ctx, self._ids):
+            message = OutboxMessage(
                 self._numbers.next(),
                 target,
                 event,
@@ -87,54 +87,57 @@ class Outbox:
                 bucket.region,
                 trace_id,
             )
-            rows.insert_letter(connection, letter)
-            written.append(letter)
+            rows.insert_message(connection, message)
+            written.append(message)
         if written:
             # A deletion leaves no row whose number a restart could find, so it is kept here.
             rows.set_last_number(connection, written[-1].id)
         return written
 
-    async def post(self, letters: Sequence[Letter]) -> None:
-        """After the commit: hand the letters over. Never raises for a letter's sake."""
-        if len(letters) == 1:
-            await self._post_one(letters[0])
-        elif letters:
-            await asyncio.gather(*(self._post_one(letter) for letter in letters))
+    async def post(self, messages: Sequence[OutboxMessage]) -> None:
+        """After the commit: hand the messages over. Never raises because of one."""
+        if len(messages) == 1:
+            await self._post_one(messages[0])
+        elif messages:
+            await asyncio.gather(*(self._post_one(message) for message in messages))
 
-    async def _post_one(self, letter: Letter) -> None:
+    async def _post_one(self, message: OutboxMessage) -> None:
         source = EventSource(
-            service_principal(S3_HOST, letter.account),
-            bucket_arn(letter.bucket),
-            letter.account,
-            letter.region,
-            letter.trace_id,
+            service_principal(S3_HOST, message.account),
+            bucket_arn(message.bucket),
+            message.account,
+            message.region,
+            message.trace_id,
         )
         try:
-            await self._post.deliver(letter.target, letter.event, source)
+            await self._post.deliver(message.target, message.event, source)
         except AwsError as error:
             if error.fault == "server" or error.status == 429:
-                self._keep(letter)
+                self._keep(message)
                 return
             # The target is gone or no longer lets us in: S3 drops such events too.
             _log.warning(
-                "an event of bucket %s for %s was dropped: %s", letter.bucket, letter.target, error
+                "an event of bucket %s for %s was dropped: %s",
+                message.bucket,
+                message.target,
+                error,
             )
         except Exception:
-            _log.exception("an event of bucket %s is kept for a retry", letter.bucket)
-            self._keep(letter)
+            _log.exception("an event of bucket %s is kept for a retry", message.bucket)
+            self._keep(message)
             return
         except asyncio.CancelledError:
-            self._keep(letter)
+            self._keep(message)
             raise
-        self._posted.append(letter.id)
+        self._posted.append(message.id)
         self._have_posted.set()
 
-    def _keep(self, letter: Letter) -> None:
-        self._waiting.add(letter.id)
+    def _keep(self, message: OutboxMessage) -> None:
+        self._waiting.add(message.id)
         self._have_waiting.set()
 
     async def _forget(self) -> None:
-        """Remove the rows of posted letters, many in one write."""
+        """Remove the rows of posted messages, many in one write."""
         while True:
             await self._have_posted.wait()
             self._have_posted.clear()
@@ -144,7 +147,7 @@ class Outbox:
         while self._posted:
             batch, self._posted = self._posted[:_BATCH], self._posted[_BATCH:]
             try:
-                await self._database.write(partial(rows.drop_letters, ids=batch))
+                await self._database.write(partial(rows.drop_messages, ids=batch))
             except Exception:
                 # They are posted again at the next start, which "at least once" allows.
                 _log.exception("the rows of posted events could not be removed")
@@ -168,10 +171,10 @@ class Outbox:
         for index in range(0, len(waiting), _BATCH):
             batch = waiting[index : index + _BATCH]
             try:
-                letters = await self._database.read(partial(rows.letters_of, ids=batch))
+                messages = await self._database.read(partial(rows.messages_of, ids=batch))
             except Exception:
                 _log.exception("waiting events could not be read")
                 return
             self._waiting.difference_update(batch)
-            for letter in letters:
-                await self._post_one(letter)
+            for message in messages:
+                await self._post_one(message)

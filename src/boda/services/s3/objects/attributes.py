@@ -9,7 +9,7 @@ from typing import Any
 from boda.core.errors import AwsError, not_implemented
 from boda.services.s3 import errors, names
 from boda.services.s3.objects import words
-from boda.services.s3.rows import Version
+from boda.services.s3.rows import ObjectVersion
 
 STORAGE_CLASSES = (
     "STANDARD",
@@ -96,7 +96,7 @@ def check_encryption(operation: str, algorithm: str | None) -> None:
     )
 
 
-def shown(version: Version, *, versioned: bool) -> dict[str, Any]:
+def shown(version: ObjectVersion, *, versioned: bool) -> dict[str, Any]:
     """The members of GetObject and HeadObject that come from the version alone."""
     found = version.details
     output: dict[str, Any] = {

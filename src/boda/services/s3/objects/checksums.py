@@ -76,7 +76,7 @@ class Digest:
 
 
 @dataclass(frozen=True, slots=True)
-class Checksum:
+class ObjectChecksum:
     """An object's checksum. value: base64, with ``-N`` behind it when composite."""
 
     algorithm: str
@@ -89,7 +89,7 @@ class Checksum:
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
+class ClaimedChecksum:
     """What the caller says the checksum is: a value now, or one that a trailer will bring."""
 
     algorithm: str
@@ -105,7 +105,7 @@ class Claim:
             )
 
 
-def claim_of(given: Mapping[str, str | None], headers: Mapping[str, str]) -> Claim | None:
+def claim_of(given: Mapping[str, str | None], headers: Mapping[str, str]) -> ClaimedChecksum | None:
     """The checksum a request announces.
 
     given: header values by algorithm; headers: the request's, for ``x-amz-trailer``.
@@ -118,11 +118,11 @@ def claim_of(given: Mapping[str, str | None], headers: Mapping[str, str]) -> Cla
     if said:
         algorithm, value = said[0]
         check_form(algorithm, value)
-        return Claim(algorithm, value)
+        return ClaimedChecksum(algorithm, value)
     for name in headers.get("x-amz-trailer", "").lower().split(","):
         algorithm = name.strip().removeprefix(_HEADER).upper()
         if algorithm in _BYTES:
-            return Claim(algorithm, trailer=True)
+            return ClaimedChecksum(algorithm, trailer=True)
     return None
 
 

@@ -17,10 +17,10 @@ from functools import partial
 from typing import Protocol
 
 from boda.core.errors import AwsError
-from boda.gateway.http.wire import BrokenOff
+from boda.gateway.http.wire import TruncatedStream
 from boda.services.s3 import errors, rows
 from boda.services.s3.objects.checksums import Digest, encode, of
-from boda.services.s3.rows import Part, Version
+from boda.services.s3.rows import ObjectVersion, Part
 from boda.storage.blob_reader import BlobMissing, BlobReader
 from boda.storage.blobs import BlobStore
 from boda.storage.block_checksums import Verification
@@ -33,7 +33,7 @@ OBJECT_LIMIT = 5 * 1024**3
 """Bytes of one PutObject or UploadPart (5 GiB)."""
 
 
-class Source(Protocol):
+class ContentStream(Protocol):
     """Bytes that arrive; ``Body`` is one."""
 
     length: int | None
@@ -42,7 +42,7 @@ class Source(Protocol):
 
 
 @dataclass(slots=True)
-class Taken:
+class StoredContent:
     """What arrived, stored but named by no row yet: in memory (``data``) or as a blob.
 
     crcs: of the blob's blocks.
@@ -56,7 +56,7 @@ class Taken:
 
 
 @dataclass(slots=True)
-class Held:
+class MemoryContent:
     """Bytes in memory with the face of a stream."""
 
     data: bytes
@@ -71,7 +71,7 @@ class Held:
 
 
 @dataclass(slots=True)
-class Arriving:
+class IncomingContent:
     """A stream of known length."""
 
     chunks: AsyncIterable[bytes]
@@ -91,7 +91,9 @@ class Contents:
         self.reading: Counter[str] = Counter()
         """Blobs of multipart objects that somebody reads now; the trash waits for them."""
 
-    async def take(self, source: Source, digest: Digest, *, inline: bool = True) -> Taken:
+    async def take(
+        self, source: ContentStream, digest: Digest, *, inline: bool = True
+    ) -> StoredContent:
         """Store what arrives; ``digest`` has seen all of it afterwards.
 
         Raises EntityTooLarge, and whatever the source raises; then nothing is left behind.
@@ -114,16 +116,16 @@ class Contents:
         if inline and ended:
             data = b"".join(start)
             digest.update(data)
-            return Taken(count, digest, data=data)
+            return StoredContent(count, digest, data=data)
         blob = await self._blobs.put(_rejoined(start, arriving), digest.update)
-        return Taken(blob.size, digest, blob=blob.id, crcs=blob.crcs)
+        return StoredContent(blob.size, digest, blob=blob.id, crcs=blob.crcs)
 
-    async def discard(self, taken: Taken) -> None:
+    async def discard(self, taken: StoredContent) -> None:
         """Drop what was taken and will not be named."""
         if taken.blob:
             await self._blobs.delete([taken.blob])
 
-    async def discard_refused(self, taken: Taken, error: Exception) -> None:
+    async def discard_refused(self, taken: StoredContent, error: Exception) -> None:
         """Drop what was taken if ``error`` says that no row can name it.
 
         A commit that failed on the disk, or whose caller went away, may stand after a restart:
@@ -132,7 +134,7 @@ class Contents:
         if isinstance(error, AwsError) and error.status < 500:
             await self.discard(taken)
 
-    async def give(self, version: Version, start: int, length: int) -> AsyncIterator[bytes]:
+    async def give(self, version: ObjectVersion, start: int, length: int) -> AsyncIterator[bytes]:
         """``length`` bytes from ``start``, to be closed with ``aclose``.
 
         Every byte is verified before it is given: raises Damaged, here or later, where what is
@@ -148,31 +150,31 @@ class Contents:
         if version.place == rows.IN_PARTS:
             parts = await self._database.read(lambda c: rows.parts_to_read(c, version.content))
             reader = _PartsReader(self._blobs, self.reading, parts, start, length, damaged)
-            await reader.begin()
+            await reader.open()
             return reader
         data = await self._database.read(lambda c: rows.body(c, version.content))
         if data is None:
-            raise Gone
+            raise ReplacedContent
         return _Pieces(self.verified(version, data)[start : start + length])
 
-    def verified(self, version: Version, data: bytes) -> bytes:
+    def verified(self, version: ObjectVersion, data: bytes) -> bytes:
         """An object's whole content, if it is what was put; raises Damaged."""
         if not matches(version, data):
             raise self.damaged(version, f"its {version.algorithm} is wrong")
         return data
 
-    def damaged(self, version: Version, detail: str) -> Damaged:
+    def damaged(self, version: ObjectVersion, detail: str) -> DamagedContent:
         """Report that an object cannot be read; what its reader is to be told."""
         self._report(f"object {version.bucket}/{version.name}: {detail}")
-        return Damaged()
+        return DamagedContent()
 
 
-def matches(version: Version, data: bytes) -> bool:
+def matches(version: ObjectVersion, data: bytes) -> bool:
     """Whether a whole content has the object's checksum; a damaged row may hold text instead."""
     return isinstance(data, bytes) and encode(of(version.algorithm, data)) == version.checksum
 
 
-class Damaged(AwsError, BrokenOff):
+class DamagedContent(AwsError, TruncatedStream):
     """What is stored is not what was put: an error while nothing was answered yet, and the end
     of the connection afterwards."""
 
@@ -182,7 +184,7 @@ class Damaged(AwsError, BrokenOff):
         )
 
 
-class Gone(AwsError):
+class ReplacedContent(AwsError):
     """The row's bytes went while they were looked for: the object was replaced; look again."""
 
     def __init__(self) -> None:
@@ -219,7 +221,7 @@ class _PartsReader:
             length -= count
             start = 0
         if length > 0:
-            raise Gone
+            raise ReplacedContent
         self._held = [span[0] for span in self._spans]
         self._reading.update(self._held)
         self._spans.reverse()
@@ -230,7 +232,7 @@ class _PartsReader:
 
         return Verification(part.size, part.crcs, damaged)
 
-    async def begin(self) -> None:
+    async def open(self) -> None:
         """Open the first part; raises BlobMissing."""
         try:
             self._open = await self._blobs.open(*self._spans.pop())

@@ -17,14 +17,14 @@ from boda.gateway.calling.operation import Answer, Context, operation
 from boda.gateway.http.wire import Stream
 from boda.services.s3 import condition_keys, errors, names, rows, tags
 from boda.services.s3.buckets.store import Bucket
-from boda.services.s3.core import Core, on_object
+from boda.services.s3.core import S3Core, on_object
 from boda.services.s3.notifications.events import Happening
 from boda.services.s3.objects import attributes, ranges
 from boda.services.s3.objects.checksums import COMPOSITE
-from boda.services.s3.objects.conditions import ReadConditions
-from boda.services.s3.objects.contents import Gone, Held
+from boda.services.s3.objects.contents import MemoryContent, ReplacedContent
+from boda.services.s3.objects.preconditions import ReadConditions
 from boda.services.s3.objects.ranges import Span
-from boda.services.s3.rows import Part, Version
+from boda.services.s3.rows import ObjectVersion, Part
 from boda.storage.blob_reader import BlobMissing
 
 _TRIES = 5
@@ -55,7 +55,7 @@ def _put_tags(group: Any, ctx: Context, params: Mapping[str, Any]) -> Iterable[N
 class ReadingOperations:
     """What reads one object."""
 
-    def __init__(self, core: Core) -> None:
+    def __init__(self, core: S3Core) -> None:
         self.core = core
 
     @operation("GetObject", authorize=on_object("s3:GetObject", "s3:GetObjectVersion"))
@@ -115,12 +115,12 @@ class ReadingOperations:
             else:
                 try:
                     body = Stream(await self._chunks(version, data, span), span.length)
-                except (BlobMissing, Gone):
+                except (BlobMissing, ReplacedContent):
                     missed = version.seq
                     continue
             output = {**answer.output, "Body": body}
             return Answer(output, answer.status, answer.headers)
-        raise Gone
+        raise ReplacedContent
 
     @operation("HeadObject", authorize=on_object("s3:GetObject", "s3:GetObjectVersion"))
     async def head_object(
@@ -268,7 +268,7 @@ class ReadingOperations:
             ctx, found, key, version_id, {}, "ObjectTagging:Delete", "DELETE"
         )
 
-    def _refuse_missing(self, version: Version, missed: int) -> None:
+    def _refuse_missing(self, version: ObjectVersion, missed: int) -> None:
         """Raises Damaged where the bytes of a version that is still there were not found.
 
         missed: the number of the version whose bytes were not found just now.
@@ -278,7 +278,7 @@ class ReadingOperations:
 
     async def _look_up(
         self, ctx: Context, bucket: Bucket, key: str, version_id: str | None, method: str
-    ) -> tuple[Version, bytes | None]:
+    ) -> tuple[ObjectVersion, bytes | None]:
         """The version a read means, with its bytes when they stand in a row."""
         raw = names.check_key(key)
         if version_id is not None:
@@ -294,7 +294,7 @@ class ReadingOperations:
         self,
         ctx: Context,
         bucket: Bucket,
-        version: Version,
+        version: ObjectVersion,
         conditions: ReadConditions,
         range_header: str | None,
         part_number: int | None,
@@ -335,7 +335,9 @@ class ReadingOperations:
         output.update(given)
         return Answer(output, status), span
 
-    async def _part(self, version: Version, number: int) -> tuple[Span, Part | None, int | None]:
+    async def _part(
+        self, version: ObjectVersion, number: int
+    ) -> tuple[Span, Part | None, int | None]:
         if not 1 <= number <= 10_000:
             raise errors.invalid_argument(
                 "partNumber",
@@ -353,7 +355,7 @@ class ReadingOperations:
         part = parts[number - 1]
         return Span(start, part.size, version.size), part, len(parts)
 
-    async def _parts_shown(self, version: Version, limit: int, marker: int) -> dict[str, Any]:
+    async def _parts_shown(self, version: ObjectVersion, limit: int, marker: int) -> dict[str, Any]:
         total = version.details.get("parts", 0)
         if version.checksum_type != COMPOSITE:
             # S3 tells the parts of an object only when each has a checksum of its own.
@@ -379,11 +381,11 @@ class ReadingOperations:
         return shown
 
     async def _chunks(
-        self, version: Version, data: bytes | None, span: Span
+        self, version: ObjectVersion, data: bytes | None, span: Span
     ) -> AsyncIterator[bytes]:
         if data is not None:
             data = self.core.contents.verified(version, data)
-            return aiter(Held(data[span.start : span.start + span.length]))
+            return aiter(MemoryContent(data[span.start : span.start + span.length]))
         return await self.core.contents.give(version, span.start, span.length)
 
     async def _set_tags(
@@ -400,7 +402,7 @@ class ReadingOperations:
         if version_id is not None:
             names.check_version_id(version_id, versioned=bucket.versioned)
 
-        def work(connection: Connection) -> tuple[Version, list[Happening]]:
+        def work(connection: Connection) -> tuple[ObjectVersion, list[Happening]]:
             bucket.check()
             found = (
                 rows.latest(connection, bucket.name, raw)
@@ -435,7 +437,7 @@ def _attempts() -> Sequence[int]:
 
 def _find(
     connection: Connection, bucket: Bucket, key: bytes, version_id: str | None
-) -> tuple[Version | None, bytes | None]:
+) -> tuple[ObjectVersion | None, bytes | None]:
     version = (
         rows.latest(connection, bucket.name, key)
         if version_id is None
@@ -447,8 +449,8 @@ def _find(
 
 
 def _present(
-    version: Version | None, bucket: Bucket, key: str, version_id: str | None, method: str
-) -> Version:
+    version: ObjectVersion | None, bucket: Bucket, key: str, version_id: str | None, method: str
+) -> ObjectVersion:
     if version is None:
         if version_id is not None and bucket.versioned:
             raise errors.no_such_version(key, version_id)
@@ -462,18 +464,20 @@ def _present(
     return version
 
 
-def _not_modified(version: Version, bucket: Bucket) -> Answer:
+def _not_modified(version: ObjectVersion, bucket: Bucket) -> Answer:
     headers = {"ETag": names.quoted(version.etag), "Last-Modified": _http_date(version)}
     if bucket.versioned:
         headers["x-amz-version-id"] = version.version_id
     return Answer({}, 304, headers)
 
 
-def _http_date(version: Version) -> str:
+def _http_date(version: ObjectVersion) -> str:
     return format_datetime(attributes.moment(version.modified), usegmt=True)
 
 
-def _checksum(version: Version, part: Part | None, span: Span, mode: str | None) -> dict[str, str]:
+def _checksum(
+    version: ObjectVersion, part: Part | None, span: Span, mode: str | None
+) -> dict[str, str]:
     if mode != "ENABLED" or not version.checksum:
         return {}
     if part is not None:

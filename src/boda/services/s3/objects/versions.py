@@ -16,28 +16,28 @@ from boda.services.s3 import errors, names, rows
 from boda.services.s3.buckets.store import Bucket
 from boda.services.s3.names import NULL_VERSION
 from boda.services.s3.notifications.events import Happening
-from boda.services.s3.objects.checksums import Checksum
-from boda.services.s3.objects.conditions import WriteConditions, matches
-from boda.services.s3.rows import Version
+from boda.services.s3.objects.checksums import ObjectChecksum
+from boda.services.s3.objects.preconditions import WriteConditions, matches
+from boda.services.s3.rows import ObjectVersion
 from boda.services.s3.sequence import Sequence
 
 EMPTY_ETAG = "d41d8cd98f00b204e9800998ecf8427e"
 
 
 @dataclass(slots=True)
-class Written:
+class WriteResult:
     """A write's outcome.
 
     blobs_freed: the trash has something to do. repeated: it was done before, nothing changed.
     """
 
-    version: Version
+    version: ObjectVersion
     blobs_freed: bool = False
     repeated: bool = False
 
 
 @dataclass(slots=True)
-class Deleted:
+class DeletionResult:
     """A deletion's outcome.
 
     version_id: of the marker made, or of the version removed; "" in a bucket never versioned.
@@ -60,13 +60,13 @@ class Versions:
         self,
         connection: Connection,
         bucket: Bucket,
-        new: Version,
+        new: ObjectVersion,
         data: bytes | None,
         fresh_id: str,
         conditions: WriteConditions,
         *,
         disturbed: bool = False,
-    ) -> Written:
+    ) -> WriteResult:
         """Make ``new`` the current version; ``data`` are its bytes when they stand in a row."""
         bucket.check()
         current = rows.latest(connection, bucket.name, new.key)
@@ -83,9 +83,9 @@ class Versions:
         rows.insert_version(connection, new)
         if bucket.open_uploads:
             rows.disturb_uploads(connection, bucket.name, new.key)
-        return Written(new, freed)
+        return WriteResult(new, freed)
 
-    def _insert_body(self, connection: Connection, new: Version, data: bytes) -> None:
+    def _insert_body(self, connection: Connection, new: ObjectVersion, data: bytes) -> None:
         """Under the version's number; under a fresh one where that is taken."""
         try:
             rows.insert_body(connection, new.seq, data)
@@ -103,7 +103,7 @@ class Versions:
         fresh_id: str,
         now: float,
         if_match: str | None = None,
-    ) -> tuple[Deleted, list[Happening]]:
+    ) -> tuple[DeletionResult, list[Happening]]:
         bucket.check()
         current = rows.latest(connection, bucket.name, key)
         if if_match is not None:
@@ -120,7 +120,7 @@ class Versions:
             rows.disturb_uploads(connection, bucket.name, key)
         if version_id is not None or not bucket.versioned:
             return self._remove(connection, bucket, key, version_id, current, now)
-        marker = Version(
+        marker = ObjectVersion(
             bucket.name,
             key,
             self._numbers.next(current.seq if current else 0),
@@ -138,7 +138,7 @@ class Versions:
             etag=EMPTY_ETAG,
             version_id=marker.version_id,
         )
-        return Deleted(marker.version_id, True, True, freed), [happening]
+        return DeletionResult(marker.version_id, True, True, freed), [happening]
 
     def _remove(
         self,
@@ -146,16 +146,16 @@ class Versions:
         bucket: Bucket,
         key: bytes,
         version_id: str | None,
-        current: Version | None,
+        current: ObjectVersion | None,
         now: float,
-    ) -> tuple[Deleted, list[Happening]]:
+    ) -> tuple[DeletionResult, list[Happening]]:
         if version_id is None or (current is not None and current.version_id == version_id):
             found = current
         else:
             found = rows.named(connection, bucket.name, key, version_id)
         shown = version_id or ""
         if found is None:
-            return Deleted(shown), []
+            return DeletionResult(shown), []
         rows.drop_version(connection, found)
         happening = Happening(
             "ObjectRemoved:Delete",
@@ -165,16 +165,20 @@ class Versions:
             version_id=found.version_id if bucket.versioned else "",
         )
         freed = found.place in (rows.IN_BLOB, rows.IN_PARTS)
-        return Deleted(shown, found.marker, False, freed), [happening]
+        return DeletionResult(shown, found.marker, False, freed), [happening]
 
     def _make_room(
-        self, connection: Connection, bucket: Bucket, new: Version, current: Version | None
+        self,
+        connection: Connection,
+        bucket: Bucket,
+        new: ObjectVersion,
+        current: ObjectVersion | None,
     ) -> bool:
         """Drop the version whose place ``new`` takes; whether blobs were freed."""
         if new.version_id != NULL_VERSION:
             return False
         if current is not None and current.version_id == NULL_VERSION:
-            old: Version | None = current
+            old: ObjectVersion | None = current
         elif current is not None and bucket.versioned:
             old = rows.named(connection, bucket.name, new.key, NULL_VERSION)
         else:
@@ -185,7 +189,7 @@ class Versions:
         return old.place in (rows.IN_BLOB, rows.IN_PARTS)
 
 
-def created(event: str, version: Version, bucket: Bucket, now: float) -> Happening:
+def created(event: str, version: ObjectVersion, bucket: Bucket, now: float) -> Happening:
     """The event of a new version. event: ``Put``, ``Copy``, ``CompleteMultipartUpload``.
 
     Versions named "null" show no version id in events, as recorded for suspended buckets.
@@ -210,13 +214,13 @@ def new_version(
     size: int,
     etag: str,
     blob: str,
-    checksum: Checksum,
+    checksum: ObjectChecksum,
     storage_class: str,
     details: dict[str, object],
     crcs: bytes = b"",
-) -> Version:
+) -> ObjectVersion:
     """A version before it has its place in the order."""
-    return Version(
+    return ObjectVersion(
         bucket.name,
         key,
         0,

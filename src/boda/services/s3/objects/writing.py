@@ -11,19 +11,25 @@ from sqlalchemy.engine import Connection
 from boda.core.errors import AwsError, not_implemented
 from boda.gateway.asking.need import Need
 from boda.gateway.calling.operation import Context, operation
-from boda.gateway.http.wire import Body
+from boda.gateway.http.wire import StreamingBody
 from boda.services.s3 import condition_keys, errors, names, tags
 from boda.services.s3.access import acls
 from boda.services.s3.buckets.store import Bucket
-from boda.services.s3.core import Core, on_object
+from boda.services.s3.core import S3Core, on_object
 from boda.services.s3.notifications.events import Happening
 from boda.services.s3.objects import attributes, checksums
-from boda.services.s3.objects.checksums import Checksum, Digest
-from boda.services.s3.objects.conditions import COPY_PREFIX, ReadConditions, WriteConditions
-from boda.services.s3.objects.contents import OBJECT_LIMIT, Arriving, Held, Source, Taken
-from boda.services.s3.objects.sources import CopySources
-from boda.services.s3.objects.versions import Deleted, Versions, created, new_version
-from boda.services.s3.rows import Version
+from boda.services.s3.objects.checksums import Digest, ObjectChecksum
+from boda.services.s3.objects.contents import (
+    OBJECT_LIMIT,
+    ContentStream,
+    IncomingContent,
+    MemoryContent,
+    StoredContent,
+)
+from boda.services.s3.objects.copy_source import CopySources
+from boda.services.s3.objects.preconditions import COPY_PREFIX, ReadConditions, WriteConditions
+from boda.services.s3.objects.versions import DeletionResult, Versions, created, new_version
+from boda.services.s3.rows import ObjectVersion
 
 _DELETE_LIMIT = 1000
 
@@ -31,7 +37,7 @@ _DELETE_LIMIT = 1000
 class WritingOperations:
     """What writes one object, or deletes several."""
 
-    def __init__(self, core: Core) -> None:
+    def __init__(self, core: S3Core) -> None:
         self.core = core
         self._versions = Versions(core.numbers)
         self._sources = CopySources(core)
@@ -52,7 +58,7 @@ class WritingOperations:
         *,
         bucket: str,
         key: str,
-        body: Body | None = None,
+        body: StreamingBody | None = None,
         acl: str | None = None,
         cache_control: str | None = None,
         content_disposition: str | None = None,
@@ -106,9 +112,9 @@ class WritingOperations:
             ctx.headers,
         )
         algorithm = claim.algorithm if claim else checksums.DEFAULT
-        source: Source = body if body is not None else Held(b"")
+        source: ContentStream = body if body is not None else MemoryContent(b"")
         taken = await self.core.contents.take(source, Digest([algorithm]))
-        checksum = Checksum(algorithm, taken.digest.checksum(algorithm))
+        checksum = ObjectChecksum(algorithm, taken.digest.checksum(algorithm))
         try:
             checksums.check_md5(content_md5, taken.digest)
             if claim is not None:
@@ -242,11 +248,11 @@ class WritingOperations:
             algorithm = checksum_algorithm or source.algorithm or checksums.DEFAULT
             chunks = await opened.chunks()
             taken = await self.core.contents.take(
-                Arriving(chunks, source.size), Digest([algorithm])
+                IncomingContent(chunks, source.size), Digest([algorithm])
             )
         finally:
             await opened.aclose()
-        checksum = Checksum(algorithm, taken.digest.checksum(algorithm))
+        checksum = ObjectChecksum(algorithm, taken.digest.checksum(algorithm))
         version = new_version(
             found,
             raw,
@@ -297,7 +303,7 @@ class WritingOperations:
         fresh_id = names.new_version_id(self.core.ids)
         now = self.core.clock.now()
 
-        def work(connection: Connection) -> tuple[Deleted, list[Happening]]:
+        def work(connection: Connection) -> tuple[DeletionResult, list[Happening]]:
             return self._versions.delete(
                 connection, found, raw, version_id, fresh_id, now, if_match
             )
@@ -376,7 +382,7 @@ class WritingOperations:
             done.append(_success(entry, outcome))
         output: dict[str, Any] = {}
         if done and not delete.get("Quiet"):
-            output["Deleted"] = done
+            output["DeletionResult"] = done
         if failed:
             output["Errors"] = failed
         return output
@@ -401,11 +407,11 @@ class WritingOperations:
         self,
         ctx: Context,
         bucket: Bucket,
-        version: Version,
-        taken: Taken,
+        version: ObjectVersion,
+        taken: StoredContent,
         conditions: WriteConditions,
         event: str,
-    ) -> Version:
+    ) -> ObjectVersion:
         fresh_id = names.new_version_id(self.core.ids) if bucket.versioned else ""
 
         def work(connection: Connection) -> tuple[Any, list[Happening]]:
@@ -423,12 +429,12 @@ class WritingOperations:
             raise
         if written.blobs_freed:
             self.core.trash.filled()
-        stored: Version = written.version
+        stored: ObjectVersion = written.version
         return stored
 
     def _copied_details(
         self,
-        source: Version,
+        source: ObjectVersion,
         metadata_directive: str | None,
         tagging_directive: str | None,
         tagging: str | None,
@@ -460,7 +466,7 @@ def _failure(entry: Mapping[str, Any], error: AwsError) -> dict[str, Any]:
     return shown
 
 
-def _success(entry: Mapping[str, Any], deleted: Deleted) -> dict[str, Any]:
+def _success(entry: Mapping[str, Any], deleted: DeletionResult) -> dict[str, Any]:
     shown: dict[str, Any] = {"Key": entry["Key"]}
     if entry.get("VersionId"):
         shown["VersionId"] = entry["VersionId"]

@@ -9,7 +9,7 @@ from typing import Any
 from boda.core.errors import AwsError
 from boda.services.s3 import errors
 from boda.services.s3.objects import checksums
-from boda.services.s3.objects.checksums import COMPOSITE, FULL_OBJECT, Checksum
+from boda.services.s3.objects.checksums import COMPOSITE, FULL_OBJECT, ObjectChecksum
 from boda.services.s3.rows import Part, Upload
 
 MIN_PART = 5 * 1024 * 1024
@@ -19,13 +19,13 @@ _PART_LIMIT = 10_000
 
 
 @dataclass(frozen=True, slots=True)
-class Whole:
+class CompletedObject:
     """The object that the parts make. etag: with ``-N``."""
 
     parts: Sequence[Part]
     size: int
     etag: str
-    checksum: Checksum
+    checksum: ObjectChecksum
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Completion:
     checksum_type: str | None = None
     size: int | None = None
 
-    def checked(self, upload: Upload, stored: Iterable[Part]) -> Whole:
+    def checked(self, upload: Upload, stored: Iterable[Part]) -> CompletedObject:
         """Hold the request against the parts; raises S3's errors."""
         listed = list(self.listed)
         if not listed:
@@ -64,7 +64,9 @@ class Completion:
             )
         checksum = _checksum(upload, parts)
         self._check_claim(upload, checksum)
-        return Whole(parts, size, checksums.multipart_etag([p.etag for p in parts]), checksum)
+        return CompletedObject(
+            parts, size, checksums.multipart_etag([p.etag for p in parts]), checksum
+        )
 
     def repeats(self, completed: Iterable[Part]) -> bool:
         """Whether it lists the very parts of an upload that is complete already.
@@ -133,7 +135,7 @@ class Completion:
             UploadId=self.upload_id,
         )
 
-    def _check_claim(self, upload: Upload, checksum: Checksum) -> None:
+    def _check_claim(self, upload: Upload, checksum: ObjectChecksum) -> None:
         said = {name: value for name, value in self.claimed.items() if value}
         if not said:
             return
@@ -147,13 +149,13 @@ class Completion:
             )
 
 
-def _checksum(upload: Upload, parts: Sequence[Part]) -> Checksum:
+def _checksum(upload: Upload, parts: Sequence[Part]) -> ObjectChecksum:
     algorithm = upload.algorithm or checksums.DEFAULT
     if upload.checksum_type == COMPOSITE:
         value = checksums.composite(algorithm, [part.checksum for part in parts])
-        return Checksum(algorithm, value, COMPOSITE)
+        return ObjectChecksum(algorithm, value, COMPOSITE)
     value = checksums.combined(algorithm, [(part.checksum, part.size) for part in parts])
-    return Checksum(algorithm, value, FULL_OBJECT)
+    return ObjectChecksum(algorithm, value, FULL_OBJECT)
 
 
 def _too_small(part: Part) -> AwsError:

@@ -20,18 +20,23 @@ from boda.gateway.asking.need import LateKeys, Need
 from boda.gateway.asking.tag_keys import Keys
 from boda.gateway.calling.operation import Answer, Context, operation
 from boda.gateway.calling.paging import READABLE, Key, Page
-from boda.gateway.http.wire import Body
+from boda.gateway.http.wire import StreamingBody
 from boda.services.s3 import condition_keys, errors, names, rows, tags
 from boda.services.s3.access import acls
 from boda.services.s3.buckets.store import Bucket
-from boda.services.s3.core import Core, on_object
+from boda.services.s3.core import S3Core, on_object
 from boda.services.s3.notifications.events import Happening
 from boda.services.s3.objects import attributes, checksums, ranges
-from boda.services.s3.objects.checksums import Claim, Digest
-from boda.services.s3.objects.conditions import COPY_PREFIX, ReadConditions, WriteConditions
-from boda.services.s3.objects.contents import Arriving, Held, Source, Taken
-from boda.services.s3.objects.sources import CopySources
-from boda.services.s3.objects.versions import Versions, Written, created, new_version
+from boda.services.s3.objects.checksums import ClaimedChecksum, Digest
+from boda.services.s3.objects.contents import (
+    ContentStream,
+    IncomingContent,
+    MemoryContent,
+    StoredContent,
+)
+from boda.services.s3.objects.copy_source import CopySources
+from boda.services.s3.objects.preconditions import COPY_PREFIX, ReadConditions, WriteConditions
+from boda.services.s3.objects.versions import Versions, WriteResult, created, new_version
 from boda.services.s3.rows import Part, Upload
 from boda.services.s3.uploads.completion import Completion
 
@@ -41,7 +46,7 @@ _PART_LIMIT = 10_000
 class MultipartOperations:
     """CreateMultipartUpload … CompleteMultipartUpload, and the lists of parts."""
 
-    def __init__(self, core: Core) -> None:
+    def __init__(self, core: S3Core) -> None:
         self.core = core
         self._versions = Versions(core.numbers)
         self._sources = CopySources(core)
@@ -169,7 +174,7 @@ class MultipartOperations:
         key: str,
         part_number: int,
         upload_id: str,
-        body: Body | None = None,
+        body: StreamingBody | None = None,
         content_length: int | None = None,
         content_md5: str | None = None,
         checksum_algorithm: str | None = None,
@@ -196,7 +201,7 @@ class MultipartOperations:
         _check_claim(claim, upload)
         algorithm = upload.algorithm or checksums.DEFAULT
         wanted = {algorithm, claim.algorithm if claim else algorithm}
-        source: Source = body if body is not None else Held(b"")
+        source: ContentStream = body if body is not None else MemoryContent(b"")
         taken = await self.core.contents.take(source, Digest(sorted(wanted)), inline=False)
         try:
             checksums.check_md5(content_md5, taken.digest)
@@ -259,7 +264,7 @@ class MultipartOperations:
         try:
             chunks = await opened.chunks(span.start, span.length)
             taken = await self.core.contents.take(
-                Arriving(chunks, span.length), Digest([algorithm]), inline=False
+                IncomingContent(chunks, span.length), Digest([algorithm]), inline=False
             )
         finally:
             await opened.aclose()
@@ -319,14 +324,14 @@ class MultipartOperations:
         fresh_id = names.new_version_id(self.core.ids)
         now = self.core.clock.now()
 
-        def work(connection: Connection) -> tuple[Written, list[Happening]]:
+        def work(connection: Connection) -> tuple[WriteResult, list[Happening]]:
             found.check()
             upload = rows.upload(connection, found.name, raw, upload_id)
             if upload is None:
                 again = rows.version_of_upload(connection, found.name, raw, upload_id)
                 if again is None or not completion.repeats(rows.parts_of(connection, upload_id)):
                     raise errors.no_such_upload(upload_id)
-                return Written(again, repeated=True), []
+                return WriteResult(again, repeated=True), []
             parts = rows.parts_of(connection, upload_id)
             whole = completion.checked(upload, parts)
             chosen = {part.number for part in whole.parts}
@@ -454,7 +459,7 @@ class MultipartOperations:
         return found
 
     async def _keep(
-        self, bucket: Bucket, upload: Upload, number: int, taken: Taken, algorithm: str
+        self, bucket: Bucket, upload: Upload, number: int, taken: StoredContent, algorithm: str
     ) -> Part:
         part = Part(
             number,
@@ -499,7 +504,7 @@ def _check_number(number: int) -> None:
         )
 
 
-def _check_claim(claim: Claim | None, upload: Upload) -> None:
+def _check_claim(claim: ClaimedChecksum | None, upload: Upload) -> None:
     if claim is not None and upload.algorithm and claim.algorithm != upload.algorithm:
         raise errors.invalid_request(
             f"Checksum Type mismatch occurred, expected checksum Type: {upload.algorithm.lower()},"

@@ -7,10 +7,10 @@ from typing import Any
 
 from botocore.model import Shape
 
-from boda.core.errors import AwsError, Malformed
-from boda.gateway.http.wire import Body
+from boda.core.errors import AwsError, MalformedInput
+from boda.gateway.http.wire import StreamingBody
 from boda.gateway.protocols import event_stream
-from boda.gateway.protocols.event_stream import Message, Sized
+from boda.gateway.protocols.event_stream import EventStreamMessage, SizedInteger
 from boda.gateway.protocols.scalars import as_moment
 
 _WIDTHS = {"byte": 1, "short": 2, "integer": 4, "long": 8}
@@ -19,7 +19,7 @@ _WIDTHS = {"byte": 1, "short": 2, "integer": 4, "long": 8}
 class EventCodec:
     """How one protocol writes and reads the bodies of events.
 
-    encode: members of a structure to its bytes. decode: bytes to members; raises Malformed.
+    encode: members of a structure to its bytes. decode: bytes to members; raises MalformedInput.
     """
 
     def __init__(
@@ -80,7 +80,9 @@ class EventCodec:
             headers[":content-type"] = content_type
         return event_stream.encode(headers, payload)
 
-    async def events(self, body: Body | bytes, union: Shape) -> AsyncIterator[dict[str, Any]]:
+    async def events(
+        self, body: StreamingBody | bytes, union: Shape
+    ) -> AsyncIterator[dict[str, Any]]:
         """The events a client sends, as ``{"EventName": {members}}``.
 
         Raises AwsError when a frame is damaged. Signed frames are unwrapped; their chain of
@@ -101,12 +103,12 @@ class EventCodec:
             raise AwsError(
                 "SerializationException", f"The event stream is damaged: {error}"
             ) from None
-        except Malformed as error:
+        except MalformedInput as error:
             raise AwsError("SerializationException", error.reason) from None
         if decoder.pending:
             raise AwsError("SerializationException", "The event stream ended within a message")
 
-    def _events_of(self, message: Message, union: Shape) -> list[dict[str, Any]]:
+    def _events_of(self, message: EventStreamMessage, union: Shape) -> list[dict[str, Any]]:
         name = message.headers.get(":event-type")
         if name is None and ":date" in message.headers and ":chunk-signature" in message.headers:
             inner = event_stream.Decoder()
@@ -177,7 +179,7 @@ class EventCodec:
 def _header_value(part: Shape, value: Any) -> Any:
     width = _WIDTHS.get(part.type_name)
     if width is not None:
-        return Sized(int(value), width)
+        return SizedInteger(int(value), width)
     if part.type_name == "timestamp":
         return as_moment(value)
     return value

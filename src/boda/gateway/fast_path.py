@@ -1,12 +1,12 @@
-"""The short way of a request: plain, read whole, and answered in one write.
+"""The fast path of a request: plain, read whole, and answered in one write.
 
 The general way (gateway.py) reads any HTTP, and is asked for every refusal of a caller. Here a
 request is read straight from its bytes. What its head means is kept by those bytes (its route, its
 signatory, the key derived for them, what is signed of it), and only once its signature was found
 right; so the next request with the same head costs one look-up. Who may come in is asked of the
 same ``admit`` and the signature compared each time, and then the request goes on where the general
-way goes on: it is parsed, validated, authorised and run. An operation may offer a Target besides,
-that begins its work without tasks and parameters and is called back.
+way goes on: it is parsed, validated, authorised and run. An operation may offer a FastHandler
+besides, that begins its work without tasks and parameters and is called back.
 
 Law of this file: whatever is out of the ordinary goes the general way, from its first byte and
 before anything has been begun, so that every refusal is worded in one place. Nothing is taken
@@ -28,15 +28,15 @@ from boda.core.ids import Ids
 from boda.gateway.asking.authorization import Authorizer, Permit
 from boda.gateway.calling.checksums import is_sha256
 from boda.gateway.calling.exchange import Exchange
+from boda.gateway.calling.fast_handler import REQUEST_ID, VARIES, AnswerForm, FastHandler
 from boda.gateway.calling.head import Head, HeadReader
 from boda.gateway.calling.operation import Answer
 from boda.gateway.calling.payload import Payloads
 from boda.gateway.calling.refusals import Refusals
-from boda.gateway.calling.target import REQUEST_ID, VARIES, Form, Target
 from boda.gateway.http.asgi import plain_headers, send_response
 from boda.gateway.http.body import Inbound, incomplete_body
+from boda.gateway.http.contract import ClientConnection, Verdict
 from boda.gateway.http.cycle import fields_of, status_line
-from boda.gateway.http.fast_path import Begun, Client
 from boda.gateway.http.heads import MAX_HEAD, Headers, Heads, request_line
 from boda.gateway.http.hosts import Hosts
 from boda.gateway.http.intake import Intake
@@ -57,8 +57,8 @@ _SIGNATURE = b"Signature="
 _BEFORE = (b"\r\nA", b"\r\na")
 _LONGEST_REST = 64 * 1024
 _BODILESS = (204, 304)
-_MOST_PLACES = 2048
-_MOST_TARGETS = 64
+_MOST_KNOWN = 2048
+_MOST_GRANTS = 64
 _MOST_VISITS = 1024
 _MOST_SEEN = 8192
 _LONGEST = 4096
@@ -68,7 +68,7 @@ Given = frozenset[tuple[str, str]]
 Made = Callable[[Exchange, Answer], WireResponse]
 Serve = Callable[[Exchange], Awaitable[WireResponse]]
 Key = tuple[bytes, bytes, str | None, Given | None]
-"""Of a place: the Authorization header up to its signature, the first line, the host, and the
+"""Of a known head: the Authorization header up to its signature, the first line, the host, and the
 other headers that have a say in what it means."""
 
 
@@ -80,21 +80,21 @@ _NOTHING = Inbound(_no_body, 0, empty=True, intake=Intake(Limits()))
 
 
 class _Grant:
-    """What a caller did in one place, was let to do, and may ask for again: x, as the general way
+    """What a caller did with one head, was let to do, and may ask for again: x, as the general way
     knew of it."""
 
-    __slots__ = ("permit", "target", "x")
+    __slots__ = ("handler", "permit", "x")
 
-    def __init__(self, x: Exchange, permit: Permit, target: Target) -> None:
+    def __init__(self, x: Exchange, permit: Permit, handler: FastHandler) -> None:
         self.x = x
         self.permit = permit
-        self.target = target
+        self.handler = handler
 
 
-class _Place:
+class _KnownHead:
     """What one head means, and what its signatory was last known as.
 
-    grants: by the values of the headers that are parameters, of an operation that offers Targets.
+    grants: by the values of the headers that are parameters, of an operation with a fast path.
     """
 
     __slots__ = (
@@ -123,10 +123,10 @@ class _Place:
 class _Visit:
     """What a head means to a site: the same head, byte for byte, from the same address."""
 
-    __slots__ = ("headers", "length", "target")
+    __slots__ = ("handler", "headers", "length")
 
-    def __init__(self, target: Target | None, headers: Headers) -> None:
-        self.target = target
+    def __init__(self, handler: FastHandler | None, headers: Headers) -> None:
+        self.handler = handler
         self.headers = headers
         self.length = int(headers.get("content-length", 0))
 
@@ -134,8 +134,8 @@ class _Visit:
 _NOWHERE = _Visit(None, {})
 
 
-class ShortWay:
-    """sites: as the gateway's; those with a method ``short`` are asked for the Target of a
+class GatewayFastPath:
+    """sites: as the gateway's; those with a method ``fast_handler`` are asked for that of a
     request (its body left out), or None. own_paths: the platform's own.
 
     serve: goes on with a request whose caller is known. made: an operation's answer as the
@@ -186,13 +186,13 @@ class ShortWay:
         self._request_id = request_id
         self._checked = checked
         self._lines = Heads()
-        self._places: dict[Key, _Place] = {}
+        self._known: dict[Key, _KnownHead] = {}
         self._visits: dict[tuple[bytes, str], _Visit] = {}
         self._seen: set[int] = set()
 
     # A request
 
-    def begin(self, client: Client, data: bytes) -> Begun:
+    def take(self, client: ClientConnection, data: bytes) -> Verdict:
         """Take a request if it can go this way.
 
         data: what was read from the client, beginning with a request's first byte.
@@ -202,7 +202,7 @@ class ShortWay:
             return "no"
         at = data.find(_SIGNED, 0, end)
         if at < 0:
-            return self._begin_visit(client, data, end)
+            return self._take_visit(client, data, end)
         if data[at - 3 : at] not in _BEFORE or not self._checked:
             return "no"
         stop = data.find(b"\r\n", at)
@@ -214,24 +214,24 @@ class ShortWay:
         routing = self._reader.routing_headers
         given = None if routing.isdisjoint(headers) else _given(routing, headers)
         key = (signer, line, headers.get("host"), given)
-        known = self._places.get(key)
-        place = known or self._find(line, signer, headers)
-        if place is None:
+        learned = self._known.get(key)
+        known = learned or self._find(line, signer, headers)
+        if known is None:
             return "no"
         body = data[end + 4 :]
         missing = int(headers.get("content-length", 0)) - len(body)
         if missing:
             return _without(missing)
-        claim = claim_of(place.signatory, signature.decode("latin-1"), headers)
-        if claim is None or not self._admits(place, claim, headers, body):
+        claim = claim_of(known.signatory, signature.decode("latin-1"), headers)
+        if claim is None or not self._admits(known, claim, headers, body):
             return "no"
-        if known is None:
-            self._keep(key, place)
-        if place.grants and self._begin_granted(client, place, headers, body):
+        if learned is None:
+            self._keep(key, known)
+        if known.grants and self._take_granted(client, known, headers, body):
             return "yes"
-        return self._begin_call(client, place, claim, headers, body)
+        return self._take_call(client, known, claim, headers, body)
 
-    def _find(self, line: bytes, signer: bytes, headers: Headers) -> _Place | None:
+    def _find(self, line: bytes, signer: bytes, headers: Headers) -> _KnownHead | None:
         """Read what a head means that is not known. None where it is for the general way."""
         asked = request_line(line)
         authorization = self._lines.value(signer + _SIGNATURE + b"0")
@@ -250,17 +250,17 @@ class ShortWay:
             return None
         if head.offered is None and not head.route.action_in_body:
             return None
-        return _Place(head, claim.signatory)
+        return _KnownHead(head, claim.signatory)
 
-    def _admits(self, place: _Place, claim: Claim, headers: Headers, body: bytes) -> bool:
+    def _admits(self, known: _KnownHead, claim: Claim, headers: Headers, body: bytes) -> bool:
         """Whether the caller is let in, and the signature is right."""
-        credential = self._directory.credential(place.signatory.access_key_id)
-        rules = place.rules
+        credential = self._directory.credential(known.signatory.access_key_id)
+        rules = known.rules
         if admit(None, claim, rules, headers, credential, self._clock.now()) is not None:
             return False
         assert credential is not None
-        if credential is not place.credential:
-            place.meet(credential, self._authenticator.signer(credential, place.signatory))
+        if credential is not known.credential:
+            known.meet(credential, self._authenticator.signer(credential, known.signatory))
         digest = headers.get("x-amz-content-sha256")
         if not rules.hash_in_header:
             computed = hashlib.sha256(body).hexdigest()
@@ -270,38 +270,45 @@ class ShortWay:
         elif digest is None or not (digest == sigv4.UNSIGNED or is_sha256(digest)):
             return False
         try:
-            texts = place.canonical.requests(headers, digest)
+            texts = known.canonical.requests(headers, digest)
         except KeyError:
             return False
-        assert place.signer is not None
-        return matching(place.signer, claim, place.scope, texts) != ""
+        assert known.signer is not None
+        return matching(known.signer, claim, known.scope, texts) != ""
 
-    def _begin_granted(self, client: Client, place: _Place, headers: Headers, body: bytes) -> bool:
-        """Begin by the Target that the operation offered for such a request, if there is one and
+    def _take_granted(
+        self, client: ClientConnection, known: _KnownHead, headers: Headers, body: bytes
+    ) -> bool:
+        """Begin by the handler that the operation offered for such a request, if there is one and
         it takes this one."""
-        offered = place.head.offered
-        assert offered is not None and offered.briefly is not None
-        bound = offered.briefly.bound
+        offered = known.head.offered
+        assert offered is not None and offered.fast_path is not None
+        bound = offered.fast_path.bound
         given = None if bound.isdisjoint(headers) else _given(bound, headers)
-        grant = place.grants.get(given)
+        grant = known.grants.get(given)
         if grant is None or len(body) > offered.rule.limit:
             return False
-        need = grant.target.need()
+        need = grant.handler.need()
         if need is not None and not grant.permit.holds(need):
             return False
-        return self._run(client, grant.target, grant.x, headers, body)
+        return self._run(client, grant.handler, grant.x, headers, body)
 
-    def _begin_call(
-        self, client: Client, place: _Place, claim: Claim, headers: Headers, body: bytes
-    ) -> Begun:
+    def _take_call(
+        self,
+        client: ClientConnection,
+        known: _KnownHead,
+        claim: Claim,
+        headers: Headers,
+        body: bytes,
+    ) -> Verdict:
         """Go on as the general way does with a request whose caller is known."""
-        head, credential = place.head, place.credential
+        head, credential = known.head, known.credential
         assert credential is not None
         address = client.client
         request = WireRequest(
-            place.method,
-            place.path,
-            place.query,
+            known.method,
+            known.path,
+            known.query,
             headers,
             b"",
             headers.get("host", ""),
@@ -321,7 +328,7 @@ class ShortWay:
         x.installed, x.offered = head.installed, head.offered
         route = head.route
         x.route = copy.copy(route) if route.action_in_body else route
-        x.place = place
+        x.known_head = known
         x.request_id = self._request_id(x)
         try:
             if not self._payloads.give(x, body):
@@ -332,7 +339,7 @@ class ShortWay:
         client.start(self._answer(client, x))
         return "yes"
 
-    async def _answer(self, client: Client, x: Exchange) -> None:
+    async def _answer(self, client: ClientConnection, x: Exchange) -> None:
         reply = _Reply(self, client, None, x.request_id)
         try:
             response = await self._serve(x)
@@ -347,33 +354,38 @@ class ShortWay:
         finally:
             reply.close()
 
-    def _begin_visit(self, client: Client, data: bytes, end: int) -> Begun:
+    def _take_visit(self, client: ClientConnection, data: bytes, end: int) -> Verdict:
         """The same for requests to sites; who may is the site's own affair."""
         address = client.client
         if address is None:
             return "no"
         key = (data[:end], address[0])
         visit = self._visits.get(key) or self._arrive(key)
-        if visit is None or visit.target is None:
+        if visit is None or visit.handler is None:
             return "no"
         body = data[end + 4 :]
         missing = visit.length - len(body)
         if missing:
             return _without(missing)
-        if self._run(client, visit.target, None, visit.headers, body):
+        if self._run(client, visit.handler, None, visit.headers, body):
             return "yes"
         self._visits.pop(key, None)
         return "no"
 
     def _run(
-        self, client: Client, target: Target, x: Exchange | None, headers: Headers, body: bytes
+        self,
+        client: ClientConnection,
+        handler: FastHandler,
+        x: Exchange | None,
+        headers: Headers,
+        body: bytes,
     ) -> bool:
         request_id = self._ids.uuid()
         reply = _Reply(self, client, x, request_id)
         traffic = self.traffic
         traffic.begin()
         try:
-            begun = target.begin(request_id, headers, body, reply)
+            begun = handler.handle(request_id, headers, body, reply)
         except Exception as error:
             reply.fail(error)
             return True
@@ -383,32 +395,34 @@ class ShortWay:
 
     # Learning
 
-    def _keep(self, key: Key, place: _Place) -> None:
+    def _keep(self, key: Key, known: _KnownHead) -> None:
         signer, line, host, given = key
         size = len(signer) + len(line) + len(host or "")
         if size + sum([len(value) for _, value in given or ()]) > _LONGEST:
             return
-        if len(self._places) >= _MOST_PLACES:
-            self._places.clear()
-        self._places[key] = place
+        if len(self._known) >= _MOST_KNOWN:
+            self._known.clear()
+        self._known[key] = known
 
     def learn(self, x: Exchange, params: Mapping[str, Any]) -> None:
-        """Keep the Target, if one is offered, of a request that was just found in order."""
-        offered, place = x.offered, x.place
-        assert isinstance(place, _Place) and offered is not None and offered.briefly is not None
-        brief = offered.briefly
+        """Keep the FastHandler, if one is offered, of a request that was just found in order."""
+        offered, known = x.offered, x.known_head
+        assert (
+            isinstance(known, _KnownHead) and offered is not None and offered.fast_path is not None
+        )
+        fast_path = offered.fast_path
         keywords = offered.keywords(params)
-        keywords.pop(brief.payload, None)
-        target = brief.short(x.principal.account, x.region, **keywords)
-        if target is None or place.credential is not x.credential:
+        keywords.pop(fast_path.payload, None)
+        handler = fast_path.offer(x.principal.account, x.region, **keywords)
+        if handler is None or known.credential is not x.credential:
             return
         kept = copy.copy(x)
-        kept.request = kept.signed = WireRequest(place.method, place.path, place.query, {})
-        kept.inbound, kept.place = _NOTHING, None
-        if len(place.grants) >= _MOST_TARGETS:
-            place.grants.clear()
-        given = _given(brief.bound, x.request.headers) or None
-        place.grants[given] = _Grant(kept, self._authorizer.permit(x.principal), target)
+        kept.request = kept.signed = WireRequest(known.method, known.path, known.query, {})
+        kept.inbound, kept.known_head = _NOTHING, None
+        if len(known.grants) >= _MOST_GRANTS:
+            known.grants.clear()
+        given = _given(fast_path.bound, x.request.headers) or None
+        known.grants[given] = _Grant(kept, self._authorizer.permit(x.principal), handler)
 
     def _arrive(self, key: tuple[bytes, str]) -> _Visit | None:
         """The visit of a head that was seen before, and only then: anybody can send heads that
@@ -432,11 +446,11 @@ class ShortWay:
         visit = _NOWHERE
         for site in self._sites:
             if site.matches(request):
-                short = getattr(site, "short", None)
-                target = short(request) if short is not None else None
-                if target is None:
+                offer = getattr(site, "fast_handler", None)
+                handler = offer(request) if offer is not None else None
+                if handler is None:
                     return None
-                visit = _Visit(target, headers)
+                visit = _Visit(handler, headers)
                 break
         if len(self._visits) >= _MOST_VISITS:
             self._visits.clear()
@@ -449,14 +463,16 @@ class _Reply:
 
     __slots__ = ("_client", "_over", "_way", "_x", "request_id")
 
-    def __init__(self, way: ShortWay, client: Client, x: Exchange | None, request_id: str) -> None:
+    def __init__(
+        self, way: GatewayFastPath, client: ClientConnection, x: Exchange | None, request_id: str
+    ) -> None:
         self._way = way
         self._client = client
         self._x = x
         self._over = False
         self.request_id = request_id
 
-    def form(self, answer: Answer | WireResponse) -> Form:
+    def form(self, answer: Answer | WireResponse) -> AnswerForm:
         if isinstance(answer, Answer):
             response, varies = self._way.made(self._exchange(REQUEST_ID), answer), VARIES.encode()
         else:
@@ -473,9 +489,9 @@ class _Reply:
             fields = fields.replace(varies, b"%b", 1)
         else:
             fields += b"%.0b"  # takes what varies and writes nothing
-        return Form(status_line(response.status), fields + b"content-length: %d\r\n")
+        return AnswerForm(status_line(response.status), fields + b"content-length: %d\r\n")
 
-    def answer(self, form: Form, varying: str, payload: bytes) -> None:
+    def answer(self, form: AnswerForm, varying: str, payload: bytes) -> None:
         if self._end():
             fields = form.fields % (self.request_id.encode(), varying.encode(), len(payload))
             self._client.reply(form.status, fields, payload, closes=False)
@@ -531,7 +547,7 @@ class _Reply:
         return True
 
 
-def _without(missing: int) -> Begun:
+def _without(missing: int) -> Verdict:
     """What becomes of a request that lacks so many bytes of its body, or has some too many."""
     return "awaits" if 0 < missing <= _LONGEST_REST else "no"
 

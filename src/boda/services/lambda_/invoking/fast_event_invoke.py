@@ -1,4 +1,4 @@
-"""The short way of Invoke with the type ``Event``: accepted, and answered once it is on disk.
+"""The fast path of Invoke with the type ``Event``: accepted, and answered once it is on disk.
 
 Law of this file: it leads to the very answers of ``InvocationOperations.invoke``, and leaves to it
 every call that is to be refused. Whether an event goes in circles is found out when it is run.
@@ -12,17 +12,17 @@ from typing import Protocol
 
 from boda.core.errors import AwsError
 from boda.gateway.asking.need import Need
+from boda.gateway.calling.fast_handler import AnswerForm, Reply
 from boda.gateway.calling.operation import Answer
-from boda.gateway.calling.target import Form, Reply
 from boda.runtime import trace
 from boda.runtime.function import FunctionVersion
 from boda.services.lambda_.access import StandingNeed, need
-from boda.services.lambda_.core import Core
+from boda.services.lambda_.core import LambdaCore
 from boda.services.lambda_.identifiers import Identifier
-from boda.services.lambda_.invoking.warm import is_json
+from boda.services.lambda_.invoking.fast_invoke import is_json
 
 
-class Accepts(Protocol):
+class EventAcceptor(Protocol):
     """The durable queue of asynchronous events."""
 
     def try_enqueue(
@@ -40,10 +40,10 @@ class Accepts(Protocol):
         with nothing begun, while the queue cannot take any in this way."""
 
 
-class WarmEvent:
+class FastEventInvoke:
     """One function, as one caller names it."""
 
-    def __init__(self, core: Core, queue: Accepts, identifier: Identifier) -> None:
+    def __init__(self, core: LambdaCore, queue: EventAcceptor, identifier: Identifier) -> None:
         self._core = core
         self._queue = queue
         self._arn = identifier.arn
@@ -51,9 +51,11 @@ class WarmEvent:
         self._qualifier = identifier.meant
         invoking = partial(need, core, "lambda:InvokeFunction", identifier)
         self.need: Callable[[], Need] = StandingNeed(core, identifier, invoking).current
-        self._form: Form | None = None
+        self._form: AnswerForm | None = None
 
-    def begin(self, request_id: str, headers: Mapping[str, str], body: bytes, reply: Reply) -> bool:
+    def handle(
+        self, request_id: str, headers: Mapping[str, str], body: bytes, reply: Reply
+    ) -> bool:
         quotas = self._core.quotas
         version = self._core.hot.resolve(self._arn, self._qualifier)
         if version is None or not version.runtime or version.file_systems:

@@ -22,8 +22,8 @@ def load():
     # A throw-away session: no default session, no credentials, no connection stay behind.
     inner = botocore.session.Session()
     session = boto3.Session(
-        aws_access_key_id="warm",
-        aws_secret_access_key="warm",
+        aws_access_key_id="preload",
+        aws_secret_access_key="preload",
         region_name="us-east-1",
         botocore_session=inner,
     )
@@ -39,7 +39,7 @@ def _share(botocore, read):
     create_loader = botocore.session.create_loader
     loader: Any = type(read)
 
-    class WarmLoader(loader):
+    class PreloadedLoader(loader):
         def __init__(self):
             super().__init__()
             self._cache = dict(known)
@@ -50,9 +50,9 @@ def _share(botocore, read):
                 self._cache.pop(("list_available_services", type_name), None)
             return super().list_available_services(type_name)
 
-    def warm_loader(search_path_string=None):
+    def preloaded_loader(search_path_string=None):
         if search_path_string is not None:
             return create_loader(search_path_string)
-        return WarmLoader()
+        return PreloadedLoader()
 
-    botocore.session.create_loader = warm_loader
+    botocore.session.create_loader = preloaded_loader

@@ -36,7 +36,7 @@ _LIST_LOG_GROUPS = Paged(
 )
 
 
-class Groups:
+class LogGroupOperations:
     def __init__(self, store: LogStore) -> None:
         self.store = store
 

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from boda.core.errors import AwsError, printable
 from boda.core.log import FACTS
 from boda.core.principal import ANONYMOUS
-from boda.core.rate import Rate
+from boda.core.rate import TokenBucket
 from boda.gateway.calling.exchange import Exchange
 from boda.gateway.http.wire import WireRequest, WireResponse
 
@@ -28,7 +28,7 @@ _QUOTED = re.compile(r"""['"`{\[<]""")
 _MEMBER = re.compile(r"' at '([A-Za-z0-9.]{1,100})' failed to satisfy constraint")
 
 
-class Journal:
+class RefusalLog:
     """Writes the lines: refusals (4xx, and what boda lacks) as information, failures as warnings.
 
     So many at once and a second and no more: whoever sends bad requests must not fill the disk.
@@ -37,7 +37,7 @@ class Journal:
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
         self._monotonic = monotonic
-        self._rate = Rate(_PER_S, _BURST)
+        self._rate = TokenBucket(_PER_S, _BURST)
         self._left_out = 0
 
     def note(self, x: Exchange, error: AwsError) -> None:

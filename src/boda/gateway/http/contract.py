@@ -7,12 +7,12 @@ from typing import Any, Literal, Protocol
 
 from boda.gateway.http.cycle import Cycle
 
-Begun = Literal["yes", "no", "awaits"]
+Verdict = Literal["yes", "no", "awaits"]
 """Whether a request was taken. no: with nothing begun, it is for the general way. awaits: it may be
 taken with the rest of its body, which is to come at once, as SDKs send head and body apart."""
 
 
-class Client(Protocol):
+class ClientConnection(Protocol):
     """The connection that a request came over."""
 
     client: tuple[str, int] | None
@@ -38,9 +38,9 @@ class Client(Protocol):
 
 
 class FastPath(Protocol):
-    """Takes requests straight from the bytes of a connection (gateway/short.py)."""
+    """Takes requests straight from the bytes of a connection (gateway/fast_path.py)."""
 
-    def begin(self, client: Client, data: bytes) -> Begun:
+    def take(self, client: ClientConnection, data: bytes) -> Verdict:
         """Take a request if it can go this way.
 
         data: what was read from the client, beginning with a request's first byte.

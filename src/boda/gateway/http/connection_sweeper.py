@@ -13,13 +13,13 @@ from email.utils import formatdate
 from uvicorn.server import ServerState
 
 from boda.core.tasks import Tasks
-from boda.gateway.http.connection import Connection
+from boda.gateway.http.connection import HttpConnection
 from boda.gateway.http.limits import Limits
 
 _AT_ONCE = 1_000
 
 
-class Sweeper:
+class ConnectionSweeper:
     """Closes what has taken too long or holds too much, and keeps the servers' Date header.
 
     states: the servers' shared states, by a callable because they come and go.
@@ -60,7 +60,7 @@ class Sweeper:
             connection
             for state in self._states()
             for connection in state.connections
-            if isinstance(connection, Connection)
+            if isinstance(connection, HttpConnection)
         ]
         half_read = unread = 0
         for count, connection in enumerate(connections, 1):
@@ -77,7 +77,7 @@ class Sweeper:
             _relieve(hoards, unread - self._unread_bytes)
 
 
-def _relieve(hoards: list[tuple[float, int, Connection]], excess: int) -> None:
+def _relieve(hoards: list[tuple[float, int, HttpConnection]], excess: int) -> None:
     """Give up connections until ``excess`` bytes are held no more, those first that hold longest.
 
     hoards: since when each connection holds how many bytes.

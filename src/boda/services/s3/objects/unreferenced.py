@@ -23,7 +23,7 @@ _BATCH = 200
 _PAUSE_S = 5.0
 
 
-class Trash:
+class UnreferencedBlobs:
     """The blobs in the trash's rows, and the orphans of an earlier run.
 
     A blob is in the trash from the commit that replaced its object, so that a crash forgets

@@ -17,7 +17,7 @@ REQUEST_ID = "boda-request-id"
 """Stands for the request's id."""
 
 
-class Form:
+class AnswerForm:
     """The head of answers that are alike but for request id, one header's value and payload.
 
     status: the status line. fields: the headers' lines, to be filled (``%``) with the request
@@ -32,18 +32,18 @@ class Form:
 
 
 class Reply(Protocol):
-    """Takes what comes of a request on its short way: one of the last three, once, at any time.
+    """Takes what comes of a request on its fast path: one of the last three, once, at any time.
 
     None of them raises, whatever became of the client.
     """
 
-    def form(self, answer: Answer | WireResponse) -> Form:
+    def form(self, answer: Answer | WireResponse) -> AnswerForm:
         """The form of such answers of the operation, or of the site with ``REQUEST_ID`` in them;
         their payload is left out, ``VARIES`` may stand for the whole value of a header behind the
         request id. To be kept and used again. ValueError where answers have no form: without a
         body, or the connection's last."""
 
-    def answer(self, form: Form, varying: str, payload: bytes) -> None:
+    def answer(self, form: AnswerForm, varying: str, payload: bytes) -> None:
         """varying: ASCII, printable; empty where the form has nothing that varies."""
 
     def respond(self, response: WireResponse) -> None:
@@ -53,8 +53,8 @@ class Reply(Protocol):
         """AwsError as its caller reads it; anything else is the platform's fault."""
 
 
-class Target(Protocol):
-    """Where a short way leads: what a request means that is like one that was seen before.
+class FastHandler(Protocol):
+    """Handles requests that are like one that was seen before.
 
     Law: everything that may change between two requests (versions, settings, policies) is looked
     at again each time, here or in ``need``.
@@ -62,9 +62,11 @@ class Target(Protocol):
 
     def need(self) -> Need | None:
         """The permission it takes; the same object as long as nothing about it has changed. None
-        where the target itself sees to it."""
+        where the handler itself sees to it."""
 
-    def begin(self, request_id: str, headers: Mapping[str, str], body: bytes, reply: Reply) -> bool:
+    def handle(
+        self, request_id: str, headers: Mapping[str, str], body: bytes, reply: Reply
+    ) -> bool:
         """Begin, without waiting for anything; the reply may come before this returns.
 
         False, with nothing begun, for whatever is to be answered in the general way: what is out
@@ -72,21 +74,21 @@ class Target(Protocol):
         """
 
 
-Short = Callable[..., Target | None]
+OfferHandler = Callable[..., FastHandler | None]
 
 
-S = TypeVar("S", bound=Short)
+S = TypeVar("S", bound=OfferHandler)
 
 
-def short_way(name: str) -> Callable[[S], S]:
-    """Mark a method as the short way of the operation ``name`` of the same group.
+def fast_path(name: str) -> Callable[[S], S]:
+    """Mark a method as the fast path of the operation ``name`` of the same group.
 
     Called as ``method(self, account, region, **parameters)``, the payload left out; gives the
-    Target. It must lead to the very answers that the operation itself gives.
+    FastHandler. It must lead to the very answers that the operation itself gives.
     """
 
     def mark(method: S) -> S:
-        method.__boda_short__ = name  # type: ignore[attr-defined]
+        method.__boda_fast_path__ = name  # type: ignore[attr-defined]
         return method
 
     return mark

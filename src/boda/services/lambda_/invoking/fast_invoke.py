@@ -1,4 +1,4 @@
-"""The short way of Invoke: a synchronous call that asks for nothing more than the answer.
+"""The fast path of Invoke: a synchronous call that asks for nothing more than the answer.
 
 Law of this file: it leads to the very answers of ``InvocationOperations.invoke``, and leaves to it
 every call that is to be refused.
@@ -16,32 +16,32 @@ import orjson
 
 from boda.core.payloads import READ_AT_ONCE_BYTES
 from boda.gateway.asking.need import Need
+from boda.gateway.calling.fast_handler import VARIES, AnswerForm, Reply
 from boda.gateway.calling.operation import Answer
-from boda.gateway.calling.target import VARIES, Form, Reply
 from boda.invoke.call import Call, Done, Outcome
 from boda.runtime import trace
 from boda.runtime.function import FunctionVersion
 from boda.sandbox.architectures import runs_here
 from boda.services.lambda_.access import StandingNeed, need
-from boda.services.lambda_.core import Core
+from boda.services.lambda_.core import LambdaCore
 from boda.services.lambda_.identifiers import Identifier
 
 _MOST_FORMS = 32
 
 
-class Begins(Protocol):
+class CallDispatcher(Protocol):
     """The invoke path."""
 
     def dispatch(self, call: Call, done: Done) -> None: ...
 
 
-class WarmInvoke:
+class FastInvoke:
     """One function, as one caller names it. runnable: whether this machine has a runtime."""
 
     def __init__(
         self,
-        core: Core,
-        invoker: Begins,
+        core: LambdaCore,
+        invoker: CallDispatcher,
         runnable: Callable[[str], bool],
         identifier: Identifier,
     ) -> None:
@@ -54,9 +54,11 @@ class WarmInvoke:
         invoking = partial(need, core, "lambda:InvokeFunction", identifier)
         self.need: Callable[[], Need] = StandingNeed(core, identifier, invoking).current
         self._seen: FunctionVersion | None = None
-        self._forms: dict[tuple[str, str], Form] = {}
+        self._forms: dict[tuple[str, str], AnswerForm] = {}
 
-    def begin(self, request_id: str, headers: Mapping[str, str], body: bytes, reply: Reply) -> bool:
+    def handle(
+        self, request_id: str, headers: Mapping[str, str], body: bytes, reply: Reply
+    ) -> bool:
         core = self._core
         version = core.hot.resolve(self._arn, self._qualifier)
         if version is None:

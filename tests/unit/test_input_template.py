@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from boda.events.input_template import InputTemplate
 from boda.events.json_path import MISSING, look_up, parse_path
-from boda.events.templates import Template
 
 EVENT = {
     "detail-type": "core.update-account-command",
@@ -69,9 +69,9 @@ def resolve(name: str) -> Any:
     ],
 )
 def test_values_take_the_places_of_placeholders(template: str, result: str | None) -> None:
-    filled = Template(template).fill(resolve)
+    filled = InputTemplate(template).fill(resolve)
     if result is None:  # only the values count
-        names = Template(template).names
+        names = InputTemplate(template).names
         shown = json.dumps(json.loads(filled))
         assert all(json.dumps(resolve(name)) in shown for name in names), filled
     else:
@@ -93,7 +93,7 @@ def test_values_take_the_places_of_placeholders(template: str, result: str | Non
 )
 def test_a_result_that_is_not_json_is_refused(template: str) -> None:
     with pytest.raises(ValueError):
-        Template(template).fill(resolve)
+        InputTemplate(template).fill(resolve)
 
 
 @pytest.mark.parametrize(

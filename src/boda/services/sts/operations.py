@@ -23,7 +23,7 @@ def _anybody(_group: Any, ctx: Context, _params: Mapping[str, Any]) -> Iterable[
     return ()
 
 
-def _role(group: Tokens, _ctx: Context, params: Mapping[str, Any]) -> Iterable[Need]:
+def _role(group: TokenOperations, _ctx: Context, params: Mapping[str, Any]) -> Iterable[Need]:
     """What the caller may, and what the role's trust policy says; a role that does not exist
     is refused in the same words, so that nobody learns which do.
     """
@@ -46,7 +46,7 @@ def _role(group: Tokens, _ctx: Context, params: Mapping[str, Any]) -> Iterable[N
         yield Need("sts:TagSession", arn, trust, context, owner)
 
 
-def _federated(group: Tokens, _ctx: Context, params: Mapping[str, Any]) -> Iterable[Need]:
+def _federated(group: TokenOperations, _ctx: Context, params: Mapping[str, Any]) -> Iterable[Need]:
     arn = build("sts", "", group.sessions.account, f"federated-user/{params['Name']}")
     tags = tag_keys.of_request(dict(rules.session_tags(params.get("Tags", ()))))
     yield Need("sts:GetFederationToken", arn, context=tags)
@@ -54,7 +54,7 @@ def _federated(group: Tokens, _ctx: Context, params: Mapping[str, Any]) -> Itera
         yield Need("sts:TagSession", arn, context=tags)
 
 
-class Tokens:
+class TokenOperations:
     def __init__(self, sessions: Sessions) -> None:
         self.sessions = sessions
 

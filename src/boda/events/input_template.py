@@ -24,7 +24,7 @@ Resolve = Callable[[str], Any]
 """Called with a placeholder's name; returns a JSON value, or ``MISSING``."""
 
 
-class Template:
+class InputTemplate:
     """A template. names: of its placeholders, in order."""
 
     def __init__(self, text: str) -> None:

@@ -12,7 +12,7 @@ from datetime import datetime
 
 from boda.core.errors import AwsError
 from boda.services.s3 import errors
-from boda.services.s3.rows import Version
+from boda.services.s3.rows import ObjectVersion
 
 COPY_PREFIX = "x-amz-copy-source-"
 
@@ -27,7 +27,7 @@ class ReadConditions:
     if_unmodified_since: datetime | None = None
     prefix: str = ""
 
-    def check(self, version: Version, now: float) -> bool:
+    def check(self, version: ObjectVersion, now: float) -> bool:
         """Whether the object is to be sent; False means "not modified".
 
         Raises PreconditionFailed (412).
@@ -46,7 +46,7 @@ class ReadConditions:
             return since > now or version.modified > int(since)
         return True
 
-    def check_copy(self, version: Version, now: float) -> None:
+    def check_copy(self, version: ObjectVersion, now: float) -> None:
         """A copy answers 412 where a read would answer "not modified"."""
         if not self.check(version, now):
             name = "If-None-Match" if self.if_none_match is not None else "If-Modified-Since"
@@ -80,7 +80,7 @@ class WriteConditions:
                 "If-Match", "We don't accept the provided value of If-Match header for this API"
             )
 
-    def check(self, key: str, current: Version | None, *, disturbed: bool = False) -> None:
+    def check(self, key: str, current: ObjectVersion | None, *, disturbed: bool = False) -> None:
         """current: the newest version, if any. disturbed: the key was written since the upload
         that asks began. Raises NoSuchKey, PreconditionFailed and ConditionalRequestConflict.
         """

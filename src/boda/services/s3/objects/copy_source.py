@@ -11,11 +11,11 @@ from boda.gateway.asking.need import Need
 from boda.gateway.calling.operation import Context
 from boda.services.s3 import condition_keys, errors, names, rows
 from boda.services.s3.buckets.store import Bucket
-from boda.services.s3.core import Core
+from boda.services.s3.core import S3Core
 from boda.services.s3.objects import attributes
-from boda.services.s3.objects.conditions import ReadConditions
-from boda.services.s3.objects.contents import Contents, Gone
-from boda.services.s3.rows import Version
+from boda.services.s3.objects.contents import Contents, ReplacedContent
+from boda.services.s3.objects.preconditions import ReadConditions
+from boda.services.s3.rows import ObjectVersion
 from boda.storage.blob_reader import BlobMissing
 
 
@@ -24,7 +24,7 @@ class CopySource:
     """An object to copy from. version_given: the caller named the version."""
 
     bucket: Bucket
-    version: Version
+    version: ObjectVersion
     version_given: bool
     contents: Contents
     _open: list[Any] = field(default_factory=list)
@@ -35,7 +35,7 @@ class CopySource:
         try:
             reader = await self.contents.give(self.version, start, count)
         except BlobMissing:
-            raise Gone from None
+            raise ReplacedContent from None
         self._open.append(reader)
         return reader
 
@@ -47,7 +47,7 @@ class CopySource:
 class CopySources:
     """Finds what ``x-amz-copy-source`` names."""
 
-    def __init__(self, core: Core) -> None:
+    def __init__(self, core: S3Core) -> None:
         self._core = core
 
     def needs(self, ctx: Context, params: Mapping[str, Any]) -> Iterable[Need]:

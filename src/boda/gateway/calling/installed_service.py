@@ -11,26 +11,26 @@ from botocore.model import OperationModel, OperationNotFoundError
 from boda.core.errors import not_implemented
 from boda.gateway.asking.need import Need
 from boda.gateway.calling.checksums import PREFIX
+from boda.gateway.calling.fast_handler import OfferHandler
 from boda.gateway.calling.models import Models
 from boda.gateway.calling.pager import Pager, Seal
 from boda.gateway.calling.routing import Offers
 from boda.gateway.calling.service import Operation, Service, snake
-from boda.gateway.calling.target import Short
 from boda.gateway.dialect import Bodies, Dialect
 from boda.gateway.http.limits import BodyRule, Limits
 from boda.gateway.protocols import Protocol, bounds
 
 
-class Brief(NamedTuple):
-    """An operation's short way. payload: the parameter that is the body. bound: the lower-case
+class OperationFastPath(NamedTuple):
+    """An operation's fast path. payload: the parameter that is the body. bound: the lower-case
     names of the headers that are parameters."""
 
-    short: Short
+    offer: OfferHandler
     payload: str
     bound: frozenset[str]
 
 
-class Offered:
+class OfferedOperation:
     """One operation of an installed service.
 
     operation: what carries it out, or None when boda lacks it. names: handler keyword by member.
@@ -40,7 +40,7 @@ class Offered:
     streams: its input is a streamed blob. checks: its model has checksums of the body.
     digest_required: it is refused without one.
     unsigned_payload: clients leave the body out of the signature. anybody: needs no signature.
-    briefly: its short way, if it has one.
+    fast_path: its fast path, if it has one.
     in_body: the members that are not in the head. nameless: they are all of them, so that the
         head names no resource. parsed: they are more than one blob as it is.
     bounds: of a body that is parsed.
@@ -49,9 +49,9 @@ class Offered:
     __slots__ = (
         "anybody",
         "bounds",
-        "briefly",
         "checks",
         "digest_required",
+        "fast_path",
         "in_body",
         "model",
         "name",
@@ -103,7 +103,7 @@ class Offered:
             accepts = self.operation.accepts
             self.names = {one: snake(one) for one in shape.members if snake(one) in accepts}
             self.settled = frozenset(self._settled(shape.members))
-        self.briefly = self._brief(service)
+        self.fast_path = self._fast_path(service)
         self.in_body = _in_body(model)
         shape = model.input_shape
         self.nameless = shape is not None and len(self.in_body) == len(shape.members)
@@ -111,13 +111,13 @@ class Offered:
         told = bodies.longest.get(model.name) or bodies.longest.get("")
         self.bounds = bounds.of_list(told) if told else bounds.of_operation(model)
 
-    def _brief(self, service: Service) -> Brief | None:
-        """None too where the gateway does more for the operation than the short way can."""
+    def _fast_path(self, service: Service) -> OperationFastPath | None:
+        """None too where the gateway does more for the operation than the fast path can."""
         shape, operation = self.model.input_shape, self.operation
-        if operation is None or operation.short is None or shape is None:
+        if operation is None or operation.fast_path is None or shape is None:
             return None
         if self.streams or self.checks or self.unsigned_payload or service.decorate is not None:
-            raise ValueError(f"{self.service}:{self.name} cannot have a short way")
+            raise ValueError(f"{self.service}:{self.name} cannot have a fast path")
         payload = str(shape.serialization.get("payload", ""))
         bound = set()
         for name, member in shape.members.items():
@@ -125,10 +125,10 @@ class Offered:
             if where.get("location") == "headers" or (name == payload) != (
                 member.type_name == "blob"
             ):
-                raise ValueError(f"{self.service}:{self.name} cannot have a short way")
+                raise ValueError(f"{self.service}:{self.name} cannot have a fast path")
             if where.get("location") == "header":
                 bound.add(where.get("name", name).lower())
-        return Brief(operation.short, snake(payload), frozenset(bound))
+        return OperationFastPath(operation.fast_path, snake(payload), frozenset(bound))
 
     def _settled(self, members: Mapping[str, Any]) -> Iterable[str]:
         if self.pager is not None:
@@ -164,7 +164,7 @@ class Offered:
         return keywords
 
 
-class Installed:
+class InstalledService:
     """One installed service: its model, its operations as they are asked for, its protocols."""
 
     def __init__(self, service: Service, models: Models, limits: Limits, seal: Seal) -> None:
@@ -176,13 +176,13 @@ class Installed:
         self._models = models
         self._limits = limits
         self._seal = seal
-        self._offered: dict[str, Offered] = {}
+        self._offered: dict[str, OfferedOperation] = {}
         self._protocols: dict[str, Protocol] = {}
         unknown = sorted(set(service.operations) - set(self.model.operation_names))
         if unknown:
             raise ValueError(f"{service.name} has no operation {', '.join(unknown)}")
 
-    def offered(self, name: str) -> Offered | None:
+    def offered(self, name: str) -> OfferedOperation | None:
         """None when the service has no operation of that name."""
         found = self._offered.get(name)
         if found is None:
@@ -190,7 +190,7 @@ class Installed:
                 model = self.model.operation_model(name)
             except (OperationNotFoundError, BotoCoreError):
                 return None
-            found = self._offered[name] = Offered(
+            found = self._offered[name] = OfferedOperation(
                 self.service, model, self._limits, self.dialect, self._pager(model)
             )
         return found
@@ -215,7 +215,7 @@ def body_rule(bodies: Bodies, operation: str, limits: Limits) -> BodyRule:
     return rule or bodies.rule(operation, min(bodies.most, limits.body_bytes))
 
 
-def offers_of(installed: Iterable[Installed]) -> list[Offers]:
+def offers_of(installed: Iterable[InstalledService]) -> list[Offers]:
     """What the router needs to know of each service."""
     return [(one.model, list(one.service.operations), one.dialect.addressing) for one in installed]
 

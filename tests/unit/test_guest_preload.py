@@ -10,14 +10,14 @@ import botocore.loaders
 import botocore.session
 import pytest
 
-from boda.guest import warm
+from boda.guest import preload
 
 
 @pytest.fixture
 def warmed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(botocore.session, "create_loader", botocore.session.create_loader)
-    monkeypatch.setattr(warm, "SERVICES", ("sqs",))
-    warm.load()
+    monkeypatch.setattr(preload, "SERVICES", ("sqs",))
+    preload.load()
 
 
 def _client(session: botocore.session.Session, service: str) -> Any:

@@ -1,4 +1,4 @@
-"""The short way of function URLs: a plain request to a URL that asks for no signature.
+"""The fast path of function URLs: a plain request to a URL that asks for no signature.
 
 Law of this file: it leads to the very answers of ``FunctionUrls.handle``, and leaves to it every
 request that is to be refused.
@@ -19,15 +19,15 @@ from boda.events.http import payload_2
 from boda.events.http.messages import HttpAnswer
 from boda.gateway.asking.authorization import Permit
 from boda.gateway.asking.need import Need
-from boda.gateway.calling.target import REQUEST_ID, Form, Reply
+from boda.gateway.calling.fast_handler import REQUEST_ID, AnswerForm, Reply
 from boda.gateway.http.wire import WireResponse
 from boda.invoke.call import Call, Outcome
 from boda.runtime import trace
 from boda.services.lambda_ import condition_keys
 from boda.services.lambda_.access import StandingNeed, need
-from boda.services.lambda_.core import Core
+from boda.services.lambda_.core import LambdaCore
 from boda.services.lambda_.identifiers import Identifier
-from boda.services.lambda_.invoking.warm import Begins
+from boda.services.lambda_.invoking.fast_invoke import CallDispatcher
 from boda.telemetry.contract import MeteredUrlRequest
 
 REQUEST_ID_HEADER = "x-amzn-RequestId"
@@ -35,7 +35,7 @@ _MOST_FORMS = 32
 _LONGEST_HEAD = 512
 
 
-class WarmUrl:
+class FastUrl:
     """One head, as it came more than once.
 
     config: of the URL, as it was then. present: what it is now, None where it is no more.
@@ -44,8 +44,8 @@ class WarmUrl:
 
     def __init__(
         self,
-        core: Core,
-        invoker: Begins,
+        core: LambdaCore,
+        invoker: CallDispatcher,
         permit: Permit,
         identifier: Identifier,
         config: Mapping[str, Any],
@@ -64,12 +64,14 @@ class WarmUrl:
         self._form = form
         calling = partial(url_need, core, identifier, config["AuthType"])
         self._standing = StandingNeed(core, identifier, calling).current
-        self._forms: dict[tuple[Any, ...], Form] = {}
+        self._forms: dict[tuple[Any, ...], AnswerForm] = {}
 
     def need(self) -> None:
         return None
 
-    def begin(self, request_id: str, headers: Mapping[str, str], body: bytes, reply: Reply) -> bool:
+    def handle(
+        self, request_id: str, headers: Mapping[str, str], body: bytes, reply: Reply
+    ) -> bool:
         core = self._core
         if self._present() is not self._config or not self._permit.holds(self._standing()):
             return False
@@ -144,7 +146,7 @@ class WarmUrl:
             headers = [*response.headers, (REQUEST_ID_HEADER, request_id)]
             reply.respond(WireResponse(response.status, headers, response.body))
 
-    def _learn_form(self, response: HttpAnswer | WireResponse, reply: Reply) -> Form | None:
+    def _learn_form(self, response: HttpAnswer | WireResponse, reply: Reply) -> AnswerForm | None:
         """None where such an answer has none, or is not worth to be remembered."""
         headers = response.headers
         if sum(len(name) + len(value) for name, value in headers) > _LONGEST_HEAD:
@@ -160,7 +162,7 @@ class WarmUrl:
         return form
 
 
-def tell(core: Core, identifier: Identifier, at: float, status: int) -> None:
+def tell(core: LambdaCore, identifier: Identifier, at: float, status: int) -> None:
     """Count a request that came at a time and is answered now."""
     core.answered(
         MeteredUrlRequest(
@@ -175,7 +177,7 @@ def tell(core: Core, identifier: Identifier, at: float, status: int) -> None:
     )
 
 
-def url_need(core: Core, identifier: Identifier, auth_type: str) -> Need:
+def url_need(core: LambdaCore, identifier: Identifier, auth_type: str) -> Need:
     """The permission to call a function's URL: both actions, for URLs of any age.
 
     Source: Lambda developer guide, "urls-auth".

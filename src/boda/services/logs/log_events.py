@@ -14,7 +14,7 @@ from boda.gateway.calling.operation import Context, operation
 from boda.gateway.calling.paging import Key, Listing, Page, Paged
 from boda.services.logs.access import on_group, on_stream
 from boda.services.logs.names import (
-    Accepted,
+    AcceptedEvents,
     group_of,
     invalid,
     no_group,
@@ -34,7 +34,7 @@ _MAX_PATTERN = 1024
 _FILTERED = Paged(size=PAGE_EVENTS, free=frozenset({"startFromHead", "interleaved", "unmask"}))
 
 
-class Events:
+class LogEventOperations:
     def __init__(self, recorder: Recorder, clock: Clock) -> None:
         self._recorder = recorder
         self.store = recorder.logs
@@ -60,7 +60,7 @@ class Events:
         stream_id = await self._stream_id(group, log_stream_name)
         now_ms = int(self._clock.now() * 1000)
         oldest_ms = self.store.oldest_shown_ms(group)
-        accepted = await asyncio.to_thread(Accepted, log_events, now_ms, oldest_ms)
+        accepted = await asyncio.to_thread(AcceptedEvents, log_events, now_ms, oldest_ms)
         if accepted.events:
             key = StreamKey(ctx.account, ctx.region, log_group_name, log_stream_name)
             try:

@@ -25,7 +25,7 @@ def image_digest(uri: str) -> str:
     return named[1] if named else hashlib.sha256(uri.encode()).hexdigest()
 
 
-class Sources:
+class PackageSources:
     """Takes in the package that a request names."""
 
     def __init__(self, code: CodeStore, host: Host) -> None:
