@@ -17,7 +17,7 @@ from boda.core.errors import AwsError
 from boda.core.principal import root_of
 from boda.gateway.calling.operation import Answer, Context
 from boda.gateway.calling.pager import Pager, Seal
-from boda.gateway.calling.paging import PAGED, Key, Page, Paged, Paging, Rows, Walk
+from boda.gateway.calling.paging import PAGED, Key, Page, Paged, Paging, RowList, Walk
 from support.world import models
 
 MODELS = models()
@@ -72,7 +72,7 @@ async def walk(
 
 async def test_pages_show_every_row_once() -> None:
     users = pager("iam", "ListUsers", size=2)
-    rows = Rows.ordering(reversed(NAMES), str, str.upper)
+    rows = RowList.ordering(reversed(NAMES), str, str.upper)
     pages = await walk(lambda more: users.cut(context(), more, rows), "Marker", "Marker", "Users")
     assert pages == [["N0", "N1"], ["N2", "N3"], ["N4"]]
     whole = await users.cut(context(), {"MaxItems": 5}, rows)
@@ -81,31 +81,31 @@ async def test_pages_show_every_row_once() -> None:
 
 async def test_a_page_goes_on_behind_a_row_that_is_gone() -> None:
     users = pager("iam", "ListUsers")
-    first = await users.cut(context(), {"MaxItems": 2}, Rows(NAMES, str))
+    first = await users.cut(context(), {"MaxItems": 2}, RowList(NAMES, str))
     assert first.output["IsTruncated"] is True
     left = [name for name in NAMES if name != "n1"]
-    rest = await users.cut(context(), {"Marker": first.output["Marker"]}, Rows(left, str))
+    rest = await users.cut(context(), {"Marker": first.output["Marker"]}, RowList(left, str))
     assert rest.output["Users"] == ["n2", "n3", "n4"]
 
 
 async def test_an_empty_listing_has_an_empty_page() -> None:
     functions = pager("lambda", "ListFunctions")
-    answer = await functions.cut(context(), {"MaxItems": 1}, Rows([], str))
+    answer = await functions.cut(context(), {"MaxItems": 1}, RowList([], str))
     assert answer.output == {"Functions": []}
 
 
 async def test_a_service_bounds_its_pages() -> None:
     functions = pager("lambda", "ListFunctions", size=2, most=3)
     for asked, count in (({}, 2), ({"MaxItems": 1}, 1), ({"MaxItems": 10_000}, 3)):
-        answer = await functions.cut(context(), asked, Rows(NAMES, str))
+        answer = await functions.cut(context(), asked, RowList(NAMES, str))
         assert len(answer.output["Functions"]) == count
     own = pager("lambda", "ListFunctions", Paged(size=4, most=5), size=2, most=3)
-    assert len((await own.cut(context(), {}, Rows(NAMES, str))).output["Functions"]) == 4
+    assert len((await own.cut(context(), {}, RowList(NAMES, str))).output["Functions"]) == 4
 
 
 async def test_a_token_is_good_for_its_call_only() -> None:
     listed = {"PathPrefix": "/a/", "MaxItems": 2}
-    rows = Rows(NAMES, str)
+    rows = RowList(NAMES, str)
     clock = ManualClock()
     users = pager("iam", "ListUsers", seal=Seal(KEY, clock))
     token = (await users.cut(context(), listed, rows)).output["Marker"]
@@ -153,20 +153,20 @@ async def test_a_token_is_good_for_its_call_only() -> None:
 async def test_forged_tokens_are_refused_in_the_words_of_the_service(forged: str) -> None:
     users = pager("iam", "ListUsers")
     with pytest.raises(AwsError) as caught:
-        await users.cut(context(), {"Marker": forged}, Rows(NAMES, str))
+        await users.cut(context(), {"Marker": forged}, RowList(NAMES, str))
     assert (caught.value.code, caught.value.message) == ("BadToken", f"Marker={forged}")
 
 
 async def test_no_byte_of_a_token_can_be_changed() -> None:
     users = pager("iam", "ListUsers")
-    token = (await users.cut(context(), {"MaxItems": 1}, Rows(NAMES, str))).output["Marker"]
+    token = (await users.cut(context(), {"MaxItems": 1}, RowList(NAMES, str))).output["Marker"]
     sealed = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
     for at in range(len(sealed)):
         changed = bytearray(sealed)
         changed[at] ^= 1
         forged = base64.urlsafe_b64encode(changed).decode()
         with pytest.raises(AwsError):
-            await users.cut(context(), {"Marker": forged}, Rows(NAMES, str))
+            await users.cut(context(), {"Marker": forged}, RowList(NAMES, str))
 
 
 async def test_parameters_that_list_the_same_may_change() -> None:
@@ -186,7 +186,7 @@ async def test_parameters_that_list_the_same_may_change() -> None:
 
 async def test_an_empty_token_begins_at_the_beginning() -> None:
     functions = pager("lambda", "ListFunctions")
-    answer = await functions.cut(context(), {"Marker": ""}, Rows(NAMES, str))
+    answer = await functions.cut(context(), {"Marker": ""}, RowList(NAMES, str))
     assert answer.output["Functions"] == NAMES
 
 

@@ -16,8 +16,8 @@ from typing import Any, Literal
 import orjson
 
 from boda.events.patterns.grammar import PatternError, compile_pattern
+from boda.events.patterns.json_tokens import END, JsonSyntaxError, JsonTokens
 from boda.events.patterns.matching import EventPattern
-from boda.events.patterns.tokens import END, JsonSyntaxError, JsonTokens
 
 Scope = Literal["MessageAttributes", "MessageBody"]
 

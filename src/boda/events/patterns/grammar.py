@@ -13,8 +13,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NoReturn
 
 from boda.events.patterns import values, wildcards
-from boda.events.patterns.matching import EventPattern, compiled
-from boda.events.patterns.tokens import (
+from boda.events.patterns.json_tokens import (
     LITERALS,
     NAME,
     NUMBER,
@@ -22,6 +21,7 @@ from boda.events.patterns.tokens import (
     JsonSyntaxError,
     JsonTokens,
 )
+from boda.events.patterns.matching import EventPattern, compiled
 from boda.events.patterns.values import Accept, AddressError, FieldTest
 from boda.events.patterns.wildcards import WildcardError
 

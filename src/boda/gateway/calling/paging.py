@@ -50,7 +50,7 @@ class Page:
 Listing = Callable[[Key, int], Awaitable[Page]]
 
 
-class Rows(Generic[T]):
+class RowList(Generic[T]):
     """Rows in memory, in the order of their keys.
 
     key: unique among the rows. show: makes the row as it is answered.
@@ -66,7 +66,7 @@ class Rows(Generic[T]):
     @classmethod
     def ordering(
         cls, rows: Iterable[T], key: Callable[[T], Any], show: Callable[[T], Any] = lambda row: row
-    ) -> Rows[T]:
+    ) -> RowList[T]:
         """Put the rows into the order of their keys first."""
         return cls(sorted(rows, key=key), key, show)
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from boda.gateway.calling.operation import Context, operation
-from boda.gateway.calling.paging import PAGED, Listing, Rows
+from boda.gateway.calling.paging import PAGED, Listing, RowList
 from boda.services.iam import rules, shapes
 from boda.services.iam.access import IamOperations, change, on
 from boda.services.iam.entities import Actor, Group
@@ -87,7 +87,7 @@ class InlinePolicies(IamOperations):
         return self._list("role", role_name)
 
     def _list(self, kind: str, name: str) -> Listing:
-        return Rows.ordering(rules.actor(self.store, kind, name).inline, str)
+        return RowList.ordering(rules.actor(self.store, kind, name).inline, str)
 
     @change("DeleteUserPolicy", authorize=on("user", "DeleteUserPolicy"))
     async def delete_user_policy(self, ctx: Context, *, user_name: str, policy_name: str) -> None:
@@ -179,7 +179,7 @@ class Attachments(IamOperations):
     def _list(self, kind: str, name: str, path_prefix: str) -> Listing:
         actor = rules.actor(self.store, kind, name)
         found = [self.store.policies[arn] for arn in actor.attached if arn in self.store.policies]
-        return Rows.ordering(
+        return RowList.ordering(
             [policy for policy in found if policy.path.startswith(path_prefix)],
             lambda policy: policy.arn,
             lambda policy: {"PolicyName": policy.name, "PolicyArn": policy.arn},

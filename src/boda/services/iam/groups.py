@@ -8,7 +8,7 @@ from typing import Any
 from boda.core.clock import Clock
 from boda.core.ids import Ids
 from boda.gateway.calling.operation import Answer, Context, operation
-from boda.gateway.calling.paging import PAGED, Listing, Rows
+from boda.gateway.calling.paging import PAGED, Listing, RowList
 from boda.services.iam import rules, shapes
 from boda.services.iam.access import IamOperations, change, listing, on, renaming
 from boda.services.iam.entities import Group
@@ -40,7 +40,7 @@ class GroupOperations(IamOperations):
     async def get_group(self, ctx: Context, *, group_name: str) -> Answer:
         group = rules.group(self.store, group_name)
         members = [user for user in self.store.users.values() if user.unique_id in group.members]
-        users = Rows.ordering(members, lambda user: user.name, shapes.listed_user)
+        users = RowList.ordering(members, lambda user: user.name, shapes.listed_user)
         return Answer({"Group": shapes.group(group)}, listing=users)
 
     @operation("ListGroups", authorize=listing("group", "ListGroups"), paged=PAGED)
@@ -48,7 +48,7 @@ class GroupOperations(IamOperations):
         below = [
             group for group in self.store.groups.values() if group.path.startswith(path_prefix)
         ]
-        return Rows.ordering(below, lambda group: group.name, shapes.group)
+        return RowList.ordering(below, lambda group: group.name, shapes.group)
 
     @change("UpdateGroup", authorize=renaming("group", "UpdateGroup"))
     async def update_group(

@@ -9,7 +9,7 @@ from typing import Any
 from boda.core.clock import Clock
 from boda.core.ids import Ids
 from boda.gateway.calling.operation import Context, operation
-from boda.gateway.calling.paging import PAGED, Listing, Rows
+from boda.gateway.calling.paging import PAGED, Listing, RowList
 from boda.services.iam import rules, shapes
 from boda.services.iam.access import IamOperations, change, listing, on
 from boda.services.iam.entities import Actor, Document, Group, ManagedPolicy, PolicyVersion
@@ -84,7 +84,7 @@ class PolicyOperations(IamOperations):
             used = attached[policy.arn] or bounding[policy.arn]
             return policy.path.startswith(path_prefix) and bool(used or not only_attached)
 
-        return Rows.ordering(
+        return RowList.ordering(
             filter(wanted, self.store.policies.values()),
             lambda policy: policy.arn,
             lambda policy: shapes.listed_policy(policy, attached, bounding),
@@ -137,7 +137,7 @@ class PolicyOperations(IamOperations):
     async def list_policy_versions(self, ctx: Context, *, policy_arn: str) -> Listing:
         """The newest first."""
         policy = rules.policy(self.store, policy_arn)
-        return Rows.ordering(
+        return RowList.ordering(
             policy.versions,
             lambda version: -version.number,
             lambda version: shapes.listed_version(policy, version),
@@ -195,7 +195,7 @@ class PolicyOperations(IamOperations):
             kind = actor.kind.capitalize()
             return f"Policy{kind}s", {f"{kind}Name": actor.name, f"{kind}Id": actor.unique_id}
 
-        return Rows.ordering(
+        return RowList.ordering(
             filter(wanted, actors), lambda actor: f"{actor.kind}/{actor.name}", shown
         )
 

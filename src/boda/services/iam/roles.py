@@ -9,7 +9,7 @@ from typing import Any
 from boda.core.clock import Clock
 from boda.core.ids import Ids
 from boda.gateway.calling.operation import Context, operation
-from boda.gateway.calling.paging import PAGED, Listing, Rows
+from boda.gateway.calling.paging import PAGED, Listing, RowList
 from boda.services.iam import rules, shapes
 from boda.services.iam.access import IamOperations, change, listing, on
 from boda.services.iam.entities import Document, Role
@@ -60,7 +60,7 @@ class RoleOperations(IamOperations):
     @operation("ListRoles", authorize=listing("role", "ListRoles"), paged=PAGED)
     async def list_roles(self, ctx: Context, *, path_prefix: str = "/") -> Listing:
         below = [role for role in self.store.roles.values() if role.path.startswith(path_prefix)]
-        return Rows.ordering(
+        return RowList.ordering(
             below, lambda role: role.name, lambda role: shapes.listed_role(_shown(ctx, role))
         )
 
@@ -117,7 +117,7 @@ class RoleOperations(IamOperations):
         """Always none: instance profiles belong to EC2, and tools ask before they delete a role."""
         rules.role(self.store, role_name)
         none: list[str] = []
-        return Rows(none, str)
+        return RowList(none, str)
 
 
 def _shown(ctx: Context, role: Role) -> Role:

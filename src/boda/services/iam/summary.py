@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from boda.gateway.calling.operation import Context, operation
-from boda.gateway.calling.paging import PAGED, Listing, Rows
+from boda.gateway.calling.paging import PAGED, Listing, RowList
 from boda.services.iam import rules
 from boda.services.iam.access import IamOperations, listing, on_account
 
@@ -62,7 +62,7 @@ class Summary(IamOperations):
 
     @operation("ListAccountAliases", authorize=on_account("ListAccountAliases"), paged=PAGED)
     async def list_account_aliases(self, ctx: Context) -> Listing:
-        return Rows(_NONE, str)
+        return RowList(_NONE, str)
 
     @operation(
         "ListInstanceProfiles",
@@ -70,7 +70,7 @@ class Summary(IamOperations):
         paged=PAGED,
     )
     async def list_instance_profiles(self, ctx: Context, *, path_prefix: str = "/") -> Listing:
-        return Rows(_NONE, str)
+        return RowList(_NONE, str)
 
     @operation("ListOpenIDConnectProviders", authorize=on_account("ListOpenIDConnectProviders"))
     async def list_open_id_connect_providers(self, ctx: Context) -> dict[str, Any]:

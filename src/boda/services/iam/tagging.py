@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from boda.gateway.calling.operation import Context, operation
-from boda.gateway.calling.paging import PAGED, Listing, Rows
+from boda.gateway.calling.paging import PAGED, Listing, RowList
 from boda.services.iam import rules, shapes
 from boda.services.iam.access import IamOperations, change, on
 from boda.services.iam.entities import ManagedPolicy, Role, Tags, User
@@ -60,4 +60,4 @@ class Tagging(IamOperations):
 
 
 def _listed(tags: Tags) -> Listing:
-    return Rows.ordering(shapes.tags(tags), lambda tag: tag["Key"])
+    return RowList.ordering(shapes.tags(tags), lambda tag: tag["Key"])

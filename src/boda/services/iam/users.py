@@ -10,7 +10,7 @@ from boda.core.arn import last_name, root_arn
 from boda.core.clock import Clock
 from boda.core.ids import Ids
 from boda.gateway.calling.operation import Answer, Context, operation
-from boda.gateway.calling.paging import PAGED, Listing, Rows
+from boda.gateway.calling.paging import PAGED, Listing, RowList
 from boda.services.iam import rules, shapes
 from boda.services.iam.access import IamOperations, change, listing, on, renaming
 from boda.services.iam.entities import User
@@ -68,7 +68,7 @@ class UserOperations(IamOperations):
     @operation("ListUsers", authorize=listing("user", "ListUsers"), paged=PAGED)
     async def list_users(self, ctx: Context, *, path_prefix: str = "/") -> Listing:
         below = [user for user in self.store.users.values() if user.path.startswith(path_prefix)]
-        return Rows.ordering(below, lambda user: user.name, shapes.listed_user)
+        return RowList.ordering(below, lambda user: user.name, shapes.listed_user)
 
     @change("UpdateUser", authorize=renaming("user", "UpdateUser"))
     async def update_user(
@@ -102,7 +102,7 @@ class UserOperations(IamOperations):
     @operation("ListGroupsForUser", authorize=on("user", "ListGroupsForUser"), paged=PAGED)
     async def list_groups_for_user(self, ctx: Context, *, user_name: str) -> Listing:
         found = self.store.groups_of(rules.user(self.store, user_name))
-        return Rows.ordering(found, lambda group: group.name, shapes.group)
+        return RowList.ordering(found, lambda group: group.name, shapes.group)
 
 
 class AccessKeys(IamOperations):
@@ -128,7 +128,7 @@ class AccessKeys(IamOperations):
     @operation("ListAccessKeys", authorize=on("user", "ListAccessKeys"), paged=PAGED)
     async def list_access_keys(self, ctx: Context, *, user_name: str | None = None) -> Answer:
         owner, name = self._owner(ctx, user_name)
-        keys = Rows.ordering(
+        keys = RowList.ordering(
             self.store.keys_of(owner),
             lambda key: key.access_key_id,
             lambda key: shapes.listed_key(key, name),

@@ -12,11 +12,11 @@ from boda.gateway.calling.service import Service
 from boda.plug import Host, Plug, Running
 from boda.services.logs.access import CONDITION_KEYS
 from boda.services.logs.dialect import DIALECT
+from boda.services.logs.event_tokens import refused_token
 from boda.services.logs.live_tail import LiveTail
 from boda.services.logs.log_events import LogEventOperations
 from boda.services.logs.log_groups import LogGroupOperations
 from boda.services.logs.streams import Streams
-from boda.services.logs.tokens import refused_token
 
 __all__ = ["PLUG"]
 

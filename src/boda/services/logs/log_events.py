@@ -13,6 +13,7 @@ from boda.core.errors import AwsError, BodaError
 from boda.gateway.calling.operation import Context, operation
 from boda.gateway.calling.paging import Key, Listing, Page, Paged
 from boda.services.logs.access import on_group, on_stream
+from boda.services.logs.event_tokens import place_token, read_place
 from boda.services.logs.names import (
     AcceptedEvents,
     group_of,
@@ -22,7 +23,6 @@ from boda.services.logs.names import (
 )
 from boda.services.logs.patterns.pattern import BadPattern, compile_pattern
 from boda.services.logs.streams import sequence_token as token_of
-from boda.services.logs.tokens import place_token, read_place
 from boda.telemetry.block import event_id, position
 from boda.telemetry.contract import StreamKey
 from boda.telemetry.log_reader import PAGE_EVENTS, LogEvent, LogSearch, Match

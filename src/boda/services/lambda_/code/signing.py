@@ -13,7 +13,7 @@ from typing import Any
 from boda.core.arn import Arn, build
 from boda.core.errors import AwsError
 from boda.gateway.calling.operation import Answer, Context, operation
-from boda.gateway.calling.paging import Listing, Paged, Rows
+from boda.gateway.calling.paging import Listing, Paged, RowList
 from boda.invoke.function_table import LATEST
 from boda.services.lambda_ import condition_keys
 from boda.services.lambda_.access import on_account, on_arn, on_function
@@ -166,7 +166,7 @@ class CodeSigningOperations:
     async def list_code_signing_configs(self, ctx: Context) -> Listing:
         place = (ctx.account, ctx.region)
         ids = [id_ for id_, _ in self._shelf.all(place)]
-        return Rows(ids, str, lambda id_: self._answer(place, id_))
+        return RowList(ids, str, lambda id_: self._answer(place, id_))
 
     @operation(
         "ListFunctionsByCodeSigningConfig",
@@ -177,7 +177,7 @@ class CodeSigningOperations:
         self, ctx: Context, *, code_signing_config_arn: str
     ) -> Listing:
         place, _ = self._find(ctx, code_signing_config_arn)
-        return Rows(self._functions(place, code_signing_config_arn), str)
+        return RowList(self._functions(place, code_signing_config_arn), str)
 
     # Functions
 

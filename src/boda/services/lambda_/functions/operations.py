@@ -7,7 +7,7 @@ from typing import Any
 
 from boda.core.arn import function_arn
 from boda.gateway.calling.operation import Answer, Context, operation
-from boda.gateway.calling.paging import READABLE, Listing, Rows, Walk
+from boda.gateway.calling.paging import READABLE, Listing, RowList, Walk
 from boda.invoke.function_table import LATEST
 from boda.services.lambda_.access import on_account, on_function, on_new_function
 from boda.services.lambda_.arn_pages import start
@@ -216,7 +216,7 @@ class FunctionOperations:
         if master_region is not None and function_version != "ALL":
             raise invalid("FunctionVersion must be set to ALL when MasterRegion is given.")
         if master_region not in (None, "ALL", ctx.region):
-            return Rows([], str)  # functions are masters where they live
+            return RowList([], str)  # functions are masters where they live
         first = start(marker, function_arn(ctx.account, ctx.region, ""))
         return Walk(
             self._listed(ctx, first, everything=function_version == "ALL"),

@@ -15,7 +15,7 @@ from boda.core.errors import AwsError
 from boda.delivery.destination import AsyncRules
 from boda.delivery.retry import RetryPolicy
 from boda.gateway.calling.operation import Answer, Context, operation
-from boda.gateway.calling.paging import PAGED, Listing, Rows
+from boda.gateway.calling.paging import PAGED, Listing, RowList
 from boda.services.lambda_.access import on_function
 from boda.services.lambda_.core import LambdaCore
 from boda.services.lambda_.errors import invalid, resource_not_found
@@ -115,7 +115,9 @@ class EventInvokeOperations:
         if function is None:
             raise resource_not_found(_NO_FUNCTION)
         configs = function.attached.get(KIND, {})
-        return Rows.ordering(configs, str, lambda named: _answer(function, named, configs[named]))
+        return RowList.ordering(
+            configs, str, lambda named: _answer(function, named, configs[named])
+        )
 
     @operation(
         "DeleteFunctionEventInvokeConfig",

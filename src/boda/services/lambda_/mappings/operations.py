@@ -17,7 +17,7 @@ from boda.gateway.asking import tag_keys
 from boda.gateway.asking.need import Need
 from boda.gateway.asking.tag_keys import Keys
 from boda.gateway.calling.operation import Answer, Authorize, Context, operation
-from boda.gateway.calling.paging import Listing, Paged, Rows
+from boda.gateway.calling.paging import Listing, Paged, RowList
 from boda.invoke.function_table import LATEST
 from boda.services.lambda_.access import of_parameters, on_account, tags_of_request
 from boda.services.lambda_.core import LambdaCore
@@ -215,7 +215,7 @@ class EventSourceMappingOperations:
             if event_source_arn in (None, document["Members"].get("EventSourceArn"))
             and arn in (None, document["FunctionArn"])
         ]
-        return Rows(fitting, lambda item: item[0], lambda item: _answer(place, *item))
+        return RowList(fitting, lambda item: item[0], lambda item: _answer(place, *item))
 
     @operation("UpdateEventSourceMapping", authorize=_on_mapping("lambda:UpdateEventSourceMapping"))
     async def update_event_source_mapping(

@@ -14,7 +14,7 @@ from typing import Any
 
 from boda.core.errors import AwsError
 from boda.gateway.calling.operation import Answer, Context, operation
-from boda.gateway.calling.paging import PAGED, Listing, Rows
+from boda.gateway.calling.paging import PAGED, Listing, RowList
 from boda.invoke.function_table import LATEST
 from boda.services.lambda_.access import on_function
 from boda.services.lambda_.core import LambdaCore
@@ -97,7 +97,7 @@ class ProvisionedOperations:
         self, ctx: Context, *, function_name: str
     ) -> Listing:
         function = self.core.function(self.core.identify(ctx, function_name))
-        return Rows.ordering(
+        return RowList.ordering(
             function.attached.get(KIND, {}),
             str,
             lambda named: {

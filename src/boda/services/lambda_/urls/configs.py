@@ -16,7 +16,7 @@ from boda.core.urls import PublicUrl
 from boda.gateway.asking.need import Need
 from boda.gateway.asking.tag_keys import Keys
 from boda.gateway.calling.operation import Answer, Authorize, Context, operation
-from boda.gateway.calling.paging import PAGED, Listing, Rows
+from boda.gateway.calling.paging import PAGED, Listing, RowList
 from boda.invoke.function_table import LATEST
 from boda.services.lambda_ import condition_keys
 from boda.services.lambda_.access import CoreUser, need, of_parameters, on_function
@@ -204,7 +204,7 @@ class UrlConfigOperations:
             own = Identifier(*function.key, None if named == LATEST else named)
             return _with_mode(_answer(ctx, own, configs[named]), _mode(configs[named]))
 
-        return Rows.ordering(configs, str, shown)
+        return RowList.ordering(configs, str, shown)
 
 
 def _given(

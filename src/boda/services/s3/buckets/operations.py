@@ -14,7 +14,7 @@ from boda.core.errors import AwsError, not_implemented
 from boda.core.tags import as_list
 from boda.gateway.asking.need import LateKeys, Need
 from boda.gateway.calling.operation import Answer, Context, operation
-from boda.gateway.calling.paging import Paged, Rows
+from boda.gateway.calling.paging import Paged, RowList
 from boda.services.s3 import condition_keys, errors, names, rows, tags
 from boda.services.s3.access import acls
 from boda.services.s3.buckets.store import NEW_BUCKET, Bucket
@@ -158,7 +158,7 @@ class BucketOperations:
         output: dict[str, Any] = {"Owner": {"ID": names.canonical_id(ctx.account)}}
         if prefix is not None:
             output["Prefix"] = prefix
-        return Answer(output, listing=Rows(found, lambda bucket: bucket.name, shown))
+        return Answer(output, listing=RowList(found, lambda bucket: bucket.name, shown))
 
     @operation("HeadBucket", authorize=on_bucket("s3:ListBucket"))
     async def head_bucket(
