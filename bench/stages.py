@@ -38,8 +38,8 @@ from boda.storage.folder import DataFolder
 
 STAGES: tuple[tuple[str, type, str], ...] = (
     ("find what the head means", GatewayFastPath, "_find"),
-    ("authenticate: hash of the body, time, token, signature", GatewayFastPath, "_authentic"),
-    ("authorise: the need is the same, the decision kept", GatewayFastPath, "_permitted"),
+    ("authenticate: hash of the body, time, token, signature", GatewayFastPath, "_admits"),
+    ("authorise: the need is the same, the decision kept", GatewayFastPath, "_take_granted"),
     ("find what the head means to a site", GatewayFastPath, "_take_visit"),
     ("request id, reply, count", GatewayFastPath, "_run"),
     ("cut head and body, choose the way", GatewayFastPath, "take"),
