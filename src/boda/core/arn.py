@@ -14,7 +14,7 @@ _PARTS = 6
 
 @dataclass(frozen=True, slots=True)
 class Arn:
-    """``arn:partition:service:region:account:resource``; the resource may itself hold colons."""
+    """``arn:partition:service:region:account:resource``; the resource may itself have colons."""
 
     service: str
     region: str
@@ -24,7 +24,7 @@ class Arn:
 
     @classmethod
     def parse(cls, text: str) -> Arn:
-        """Raises ValueError if the text is no ARN."""
+        """Parse a text. Raises ValueError if it is no ARN."""
         parts = components(text)
         if len(parts) != _PARTS or parts[0] != "arn" or not (parts[1] and parts[2] and parts[5]):
             raise ValueError(f"not an ARN: {text!r}")
@@ -32,16 +32,16 @@ class Arn:
 
     @classmethod
     def cut(cls, text: str) -> Arn:
-        """Cut a text that a service's model has found to be an ARN.
+        """Cut a text that was validated as an ARN by a service's model.
 
-        Some models let an ARN without its partition through.
+        Some models accept an ARN without its partition.
         """
         _, partition, service, region, account, resource = components(text)
         return cls(service, region, account, resource, partition)
 
     @classmethod
     def read(cls, text: str) -> Arn | None:
-        """Parse a text. None if it is no ARN."""
+        """Parse a text. Return None if it is no ARN."""
         try:
             return cls.parse(text)
         except ValueError:
@@ -49,17 +49,17 @@ class Arn:
 
     @property
     def words(self) -> list[str]:
-        """The resource cut at its colons: ``function``, the name, the qualifier."""
+        """Return the resource cut at its colons: ``function``, the name, the qualifier."""
         return self.resource.split(":")
 
     @property
     def name(self) -> str:
-        """The resource behind its first word, of services that name kinds so: ``my-function``."""
+        """The resource behind its first word, for services that write kinds so: ``my-function``."""
         return self.resource.partition(":")[2]
 
     @property
     def path(self) -> tuple[str, str]:
-        """The resource's kind and the rest, of services that cut at slashes: ``role``, ``a/b``."""
+        """The resource's kind and the rest, for services that cut at slashes: ``role``, ``a/b``."""
         kind, _, rest = self.resource.partition("/")
         return kind, rest
 
@@ -73,12 +73,12 @@ def build(service: str, region: str, account: str, resource: str) -> str:
 
 
 def is_arn(text: str) -> bool:
-    """Return whether a text begins as ARNs do, which names do not."""
+    """Return whether a text begins as every ARN and no name does."""
     return text.startswith(_BEGIN)
 
 
 def components(text: str) -> list[str]:
-    """Cut a text at its first five colons. It is no ARN if these are fewer than six parts."""
+    """Cut a text at its first five colons. Fewer than six parts are no ARN."""
     return text.split(":", _PARTS - 1)
 
 
@@ -96,7 +96,7 @@ def split_qualifier(arn: str) -> tuple[str, str]:
 
 
 def split_version(arn: str) -> tuple[str, str]:
-    """Cut what ends in ``:VERSION``, for example a layer's ARN or name, at its last colon.
+    """Cut a text that ends in ``:VERSION``, such as a layer's ARN or name, at its last colon.
 
     Without a colon the first part is empty.
     """

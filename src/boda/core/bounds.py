@@ -1,6 +1,6 @@
 """How many members and values a document may have before its parser stops.
 
-Law of this file: a parser builds nothing beyond its bounds, so that what a document costs is known
+Law of this file: a parser builds nothing beyond its bounds, so that the cost of a document is known
 before it is read.
 """
 
@@ -11,12 +11,12 @@ from typing import NamedTuple
 from boda.core.errors import MalformedInput
 
 UNTOLD = 10_000
-"""The longest list, where nothing bounds it."""
+"""The longest list, where no other bound is given."""
 VALUES_EACH = 16
 
 
 class Bounds(NamedTuple):
-    """members: of one list, map or structure. values: of all together, keys not counted."""
+    """members: of one list, map or structure. values: of the whole document, keys not counted."""
 
     members: int = UNTOLD
     values: int = UNTOLD * VALUES_EACH

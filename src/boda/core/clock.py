@@ -1,4 +1,4 @@
-"""Time, given to whoever needs it by constructor, so that hours pass in a test in milliseconds."""
+"""Time, given by constructor, so that hours pass in a test in milliseconds."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from typing import Any, Protocol
 
 
 class Timer(Protocol):
-    """Something that will happen unless it is called off."""
+    """A callback that will be called unless the timer is cancelled."""
 
     def cancel(self) -> None: ...
 
 
 class Clock(Protocol):
     def now(self) -> float:
-        """Wall time, seconds since the epoch."""
+        """Return the wall time, in seconds since the epoch."""
 
     def monotonic(self) -> float:
-        """Seconds on a clock that never goes back."""
+        """Return seconds on a clock that never goes back."""
 
     async def sleep(self, seconds: float) -> None:
-        """Return when so many seconds have passed on this clock."""
+        """Return after so many seconds on this clock."""
 
     def call_later(self, seconds: float, callback: Callable[..., None], *args: Any) -> Timer:
-        """Call back from the event loop when so many seconds have passed on this clock."""
+        """Call a function from the event loop after so many seconds on this clock."""
 
 
 class SystemClock:
@@ -45,7 +45,7 @@ class SystemClock:
 
 
 class _Appointment:
-    """A callback among the sleepers of a manual clock; speaks as much of Future as they need."""
+    """A callback among the sleepers of a manual clock; has the methods of Future that they use."""
 
     __slots__ = ("_args", "_callback", "_done")
 
@@ -66,7 +66,7 @@ class _Appointment:
 
 
 class ManualClock:
-    """A clock that moves only when told; sleepers wake in the order of their deadlines."""
+    """A clock that moves only by ``advance``; sleepers wake in the order of their deadlines."""
 
     def __init__(self, start: float = 1_767_225_600.0) -> None:
         self._now = start
@@ -96,7 +96,8 @@ class ManualClock:
         return appointment
 
     async def advance(self, seconds: float) -> None:
-        """Move on, waking each sleeper at its own moment and letting it run before the next."""
+        """Move the clock, waking each sleeper at its own time and letting it run before the
+        next."""
         end = self._now + seconds
         while self._sleepers and self._sleepers[0][0] <= end:
             moment, _, future = heapq.heappop(self._sleepers)

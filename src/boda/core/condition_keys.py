@@ -1,9 +1,9 @@
-"""The condition keys that the platform knows, and the policies that deny on any other.
+"""The condition keys that the platform supplies, and the policies that deny on any other.
 
-A Deny on a key that nothing supplies would never speak; whoever put it would believe otherwise.
-So such a policy is refused when it is put. A key is known if the platform supplies it whenever AWS
-does. That holds too for keys of circumstances that do not occur here: requests through a VPC
-endpoint, members of an organization, second factors. Their absence is the right value.
+A Deny on a key that is never supplied would have no effect, against the belief of its author. So
+such a policy is refused when it is put. A key counts as supplied if the platform supplies it
+whenever AWS does. That holds too for keys of circumstances that do not occur here: requests through
+a VPC endpoint, members of an organization, second factors. There the key is rightly absent.
 
 Source: IAM User Guide, "AWS global condition context keys".
 """
@@ -33,7 +33,7 @@ PER_REQUEST = frozenset(
         "s3:x-amz-content-sha256",
     }
 )
-"""Keys that each request has its own value of, whatever it needs; lower-case."""
+"""Keys that have a value for each request, whatever permission it needs; lower-case."""
 
 _SUPPLIED = """
     aws:CurrentTime aws:EpochTime aws:Referer aws:RequestedRegion aws:SecureTransport aws:SourceIp
@@ -57,13 +57,13 @@ _NEVER_PRESENT = """
     identitystore:UserId ssm:SourceInstanceArn
 """
 GLOBAL_KEYS = frozenset((_SUPPLIED + _NEVER_PRESENT).split())
-"""Keys of requests to any service; a name that ends in a slash has more behind it."""
+"""Keys of requests to any service. A name that ends in a slash is a prefix."""
 
 _SERVICE_IN_ACTION = re.compile(r"([^:]*)(:?)")
 
 
 class Vocabulary:
-    """services: the condition keys of each service that is here, by its prefix of IAM actions."""
+    """services: the condition keys of each installed service, by its prefix of IAM actions."""
 
     def __init__(self, services: Mapping[str, Iterable[str]]) -> None:
         known = {key.lower() for key in GLOBAL_KEYS.union(*services.values())}
@@ -78,9 +78,9 @@ class Vocabulary:
         )
 
     def unknown_in_deny(self, policy: Policy) -> str:
-        """The first key that a Deny depends on and nothing supplies; "" if there is none.
+        """Return the first key that a Deny depends on and no service supplies, or "".
 
-        A Deny of actions of other services only is no concern: nobody carries those out here.
+        A Deny of other services' actions only is accepted: those actions do not exist here.
         """
         if all(statement.allow for statement in policy.statements):
             return ""
@@ -105,7 +105,7 @@ class Vocabulary:
 
 
 def _keys(statement: Mapping[str, Any], version: str | None) -> Iterator[str]:
-    """The keys of a statement's conditions, and those that stand as variables in its texts."""
+    """Return the keys of a statement's conditions, and those used as variables in its texts."""
     texts = [*_listed(statement.get("Resource")), *_listed(statement.get("NotResource"))]
     for tests in statement.get("Condition", {}).values():
         for key, values in tests.items():

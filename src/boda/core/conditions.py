@@ -23,7 +23,7 @@ Test = Callable[[str, Resolve], bool]
 
 
 class Reader:
-    """Condition keys of one question; notes which were looked at.
+    """Condition keys of one question; records the keys that were read.
 
     keys: lower-case names.
     """
@@ -42,7 +42,7 @@ class Reader:
         return (found,) if isinstance(found, str) else found
 
     def variable(self, name: str) -> str | None:
-        """A policy variable's value; keys of many values cannot stand in for a text."""
+        """Return a policy variable's value; None for a key with several values."""
         found = self.values(name)
         return found[0] if found is not None and len(found) == 1 else None
 
@@ -51,7 +51,7 @@ class Reader:
 class Condition:
     """One operator on one key.
 
-    test: does this value of the key fit one of the policy's values (the positive sense)?
+    test: whether a value of the key fits one of the policy's values (the positive sense).
     null: for the Null operator, the answers the policy accepts; else None.
     """
 
@@ -79,7 +79,7 @@ class Condition:
 
 
 def parse_conditions(block: Mapping[str, Any], *, variables: bool) -> Iterator[Condition]:
-    """The conditions of a statement; ValueError when the block is not one."""
+    """Parse the conditions of a statement. Raises ValueError if the block is malformed."""
     for operator, keys in block.items():
         if not isinstance(keys, dict):
             raise ValueError(f"the operator {operator} has no keys")
@@ -142,7 +142,7 @@ def _string(*, wildcards: bool, ignore_case: bool) -> Callable[[list[str], bool]
 
 
 def _arn(texts: list[str], variables: bool) -> Test:
-    """ARNs are compared component by component, so that ``*`` stays within its colons."""
+    """Return a test that compares ARNs part by part, so that ``*`` stays within its colons."""
     patterns = [
         [VariablePattern(part, variables=variables) for part in split_arn(text)] for text in texts
     ]
@@ -183,7 +183,7 @@ def _number(text: str) -> float:
 
 
 def _moment(text: str) -> float:
-    """ISO 8601 or seconds since the epoch."""
+    """Parse an ISO 8601 time or seconds since the epoch."""
     try:
         return _number(text)
     except ValueError:

@@ -18,7 +18,7 @@ crc64nvme: Value = checksums.crc64nvme
 
 @dataclass(frozen=True, slots=True)
 class CrcAlgorithm:
-    """size: bytes of a value. combine: makes the value of two pieces from theirs and a size."""
+    """size: bytes of a value. combine: returns the value of two pieces, given theirs and a size."""
 
     value: Value
     size: int

@@ -1,8 +1,8 @@
-"""The process's file descriptors, and who may have how many of them.
+"""How the process's file descriptors are divided among their users.
 
-Law of this file: the shares are less than the whole. Whoever opens connections, from outside or
-from inside a function, must not keep a function's pipes, an object or the database from being
-opened, nor a connection from being accepted.
+Law of this file: the shares are less than the whole. Connections, from outside or from inside a
+function, must never keep the platform from opening a function's pipes, an object or the database,
+nor from accepting a connection.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ WANTED = 65_536
 OF_ENVIRONMENT = 24
 """Pipes, listening sockets, cgroup files and the first connections of one environment."""
 _RESERVE = 1024
-"""The listener, the database, objects that are read or written, what starts a sandbox."""
+"""For the listener, the database, objects being read or written, and the start of sandboxes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Descriptors:
     """clients: connections from outside. endpoints: connections of all environments to the AWS
-    endpoint. runtimes: further ones of all environments to their Runtime APIs. environments: how
-    many of those there may be."""
+    endpoint. runtimes: further ones of all environments to their Runtime APIs. environments: the
+    most environments that the rest suffices for."""
 
     clients: int
     endpoints: int
@@ -40,8 +40,8 @@ class Descriptors:
 
 
 def take(wanted: int = WANTED) -> int:
-    """Raise this process's limit of open files as far as it may be raised, up to ``wanted``; the
-    limit then."""
+    """Raise this process's limit of open files as far as allowed, up to ``wanted``; return the
+    limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     unlimited = resource.RLIM_INFINITY
     if hard != unlimited and hard < wanted:
@@ -58,7 +58,7 @@ def take(wanted: int = WANTED) -> int:
 
 
 class SharedCount:
-    """A number of things that several may take from."""
+    """A number of things that several users take from."""
 
     __slots__ = ("left",)
 
@@ -66,7 +66,7 @@ class SharedCount:
         self.left = count
 
     def take(self) -> bool:
-        """Take one, if there is one."""
+        """Take one. Return False if none is left."""
         if self.left <= 0:
             return False
         self.left -= 1

@@ -27,8 +27,8 @@ class AwsError(BodaError):
     """An error that reaches the caller as AWS would send it.
 
     code: the error's code on the wire, for example ``ResourceNotFoundException``.
-    message: the sentence the caller reads; cut where it repeats too much of what was sent.
-    status: the HTTP status; 400 unless told.
+    message: the sentence the caller reads; cut if it repeats too much of the request.
+    status: the HTTP status, 400 by default.
     fields: further members of the error's shape, by their model names (``Type``, ``Reason`` …).
     headers: further HTTP headers of the answer (``Retry-After`` …).
     """
@@ -57,9 +57,9 @@ class AwsError(BodaError):
 
 
 class Unwritable(AwsError):
-    """The disk or the database refuses a write, so nothing was changed.
+    """The disk or the database refused a write, so nothing was changed.
 
-    The gateway gives it the code that the service called has for it.
+    The gateway gives it the code that the called service has for it.
     """
 
     def __init__(self, why: str) -> None:
@@ -69,7 +69,7 @@ class Unwritable(AwsError):
 
 
 class Unreadable(AwsError):
-    """The database cannot be reached. The gateway gives it the code of the service called."""
+    """The database cannot be reached. The gateway gives it the code of the called service."""
 
     def __init__(self, why: str) -> None:
         super().__init__("ServiceUnavailable", f"The platform cannot read ({why}).", 503)
@@ -77,20 +77,20 @@ class Unreadable(AwsError):
 
 
 def not_implemented(service: str, operation: str, detail: str = "") -> AwsError:
-    """What boda does not do yet says so by name, with status 501."""
+    """Return the error for something that boda lacks, by name and with status 501."""
     what = f"{service}:{operation}" + (f" ({detail})" if detail else "")
     return AwsError("NotImplemented", f"boda does not implement {what} yet.", 501)
 
 
 def printable(text: str) -> str:
-    """Something of the caller's, short and harmless enough to be shown in a message."""
+    """Return a caller's text cut and cleaned so that it can be shown in a message."""
     return "".join(letter for letter in text[:128] if letter.isprintable())
 
 
 class MalformedInput(Exception):
-    """What a caller sent cannot be read; each protocol puts the reason into AWS's words and codes.
+    """A part of a request cannot be read; each protocol reports it in AWS's words and codes.
 
-    reason: a sentence in AWS's style. place: the wire name of what is wrong. value: the
+    reason: a sentence in AWS's style. place: the wire name of the malformed member. value: the
     offending text, shortened. where: ``path``, ``query`` or ``body``.
     """
 
@@ -103,8 +103,8 @@ class MalformedInput(Exception):
 
 
 class PlatformError(BodaError):
-    """The platform cannot do what the operator asked.
+    """The platform cannot carry out the operator's command.
 
-    The message is one sentence that says what is wrong and what to do next; the command line
-    prints it as it is, without a traceback.
+    The message is one sentence that names the cause and the next step; the command line prints it
+    as it is, without a traceback.
     """

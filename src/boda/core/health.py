@@ -1,7 +1,7 @@
-"""What keeps the platform from working as it should, in words that stand nowhere else.
+"""The faults that keep the platform from working as it should, and the sentence for each.
 
-``/_boda/health``, ``boda doctor`` and the log say the same sentences. Whoever notices a fault
-reports it here, from any thread; reading touches memory only.
+``/_boda/health``, ``boda doctor`` and the log use the same sentences. A fault is reported here,
+from any thread; reading touches memory only.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ _WORDS: Final[Mapping[Reason, str]] = {
     "memory": "the machine is short of memory ({})",
 }
 DROPS_LAST_S = 300.0
-"""For so long after the last drop the platform counts as degraded."""
+"""Seconds after the last drop for which the platform counts as degraded."""
 
 
 def sentence(reason: Reason, detail: str) -> str:
-    """A reason for people; it begins with its name, for programs."""
+    """Return a reason for people; it begins with its name, for programs."""
     return f"{reason}: {_WORDS[reason].format(detail)}"
 
 
 def log_damage(sentence: str) -> None:
-    """Say in the log what is damaged; sentence: which thing, and what is wrong with it."""
+    """Log that stored data is damaged. sentence: the thing and its damage."""
     _log.error("damaged: %s", sentence)
 
 
@@ -45,8 +45,8 @@ class _Fault(NamedTuple):
 class Health:
     """The platform's state: ``ok``, or ``degraded`` with reasons.
 
-    monotonic: seconds. tell: called with one line where a fault begins and where it ends, from
-    whichever thread notices.
+    monotonic: seconds. tell: called with one line when a fault begins and when it ends, from the
+    reporting thread.
     """
 
     def __init__(self, monotonic: Callable[[], float], tell: Callable[[str], object]) -> None:
@@ -56,20 +56,20 @@ class Health:
         self._dropped: dict[str, int] = {}
 
     def report(self, reason: Reason, detail: str, lasts_s: float = math.inf) -> None:
-        """The fault is there, until ``clear`` or for so long. Safe to repeat."""
+        """Record a fault, until ``clear`` or for so many seconds. Safe to repeat."""
         begins = reason not in self._faults
         self._faults[reason] = _Fault(detail, self._monotonic() + lasts_s)
         if begins:
             self._tell(f"degraded: {sentence(reason, detail)}")
 
     def clear(self, reason: Reason) -> None:
-        """The fault is over, if it was there."""
+        """End a fault, if it was reported."""
         fault = self._faults.pop(reason, None)
         if fault is not None:
             self._tell(f"no longer degraded: {reason}")
 
     def dropped(self, what: str, count: int = 1) -> None:
-        """Something was dropped. what: in the plural, such as ``log events``."""
+        """Record that data was dropped. what: in the plural, such as ``log events``."""
         self._dropped[what] = self._dropped.get(what, 0) + count
         detail = ", ".join(f"{many} {name}" for name, many in list(self._dropped.items()))
         self.report("drops", detail, DROPS_LAST_S)
@@ -91,6 +91,6 @@ class Health:
         return [sentence(reason, fault.detail) for reason, fault in list(self._faults.items())]
 
     def members(self) -> dict[str, Any]:
-        """``status`` and ``reasons``, as ``/_boda/health`` answers them."""
+        """Return ``status`` and ``reasons``, as ``/_boda/health`` answers them."""
         reasons = self.reasons
         return {"status": "degraded" if reasons else "ok", "reasons": reasons}

@@ -1,4 +1,4 @@
-"""The memory that large requests take goes back to the machine when they have been answered."""
+"""Return the memory of large requests to the machine once they are answered."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ _COUNTED, _COLLECTED_AFTER, _WHOLE_ROUNDS = 64 << 10, 64 << 20, 16
 
 
 def give_back_large() -> None:
-    """For the life of this process: what is larger than 1 MiB is given back as soon as it is free.
+    """Let the C library return blocks of more than 1 MiB as soon as they are freed.
 
-    glibc does so from 128 KiB at first, but learns from each that is freed to keep the next, up to
-    32 MiB; a burst of large payloads then stays for ever. Of what is smaller, 16 MiB may be kept:
-    without that, the heap would be cut and made longer again all the time. Elsewhere nothing is
-    done.
+    glibc does so from 128 KiB at first, but raises the limit with each block that is freed, up to
+    32 MiB; the memory of a burst of large payloads is then kept for ever. Up to 16 MiB of smaller
+    blocks may be kept, so that the heap is not cut and extended all the time. With other C
+    libraries nothing is done.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
@@ -28,10 +28,10 @@ def give_back_large() -> None:
 class ByteCollector:
     """Collects garbage by the bytes of large payloads, beside Python's count of objects.
 
-    Some thousands of objects may pass between two collections of Python's own. Were large payloads
-    ever kept by cycles of references, gigabytes would.
+    Python counts some thousands of objects between two collections. Payloads that are held by
+    cycles of references could take gigabytes in between.
 
-    collect: called with the generation up to which garbage is to be looked for.
+    collect: called with the generation up to which garbage is collected.
     """
 
     def __init__(self, collect: Callable[[int], object] = gc.collect) -> None:
@@ -40,12 +40,12 @@ class ByteCollector:
         self._rounds = 0
 
     def passed(self, size: int) -> None:
-        """Called with the size of a payload that was read whole."""
+        """Count a payload that was read whole. size: bytes."""
         if size < _COUNTED:
             return
         self._bytes += size
         if self._bytes >= _COLLECTED_AFTER:
             self._bytes = 0
             self._rounds += 1
-            # What outlived two collections is looked at rarely: that takes long.
+            # The oldest generation is collected rarely: that takes long.
             self._collect(1 if self._rounds % _WHOLE_ROUNDS else 2)

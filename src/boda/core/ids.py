@@ -1,4 +1,4 @@
-"""Identifiers that never collide, from chance that is given by constructor."""
+"""Identifiers that never collide, from a source of chance given by constructor."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
 
 
 class Ids:
-    """Makes identifiers. With a seed the same ones come again, for tests and simulation."""
+    """Makes identifiers. A seed gives the same ones again, for tests and simulation."""
 
     def __init__(self, seed: int | None = None) -> None:
         self._random: random.Random | None = random.Random(seed) if seed is not None else None
@@ -32,7 +32,7 @@ class Ids:
         return chunk
 
     def uuid(self) -> str:
-        """A version 4 UUID in its usual form."""
+        """Return a version 4 UUID in its usual form."""
         # Put together by hand: the uuid module takes five times as long, on every request.
         digits = self.hex(32)
         variant = "89ab"[int(digits[16], 16) & 3]
@@ -41,7 +41,7 @@ class Ids:
         )
 
     def hex(self, digits: int) -> str:
-        """So many lower-case hexadecimal digits."""
+        """Return so many lower-case hexadecimal digits."""
         if self._random is not None or digits > 512:
             return self.bytes((digits + 1) // 2).hex()[:digits]
         begin = self._digits_offset
@@ -53,5 +53,5 @@ class Ids:
         return self._digits[begin:end]
 
     def base32(self, length: int) -> str:
-        """So many characters of A-Z and 2-7, as in access key ids and IAM unique ids."""
+        """Return so many characters of A-Z and 2-7, as in access key ids and IAM unique ids."""
         return "".join(_ALPHABET[byte & 31] for byte in self.bytes(length))

@@ -1,9 +1,9 @@
-"""Whether large text is JSON, found out without the interpreter's lock.
+"""Validate large JSON without holding the interpreter's lock.
 
-SQLite's ``json_valid`` parses as RFC 8259 has it, in C, and Python's module lets other threads run
-meanwhile: six megabytes of empty lists, over which a parser that holds the lock keeps the event
-loop waiting, harm nobody. What SQLite leaves unchecked is checked here: UTF-8, NUL bytes, and the
-halves of surrogate pairs that stand alone.
+SQLite's ``json_valid`` parses as RFC 8259 says, in C, and Python's module lets other threads run
+meanwhile. A parser that holds the lock stops the event loop for the length of six megabytes of
+empty lists; this one does not. The rules that SQLite does not check are checked here: UTF-8, NUL
+bytes, and lone surrogates.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ _WINDOW = 64 * 1024
 _HIGH, _LOW = rb"\\u[dD][89abAB][0-9a-fA-F]{2}", rb"\\u[dD][c-fC-F][0-9a-fA-F]{2}"
 _LONE = re.compile(rb"%b(?!%b)|(?<!%b)%b" % (_HIGH, _LOW, _HIGH, _LOW))
 _ESCAPED = 6
-"""Bytes of an escaped half."""
+"""Bytes of an escaped surrogate."""
 
 
 def is_json(document: bytes) -> bool:
-    """To be called in a thread."""
+    """Return whether a document is JSON. To be called in a thread."""
     if b"\0" in document or (b"\\u" in document and _has_lone_half(document)):
         return False
     try:
@@ -33,11 +33,11 @@ def is_json(document: bytes) -> bool:
 
 
 def _has_lone_half(document: bytes) -> bool:
-    # A backslash that is left over begins an escape.
+    # An unpaired backslash begins an escape.
     document = document.replace(rb"\\", b"  ")
     for start in range(0, len(document), _WINDOW):
         stop = start + _WINDOW
-        # What begins in the window is looked at with what follows it.
+        # An escape that begins in the window is checked with the bytes that follow it.
         found = _LONE.search(document, start, stop + 2 * _ESCAPED - 1)
         if found is not None and found.start() < stop:
             return True

@@ -18,7 +18,7 @@ from boda.core.errors import MalformedInput
 
 _MAX_DEPTH = 128
 _WINDOW = 64 * 1024
-"""The most bytes of a string that are looked at in one step."""
+"""The most bytes of a string that are read in one step."""
 _LONG = 1024 * 1024
 _LONGEST_TEXT = 7 * 1024 * 1024
 """A log event of 1 MiB whose characters are all escaped takes six times as much."""
@@ -27,12 +27,12 @@ _MOST_TEXT = 8 * 1024 * 1024
 _SPACE = re.compile(rb"[ \t\n\r]{0,65536}")
 _NUMBER = re.compile(rb"-?(?:0|[1-9][0-9]{0,400})(\.[0-9]{1,400})?([eE][+-]?[0-9]{1,10})?")
 _INNER = re.compile(rb'[^"\\]*(?:\\(?:[^u]|u[0-9a-fA-F]{4})[^"\\]*)*')
-"""As much of a string as its window holds, and never half of an escape."""
+"""A window's worth of a string, never ending inside an escape."""
 _WORDS = {b"t": (b"true", True), b"f": (b"false", False), b"n": (b"null", None)}
 
 
 class LongText:
-    """A string of more than 1 MiB, as it stands in the document."""
+    """A string of more than 1 MiB, still in the document's form."""
 
     __slots__ = ("_document", "_end", "_start")
 
@@ -42,13 +42,14 @@ class LongText:
         self._end = end
 
     def text(self) -> str:
-        """Raises MalformedInput for what is no text, or too long for one."""
+        """Return the string. Raises MalformedInput if it is no text or too long."""
         if self._end - self._start > _LONGEST_TEXT:
             raise MalformedInput("A string in the request body is too long")
         return _string(self._document[self._start - 1 : self._end + 1])
 
     def pieces(self) -> Iterator[str]:
-        """Its parts, cut between any two bytes: for texts that are ASCII. Raises MalformedInput."""
+        """Return the string's parts, cut between any two bytes: for ASCII texts. Raises
+        MalformedInput."""
         at = self._start
         while at < self._end:
             stop = _inner(self._document, at, min(at + _WINDOW, self._end))
@@ -61,11 +62,11 @@ class LongText:
 def parse(
     document: bytes, bounds: Bounds, *, whole_text: bool = False, kept_depth: int = _MAX_DEPTH
 ) -> Any:
-    """The document's value; strings longer than 1 MiB are LongText unless ``whole_text``.
-    Raises MalformedInput.
+    """Return a document's value; strings longer than 1 MiB are LongText unless ``whole_text``.
 
-    kept_depth: what is nested deeper is read and not kept: millions of containers take long to be
-        looked through for garbage, and to be freed.
+    kept_depth: containers nested deeper are read and not kept: millions of them take long to be
+    searched for garbage, and to be freed.
+    Raises MalformedInput.
     """
     return _JsonParser(document, bounds, whole_text, kept_depth).document()
 
@@ -88,7 +89,7 @@ class _JsonParser:
         return value
 
     def _next(self) -> bytes:
-        """The next byte that is no space; b"" at the end."""
+        """Return the next byte that is no space; b"" at the end."""
         found = _SPACE.match(self._data, self._at)
         assert found is not None
         self._at = found.end()
@@ -153,7 +154,7 @@ class _JsonParser:
             first = self._next()
 
     def _ended(self, closing: bytes, count: int) -> bool:
-        """Step over what follows a member. Raises MalformedInput for a member too many."""
+        """Step over the separator behind a member. Raises MalformedInput for a member too many."""
         if count > self._bounds.members:
             raise self._bounds.exceeded()
         byte = self._next()

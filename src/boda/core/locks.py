@@ -1,4 +1,4 @@
-"""A lock for each thing that is changed."""
+"""One lock for each key."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ K = TypeVar("K", bound=Hashable)
 
 
 class Locks(Generic[K]):
-    """Each is kept only while somebody holds it or waits for it."""
+    """Keeps a lock only while it is held or waited for."""
 
     def __init__(self) -> None:
         self._held: weakref.WeakValueDictionary[K, asyncio.Lock] = weakref.WeakValueDictionary()

@@ -12,11 +12,11 @@ Level = Literal["debug", "info", "warning", "error"]
 Form = Literal["text", "json"]
 
 FACTS = "facts"
-"""The attribute of a record that holds what its message says as members, for JSON."""
+"""The attribute of a record that has the message's facts as members, for JSON."""
 
 
 def configure(level: Level, form: Form, stream: TextIO | None = None) -> None:
-    """Have boda's records from that level on written to the stream; others' from warnings on."""
+    """Write boda's records from a level on to a stream; other libraries' from warnings on."""
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(JsonLines() if form == "json" else TextLines())
     root = logging.getLogger()
@@ -31,7 +31,7 @@ def _time(record: logging.LogRecord) -> str:
 
 
 class TextLines(logging.Formatter):
-    """``boda: 2026-11-29T12:00:00.000Z warning: what happened``, a traceback below it."""
+    """``boda: 2026-11-29T12:00:00.000Z warning: the message``, with a traceback below it."""
 
     def format(self, record: logging.LogRecord) -> str:
         text = f"boda: {_time(record)} {record.levelname.lower()}: {record.getMessage()}"

@@ -1,9 +1,9 @@
 """Long computations beside the event loop.
 
-A thread that computes keeps the interpreter for a switch interval (5 ms) whenever the event loop
-wants it back, and the loop wants it back after each system call: an answer then waits several times
-as long. While such work runs the interval is short; otherwise it stays long, since threads that
-hand over to each other, as the writer and its callers do, are faster so.
+A thread that computes keeps the interpreter for a switch interval (5 ms) before it yields to the
+event loop, and the loop asks for it after each system call, so that answers take several times as
+long. While such work runs the interval is short; otherwise it stays long, which is faster for
+threads that hand over to each other, as the writer and its callers do.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ _INTERVAL = _Interval()
 
 
 async def beside(work: Callable[..., T], *args: object) -> T:
-    """Return what ``work`` returns in a thread; on the event loop only.
+    """Run ``work`` in a thread and return its result; call on the event loop only.
 
-    A caller that goes away leaves the work running, with the usual interval.
+    If the caller is cancelled the work goes on, with the usual interval.
     """
     with _INTERVAL:
         return await asyncio.to_thread(work, *args)

@@ -1,8 +1,8 @@
-"""JSON of up to 6 MB from callers and functions, read without keeping everybody waiting.
+"""Read JSON of up to 6 MB from callers and functions without blocking the event loop.
 
 A reader in C holds the interpreter's lock from a document's first byte to its last: 6 MB of empty
-lists take a quarter of a second. What is large is read in a thread; what is large and has many
-values is checked without the lock, and read, where that must be, by a reader that lets other
+lists take a quarter of a second. Large documents are read in a thread. Large documents with many
+values are validated without the lock, and read, if they must be, by a reader that lets other
 threads run in between.
 """
 
@@ -20,14 +20,14 @@ from boda.core.json_check import is_json
 from boda.core.long_work import beside
 
 READ_AT_ONCE_BYTES = 64 * 1024
-"""What is read on the event loop."""
+"""The largest document that is read on the event loop."""
 _MOST = 200_000
-"""Containers that are opened, or values, that a reader in C is given."""
+"""The most containers, or values, of a document that a reader in C is given."""
 _UNBOUNDED = Bounds(1 << 40, 1 << 40)
 
 
 async def check(payload: bytes) -> None:
-    """Raises ValueError for what is no JSON."""
+    """Validate a payload. Raises ValueError if it is no JSON."""
     if len(payload) <= READ_AT_ONCE_BYTES:
         orjson.loads(payload)
     else:
@@ -42,29 +42,29 @@ def _check(payload: bytes) -> None:
 
 
 def loads(payload: bytes) -> Any:
-    """As json.loads; for large payloads, to be called in a thread. Raises ValueError.
+    """Parse as json.loads does; call in a thread for large payloads. Raises ValueError.
 
-    Of a dense payload, an object and the objects in it are there, and nothing further in.
+    Of a dense payload, only the outer object and the objects in it are returned.
     """
     if is_dense(payload):
         if payload.lstrip()[:1] == b"{":
             return _read_in_steps(payload, 2)
         _check(payload)
         return []
-    # What begins so is UTF-8; json would look for other encodings.
+    # These first bytes mean UTF-8; json would look for other encodings.
     plain = payload[:1] == b"{" and payload[1:2] != b"\0"
     return json.loads(payload.decode(errors="surrogatepass") if plain else payload)
 
 
 def is_dense(payload: bytes) -> bool:
-    """Whether it opens so many containers that it is read in steps."""
+    """Return whether a payload opens so many containers that it is read in steps."""
     return len(payload) > READ_AT_ONCE_BYTES and _has_more(payload, b"[{")
 
 
 def _has_more(payload: bytes, those: bytes) -> bool:
-    """Whether more than ``_MOST`` of the payload's bytes are among ``those``.
+    """Return whether more than ``_MOST`` of the payload's bytes are among ``those``.
 
-    Other threads run between any two windows: to count millions takes long.
+    Other threads run between two windows: counting millions takes long.
     """
     seen = 0
     for start in range(0, len(payload), READ_AT_ONCE_BYTES):

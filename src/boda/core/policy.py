@@ -1,4 +1,4 @@
-"""The IAM policy language: may this principal do this to that? Pure.
+"""Decisions of the IAM policy language. Pure.
 
     Policy.parse(document)  -> Policy, raises MalformedPolicy (in policy_document.py)
     decide(question, identity=…, resource=…) -> Decision
@@ -6,8 +6,7 @@
 Laws of this file:
   1. An explicit deny anywhere wins.
   2. Nothing is allowed unless a statement allows it.
-  3. A decision names the condition keys it looked at (``reads``), so that whoever caches it knows
-     what it depends on.
+  3. A decision names the condition keys it has read (``reads``), for a cache of decisions.
 
 Source: IAM User Guide, "Policy evaluation logic".
 """
@@ -40,7 +39,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """May this principal do this to that?
+    """Whether a principal may carry out an action on a resource.
 
     context: condition keys and their values, by lower-case names.
     """
@@ -56,9 +55,8 @@ Blocker = Literal["", "identity", "boundary", "session", "resource"]
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """explicit: a deny statement spoke. blocker: the kind of policy that denied, or that did not
-    allow. reads: the condition keys looked at, lower-case.
-    """
+    """explicit: a Deny statement applied. blocker: the kind of policy that denied, or that did not
+    allow. reads: the condition keys that were read, lower-case."""
 
     allowed: bool
     explicit: bool = False
@@ -75,10 +73,10 @@ def decide(
     resource: Policy | None = None,
     account: str = "",
 ) -> Decision:
-    """May the principal do it?
+    """Decide whether the principal is allowed.
 
-    account: the account that owns the resource; the principal's own when empty. Across accounts
-        both the identity side and the resource policy must allow.
+    account: the account that owns the resource; the principal's own if empty. Across accounts both
+    the identity side and the resource policy must allow.
     """
     reader = Reader(question.context)
     allowed, explicit, blocker = _decide(
@@ -88,7 +86,7 @@ def decide(
 
 
 def ever_allow(policies: Iterable[Policy], action: str) -> bool:
-    """Whether identity policies allow the action on anything, under whatever conditions."""
+    """Return whether identity policies allow the action on any resource, under any conditions."""
     lowered = action.lower()
     return any(
         statement.allow and statement.names(lowered)
@@ -144,8 +142,8 @@ def _decide(
     if missing == "" or grant is Grant.SESSION:
         return True, False, ""
     if grant in (Grant.IDENTITY, Grant.EVERYONE):
-        # A grant to a user's ARN stands by itself; one to a role's ARN is bounded by the
-        # boundary, and any grant to who acts through a session by the session's policies.
+        # A grant to a user's ARN stands by itself. One to a role's ARN is bounded by the boundary,
+        # and any grant to a caller with a session by the session's policies.
         bounded = by_session and (by_boundary or principal.kind == "user")
         if bounded:
             return True, False, ""
@@ -155,7 +153,7 @@ def _decide(
 
 
 def _verdict(policies: Iterable[Policy], action: str, resource: str, reader: Reader) -> bool | None:
-    """False: denied. True: allowed. None: nothing said."""
+    """Return False if denied, True if allowed, None if no statement applies."""
     verdict = None
     for policy in policies:
         for statement in policy.statements:
@@ -171,7 +169,7 @@ def _verdict(policies: Iterable[Policy], action: str, resource: str, reader: Rea
 def _granted(
     policy: Policy | None, principal: Principal, action: str, resource: str, reader: Reader
 ) -> Grant | None:
-    """The closest grant of a resource policy; None: denied."""
+    """Return the closest grant of a resource policy; None if it denies."""
     best = Grant.NONE
     if policy is None:
         return best
@@ -187,7 +185,7 @@ def _granted(
 
 
 def principal_keys(principal: Principal) -> dict[str, str]:
-    """The condition keys that follow from the caller alone, by lower-case names.
+    """Return the condition keys that follow from the caller alone, by lower-case names.
 
     Source: IAM User Guide, "AWS global condition context keys".
     """
@@ -229,7 +227,7 @@ def principal_keys(principal: Principal) -> dict[str, str]:
 
 
 def time_keys(now: float) -> dict[str, str]:
-    """The condition keys that tell the time, by lower-case names. now: epoch seconds."""
+    """Return the condition keys of the time, by lower-case names. now: epoch seconds."""
     return {
         "aws:currenttime": datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "aws:epochtime": str(int(now)),
@@ -250,4 +248,4 @@ PRINCIPAL_KEY_PREFIXES = (
     "aws:username",
     "lambda:sourcefunctionarn",
 )
-"""Keys with these beginnings come from ``principal_keys`` only, never from a request."""
+"""Keys with these prefixes come from ``principal_keys`` only, never from a request."""

@@ -1,7 +1,7 @@
-"""IAM policy documents: reading them, refusing what is not one, compiling what is.
+"""IAM policy documents: parsing, validation, compilation.
 
-A document that cannot be understood never becomes a Policy. The messages are AWS's (``400
-MalformedPolicyDocument`` of IAM; S3's for resource policies).
+A malformed document never becomes a Policy. The messages are AWS's (``400 MalformedPolicyDocument``
+of IAM; S3's for resource policies).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ TRUST_ACTIONS = frozenset(
         "sts:tagsession",
     }
 )
-"""What a role's trust policy is about. It must allow them itself, in the same account too."""
+"""The actions of a role's trust policy. It must allow them itself, in the same account too."""
 
 _VERSIONS = ("2008-10-17", "2012-10-17")
 _STATEMENT_KEYS = {
@@ -113,10 +113,10 @@ class Principals:
         return Grant.ACCOUNT if self._names_account(principal) else Grant.NONE
 
     def exempts(self, principal: Principal) -> bool:
-        """Whether a Deny with these as its NotPrincipal passes the principal by.
+        """Return whether a Deny with these as its NotPrincipal exempts the principal.
 
-        An account among them stands for its root user alone. Source: IAM User Guide, "AWS JSON
-        policy elements: NotPrincipal".
+        An account among them means its root user alone. Source: IAM User Guide, "AWS JSON policy
+        elements: NotPrincipal".
         """
         grant = self.grant(principal)
         return grant > Grant.ACCOUNT or (grant is Grant.ACCOUNT and principal.kind == "root")
@@ -144,11 +144,11 @@ class Statement:
     conditions: tuple[Condition, ...] = ()
 
     def names(self, action: str) -> bool:
-        """Whether the statement is about the action. action: lower-case."""
+        """Return whether the statement covers the action. action: lower-case."""
         return any(pattern.matches(action) for pattern in self.actions) != self.not_action
 
     def applies(self, action: str, resource: str, reader: Reader) -> bool:
-        """action: lower-case."""
+        """Return whether the statement applies to a request. action: lower-case."""
         if not self.names(action):
             return False
         if self.resources is not None and not self._covers(resource, reader):
@@ -184,11 +184,11 @@ class Policy:
 
     @classmethod
     def parse(cls, document: str | Mapping[str, Any], kind: PolicyKind | None = None) -> Policy:
-        """Raises MalformedPolicy with AWS's words.
+        """Parse a document. Raises MalformedPolicy with AWS's words.
 
-        kind: adds the rules of identity policies (no Principal, a Resource), managed ones (also
-            the current version of the language), resource policies (a Principal, a Resource) or
-            role trust policies (a Principal, no Resource).
+        kind: adds the rules of identity policies (no Principal, a Resource), managed ones (also the
+        current version of the language), resource policies (a Principal, a Resource) or role trust
+        policies (a Principal, no Resource).
         """
         content = _decoded(document, kind)
         return cls(content, tuple(_DocumentParser(content, kind).statements()))
@@ -197,8 +197,8 @@ class Policy:
     def stored(cls, document: str | Mapping[str, Any]) -> Policy:
         """Return a policy that was valid when it was stored.
 
-        If it has what only another version of boda understands, it denies everything: the
-        platform starts, and nobody may more than before. Raises MalformedPolicy if it is no JSON.
+        If a part of it is known only to another version of boda, it denies everything: the platform
+        starts, and no permission is gained. Raises MalformedPolicy if it is no JSON.
         """
         content = _decoded(document, None)
         try:

@@ -1,7 +1,7 @@
 """The principals that a policy document names. Pure.
 
-Users and roles of the own account are kept by their unique ids, as on AWS: after one of them is
-deleted its policy shows the id, and whoever is made anew under the old name gets nothing.
+Users and roles of the own account are stored by their unique ids, as on AWS: after one of them is
+deleted its policy shows the id, and a new one under the old name gets no permission.
 Source: IAM User Guide, "AWS JSON policy elements: Principal".
 """
 
@@ -16,7 +16,7 @@ from typing import Any, Protocol, runtime_checkable
 from boda.core.arn import Arn, last_name, session_arn
 
 Swap = Callable[[str, str], str]
-"""Given a kind (``AWS``, ``Service`` …) and a name, the name to put in its place."""
+"""Given a kind (``AWS``, ``Service`` …) and a name, returns the name to replace it with."""
 
 _UNIQUE_ID = re.compile(r"(A(?:ID|RO)A[A-Z0-9]{12,})(?::(.+))?")
 _HOST = re.compile(r"([a-z0-9][a-z0-9.-]*)\.(?:amazonaws\.com(?:\.cn)?|amazon\.com)")
@@ -24,7 +24,7 @@ _REGION = re.compile(r"\.[a-z]{2,4}(?:-[a-z]+)+-\d+$")
 
 
 class UnknownPrincipal(ValueError):
-    """A policy names nobody with this. kind: ``AWS``, ``Service`` …"""
+    """A policy names a principal that does not exist. kind: ``AWS``, ``Service`` …"""
 
     def __init__(self, kind: str, name: str) -> None:
         super().__init__(f'Invalid principal in policy: "{kind.upper()}":"{name}"')
@@ -40,17 +40,17 @@ class Names(Protocol):
     def account(self) -> str: ...
 
     def unique_id(self, arn: str) -> str | None:
-        """The unique id of a user or role by its ARN."""
+        """Return the unique id of a user or role by its ARN."""
 
     def role_id(self, name: str) -> str | None:
-        """The unique id of a role by its name."""
+        """Return the unique id of a role by its name."""
 
     def arn_of(self, unique_id: str) -> str | None:
-        """The ARN of a user or role by its unique id."""
+        """Return the ARN of a user or role by its unique id."""
 
 
 def swapped(document: Mapping[str, Any], swap: Swap) -> Mapping[str, Any]:
-    """The document with other names for its principals; the same object if all stay."""
+    """Return the document with other names for its principals; the same object if none changes."""
     statements = document.get("Statement")
     found = statements if isinstance(statements, list) else [statements]
     changed = [_swapped_statement(statement, swap) for statement in found]
@@ -60,7 +60,7 @@ def swapped(document: Mapping[str, Any], swap: Swap) -> Mapping[str, Any]:
 
 
 def swapped_text(text: str, swap: Swap) -> str:
-    """The same for a document as JSON."""
+    """Do the same for a document as JSON."""
     document = json.loads(text)
     changed = swapped(document, swap)
     return text if changed is document else json.dumps(changed, separators=(",", ":"))
@@ -84,7 +84,8 @@ def _swapped_names(kind: str, names: Any, swap: Swap) -> Any:
 
 
 def kept(names: Names) -> Swap:
-    """Swaps what a caller writes for what is kept. The swap raises UnknownPrincipal."""
+    """Return a swap from the names that callers write to those stored. It raises
+    UnknownPrincipal."""
 
     def swap(kind: str, name: str) -> str:
         if kind == "Service":
@@ -114,7 +115,7 @@ def kept(names: Names) -> Swap:
 
 
 def shown(names: Names) -> Swap:
-    """Swaps what is kept for what a caller reads."""
+    """Return a swap from the stored names to those that callers read."""
 
     def swap(kind: str, name: str) -> str:
         unique = _UNIQUE_ID.fullmatch(name) if kind == "AWS" else None
@@ -129,7 +130,7 @@ def shown(names: Names) -> Swap:
 
 
 def is_service(host: str) -> bool:
-    """Whether AWS has a service principal of this name, of any region or of one."""
+    """Return whether AWS has a service principal of this name, global or of one region."""
     named = _HOST.fullmatch(host)
     if named is None:
         return False

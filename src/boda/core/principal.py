@@ -1,4 +1,4 @@
-"""Who is calling."""
+"""Callers."""
 
 from __future__ import annotations
 
@@ -59,5 +59,5 @@ def root_of(account: str = DEFAULT_ACCOUNT, access_key_id: str = "") -> Principa
 
 
 def service_principal(host: str, account: str = DEFAULT_ACCOUNT) -> Principal:
-    """A service acting on its own, for example ``s3.amazonaws.com`` invoking a function."""
+    """Return a service that acts itself, for example ``s3.amazonaws.com`` invoking a function."""
     return Principal("service", account, host, host)

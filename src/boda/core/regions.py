@@ -13,7 +13,7 @@ _SHAPE = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?")
 
 
 class Regions:
-    """A set of region names. allowed: names beside AWS's; ValueError if one cannot be a name."""
+    """A set of region names. allowed: names beside AWS's; raises ValueError for a malformed one."""
 
     def __init__(self, allowed: Iterable[str] = ()) -> None:
         self.allowed = tuple(dict.fromkeys(allowed))
@@ -28,7 +28,7 @@ class Regions:
         return name in self._names
 
     def refusal(self, name: str) -> str:
-        """Why a name that is not in the set is refused, and what to do about it."""
+        """Return a sentence that explains why a name is refused, and the remedy."""
         near = difflib.get_close_matches(name, sorted(self._names), 2)
         meant = f"; did you mean {' or '.join(near)}?" if near else "."
         return (
@@ -39,6 +39,6 @@ class Regions:
 
 @lru_cache(maxsize=1)
 def aws_regions() -> frozenset[str]:
-    """The names of all partitions' regions, from the installed botocore."""
+    """Return the names of all partitions' regions, from the installed botocore."""
     data = botocore.loaders.Loader().load_data("partitions")
     return frozenset(name for one in data["partitions"] for name in one["regions"])

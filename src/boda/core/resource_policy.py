@@ -1,7 +1,7 @@
-"""Resource policies: who may do what with a resource, kept with the resource. Pure.
+"""Resource policies: statements of permissions that are stored with a resource. Pure.
 
-A service keeps the statements, in the order in which they came; limits and words are its own,
-given as data. What statements mean is for policy.py.
+A service keeps the statements in the order of their addition; limits and words are its own, given
+as data. policy.py evaluates statements.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ _SERVICE = re.compile(r"[a-z0-9][a-z0-9.-]*\.(amazonaws\.com(\.cn)?|amazon\.com)
 class StatementRules:
     """How the statements of a policy are added and removed by their ids.
 
-    limit_bytes: of the policy as text. The errors: too_large, given the size that the policy would
-    have and the limit. absent: of an id that no statement has. exists: of an id that is there
-    already; None where the new statement takes the old one's place.
+    limit_bytes: of the policy as text. The errors: too_large, called with the size that the policy
+    would have and the limit; absent, for an id that no statement has; exists, for an id that is
+    there already, or None if the new statement replaces the old one.
     """
 
     limit_bytes: int
@@ -50,7 +50,7 @@ class StatementRules:
         return changed
 
     def remove(self, statements: Iterable[Statement], sid: str) -> list[Statement]:
-        """Return the statements without that of an id. Raises AwsError."""
+        """Return the statements without the one of an id. Raises AwsError."""
         present = list(statements)
         rest = without(present, sid)
         if len(rest) == len(present):
@@ -71,7 +71,7 @@ def grant(
     resource: str,
     conditions: Mapping[str, Mapping[str, str | None]] | None = None,
 ) -> dict[str, Any]:
-    """Return a statement that allows something, its members in the order in which AWS writes them.
+    """Return a statement with Effect Allow, its members in the order in which AWS writes them.
 
     principal: as it stands in a statement (``named_principal``). conditions: values by operator and
     key; those that are None are left out.
@@ -92,7 +92,7 @@ def grant(
 
 
 def named_principal(name: str) -> Any:
-    """Return a principal as it stands in a statement. None if the name is of no principal.
+    """Return a principal as it stands in a statement. None if the name is no principal's.
 
     name: ``*``, an account's number, the ARN of an account, a user, a role or a session, or a
     service's host name.
@@ -145,7 +145,7 @@ def stored(statements: Sequence[Statement]) -> Policy | None:
 
 
 def read(policy: str) -> Any:
-    """Return what a policy says that was put as a whole. None if the text is no JSON."""
+    """Return the content of a policy that was put as a whole. None if the text is no JSON."""
     try:
         return orjson.loads(policy)
     except orjson.JSONDecodeError:
@@ -153,11 +153,11 @@ def read(policy: str) -> Any:
 
 
 def statements_of(content: Mapping[str, Any]) -> list[Any]:
-    """Return the statements of a document, which has a list of them or one by itself."""
+    """Return the statements of a document with a list of them or a single one."""
     found = content.get("Statement", [])
     return found if isinstance(found, list) else [found]
 
 
 def size_of(policy: str) -> int:
-    """Return how long a policy is, in bytes."""
+    """Return the length of a policy in bytes."""
     return len(policy.encode("utf-8", "surrogatepass"))

@@ -13,10 +13,11 @@ Step = Callable[[], Coroutine[Any, Any, bool]]
 
 
 class Settling:
-    """Lets changes settle: waits, then steps until a step says that the change has settled.
+    """Completes changes later: waits, then runs steps until one reports that the change is
+    complete.
 
-    A step that has begun is finished at a stop; what only waits is called off. What is to be
-    settled after a crash must stand in rows, and is begun again at the next start.
+    A running step is finished at a stop; a waiting one is cancelled. Changes to be completed after
+    a crash must stand in rows, and are scheduled again at the next start.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -29,10 +30,10 @@ class Settling:
     def schedule(
         self, step: Step, *, after_s: float = 0.0, again_s: float = 1.0, key: Hashable = None
     ) -> None:
-        """Begin to settle a change.
+        """Schedule the steps of a change.
 
-        after_s: how long the change is seen under way. again_s: between two steps. key: with one
-        that is being settled already, only make sure that a step follows those that have begun.
+        after_s: the delay of the first step. again_s: the delay between two steps. key: if a change
+        with the same key is scheduled, only make sure that a step begins after this call.
         """
         if key is not None and key in self._keys:
             self._renewed.add(key)
@@ -41,7 +42,7 @@ class Settling:
         self._waiting.spawn(self._settle(step, after_s, again_s, key), "settling")
 
     async def stop(self) -> None:
-        """Finish the steps that have begun, and call off the waiting."""
+        """Finish the running steps, and cancel the waiting."""
         await self._waiting.cancel()
         await self._steps.drain()
 
@@ -50,7 +51,7 @@ class Settling:
             await self._clock.sleep(after_s)
             while True:
                 self._renewed.discard(key)
-                # What was begun while this step ran may not have been seen by it.
+                # This step may not have seen a change that was scheduled while it ran.
                 if await self._steps.finish(step()) and key not in self._renewed:
                     return
                 await self._clock.sleep(again_s)

@@ -1,4 +1,4 @@
-"""Tags: the forms in which requests bring them, their rules, adding and removing. Pure.
+"""Tags: their forms in requests, their rules, adding and removing. Pure.
 
 The rules are AWS's; limits and words are each service's own, given as data.
 """
@@ -22,13 +22,13 @@ Refusal = Callable[[str, str], AwsError]
 
 @dataclass(frozen=True, slots=True)
 class TagRules:
-    """What the tags of a resource must be.
+    """The rules for the tags of a resource.
 
-    The errors, of which those are None that the service's model raises or that cannot be:
-    reserved: of a key that begins with ``aws:``. too_many: of more tags than the limit. repeated:
-    of a key that a list has twice. bad_key, bad_value: of a wrong length or character.
+    The errors; None for those that the service's model raises or that cannot occur:
+    reserved: a key begins with ``aws:``. too_many: there are more tags than the limit. repeated: a
+    list has a key twice. bad_key, bad_value: of a wrong length or character.
 
-    same: makes of a key what is equal for keys that are one, for example ``str.lower``.
+    same: maps keys that count as the same to one value, for example ``str.lower``.
     """
 
     reserved: Refusal
@@ -57,7 +57,7 @@ class TagRules:
         return self._counted(tags)
 
     def add(self, present: Mapping[str, str], given: Mapping[str, str]) -> dict[str, str]:
-        """Return the tags of a resource after adding some: each takes the place of the same key.
+        """Return the tags of a resource after adding some, which replace those of the same keys.
 
         Raises AwsError if they are too many then.
         """

@@ -1,4 +1,4 @@
-"""Tasks that outlive whoever began them: kept until they end, and waited for at a stop."""
+"""Tasks that go on when their caller leaves: kept until they end, and waited for at a stop."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ _log = logging.getLogger(__name__)
 class Tasks:
     """The tasks of one owner.
 
-    asyncio itself keeps no task alive; this does. A failure that nobody awaits is logged once: one
-    that has words for users as a sentence, any other with its traceback.
+    asyncio itself keeps no task alive; this does. A failure that is not awaited is logged once: as
+    a sentence if it has words for users, else with its traceback.
     """
 
     def __init__(self) -> None:

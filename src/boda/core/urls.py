@@ -16,8 +16,8 @@ _NAME = re.compile(r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*", re.IGNORECASE)
 class PublicUrl:
     """The URL by which clients call the platform: ``http://boda.example:4566``.
 
-    scheme: ``http`` or ``https``. host: a name, or an address without brackets. port: the
-    scheme's own where the URL names none.
+    scheme: ``http`` or ``https``. host: a name, or an address without brackets. port: the scheme's
+    own if the URL has none.
     """
 
     scheme: str
@@ -26,7 +26,7 @@ class PublicUrl:
 
     @classmethod
     def parse(cls, text: str) -> PublicUrl:
-        """Raises ValueError, in a sentence, if this is no such URL."""
+        """Parse a URL. Raises ValueError, with a sentence, if it is not of this form."""
         try:
             parts = urlsplit(text)
             host, port = parts.hostname or "", parts.port
@@ -42,12 +42,12 @@ class PublicUrl:
 
     @property
     def address(self) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-        """The host if it is an address."""
+        """The host if it is an address, else None."""
         return address_of(self.host)
 
     @property
     def netloc(self) -> str:
-        """Host and port as a ``Host`` header has them."""
+        """Host and port as in a ``Host`` header."""
         shown = in_url(self.host)
         return shown if self.port == _PORTS[self.scheme] else f"{shown}:{self.port}"
 
@@ -55,16 +55,16 @@ class PublicUrl:
         return f"{self.scheme}://{self.netloc}"
 
     def below(self, labels: str) -> str:
-        """The same URL with ``labels`` before the host, which must be a name."""
+        """Return the same URL with ``labels`` before the host, which must be a name."""
         return f"{self.scheme}://{labels}.{self.netloc}"
 
 
 @dataclass(frozen=True, slots=True)
 class InsideEndpoint:
-    """The AWS endpoint as functions find it.
+    """The AWS endpoint inside an environment.
 
-    url: what AWS_ENDPOINT_URL says. address, port: what is listened on inside the environment's
-    own network. name: a host name that leads there, or "".
+    url: the value of AWS_ENDPOINT_URL. address, port: of the listening socket inside the
+    environment's own network. name: a host name that resolves to the address, or "".
     """
 
     url: str = USUAL_ENDPOINT
@@ -74,10 +74,11 @@ class InsideEndpoint:
 
     @classmethod
     def of(cls, port: int, public: PublicUrl | None, taken: int) -> InsideEndpoint:
-        """The same URL as outside, where that can be served inside.
+        """Return an endpoint with the public URL if it can be served inside, else with the
+        platform's own.
 
-        port: the platform's. taken: a port that something else inside listens on. What is inside
-        speaks no TLS, so behind an https URL functions go on with the platform's own address.
+        port: the platform's. taken: a port that another listener inside uses. The endpoint inside
+        has no TLS, so behind an https URL functions use the platform's own address.
         """
         if public is not None and public.scheme == "http" and public.port != taken:
             address = public.address
@@ -90,7 +91,7 @@ class InsideEndpoint:
 
 
 def address_of(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """The host as an address, None if it is a name."""
+    """Return the host as an address, None if it is a name."""
     try:
         return ipaddress.ip_address(host)
     except ValueError:
@@ -98,7 +99,7 @@ def address_of(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | Non
 
 
 def in_url(host: str) -> str:
-    """The host as others reach it and as a URL spells it."""
+    """Return the host that clients connect to, as a URL spells it."""
     if host in ("0.0.0.0", ""):  # noqa: S104
         return "127.0.0.1"
     if host == "::":

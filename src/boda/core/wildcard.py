@@ -1,7 +1,7 @@
-"""Texts with ``*``, ``?`` and ``${variables}``, as IAM policies write them.
+"""Texts with ``*``, ``?`` and ``${variables}``, as in IAM policies.
 
 Law of this file: matching never backtracks. A pattern is cut at its stars into pieces of fixed
-length, and the leftmost place of each piece is always the right one, so a hostile pattern such as
+length, and the leftmost match of each piece is always the right one, so a hostile pattern such as
 ``*a*a*a*b`` costs at most its length times the text's.
 """
 
@@ -105,7 +105,7 @@ class Pattern:
         return cls(tokens(text, variables=False), ignore_case=ignore_case)
 
     def matches(self, text: str) -> bool:
-        """True when the whole text fits. With ``ignore_case`` the text must be lower-case."""
+        """Return whether the whole text fits. With ``ignore_case`` the text must be lower-case."""
         if self._exact is not None:
             return len(text) == self._exact.length and self._exact.at(text, 0)
         end = len(text) - self._tail.length
@@ -123,7 +123,7 @@ class Pattern:
 
 
 class _Piece:
-    """What stands between two stars: literals and question marks, of one length."""
+    """The literals and question marks between two stars, of a fixed length."""
 
     __slots__ = ("_expression", "_literal", "length")
 
@@ -154,7 +154,7 @@ class _Piece:
 
 
 class VariablePattern:
-    """A pattern that may hold variables; compiled once when it holds none."""
+    """A pattern that may have variables; compiled once if it has none."""
 
     __slots__ = ("_ignore_case", "_pattern", "_tokens")
 
@@ -173,7 +173,7 @@ class VariablePattern:
             self._pattern = Pattern(self._tokens, ignore_case=ignore_case)
 
     def matches(self, text: str, resolve: Resolve) -> bool | None:
-        """None when a variable has no value: then the pattern stands for nothing."""
+        """Return whether a text fits; None if a variable has no value."""
         if self._pattern is not None:
             return self._pattern.matches(text)
         filled = list(self._filled(resolve))
