@@ -1,1 +1,1 @@
-"""HTTP to an AWS operation call and back. Knows no service."""
+"""HTTP to an AWS operation call and back. Has no code for any one service."""

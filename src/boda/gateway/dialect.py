@@ -1,7 +1,7 @@
-"""How a service words and bounds things: data that it hands to the gateway, which knows none.
+"""How a service words and bounds things: data that a service hands to the gateway.
 
-A service takes the dialect of its protocol's family, ``QUERY`` or ``JSON``, and replaces in it
-whatever AWS does in its own way there::
+A service takes the dialect of its protocol's family, ``QUERY`` or ``JSON``, and replaces the parts
+in which AWS's service differs from its family::
 
     DIALECT = replace(JSON, internal=("ServiceException", "The service encountered an error."))
 """
@@ -20,21 +20,21 @@ from boda.gateway.http.wire import WireRequest
 from boda.gateway.protocols.form import WireForm
 
 Refusal = tuple[str, int, str]
-"""Code, status and message; ``{0}`` in the message is what the refusal adds."""
+"""Code, status and message; ``{0}`` in the message is replaced by the refusal's detail."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Signatures:
-    """What a service asks of signatures, and how it refuses one.
+    """How a service verifies signatures, and how it refuses one.
 
-    refusals: by reason, the keys of ``JSON.signatures.refusals``. explains: refusals carry
-    members that tell why (``StringToSign`` …). skew_s: how far the moment of signing may be off.
-    raw_path: the path is signed as it was sent; otherwise normalised. hash_in_header: the
-    payload's hash stands in ``x-amz-content-sha256``. every_amz_header: all headers ``x-amz-*``
-    must be signed. token_with_key: the key of a session is unknown without its token.
-    expires_required: a presigned URL must tell how long it holds. old: presigned URLs of
-    Signature Version 2 are taken. hoisted: a presigned URL may carry headers as parameters.
-    anonymous: unsigned requests are let through to the policies of what they name.
+    refusals: by reason, the keys of ``JSON.signatures.refusals``. explains: refusals carry members
+    with the details (``StringToSign`` …). skew_s: how far the time of signing may be off. raw_path:
+    the path is signed as it was sent; otherwise normalised. hash_in_header: the payload's hash
+    stands in ``x-amz-content-sha256``. every_amz_header: all headers ``x-amz-*`` must be signed.
+    token_with_key: the key of a session is unknown without its token. expires_required: a presigned
+    URL must have an expiry. old: presigned URLs of Signature Version 2 are accepted. hoisted: a
+    presigned URL may carry headers as parameters. anonymous: unsigned requests are decided by the
+    policies of the resources they name.
     """
 
     refusals: Mapping[str, Refusal]
@@ -50,7 +50,7 @@ class Signatures:
     anonymous: bool = False
 
     def refusal(self, why: str, detail: str = "", **fields: Any) -> AwsError:
-        """The error in the service's words. fields: shown only by a service that explains."""
+        """Return the error in the service's words. fields: dropped unless the service explains."""
         code, status, message = self.refusals[why]
         shown = fields if self.explains else {}
         return AwsError(code, message.replace("{0}", detail), status, **shown)
@@ -68,11 +68,11 @@ def json_rule(operation: str, limit: int) -> BodyRule:
 class Bodies:
     """The bounds of request bodies.
 
-    rules: by operation. most: bytes of all other operations' bodies. rule: makes the rule of
-    those from the operation's name and the limit. longest: elements of the longest list in an
-    operation's body, "" for all others, where the model tells no bound. digest_required:
-    operations that are refused without a digest of their body, although their models do not
-    demand one of clients. streamed: a streamed body reaches its operation while it arrives.
+    rules: by operation. most: bytes of all other operations' bodies. rule: makes the rule of those
+    from the operation's name and the limit. longest: elements of the longest list in an operation's
+    body, "" for all others, where the model has no bound. digest_required: operations that are
+    refused without a digest of their body, although their models do not require one of clients.
+    streamed: a streamed body reaches its operation while it arrives.
     """
 
     rules: Mapping[str, BodyRule] = field(default_factory=dict)
@@ -85,16 +85,16 @@ class Bodies:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Validation:
-    """In which order and words a service says what its model forbids. All of it is recorded.
+    """The order and the words in which a service reports violations of its model, as recorded.
 
-    required_only: nothing but the presence of required members is checked by the model.
-    missing: the error for one missing member, given its name and shape, from a service that
-    refuses at the first. code: the error's code; chosen by protocol and operation where None.
-    prefix: what the path of a member begins with, given the operation's name. sizes_first: a
-    length is named before the pattern. null_listed: of what is asked of a list's members, that
-    none may be null is listed always. hashed_enums: the values of an enum are listed as a hash
-    set has them. enums: the text for a set of values whose order follows from nothing.
-    open_enums, open_lengths: names of shapes whose values, or sizes, the service checks itself.
+    required_only: only the presence of required members is checked by the model. missing: the error
+    for one missing member, given its name and shape, from a service that refuses at the first.
+    code: the error's code; chosen by protocol and operation if None. prefix: the beginning of a
+    member's path, given the operation's name. sizes_first: a length is named before the pattern.
+    null_listed: among the constraints of a list's members, the one against null is always listed.
+    hashed_enums: the values of an enum are listed in the order of a hash set. enums: the text for a
+    set of values whose order follows no rule. open_enums, open_lengths: names of shapes whose
+    values, or sizes, the service checks itself.
     """
 
     required_only: bool = False
@@ -116,12 +116,11 @@ USUAL_VALIDATION = Validation()
 class Addressing:
     """How requests find a service beyond signing name, target and path.
 
-    otherwise: it gets what belongs to no other service. label: the first segment of the path
-    that a host name stands for, "" for none. trailing_slash: ``/a/`` is the same path as ``/a``.
-    elsewhere: the signing name of another service that the request is for although it is signed
-    for this one, "" for none. headers: the names of the headers that it looks at. form: what the
-    upload of a browser's form is called, which is no operation of the model; "" where there is
-    none.
+    otherwise: it gets every request that belongs to no other service. label: the first segment of
+    the path that a host name stands for, "" for none. trailing_slash: ``/a/`` is the same path as
+    ``/a``. elsewhere: the signing name of another service that the request is for although it is
+    signed for this one, "" for none. headers: the names of the headers that routing reads. form:
+    the name of the upload of a browser's form, which is no operation of the model, "" for none.
     """
 
     otherwise: bool = False
@@ -136,13 +135,14 @@ class Addressing:
 class Dialect:
     """signatures … addressing: see there. form: how the service departs from its protocol.
 
-    iam_prefix: of IAM actions, where that is not the signing name. forbidden: code and status.
+    iam_prefix: of IAM actions, if it is not the signing name. forbidden: code and status.
     owner_key: the service's own condition key for the account that owns a resource, if any.
-    hides_reasons: strangers are not told why they may not. quotes_resources: a refusal shows the
-    resource in quotes. internal: code and message of the platform's own faults. unwritable: code
-    of a disk that refuses writes. stopping: code and message while the platform stops.
-    unknown: the error for a request that means no operation, given the operation's name if it
-    has one, method and path. hex_request_ids: request ids are 16 upper-case digits, no UUIDs.
+    hides_reasons: refusals do not explain themselves to callers of other accounts.
+    quotes_resources: a refusal shows the resource in quotes. internal: code and message of the
+    platform's own faults. unwritable: code for a disk that refuses writes. stopping: code and
+    message while the platform stops. unknown: the error for a request that means no operation,
+    given the operation's name if it has one, method and path. hex_request_ids: request ids are 16
+    upper-case digits, no UUIDs.
     """
 
     signatures: Signatures
@@ -177,7 +177,7 @@ _REGION = "Credential should be scoped to a valid region. {0}"
 def _refusals(
     incomplete: str, mismatch: str, key: str, missing: Refusal, token_expired: str
 ) -> dict[str, Refusal]:
-    """The first three, and the last: codes."""
+    """Return the refusals of a family. The first three parameters, and the last, are codes."""
     return {
         "missing": missing,
         "incomplete": (incomplete, 400, "{0}"),
@@ -243,5 +243,5 @@ JSON = Dialect(
 
 
 def of_protocol(wire: str) -> Dialect:
-    """The family's dialect, for a service that is not known. wire: the protocol spoken."""
+    """Return the family's dialect, for an unknown service. wire: the protocol of the request."""
     return QUERY if wire in ("query", "ec2") else JSON

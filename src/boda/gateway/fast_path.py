@@ -1,17 +1,17 @@
 """The fast path of a request: plain, read whole, and answered in one write.
 
-The general way (gateway.py) reads any HTTP, and is asked for every refusal of a caller. Here a
-request is read straight from its bytes. What its head means is kept by those bytes (its route, its
-signatory, the key derived for them, what is signed of it), and only once its signature was found
-right; so the next request with the same head costs one look-up. Who may come in is asked of the
-same ``admit`` and the signature compared each time, and then the request goes on where the general
-way goes on: it is parsed, validated, authorised and run. An operation may offer a FastHandler
-besides, that begins its work without tasks and parameters and is called back.
+The general way (gateway.py) reads any HTTP, and words every refusal. Here a request is read
+straight from its bytes. The meaning of its head is cached by those bytes (its route, its signatory,
+the key derived for them, the string to sign), and only after its signature was verified; so the
+next request with the same head costs one look-up. Each request is decided by the same ``admit`` and
+its signature is compared, and then it goes on as on the general way: it is parsed, validated,
+authorised and run. An operation may offer a FastHandler besides, which works without tasks and
+parameters and calls back.
 
-Law of this file: whatever is out of the ordinary goes the general way, from its first byte and
-before anything has been begun, so that every refusal is worded in one place. Nothing is taken
-from an earlier request that may differ in this one: what is kept is found by the very bytes that
-it was made from, or is looked at again.
+Law of this file: a request that is unusual in any way is left to the general way, from its first
+byte and before any side effect, so that every refusal is worded in one place. Nothing is taken over
+from an earlier request that may differ in this one: cached values are found by the very bytes that
+they were made from, or are checked again.
 """
 
 from __future__ import annotations
@@ -62,14 +62,14 @@ _MOST_GRANTS = 64
 _MOST_VISITS = 1024
 _MOST_SEEN = 8192
 _LONGEST = 4096
-"""Bytes of what is kept of one head."""
+"""The most bytes that are cached of one head."""
 
 Given = frozenset[tuple[str, str]]
 Made = Callable[[Exchange, Answer], WireResponse]
 Serve = Callable[[Exchange], Awaitable[WireResponse]]
 Key = tuple[bytes, bytes, str | None, Given | None]
-"""Of a known head: the Authorization header up to its signature, the first line, the host, and the
-other headers that have a say in what it means."""
+"""The key of a known head: the Authorization header up to its signature, the first line, the host,
+and the other headers that determine its meaning."""
 
 
 async def _no_body() -> Any:
@@ -80,8 +80,8 @@ _NOTHING = Inbound(_no_body, 0, empty=True, intake=Intake(Limits()))
 
 
 class _Grant:
-    """What a caller did with one head, was let to do, and may ask for again: x, as the general way
-    knew of it."""
+    """A call that was permitted with one head and may be made again. x: its exchange on the general
+    way."""
 
     __slots__ = ("handler", "permit", "x")
 
@@ -92,7 +92,7 @@ class _Grant:
 
 
 class _KnownHead:
-    """What one head means, and what its signatory was last known as.
+    """The meaning of one head, and the credential that its signatory had last.
 
     grants: by the values of the headers that are parameters, of an operation with a fast path.
     """
@@ -115,13 +115,13 @@ class _KnownHead:
         self.grants: dict[Given | None, _Grant] = {}
 
     def meet(self, credential: Credential, signer: sigv4.Signer) -> None:
-        """Forget who the signatory was."""
+        """Replace the credential; permissions are forgotten."""
         self.credential, self.signer = credential, signer
         self.grants.clear()
 
 
 class _Visit:
-    """What a head means to a site: the same head, byte for byte, from the same address."""
+    """The meaning of a head to a site: the same head, byte for byte, from the same address."""
 
     __slots__ = ("handler", "headers", "length")
 
@@ -135,12 +135,12 @@ _NOWHERE = _Visit(None, {})
 
 
 class GatewayFastPath:
-    """sites: as the gateway's; those with a method ``fast_handler`` are asked for that of a
-    request (its body left out), or None. own_paths: the platform's own.
+    """sites: as the gateway's. The method ``fast_handler`` of a site, if it has one, returns the
+    handler of a request (given without its body), or None. own_paths: the platform's own.
 
-    serve: goes on with a request whose caller is known. made: an operation's answer as the
-    general way puts it on the wire. request_id: makes one. checked: whether signatures are; where
-    not, signed requests go the general way.
+    serve: goes on with a request whose caller is known. made: returns an operation's answer in the
+    form that the general way sends. request_id: makes one. checked: whether signatures are
+    verified; if not, signed requests go the general way.
     """
 
     def __init__(
@@ -193,9 +193,9 @@ class GatewayFastPath:
     # A request
 
     def take(self, client: ClientConnection, data: bytes) -> Verdict:
-        """Take a request if it can go this way.
+        """Take a request if it is one for the fast path.
 
-        data: what was read from the client, beginning with a request's first byte.
+        data: the bytes read from the client, beginning with a request's first byte.
         """
         end = data.find(b"\r\n\r\n", 0, self._most_head)
         if end < 0 or self.traffic.draining:
@@ -232,7 +232,7 @@ class GatewayFastPath:
         return self._take_call(client, known, claim, headers, body)
 
     def _find(self, line: bytes, signer: bytes, headers: Headers) -> _KnownHead | None:
-        """Read what a head means that is not known. None where it is for the general way."""
+        """Read the meaning of a head that is not known. None if it is for the general way."""
         asked = request_line(line)
         authorization = self._lines.value(signer + _SIGNATURE + b"0")
         if asked is None or authorization is None:
@@ -253,7 +253,7 @@ class GatewayFastPath:
         return _KnownHead(head, claim.signatory)
 
     def _admits(self, known: _KnownHead, claim: Claim, headers: Headers, body: bytes) -> bool:
-        """Whether the caller is let in, and the signature is right."""
+        """Return whether the caller is admitted and the signature is right."""
         credential = self._directory.credential(known.signatory.access_key_id)
         rules = known.rules
         if admit(None, claim, rules, headers, credential, self._clock.now()) is not None:
@@ -279,8 +279,8 @@ class GatewayFastPath:
     def _take_granted(
         self, client: ClientConnection, known: _KnownHead, headers: Headers, body: bytes
     ) -> bool:
-        """Begin by the handler that the operation offered for such a request, if there is one and
-        it takes this one."""
+        """Handle the request by the FastHandler of its grant, if there is one and it accepts the
+        request."""
         offered = known.head.offered
         assert offered is not None and offered.fast_path is not None
         bound = offered.fast_path.bound
@@ -355,7 +355,7 @@ class GatewayFastPath:
             reply.close()
 
     def _take_visit(self, client: ClientConnection, data: bytes, end: int) -> Verdict:
-        """The same for requests to sites; who may is the site's own affair."""
+        """Take a request to a site, which checks permissions itself."""
         address = client.client
         if address is None:
             return "no"
@@ -405,7 +405,7 @@ class GatewayFastPath:
         self._known[key] = known
 
     def learn(self, x: Exchange, params: Mapping[str, Any]) -> None:
-        """Keep the FastHandler, if one is offered, of a request that was just found in order."""
+        """Cache the FastHandler, if one is offered, of a request that was just found valid."""
         offered, known = x.offered, x.known_head
         assert (
             isinstance(known, _KnownHead) and offered is not None and offered.fast_path is not None
@@ -425,8 +425,10 @@ class GatewayFastPath:
         known.grants[given] = _Grant(kept, self._authorizer.permit(x.principal), handler)
 
     def _arrive(self, key: tuple[bytes, str]) -> _Visit | None:
-        """The visit of a head that was seen before, and only then: anybody can send heads that
-        never come again."""
+        """Return the visit of a head that was seen before.
+
+        The first one is only noted: any client can send heads that never come again.
+        """
         head, address = key
         mark = hash(key)
         if mark not in self._seen:
@@ -459,7 +461,7 @@ class GatewayFastPath:
 
 
 class _Reply:
-    """service.Reply."""
+    """A ``fast_handler.Reply``."""
 
     __slots__ = ("_client", "_over", "_way", "_x", "request_id")
 
@@ -488,7 +490,7 @@ class _Reply:
         if varies_at >= 0:
             fields = fields.replace(varies, b"%b", 1)
         else:
-            fields += b"%.0b"  # takes what varies and writes nothing
+            fields += b"%.0b"  # takes the varying value and writes nothing
         return AnswerForm(status_line(response.status), fields + b"content-length: %d\r\n")
 
     def answer(self, form: AnswerForm, varying: str, payload: bytes) -> None:
@@ -518,13 +520,14 @@ class _Reply:
         if self._over:
             log.error("request %s: failed after its answer", self.request_id, exc_info=error)
             return
-        # Not raised here: its traceback would lead to this frame, and so back to itself.
+        # Not raised here: its traceback would refer to this frame, and so to itself.
         x, refusals = self._exchange(self.request_id), self._way.refusals
         refusal = error if isinstance(error, AwsError) else refusals.unexpected(x, error)
         self.respond(refusals.answer(x, refusal))
 
     def close(self, *, written: bool = False) -> None:
-        """There will be no answer, unless it was written by other means; after one, nothing."""
+        """End without an answer, unless one was written (here, or by other means if
+        ``written``)."""
         if not self._over:
             self._end()
             if not written:
@@ -538,7 +541,7 @@ class _Reply:
         return x
 
     def _end(self) -> bool:
-        """Whether this is the answer, and not another one."""
+        """Return whether this call is the first to end the request."""
         if self._over:
             log.error("request %s: answered twice", self.request_id)
             return False
@@ -548,7 +551,7 @@ class _Reply:
 
 
 def _without(missing: int) -> Verdict:
-    """What becomes of a request that lacks so many bytes of its body, or has some too many."""
+    """Return the verdict on a request that lacks so many bytes of its body, or has too many."""
     return "awaits" if 0 < missing <= _LONGEST_REST else "no"
 
 

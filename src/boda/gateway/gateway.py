@@ -1,10 +1,10 @@
 """HTTP to an AWS operation call and back.
 
-The way of a request is the list in ``Gateway.answer``: route, authenticate, authorise what its
-head names, read its body, parse, validate, authorise the rest, run, serialise. (fast_path.py has a
-shorter one for what this one has let pass before.) An
-AwsError at any step goes on the wire in the protocol the caller speaks; anything else is the
-platform's fault, is logged once with the request's id, and tells the caller nothing.
+The way of a request is the list in ``Gateway.answer``: route, authenticate, authorise the
+permissions its head names, read its body, parse, validate, authorise the rest, run, serialise.
+(fast_path.py has a shorter one for requests like those that succeeded here before.) An AwsError at
+any step goes on the wire in the caller's protocol; any other exception is the platform's fault and
+is logged once with the request's id, which is all that the caller sees.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ log = logging.getLogger("boda.gateway")
 
 HEALTH = "/_boda/health"
 _HEALTH_ELSEWHERE = "/_localstack/health"
-"""Where tools that were written for another local endpoint wait for it."""
+"""The path at which tools written for another local endpoint look for it."""
 OWN_PATHS = (HEALTH, _HEALTH_ELSEWHERE)
 _FORM = "multipart/form-data"
 _UNSIGNED_BODY = BodyRule(256 * 1024, "RequestEntityTooLarge", "The request body is too large.")
@@ -70,31 +70,31 @@ _UNSIGNED_BODY = BodyRule(256 * 1024, "RequestEntityTooLarge", "The request body
 class Site(Protocol):
     """Host names or paths answered by something else than AWS operations (function URLs …).
 
-    One with a method ``fast_handler(request) -> FastHandler | None`` has a fast path, too
+    A site with a method ``fast_handler(request) -> FastHandler | None`` has a fast path, too
     (fast_path.py).
     """
 
     def matches(self, request: WireRequest) -> bool:
-        """By host and path alone."""
+        """Return whether the request is for the site, by host and path alone."""
         ...
 
     async def handle(self, request: WireRequest) -> WireResponse:
-        """The request's body is a Body, unread. Signatures are the site's own affair."""
+        """Answer a request. Its body is a StreamingBody, unread. Sites verify signatures
+        themselves."""
         ...
 
 
 class Gateway:
     """An ASGI application over the installed services.
 
-    auth: ``sigv4`` checks every signature; ``open`` takes callers at their word.
-    account: of those who do not say who they are. hosts: the names that this platform has.
-    public_url: what URLs in answers begin with, instead of what each caller called.
+    auth: ``sigv4`` checks every signature; ``open`` trusts callers' claims.
+    account: of callers who claim none. hosts: the platform's host names.
+    public_url: the beginning of URLs in answers, instead of the URL that each caller used.
     health: further members of ``GET /_boda/health``, or another ``status`` than ``ok``.
     sites: asked in order for requests to host names of their own.
     regions: those that requests may be signed for; AWS's by default.
-    lacking: what is known of services that are not installed, by signing name.
-    secret: what tokens of pages are sealed with; without it they are good for as long as this
-        gateway lives.
+    lacking: facts about services that are not installed, by signing name.
+    secret: seals the tokens of pages; without it they are valid as long as this gateway lives.
     """
 
     def __init__(
@@ -186,7 +186,7 @@ class Gateway:
             self._traffic.end()
 
     async def answer(self, request: WireRequest, inbound: Inbound) -> WireResponse:
-        """The whole way of one request; never raises but for cancellation."""
+        """Answer one request; never raises but for cancellation."""
         x = Exchange(request, inbound)
         try:
             if self._hosts.ours(request.host):
@@ -204,7 +204,8 @@ class Gateway:
         return await self.serve(x)
 
     async def serve(self, x: Exchange) -> WireResponse:
-        """What is left of the way of a request once its caller is known; the same."""
+        """Answer a request whose caller is known: the rest of the way. Never raises but for
+        cancellation."""
         try:
             response = await self._perform(x)
         except Exception as error:
@@ -228,7 +229,8 @@ class Gateway:
     # The steps
 
     async def _answer_beside(self, x: Exchange) -> WireResponse | None:
-        """The answer of a site or of the platform itself; None for an operation's request."""
+        """Return the answer of a site or of the platform itself; None for an operation's
+        request."""
         request = x.request
         for site in self._sites:
             if site.matches(request):
@@ -273,12 +275,12 @@ class Gateway:
         return await answer(x.request, x.route.decoded())
 
     def _page(self, x: Exchange) -> str:
-        """The origin of another site's page that makes a browser send what nobody has signed, ""
-        for none that matters.
+        """Return the origin of another site's page that makes a browser send an unsigned request.
 
-        A signature that will be checked is proof enough of what its owner wants, and without one
-        only a service for anonymous callers has something to give away. Its own rules may let a
-        page in; and as on AWS a page may show what anybody may read, since it cannot read that.
+        "" if there is none, or if it does no harm: a signature that will be verified proves the
+        owner's intent, and without one only a service for anonymous callers gives data away. Its
+        own rules may admit a page; and as on AWS a page may show public data, since it cannot read
+        the answer.
         """
         request = x.request
         asks_nobody = x.dialect.signatures.anonymous or request.path in OWN_PATHS
@@ -330,7 +332,8 @@ class Gateway:
         x.credential, x.principal = credential, credential.principal
 
     async def _admit_anonymous(self, x: Exchange) -> None:
-        """Unsigned: some services leave it to policies; a few operations ask for no signature."""
+        """Admit an unsigned request to services that decide by policies, and to a few unsigned
+        operations."""
         if x.dialect.signatures.anonymous:
             self._payloads.take(x, None)
             return
@@ -346,7 +349,8 @@ class Gateway:
             self._payloads.take(x, None)
 
     async def _resolve(self, x: Exchange) -> OfferedOperation:
-        """The operation, now that a query's body is here; AwsError when boda has it not."""
+        """Return the operation, now that a query's body is there. Raises AwsError if boda lacks
+        it."""
         route = x.route
         if route.action_in_body:
             await self._payloads.receive(x)
@@ -371,7 +375,7 @@ class Gateway:
         raise x.dialect.unknown(route.operation, x.request.method, x.request.path)
 
     async def _named_elsewhere(self, x: Exchange, signing_name: str) -> str:
-        """The REST operation's name in a model of a service that boda lacks, or ""."""
+        """Return the REST operation's name in a model of a service that boda lacks, or ""."""
         request = x.request
         return await self._absent.operation(
             signing_name, request.method, request.path, request.query, request.headers
@@ -418,16 +422,16 @@ class Gateway:
     def _check(
         self, principal: Principal, keys: RequestKeys, service: str
     ) -> Callable[[Need], None]:
-        """What checks a need of one call."""
+        """Return a function that checks a need of one call."""
         return partial(self._authorizer.check, principal, keys=keys, service=service)
 
     async def _authorise_head(
         self, x: Exchange, offered: OfferedOperation, ctx: Context, head: Mapping[str, Any]
     ) -> bool:
-        """Refuse what may not be by the head alone; whether nothing is left to be asked.
+        """Check the permissions that the head alone names. Return whether that is all of them.
 
-        A head that is invalid, or names what there is not, is told together with what is wrong
-        in the body, as AWS does, but only if the body is small.
+        A head that is invalid, or names a missing resource, is reported together with the body's
+        errors, as AWS does, but only if the body is small.
         """
         if not offered.in_body or x.inbound.empty or (x.arriving is None and not offered.parsed):
             return False  # there is nothing to be spared
@@ -486,7 +490,7 @@ class Gateway:
         assert x.offered is not None
         return self._serialise(x, x.offered, answer)
 
-    # What happens beside the way
+    # Beside the way of an operation
 
     async def _decorated(self, x: Exchange, response: WireResponse) -> WireResponse:
         decorate = x.installed.service.decorate if x.installed is not None else None
@@ -521,10 +525,11 @@ class Gateway:
         account: str = "",
         forwarded: Context | None = None,
     ) -> dict[str, Any]:
-        """The same operation in process: validated, authorised, run; its output by model names.
+        """Run the same operation in process: validated and authorised; return its output by model
+        names.
 
-        account: the caller's when empty. forwarded: the call of another service that this one is
-        made for, with its caller's rights, as of a service. Raises AwsError as the caller over
+        account: the caller's if empty. forwarded: the call of another service on whose behalf this
+        one is made, with its caller's rights, as of a service. Raises AwsError as a caller over
         HTTP would get it.
         """
         installed = self._installed.get(service)
@@ -553,9 +558,9 @@ class Gateway:
         return dict(output or {})
 
     async def drain(self, grace_s: float) -> bool:
-        """Refuse what is new and wait for what runs; whether all of it ended in time.
+        """Refuse new requests and wait for those running. Return whether all of them ended in time.
 
-        Requests of execution environments are still answered: what they run is waited for.
+        Requests of execution environments are still answered: their invocations are waited for.
         """
         return await self._traffic.drain(grace_s)
 
@@ -569,12 +574,12 @@ def _needs(offered: OfferedOperation, ctx: Context, params: Mapping[str, Any]) -
 
 
 def _as_a_service(check: Callable[[Need], None], need: Need) -> None:
-    """Source: IAM User Guide, "Forward access sessions"."""
+    """Check a need as of a service. Source: IAM User Guide, "Forward access sessions"."""
     check(replace(need, context={**need.context, "aws:ViaAWSService": "true"}))
 
 
 def _with_streams(offered: OfferedOperation, params: Mapping[str, Any]) -> dict[str, Any]:
-    """In-process callers give a streamed blob as bytes."""
+    """Turn the bytes that in-process callers give into streamed blobs."""
     shape = offered.model.input_shape
     name = str(shape.serialization.get("payload")) if shape is not None else ""
     value = params.get(name)

@@ -41,7 +41,7 @@ class Endpoint:
         """Return once connections are accepted, as they are from the beginning."""
 
     def close(self) -> None:
-        """Stop accepting and drop the connections; what their requests started goes on."""
+        """Stop accepting and drop the connections; the calls that they started go on."""
         if self._closed:
             return
         self._closed = True
@@ -53,7 +53,7 @@ class Endpoint:
 class HttpServer:
     """Serves a gateway on ``host:port`` and on further sockets.
 
-    port: 0 takes a free one; ``port`` tells which after ``start``.
+    port: 0 takes a free one; ``port`` has its number after ``start``.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class HttpServer:
             ws="none",
             lifespan="off",
             log_config=None,
-            log_level=logging.WARNING,  # below it, uvicorn writes of each connection
+            log_level=logging.WARNING,  # below it, uvicorn logs each connection
             access_log=False,
             proxy_headers=False,
             server_header=False,
@@ -98,7 +98,7 @@ class HttpServer:
         return self._port
 
     async def start(self) -> None:
-        """Raises PlatformError, in one sentence, when the address cannot be had."""
+        """Bind and serve. Raises PlatformError, with one sentence, if the address cannot be had."""
         sockets = self._listening(self._bound or bind(self._host, self._port))
         self._port = sockets[0].getsockname()[1]
         self._sweeper.start()
@@ -107,8 +107,10 @@ class HttpServer:
             self._acceptors.append(self._listen(one, self._state, {}, self._outside, "", turn))
 
     def _listening(self, bound: list[socket.socket]) -> list[socket.socket]:
-        """Those that may listen, the first among them: of two sockets that are bound to one port
-        only one may. Raises PlatformError."""
+        """Return the sockets that may listen, the first one among them.
+
+        Of two sockets that are bound to one port only one may. Raises PlatformError.
+        """
         first, *rest = bound
         try:
             first.listen(_BACKLOG)
@@ -128,8 +130,8 @@ class HttpServer:
     def serve_socket(self, listening: socket.socket, environment_id: str) -> Endpoint:
         """Serve the same gateway on a socket that was bound inside an environment's network.
 
-        Requests that come through it carry the environment's id. The socket becomes the
-        endpoint's own; ``Endpoint.close`` ends both.
+        Requests that come through it carry the environment's id. The endpoint owns the socket;
+        ``Endpoint.close`` ends both.
         """
         endpoint = Endpoint(self, listening, environment_id)
         endpoint.state.default_headers = self._sweeper.date_header
@@ -137,10 +139,11 @@ class HttpServer:
         return endpoint
 
     async def stop(self, grace_s: float) -> bool:
-        """Accept nothing new, let what runs finish, then close; whether all finished in time.
+        """Stop accepting, let running requests finish, then close. Return whether all finished in
+        time.
 
-        Environments keep their endpoints until the last request has ended, since what runs in
-        them may need an answer to come to its own.
+        Environments keep their endpoints until the last request has ended, since a running function
+        may need an answer to return its own.
         """
         for acceptor in self._acceptors:
             acceptor.close()
@@ -161,7 +164,7 @@ class HttpServer:
     def listen_inside(
         self, listening: socket.socket, state: ServerState, tags: dict[str, Any]
     ) -> Acceptor:
-        """On an endpoint's socket."""
+        """Accept connections on an endpoint's socket."""
         if self._turn_inside is None:
             self._turn_inside = Turn()
         crowd = Crowd(self._limits.endpoint_connections, self._inside)
@@ -177,7 +180,7 @@ class HttpServer:
         owner: str,
         turn: Turn,
     ) -> Acceptor:
-        """owner: of every connection; "" for each client's address."""
+        """Accept connections. owner: of every connection; "" for each client's address."""
         listening.listen(_BACKLOG)
         return Acceptor(
             listening,
@@ -219,10 +222,10 @@ def _abort(state: ServerState) -> None:
 
 
 def bind(host: str, port: int) -> list[socket.socket]:
-    """One socket for each address of the host, all on the same port; at least the first.
+    """Bind one socket for each address of the host, all to the same port; at least the first.
 
-    They do not listen yet: that makes the port known to whoever needs it before requests can be
-    answered. Raises PlatformError, in one sentence, when the address cannot be had.
+    They do not listen yet: the port is known before requests can be answered. Raises PlatformError,
+    with one sentence, if the address cannot be had.
     """
     try:
         if not 0 <= port < 65_536:

@@ -1,11 +1,12 @@
-"""May they? Decisions from the policies in memory, kept so that a warm one costs a lookup.
+"""Decisions on permissions from the policies in memory, cached so that a repeated one costs a
+look-up.
 
-Law of this file: a kept decision depends on nothing but its key. A decision that looked at a
+Law of this file: a cached decision depends on nothing but its key. A decision that has read a
 condition key which may differ between two calls (source address, time, tags of the request …) is
-not kept, unless the need itself gives that condition's value and so has it in the key. (Which keys
-those are is told in core/condition_keys.py; all others come with the need and the caller.) All are
-dropped when the directory's generation moves, and a resource's new policy is a new object and so
-a new key.
+not cached, unless the need itself supplies that value and so has it in the key.
+(core/condition_keys.py lists those keys; all others come with the need and the caller.) All are
+dropped when the directory's generation moves, and a resource's new policy is a new object and so a
+new key.
 """
 
 from __future__ import annotations
@@ -49,8 +50,8 @@ _POLICY_NAMES = {
 class Authorizer:
     """Checks Needs.
 
-    open_mode: allows everything; for tests, announced by whoever starts the platform.
-    dialects: the words of refusals, by service.
+    open_mode: allows everything; for tests, and announced at the start of the platform. dialects:
+    the words of refusals, by service.
     """
 
     def __init__(
@@ -69,12 +70,13 @@ class Authorizer:
         self._kept: dict[_Key, Decision] = {}
 
     def check(self, principal: Principal, need: Need, keys: Keys, *, service: str = "") -> None:
-        """Raises AwsError AccessDenied(Exception) if the principal may not; raises UndecidedNeed if
-        that depends on the need's late keys.
+        """Check a permission.
 
         keys: the request's condition keys (``aws:SourceIp`` …).
-        service: the service that answers and so chooses the error's code; the action's own when
-            empty (``iam:PassRole`` is refused by Lambda in Lambda's words).
+        service: the service that answers and so chooses the error's code; the action's own if empty
+        (``iam:PassRole`` is refused by Lambda in Lambda's words).
+        Raises AwsError AccessDenied(Exception) if the principal may not; raises UndecidedNeed if
+        that depends on the need's late keys.
         """
         if self._open:
             return
@@ -93,9 +95,11 @@ class Authorizer:
             raise self._refusal(principal, need, decision, service)
 
     def check_ever(self, principal: Principal, need: Need, *, service: str) -> None:
-        """Raises AwsError AccessDenied(Exception) when the principal may not on any resource: no
-        policy of its own allows the action. For needs whose resource is not known yet, and has
-        no policy."""
+        """Check that a policy of the principal allows the action on some resource.
+
+        For needs whose resource is not known yet, and has no policy. Raises AwsError
+        AccessDenied(Exception).
+        """
         if self._open or principal.kind not in ("user", "assumed-role"):
             return
         if need.action.lower() in TRUST_ACTIONS:
@@ -104,7 +108,7 @@ class Authorizer:
             raise self._refusal(principal, need, Decision(False, blocker="identity"), service)
 
     def allows(self, principal: Principal, need: Need, keys: Keys) -> bool:
-        """The same as a question, for answers that list only what the caller may see."""
+        """Return whether a permission is given, for answers that list only visible rows."""
         try:
             self.check(principal, need, keys)
         except AwsError:
@@ -112,11 +116,11 @@ class Authorizer:
         return True
 
     def permit(self, principal: Principal) -> Permit:
-        """For whoever asks the same again and again."""
+        """Return a Permit, for repeated checks of the same need."""
         return Permit(self, self._directory, principal)
 
     def known(self, principal: Principal, need: Need) -> bool:
-        """Whether a decision is kept that they may; False says nothing."""
+        """Return whether the cache has a decision that allows the need; False means nothing."""
         if self._open:
             return True
         self._refresh()
@@ -129,7 +133,7 @@ class Authorizer:
             self._generation = self._directory.generation
 
     def decide(self, principal: Principal, need: Need, keys: Keys) -> Decision:
-        """A fresh decision."""
+        """Decide without the cache."""
         context = self._context(principal, need, keys)
         decision = self._decide(principal, need, need.action, context)
         if not decision.allowed or not need.also:
@@ -178,7 +182,8 @@ class Authorizer:
     def _refusal(
         self, principal: Principal, need: Need, decision: Decision, service: str
     ) -> AwsError:
-        """AWS's sentence. Source: IAM User Guide, "Troubleshoot access denied error messages"."""
+        """Return AWS's sentence. Source: IAM User Guide, "Troubleshoot access denied error
+        messages"."""
         dialect = self._dialect(service or need.action.partition(":")[0].lower())
         code, status = dialect.forbidden
         if dialect.hides_reasons and (
@@ -199,10 +204,10 @@ class Authorizer:
 
 
 class Permit:
-    """A principal's permission for one thing after the other, mostly the same.
+    """A principal's permission for a sequence of needs, which are mostly the same.
 
-    It holds as long as the need is the same object and the directory of the same generation, so
-    it must not be kept beyond what made the need.
+    It holds as long as the need is the same object and the directory of the same generation, so it
+    must not be kept longer than the object that makes the need.
     """
 
     __slots__ = ("_authorizer", "_directory", "_generation", "_need", "_principal")
@@ -215,7 +220,8 @@ class Permit:
         self._generation = -1
 
     def holds(self, need: Need) -> bool:
-        """Whether they certainly may; where not, ``Authorizer.check`` decides and says why."""
+        """Return whether the need is certainly allowed; if not, ``Authorizer.check`` decides and
+        words the refusal."""
         generation = self._directory.generation
         if need is self._need and generation == self._generation:
             return True
@@ -240,7 +246,7 @@ def _key(principal: Principal, need: Need) -> _Key:
 
 
 def _rests_on_its_key(decision: Decision, need: Need, keys: Keys) -> bool:
-    """Whether the decision looked at nothing beyond its key."""
+    """Return whether the decision depends on its cache key alone."""
     given = {name.lower() for name in need.context}
     varying = PER_REQUEST.union(map(str.lower, keys))
     return all(read in given or read not in varying for read in decision.reads)

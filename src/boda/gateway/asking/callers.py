@@ -1,4 +1,4 @@
-"""Who calls where nothing is verified (``--auth open``)."""
+"""The callers of a platform that verifies no signatures (``--auth open``)."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _ACCOUNT = re.compile(r"[0-9]{12}")
 
 
 class OpenCallers:
-    """Takes callers at their word. account: whose root user calls without a word.
+    """Trusts callers' claims. account: callers without a claim are its root user.
 
-    hosts: tells the pages of other sites apart, which must not call as anybody.
+    hosts: recognises the pages of other sites, which are refused.
     """
 
     def __init__(self, directory: Directory, account: str, hosts: Hosts) -> None:
@@ -27,8 +27,8 @@ class OpenCallers:
         self._hosts = hosts
 
     def principal(self, request: WireRequest) -> Principal:
-        """The caller: the owner of a key that is known here, whatever its signature; else the
-        root user, of the account that the key names if it is an account's number."""
+        """Return the caller: the owner of the access key if it exists, whatever its signature; else
+        the root user, of the account whose number the key is, if it is one."""
         key = _access_key_id(request)
         known = self._directory.credential(key) if key else None
         if known is not None:

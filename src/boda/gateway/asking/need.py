@@ -1,4 +1,4 @@
-"""What a call may need: permissions, and the condition keys that policies may ask about them."""
+"""The permissions that a call needs, and the condition keys for the policies that decide them."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ ConditionKeys = Mapping[str, str | Sequence[str]]
 
 @dataclass(slots=True, eq=False)
 class LateKeys:
-    """prefixes: how the names of these condition keys begin, lower-case. read: gives all of them;
-    it may raise ParameterInBody as long as the body has not been read."""
+    """prefixes: of these condition keys' names, lower-case. read: returns all of them; it may raise
+    ParameterInBody as long as the body has not been read."""
 
     prefixes: tuple[str, ...]
     read: Callable[[], Awaitable[ConditionKeys]]
 
     @classmethod
     def of(cls, prefixes: tuple[str, ...], make: Callable[[], ConditionKeys]) -> LateKeys:
-        """make: the same as ``read`` for what is at hand."""
+        """Make late keys that need no waiting. make: as ``read``, without a coroutine."""
 
         async def read() -> ConditionKeys:
             return make()
@@ -44,10 +44,10 @@ class Need:
     action: ``lambda:InvokeFunction``. resource: an ARN or ``*``.
     policy: the resource's own policy, if it has one.
     context: condition keys beyond the global ones (``aws:SourceIp``, ``aws:PrincipalArn`` …).
-    account: the account that owns the resource; the caller's when empty.
+    account: the account that owns the resource; the caller's if empty.
     also: a second action on the same resource that must be allowed as well.
-    late: condition keys that take a read of rows, or the request's body; looked up if a policy
-        asks for one of them.
+    late: condition keys that take a read of rows, or the request's body; read if a policy depends
+    on one of them.
     """
 
     action: str

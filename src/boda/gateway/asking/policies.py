@@ -1,8 +1,8 @@
-"""What every policy goes through that is put on something, whatever service keeps it.
+"""Admission of policies: every policy that is put on a resource or identity passes here.
 
-policy = Policy.parse(text, kind)          # the service's own words for what is no policy
+policy = Policy.parse(text, kind)          # refusals in the service's own words
 ctx.policies.admit(ctx.service, ctx.operation, policy)
-stored = ctx.policies.kept(text)           # and ctx.policies.shown(stored) for whoever reads it
+stored = ctx.policies.kept(text)           # and ctx.policies.shown(stored) for readers
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from boda.core.policy_principals import Names
 
 
 class PolicyRules:
-    """vocabulary: the condition keys that are supplied here. names: who there is. Without them
-    every policy is admitted and kept as it is."""
+    """vocabulary: the condition keys that are supplied here. names: the existing identities.
+    Without them every policy is admitted and stored as it is."""
 
     __slots__ = ("_names", "_vocabulary")
 
@@ -28,8 +28,8 @@ class PolicyRules:
         self._names = names
 
     def admit(self, service: str, operation: str, policy: Policy) -> None:
-        """Raises AwsError 501 for a Deny that would never speak: on a condition key that nothing
-        supplies, or to a canonical user, whom no caller is known as."""
+        """Raises AwsError 501 for a Deny that could never apply: on a condition key that is never
+        supplied, or to a canonical user, which no caller has."""
         if any(not one.allow and one.principals and one.principals.canonical
                for one in policy.statements):  # fmt: skip
             raise not_implemented(service, operation, "a Deny to a CanonicalUser")
@@ -39,19 +39,20 @@ class PolicyRules:
             raise not_implemented(service, operation, detail)
 
     def kept(self, text: str) -> str:
-        """The policy as it is kept, with unique ids for ARNs. Raises UnknownPrincipal."""
+        """Return the stored form of a policy, with unique ids for ARNs. Raises UnknownPrincipal."""
         if self._names is None:
             return text
         return policy_principals.swapped_text(text, policy_principals.kept(self._names))
 
     def kept_document(self, document: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The same for a document that is parsed."""
+        """Do the same for a parsed document."""
         if self._names is None:
             return document
         return policy_principals.swapped(document, policy_principals.kept(self._names))
 
     def shown(self, text: str) -> str:
-        """A kept policy as its readers see it, with ARNs for the ids of those who still are."""
+        """Return a stored policy as its readers see it, with ARNs for the ids of existing
+        identities."""
         if self._names is None:
             return text
         return policy_principals.swapped_text(text, policy_principals.shown(self._names))

@@ -8,14 +8,14 @@ Keys = dict[str, str | Sequence[str]]
 
 
 def of_resource(tags: Mapping[str, str]) -> Keys:
-    """``aws:ResourceTag/KEY`` for each tag that the resource has."""
+    """Return ``aws:ResourceTag/KEY`` for each tag of the resource."""
     return {f"aws:ResourceTag/{key}": value for key, value in tags.items()}
 
 
 def of_request(tags: Mapping[str, str], removed: Iterable[str] = ()) -> Keys:
-    """``aws:RequestTag/KEY`` for each tag of the request, and ``aws:TagKeys``.
+    """Return ``aws:RequestTag/KEY`` for each tag of the request, and ``aws:TagKeys``.
 
-    removed: keys of tags that the request takes away; they are only among the ``aws:TagKeys``.
+    removed: keys of tags that the request removes; they are only among the ``aws:TagKeys``.
     """
     keys = [*tags, *removed]
     if not keys:

@@ -1,6 +1,7 @@
-"""The names of what boda lacks: operations of services it does not have, from botocore's models.
+"""The operations of services that boda lacks, from botocore's models.
 
-Read only when somebody asks for one, in a thread, and forgotten again but for the path table.
+Models are read only when one of their operations is called, in a thread; only the path table is
+kept.
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ _TRIED = 16
 
 @dataclass(frozen=True, slots=True)
 class Absent:
-    """A service that boda lacks and whose requests do not tell all about it.
+    """A service that boda lacks and that its requests do not fully identify.
 
-    names: botocore's names of it, where they do not begin as its signing name does. wire: the
-    protocol of its errors, where its requests do not show it.
+    names: botocore's names of it, if they do not begin with its signing name. wire: the protocol of
+    its errors, if its requests do not show it.
     """
 
     names: tuple[str, ...] = ()
@@ -36,21 +37,21 @@ NONE_LACKING: Mapping[str, Absent] = MappingProxyType({})
 
 
 class AbsentServices:
-    """Keeps a few path tables. lacking: what is known beforehand, by signing name."""
+    """Keeps a few path tables. lacking: facts known beforehand, by signing name."""
 
     def __init__(self, lacking: Mapping[str, Absent] = NONE_LACKING) -> None:
         self._lacking = lacking
         self._tables: dict[str, list[PathTable]] = {}
 
     def name(self, signing_name: str) -> str:
-        """Botocore's name of the service."""
+        """Return botocore's name of the service."""
         known = self._lacking.get(signing_name)
         return known.names[0] if known is not None and known.names else signing_name
 
     async def operation(
         self, signing_name: str, method: str, path: str, query: str, headers: Mapping[str, str]
     ) -> str:
-        """The REST operation's name, or "" when no model of that name knows the path."""
+        """Return the REST operation's name, or "" if no model of that name has the path."""
         tables = self._tables.get(signing_name)
         if tables is None:
             tables = await asyncio.to_thread(
@@ -87,5 +88,5 @@ def _load(signing_name: str, further: tuple[str, ...]) -> list[PathTable]:
 
 
 def _bare(name: str) -> str:
-    """``access-analyzer`` signs for ``accessanalyzer``: hyphens come and go."""
+    """Return a name without hyphens: ``access-analyzer`` signs for ``accessanalyzer``."""
     return name.lower().replace("-", "")

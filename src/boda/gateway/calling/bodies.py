@@ -1,4 +1,4 @@
-"""Bodies as operations read them: decoded, counted and checked. Each is a ``Body``."""
+"""Request bodies as operations read them: decoded, counted and checked."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from boda.gateway.signing.chunked import AwsChunks
 
 
 class StreamedBody:
-    """A ``Body`` over the wire: decoded, counted and checked while it passes.
+    """A StreamingBody over the wire: decoded, counted and checked while it passes.
 
-    length: decoded length if known. limit: the most bytes it may have.
-    chunks: the ``aws-chunked`` decoder, or None. checks: fed with the decoded content.
+    length: decoded length if known. limit: the most bytes it may have. chunks: the ``aws-chunked``
+    decoder, or None. checks: fed with the decoded content.
     """
 
     def __init__(
@@ -80,9 +80,9 @@ class StreamedBody:
 
 
 class BytesBody:
-    """A ``Body`` over bytes that are here already.
+    """A StreamingBody over bytes in memory.
 
-    data: all of them, whatever was read.
+    data: all of them, whether or not they were read.
     """
 
     __slots__ = ("_read", "data", "length")

@@ -1,4 +1,4 @@
-"""Checks of a body's content, fed as it passes and answered at its end.
+"""Checks of a body's content, fed while it passes and decided at its end.
 
 Sources: S3 User Guide, "Checking object integrity"; the error texts are S3's.
 """
@@ -21,12 +21,12 @@ _MARKS = frozenset("0123456789abcdef")
 
 
 class Check(Protocol):
-    """One thing a body must fulfil."""
+    """One condition on a body."""
 
     def update(self, data: bytes) -> None: ...
 
     def finish(self, trailers: Mapping[str, str]) -> None:
-        """At the end of the body; raises AwsError when it does not hold."""
+        """Decide at the end of the body. Raises AwsError if the condition does not hold."""
 
 
 class ContentSha256:
@@ -46,7 +46,7 @@ class ContentSha256:
 
 
 class ContentMd5:
-    """The ``Content-MD5`` header; AwsError InvalidDigest when it is not one."""
+    """The ``Content-MD5`` header. Raises AwsError InvalidDigest if it is malformed."""
 
     def __init__(self, header: str) -> None:
         digest = _decoded(header)
@@ -78,7 +78,7 @@ class ContentMd5:
 class RequestChecksum:
     """An ``x-amz-checksum-…``, given in a header or promised in a trailer.
 
-    expected: the header's value; None when a trailer brings it.
+    expected: the header's value; None if a trailer brings it.
     """
 
     def __init__(self, algorithm: str, expected: str | None) -> None:
@@ -120,10 +120,10 @@ class RequestChecksum:
 
 
 def checks_of(headers: Mapping[str, str], trailer_names: frozenset[str]) -> list[Check]:
-    """The checks that headers and promised trailers ask for; raises AwsError when they are wrong.
+    """Return the checks of headers and promised trailers. Raises AwsError if they are malformed.
 
     Only for operations whose model has checksums of the body: elsewhere (CompleteMultipartUpload)
-    the same headers speak of something else.
+    the same headers have another meaning.
     """
     checks: list[Check] = []
     named: list[tuple[str, str | None]] = []
@@ -172,7 +172,7 @@ def content_sha256_mismatch(claimed: str, computed: str) -> AwsError:
 
 
 def is_sha256(text: str) -> bool:
-    """Whether it is 64 lower-case hexadecimal digits."""
+    """Return whether a text is 64 lower-case hexadecimal digits."""
     return len(text) == 64 and _MARKS.issuperset(text)
 
 
@@ -193,7 +193,7 @@ def _decoded(text: str) -> bytes | None:
 
 
 def missing_digest() -> AwsError:
-    """A request that could do harm if a bit of it had changed on its way."""
+    """Return the refusal of a request that must not be changed on its way and has no digest."""
     return AwsError(
         "InvalidRequest",
         "Missing required header for this request: Content-MD5 OR x-amz-checksum-*",

@@ -1,4 +1,4 @@
-"""One request on its way through the gateway, and what its policies may ask about it."""
+"""One request on its way through the gateway, and the condition keys that it supplies."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ Arriving = Callable[[], Awaitable[bytes]]
 
 
 class Exchange:
-    """Each step fills in what the next ones read.
+    """The state of a request; each step sets the attributes that later ones read.
 
     request, signed, claim, route, dialect, region, installed, offered: of its Head. The operation
-    of a query is told by its body and filled in later.
-    credential: the key that the claim was found signed with.
+    of a query stands in its body and is set later.
+    credential: the key of the verified signature.
     arriving: reads the body of an operation that takes it whole; None once it has been read.
-    known_head: where the fast path keeps what requests with this head mean; None beside that path.
+    known_head: the fast path's cache of this head; None on the general way.
     """
 
     __slots__ = (
@@ -51,7 +51,7 @@ class Exchange:
         self.arriving: Arriving | None = None
 
     def understand(self, head: Head) -> None:
-        """Take what its head means."""
+        """Take over a head's attributes."""
         self.request, self.signed = head.request, head.signed
         self.claim, self.region, self.dialect = head.claim, head.region, head.dialect
         self.installed, self.offered = head.installed, head.offered
@@ -59,10 +59,10 @@ class Exchange:
 
 
 class RequestKeys(Mapping[str, str]):
-    """The condition keys that the request itself gives, made when a policy asks.
+    """The condition keys that the request itself supplies, made when a policy reads them.
 
-    The authoriser adds the principal's keys and the time. request: None for calls in process.
-    more: makes the keys that the service has of its requests.
+    The authoriser adds the principal's keys and the time. request: None for calls in process. more:
+    returns the keys that the service derives from its requests.
     """
 
     __slots__ = ("_made", "_more", "_region", "_request")

@@ -1,4 +1,4 @@
-"""The fast path of an operation or a site: where requests like one that was seen before lead."""
+"""The fast path of an operation or a site: handlers of requests that resemble an earlier one."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from boda.gateway.calling.operation import Answer
 from boda.gateway.http.wire import WireResponse
 
 VARIES = "boda-what-varies"
-"""Stands for a header's value that each answer of a form has its own of."""
+"""Placeholder for the header value that differs in each answer of a form."""
 
 
 REQUEST_ID = "boda-request-id"
-"""Stands for the request's id."""
+"""Placeholder for the request's id."""
 
 
 class AnswerForm:
-    """The head of answers that are alike but for request id, one header's value and payload.
+    """The common head of answers that differ in request id, one header's value and payload.
 
-    status: the status line. fields: the headers' lines, to be filled (``%``) with the request
-    id, what varies, and the payload's length.
+    status: the status line. fields: the headers' lines, to be filled (``%``) with the request id,
+    the varying value, and the payload's length.
     """
 
     __slots__ = ("fields", "status")
@@ -32,45 +32,51 @@ class AnswerForm:
 
 
 class Reply(Protocol):
-    """Takes what comes of a request on its fast path: one of the last three, once, at any time.
+    """Takes the answer to a request: ``answer``, ``respond`` or ``fail``, exactly once, at any
+    time.
 
-    None of them raises, whatever became of the client.
+    None of them raises, even if the client has left.
     """
 
     def form(self, answer: Answer | WireResponse) -> AnswerForm:
-        """The form of such answers of the operation, or of the site with ``REQUEST_ID`` in them;
-        their payload is left out, ``VARIES`` may stand for the whole value of a header behind the
-        request id. To be kept and used again. ValueError where answers have no form: without a
-        body, or the connection's last."""
+        """Return the form of such answers, to be kept and used again.
+
+        answer: of the operation, or of the site with ``REQUEST_ID`` in it; the payload is ignored,
+        and ``VARIES`` may be the whole value of a header behind the request id. Raises ValueError
+        if answers have no form: without a body, or the connection's last.
+        """
 
     def answer(self, form: AnswerForm, varying: str, payload: bytes) -> None:
-        """varying: ASCII, printable; empty where the form has nothing that varies."""
+        """Answer by a form. varying: printable ASCII; empty if the form has no varying value."""
 
     def respond(self, response: WireResponse) -> None:
-        """An answer like no other. Its body is bytes."""
+        """Answer without a form. The response's body is bytes."""
 
     def fail(self, error: BaseException) -> None:
-        """AwsError as its caller reads it; anything else is the platform's fault."""
+        """Answer with an error: an AwsError as its caller reads it, any other as the platform's
+        fault."""
 
 
 class FastHandler(Protocol):
-    """Handles requests that are like one that was seen before.
+    """Handles requests that resemble one that was answered before.
 
-    Law: everything that may change between two requests (versions, settings, policies) is looked
-    at again each time, here or in ``need``.
+    Law: everything that may change between two requests (versions, settings, policies) is checked
+    again each time, here or in ``need``.
     """
 
     def need(self) -> Need | None:
-        """The permission it takes; the same object as long as nothing about it has changed. None
-        where the handler itself sees to it."""
+        """Return the permission to check; the same object as long as it is unchanged.
+
+        None if the handler checks permissions itself.
+        """
 
     def handle(
         self, request_id: str, headers: Mapping[str, str], body: bytes, reply: Reply
     ) -> bool:
-        """Begin, without waiting for anything; the reply may come before this returns.
+        """Begin, without waiting for anything; the reply may be called before this returns.
 
-        False, with nothing begun, for whatever is to be answered in the general way: what is out
-        of the ordinary, and what is to be refused.
+        Return False, without side effects, for requests that must go the general way: unusual ones,
+        and those that are to be refused.
         """
 
 
@@ -83,8 +89,8 @@ S = TypeVar("S", bound=OfferHandler)
 def fast_path(name: str) -> Callable[[S], S]:
     """Mark a method as the fast path of the operation ``name`` of the same group.
 
-    Called as ``method(self, account, region, **parameters)``, the payload left out; gives the
-    FastHandler. It must lead to the very answers that the operation itself gives.
+    Called as ``method(self, account, region, **parameters)``, without the payload; returns a
+    FastHandler. Its answers must equal those of the operation.
     """
 
     def mark(method: S) -> S:

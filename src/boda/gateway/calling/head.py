@@ -1,7 +1,7 @@
-"""What a request's head means, before anybody is believed.
+"""The meaning of a request's head, before its signature is verified.
 
-Equal heads of signed requests mean the same, so that what was read once may be kept by its bytes.
-(The region of one that names none is told by its service, and may change.)
+Equal heads of signed requests mean the same, so the result may be cached by their bytes. (The
+region of a head that names none comes from its service, and may change.)
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from boda.gateway.signing.claim import Claim, Flaw, MalformedClaim, hinted_scope
 class Head:
     """request: as the operation sees it; signed: as the caller signed it.
 
-    claim, problem: who the caller says it is, or why that cannot be read.
-    installed, offered: the service and its operation, where boda has them. dialect: the service's,
-    or that of the family that the protocol spoken is of.
-    against: what there is against the request wherever its signature comes from.
+    claim, problem: the caller's claim, or why it cannot be read.
+    installed, offered: the service and its operation, if boda has them. dialect: the service's, or
+    the family's of the request's protocol.
+    against: an objection to the request that holds wherever its signature comes from.
     """
 
     __slots__ = (
@@ -52,8 +52,8 @@ class Head:
 
 
 class HeadReader:
-    """installed: the services that are here, by name. regions: those that requests may be signed
-    for. checked: whether signatures are; where not, a claim that cannot be read is no excuse."""
+    """installed: the services, by name. regions: those that requests may be signed for. checked:
+    whether signatures are verified; if not, an unreadable claim is still refused."""
 
     def __init__(
         self,
@@ -73,7 +73,7 @@ class HeadReader:
             one.model.signing_name for one in installed.values() if one.dialect.signatures.hoisted
         )
         self.routing_headers = router.headers
-        """The names of the headers that have a say in what a request means, beside ``Host``."""
+        """The names of the headers that determine a request's meaning, beside ``Host``."""
 
     def read(self, request: WireRequest) -> Head:
         head = Head(request)
@@ -117,7 +117,8 @@ class HeadReader:
 
 
 def _hoisted(request: WireRequest, *, old: bool) -> WireRequest:
-    """A presigned URL may carry headers as parameters (``x-amz-tagging=…``)."""
+    """Return the request with the headers that a presigned URL carries as parameters
+    (``x-amz-tagging=…``)."""
     if old:
         return replace(request, headers=sigv2.hoisted(request.query) | dict(request.headers))
     if "x-amz-" not in request.query:
@@ -127,7 +128,8 @@ def _hoisted(request: WireRequest, *, old: bool) -> WireRequest:
         for name, value in parse_qsl(request.query, keep_blank_values=True)
         if name.startswith("x-amz-")
         and name not in request.headers
-        # Signed with the rest and otherwise ignored: a link does not know what will be uploaded.
+        # Signed with the rest and otherwise ignored: a link is made before the upload's content is
+        # known.
         and not name.startswith((checksums.PREFIX, "x-amz-sdk-checksum"))
     }
     return replace(request, headers={**request.headers, **found}) if found else request

@@ -1,4 +1,4 @@
-"""What the gateway knows about each installed operation, worked out once."""
+"""The facts about each installed operation that the gateway derives once from its model."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ class OperationFastPath(NamedTuple):
 class OfferedOperation:
     """One operation of an installed service.
 
-    operation: what carries it out, or None when boda lacks it. names: handler keyword by member.
-    settled: members that the gateway honours itself (checksums, lengths, tokens of pages), so
-        that a handler which does not name them has not ignored them.
+    operation: its implementation, or None if boda lacks it. names: handler keyword by member.
+    settled: members that the gateway honours itself (checksums, lengths, tokens of pages), so that
+    a handler which does not name them has not ignored them.
     pager: cuts its listing into pages, if it returns one.
     streams: its input is a streamed blob. checks: its model has checksums of the body.
     digest_required: it is refused without one.
     unsigned_payload: clients leave the body out of the signature. anybody: needs no signature.
     fast_path: its fast path, if it has one.
-    in_body: the members that are not in the head. nameless: they are all of them, so that the
-        head names no resource. parsed: they are more than one blob as it is.
+    in_body: the members that are not in the head. nameless: they are all of them, so that the head
+    names no resource. parsed: the body is more than one blob as it is.
     bounds: of a body that is parsed.
     """
 
@@ -112,7 +112,10 @@ class OfferedOperation:
         self.bounds = bounds.of_list(told) if told else bounds.of_operation(model)
 
     def _fast_path(self, service: Service) -> OperationFastPath | None:
-        """None too where the gateway does more for the operation than the fast path can."""
+        """Return the operation's fast path; None if it has none.
+
+        Raises ValueError if the gateway does more for the operation than the fast path can.
+        """
         shape, operation = self.model.input_shape, self.operation
         if operation is None or operation.fast_path is None or shape is None:
             return None
@@ -148,7 +151,8 @@ class OfferedOperation:
                 yield name
 
     def keywords(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        """The handler's keyword arguments; AwsError 501 names what the handler does not take."""
+        """Return the handler's keyword arguments. Raises AwsError 501 for a member that it does not
+        take."""
         names = self.names
         try:
             return {names[member]: value for member, value in params.items()}
@@ -165,7 +169,7 @@ class OfferedOperation:
 
 
 class InstalledService:
-    """One installed service: its model, its operations as they are asked for, its protocols."""
+    """One installed service: its model, its operations as they are called, its protocols."""
 
     def __init__(self, service: Service, models: Models, limits: Limits, seal: Seal) -> None:
         self.name = service.name
@@ -183,7 +187,7 @@ class InstalledService:
             raise ValueError(f"{service.name} has no operation {', '.join(unknown)}")
 
     def offered(self, name: str) -> OfferedOperation | None:
-        """None when the service has no operation of that name."""
+        """Return an operation; None if the service has none of that name."""
         found = self._offered.get(name)
         if found is None:
             try:
@@ -210,18 +214,18 @@ class InstalledService:
 
 
 def body_rule(bodies: Bodies, operation: str, limits: Limits) -> BodyRule:
-    """The rule for a body that is held in memory."""
+    """Return the rule for a body that is held in memory."""
     rule = bodies.rules.get(operation)
     return rule or bodies.rule(operation, min(bodies.most, limits.body_bytes))
 
 
 def offers_of(installed: Iterable[InstalledService]) -> list[Offers]:
-    """What the router needs to know of each service."""
+    """Return the router's view of each service."""
     return [(one.model, list(one.service.operations), one.dialect.addressing) for one in installed]
 
 
 def _in_body(model: OperationModel) -> frozenset[str]:
-    """The members of an operation's input that only its body tells."""
+    """Return the members of an operation's input that stand in its body."""
     shape = model.input_shape
     if shape is None:
         return frozenset()
@@ -234,14 +238,15 @@ def _in_body(model: OperationModel) -> frozenset[str]:
 
 
 def _is_blob(model: OperationModel) -> bool:
-    """Whether the input's body is one blob, which nobody parses."""
+    """Return whether the input's body is one blob, which is not parsed."""
     shape = model.input_shape
     payload = shape.serialization.get("payload") if shape is not None else None
     return bool(payload and shape.members[payload].type_name == "blob")
 
 
 def _is_streamed(model: OperationModel) -> bool:
-    """Whether the input's payload has the streaming trait (S3's Body has, Lambda's Payload not).
+    """Return whether the input's payload has the streaming trait (S3's Body has, Lambda's Payload
+    not).
 
     botocore's ``has_streaming_input`` is true of every payload that is a blob.
     """

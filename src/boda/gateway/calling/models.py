@@ -16,17 +16,17 @@ from boda.gateway.protocols import Protocol, protocol_for
 
 
 class Models:
-    """What the gateway knows of services before any of them runs.
+    """Botocore's models, in the form in which the gateway uses them.
 
-    Only the models that come with botocore are read, not those of the user's home folder, so
-    that every machine answers alike.
+    Only the models that come with botocore are read, not those of the user's home folder, so that
+    every machine answers alike.
     """
 
     def __init__(
         self, folders: Sequence[Path] = (), dialects: Mapping[str, Dialect] | None = None
     ) -> None:
-        """folders: where models are that botocore does not have, laid out as botocore's own.
-        dialects: by service; a service without one speaks as its protocol's family does."""
+        """folders: of models that botocore does not have, laid out as botocore's own. dialects: by
+        service; a service without one has its protocol family's."""
         self._dialects = dialects or {}
         self._loader = Loader(
             extra_search_paths=[Loader.BUILTIN_DATA_PATH, *map(str, folders)],
@@ -38,7 +38,8 @@ class Models:
         self._paginators: dict[str, Mapping[str, Any]] = {}
 
     def service(self, name: str) -> ServiceModel:
-        """The model of botocore's service of that name; raises botocore's UnknownServiceError."""
+        """Return the model of botocore's service of that name. Raises botocore's
+        UnknownServiceError."""
         model = self._services.get(name)
         if model is None:
             description = self._loader.load_service_model(name, "service-2")
@@ -49,7 +50,7 @@ class Models:
         return self._dialects.get(name) or of_protocol(str(self.service(name).resolved_protocol))
 
     def protocol(self, name: str, spoken: str = "") -> Protocol:
-        """The service's protocol, or another of those it speaks.
+        """Return the service's protocol, or another of those it accepts.
 
         spoken: ``query`` for an older client of a service that has moved to json or cbor …
         """
@@ -80,6 +81,6 @@ class Models:
         return found.get(operation)
 
     def names(self) -> list[str]:
-        """Every service botocore knows."""
+        """Return the names of all services of botocore."""
         found: list[str] = self._loader.list_available_services("service-2")
         return found

@@ -1,14 +1,14 @@
-"""An operation as its service writes it: marked, called with a context, answered.
+"""Operations as services write them: marked, called with a context, answered.
 
-A parameter of the model reaches the method under its botocore snake-case name
-(``FunctionName`` → ``function_name``; ``botocore.xform_name``), already validated against the
-model and with the model's types (timestamps are aware datetimes, blobs are bytes, a streaming
-blob is a ``Body``). A parameter that the caller sent and the method does not name answers
-"not implemented": nothing is accepted and then ignored.
+A parameter of the model reaches the method under its botocore snake-case name (``FunctionName`` →
+``function_name``; ``botocore.xform_name``), already validated against the model and with the
+model's types (timestamps are aware datetimes, blobs are bytes, a streaming blob is a
+``StreamingBody``). A parameter that the caller sent and the method does not name answers "not
+implemented": nothing is accepted and then ignored.
 
 The method returns the output's members by their model names as a dict, ``None`` for an empty
-answer, a listing if it is paged (paging.py), or an ``Answer`` when status or headers differ from
-the model's.
+answer, a listing if it is paged (paging.py), or an ``Answer`` if status or headers differ from the
+model's.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from boda.gateway.calling.paging import Listing, Paged
 
 @dataclass(slots=True)
 class Answer:
-    """An operation's answer when the output's members alone do not say it.
+    """An operation's answer with more than the output's members.
 
     output: members by model name. status: overrides the model's. headers: added as they are.
-    listing: of an operation that is paged, what the rest of the output is cut from.
+    listing: of a paged operation; the page of the output is cut from it.
     """
 
     output: Mapping[str, Any] = field(default_factory=dict)
@@ -39,14 +39,14 @@ class Answer:
 
 @dataclass(slots=True)
 class Context:
-    """What an operation knows about the call besides its parameters.
+    """The facts about a call besides its parameters.
 
     check: decides a Need whose condition keys are all at hand; for ``authorize``.
     headers: the request's HTTP headers, lower-case names; empty for calls in process.
-    endpoint: scheme, host and port under which the caller reached boda, for URLs in answers.
+    endpoint: scheme, host and port that the caller used for boda, for URLs in answers.
     names_below: whether names below the endpoint's host lead to boda, too.
     environment_id: the execution environment the call came from, or "".
-    policies: what policies are kept as, and whether they may be.
+    policies: admits policies and converts them to their stored form.
     """
 
     service: str
@@ -64,8 +64,10 @@ class Context:
     names_below: bool = False
 
     async def authorize(self, need: Need) -> None:
-        """Check a need, also in the middle of an operation (``iam:PassRole`` …). Raises AwsError
-        AccessDenied(Exception)."""
+        """Check a need, also in the middle of an operation (``iam:PassRole`` …).
+
+        Raises AwsError AccessDenied(Exception).
+        """
         await authorise(self.check, need)
 
 
@@ -84,8 +86,8 @@ def operation(
     """Mark a coroutine method as the AWS operation ``name``.
 
     authorize: called as ``authorize(self, ctx, params)`` with params by model names; yields the
-        Needs of the call. Without it the call needs ``<iam prefix>:<name>`` on ``*``.
-        An operation that anybody may call returns an empty tuple.
+    Needs of the call. Without it the call needs ``<iam prefix>:<name>`` on ``*``. An operation
+    without permissions returns an empty tuple.
     paged: the method returns a listing, and takes neither a token nor a number of rows.
     """
 

@@ -1,7 +1,7 @@
 """The gateway's side of paging: cuts listings by botocore's paginators, and seals tokens.
 
-A sealed token is good for the call that it was made for (service, operation, account, region and
-parameters) and for a while, and nobody but this platform can make one.
+A sealed token is valid for the call that it was made for (service, operation, account, region and
+parameters) and for a limited time, and cannot be forged.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _LONGEST_TOKEN = 8192
 
 
 class Seal:
-    """Makes tokens that only this platform can make. secret: what the key is derived from."""
+    """Makes tokens that cannot be forged. secret: the key is derived from it."""
 
     def __init__(self, secret: bytes, clock: Clock) -> None:
         self._key = hashlib.blake2b(secret, person=b"tokens of pages").digest()
@@ -42,7 +42,7 @@ class Seal:
         return base64.urlsafe_b64encode(sealed).rstrip(b"=").decode("ascii")
 
     def open(self, call: bytes, token: str, life_s: float) -> Key:
-        """Return the key in a token. Raises ValueError if the token is not good for the call."""
+        """Return the key in a token. Raises ValueError if the token is not valid for the call."""
         if len(token) > _LONGEST_TOKEN:
             raise ValueError("too long")
         padded = token.encode("ascii") + b"=" * (-len(token) % 4)
@@ -102,7 +102,7 @@ class Pager:
             raise ValueError(f"the paginator of {model.name} is of a form that is not known")
 
     async def cut(self, ctx: Context, params: Mapping[str, Any], output: Any) -> Answer:
-        """Return the answer with the page that the parameters ask for.
+        """Return the answer with the page that the parameters select.
 
         output: the operation's, a listing or an Answer with one. Raises AwsError.
         """

@@ -6,10 +6,10 @@ under the names that botocore's paginator of the operation gives them (pager.py)
 
     @operation("ListUsers", authorize=..., paged=PAGED)
     async def list_users(self, ctx, *, path_prefix="/"):
-        return Rows(self._below(path_prefix), lambda user: user.name, shapes.listed_user)
+        return RowList(self._below(path_prefix), lambda user: user.name, shapes.listed_user)
 
 Tokens are sealed by the gateway. Where AWS's own tokens are text that clients may make themselves,
-such as keys of objects and ARNs of functions, the operation says so (``readable``), reads them
+such as keys of objects and ARNs of functions, the operation declares so (``readable``), reads them
 itself and gives the next ones.
 """
 
@@ -25,7 +25,7 @@ from boda.core.errors import AwsError
 
 T = TypeVar("T")
 
-# Where a page ends: of JSON's types, so that a token can hold it.
+# The end of a page: of JSON's types, so that a token can hold it.
 Key = Any
 
 DAY_S = 24 * 3600.0
@@ -33,11 +33,11 @@ DAY_S = 24 * 3600.0
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A stretch of a listing.
+    """A part of a listing.
 
-    rows: as they are answered; pairs of result key and row where the paginator has several.
+    rows: as they are answered; pairs of result key and row if the paginator has several.
     end: the key that the next page begins behind, None at the end of the listing. With readable
-        tokens it is the next token, or the members of the answer that make up the next tokens.
+    tokens it is the next token, or the members of the answer that make up the next tokens.
     members: further members of the answer that depend on the page.
     """
 
@@ -53,7 +53,7 @@ Listing = Callable[[Key, int], Awaitable[Page]]
 class RowList(Generic[T]):
     """Rows in memory, in the order of their keys.
 
-    key: unique among the rows. show: makes the row as it is answered.
+    key: unique among the rows. show: makes the answered form of a row.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class RowList(Generic[T]):
     def ordering(
         cls, rows: Iterable[T], key: Callable[[T], Any], show: Callable[[T], Any] = lambda row: row
     ) -> RowList[T]:
-        """Put the rows into the order of their keys first."""
+        """Sort rows by their keys first."""
         return cls(sorted(rows, key=key), key, show)
 
     async def __call__(self, key: Key, limit: int) -> Page:
@@ -80,7 +80,7 @@ class RowList(Generic[T]):
 class Walk(Generic[T]):
     """Rows from the one that a readable token names on.
 
-    token: makes the token that the row's page begins with.
+    token: makes the token of the page that begins with a row.
     """
 
     def __init__(
@@ -102,9 +102,9 @@ class Walk(Generic[T]):
 class Paging:
     """How a service pages.
 
-    refused: makes the error for a token that is not good, given the parameter's name and the
-        token. size: rows of a page where the caller names no number. most: rows of a page
-        whatever the caller asks, beyond what the model allows. life_s: how long a token is good.
+    refused: makes the error for an invalid token, given the parameter's name and the token. size:
+    rows of a page if the caller gives no number. most: rows of a page at most, beyond the model's
+    limits. life_s: how long a token is valid.
     """
 
     refused: Callable[[str, str], AwsError]
@@ -118,8 +118,8 @@ class Paged:
     """How an operation pages, where it differs from its service.
 
     readable: its tokens are text that clients may make, which the operation reads and makes.
-    free: parameters that may change from page to page, as they change nothing of what is listed.
-    paginator: in botocore's form, for an operation of which botocore has none.
+    free: parameters that may change from page to page, since they do not change the listing.
+    paginator: in botocore's form, for an operation without one in botocore.
     """
 
     size: int | None = None

@@ -1,6 +1,6 @@
 """A request's parameters: those of its head before its body is read, and then all of them.
 
-Law of this file: what takes long is not done on the event loop. A body of more than
+Law of this file: long work is not done on the event loop. A body of more than
 ``Limits.parsed_at_once_bytes``, or of many members, is parsed and validated in a thread, a few of
 them at a time.
 """
@@ -18,7 +18,7 @@ from boda.gateway.http.limits import Limits
 _FEW = 2048
 """Bytes or members."""
 _SEPARATORS = (b",", b"<", b"&")
-"""There are at most so many members as there are of these in JSON, XML and forms; a member of CBOR
+"""JSON, XML and forms have at most as many members as they have of these bytes; a member of CBOR
 costs too little to be counted."""
 
 
@@ -29,8 +29,8 @@ class ParameterInBody(Exception):
 class HeadParameters(Mapping[str, Any]):
     """The parameters in path, query string and headers.
 
-    Raises ParameterInBody for a parameter that only the body tells, so that a permission is asked
-    for before the body exactly if everything it depends on is in the head.
+    Raises ParameterInBody for a parameter that stands in the body, so that a permission is checked
+    before the body exactly if everything it depends on is in the head.
     """
 
     __slots__ = ("_in_body", "_params")
@@ -52,21 +52,21 @@ class HeadParameters(Mapping[str, Any]):
 
 
 def parse_head(x: Exchange) -> dict[str, Any]:
-    """The parameters in path, query string and headers, not validated. Raises AwsError."""
+    """Return the parameters in path, query string and headers, not validated. Raises AwsError."""
     assert x.installed is not None and x.offered is not None
     protocol = x.installed.protocol(x.route.wire)
     return protocol.parse_head(x.request, x.offered.model, x.route.labels)
 
 
 class Parsing:
-    """Parses bodies; a large one waits for its turn, and may be given up meanwhile."""
+    """Parses bodies; a large one waits for its turn, and may be cancelled meanwhile."""
 
     def __init__(self, limits: Limits) -> None:
         self._at_once = limits.parsed_at_once_bytes
         self._turns = asyncio.Semaphore(limits.parsers)
 
     async def parse(self, x: Exchange, head: Mapping[str, Any]) -> dict[str, Any]:
-        """All parameters, validated. Raises AwsError."""
+        """Return all parameters, validated. Raises AwsError."""
         assert x.installed is not None and x.offered is not None
         if x.inbound.empty and not x.offered.in_body:
             params = dict(head)
@@ -75,7 +75,7 @@ class Parsing:
         body = x.request.body
         if not x.offered.parsed or not isinstance(body, bytes) or self._is_quick(x, body):
             return _parsed(x, head)
-        # Two threads must not compile the same shapes at once.
+        # Two threads must not compile the same shapes at the same time.
         x.installed.protocol(x.route.wire).prepare(x.offered.model)
         x.installed.validator.prepare(x.offered.model)
         with x.inbound.keeping(len(body)):
@@ -89,7 +89,7 @@ class Parsing:
         return len(body) <= _FEW or sum(map(body.count, _SEPARATORS)) <= _FEW
 
     def is_small(self, x: Exchange) -> bool:
-        """Whether the body, read or not, is one that is parsed at once."""
+        """Return whether the body, read or not, is parsed on the event loop."""
         body = x.request.body
         size = len(body) if x.arriving is None and isinstance(body, bytes) else x.inbound.announced
         return size is not None and size <= self._at_once

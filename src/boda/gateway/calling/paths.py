@@ -1,9 +1,9 @@
-"""Which operation of a REST service a method and a path mean.
+"""Match the method and path of a request to an operation of a REST service.
 
 Built once per service from the model's request URIs. A path is walked as a tree of segments,
-literals before labels; operations that share a path are told apart by what their URI or their
-model demands of query and headers (``?uploads``, ``partNumber``, ``x-amz-copy-source``): the one
-whose demands are met and that demands most wins.
+literals before labels; operations that share a path are distinguished by the query parameters and
+headers that their URI or model requires (``?uploads``, ``partNumber``, ``x-amz-copy-source``): of
+those whose requirements are met, the one with the most wins.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl, unquote
 from botocore.model import OperationModel, ServiceModel
 
 Labels = dict[str, str]
-"""Not to be changed: the same path gets the same ones."""
+"""Read-only: requests with the same path share them."""
 
 _REMEMBERED_PATHS = 2048
 _REMEMBERED_CHARACTERS = 256
@@ -25,8 +25,8 @@ _REMEMBERED_CHARACTERS = 256
 class Candidate:
     """One operation under one method and path shape.
 
-    names: the labels in the path's order. literals: query parameters its URI fixes (value "" for
-        a bare name). query, headers: required members that stand there, by wire name.
+    names: the labels in the path's order. literals: query parameters its URI fixes (value "" for a
+    bare name). query, headers: required members that stand there, by wire name.
     rank: prefers, among equals, operations that exist and are not deprecated; lower is better.
     """
 
@@ -52,7 +52,7 @@ class _Node:
 
 
 class PathTable:
-    """offered: names of the operations that boda has; they win over equals it has not.
+    """offered: names of the operations that boda has; they are preferred to equals it lacks.
 
     trailing_slash: whether ``/a/`` is the same path as ``/a``; for S3 it is not, in a key.
     """
@@ -64,7 +64,7 @@ class PathTable:
         self._plain: dict[tuple[str, str], tuple[str, Labels]] = {}
         self._trailing_slash = trailing_slash
         self.headers: set[str] = set()
-        """The names of the headers that tell operations apart."""
+        """The names of the headers that distinguish operations."""
         known = frozenset(offered)
         for name in model.operation_names:
             self._add(model.operation_model(name), name in known)
@@ -73,7 +73,7 @@ class PathTable:
     def match(
         self, method: str, path: str, query: str, headers: Mapping[str, str]
     ) -> tuple[str, Labels] | None:
-        """The operation and its labels, still percent-encoded; None when there is none."""
+        """Return the operation and its labels, still percent-encoded; None if there is none."""
         known = self._plain.get((method, path))
         if known is not None:
             return known
@@ -98,7 +98,7 @@ class PathTable:
                 best = chosen
             found = best.operation, dict(zip(best.names, values, strict=True))
             if parsed is None and len(path) <= _REMEMBERED_CHARACTERS:
-                # Neither query nor headers had a say: the path alone means this, always.
+                # Neither query nor headers mattered: the path alone determines the operation.
                 if len(self._plain) >= _REMEMBERED_PATHS:
                     self._plain.clear()
                 self._plain[method, path] = found
@@ -169,7 +169,7 @@ def _sort(node: _Node) -> None:
 def _walk(
     node: _Node, segments: list[str], at: int, values: list[str], method: str
 ) -> Iterator[tuple[list[Candidate], list[str]]]:
-    """Every place in the tree that the path reaches, the most literal first."""
+    """Yield every node of the tree that the path reaches, the most literal first."""
     if at == len(segments):
         if method in node.here:
             yield node.here[method], values
@@ -191,10 +191,11 @@ def _walk(
 def _best(
     candidates: list[Candidate], query: Mapping[str, str], headers: Mapping[str, str]
 ) -> Candidate | None:
-    """The most demanding one whose demands are met; else the one that lacks least.
+    """Return the candidate with the most requirements of those that are met; else the one that
+    lacks least.
 
-    A request that lacks a required parameter still means an operation: validation says what
-    is missing. What an operation's URI fixes must be there in any case.
+    A request that lacks a required parameter still means an operation: validation names the missing
+    one. The parameters that an operation's URI fixes must be there in any case.
     """
     lacking: Callable[[Candidate], int] = lambda one: (  # noqa: E731
         sum(name not in query for name in one.query)

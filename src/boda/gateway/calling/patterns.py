@@ -1,10 +1,10 @@
 """The models' regular expressions, which are Java's, matched by Python without ever hanging.
 
 A pattern is translated (ASCII ``\\d`` ``\\w`` ``\\s``, Unicode classes) and compiled. Python's
-matcher backtracks, and a few of AWS's patterns nest their loops, where thirty characters are
-enough to keep it busy for hours; those run on a machine that follows all ways at once, in time
-proportional to the text. What neither can hold is not checked: a request is refused only for a
-pattern that is understood.
+matcher backtracks, and a few of AWS's patterns nest their loops, where thirty characters are enough
+to keep it busy for hours; those run on a machine that follows all alternatives at the same time, in
+time proportional to the text. A pattern that neither supports is not checked: a request is refused
+only for a pattern that is understood.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _BACKTRACK_STEPS = 1_000_000
 _PARALLEL_STEPS = 400_000
 _MAX_STATES = 4000
 _CLASSES = {"d": "0-9", "w": "_a-zA-Z0-9", "s": " \\t-\\r"}
-# Class bodies; letters and marks are wider than Unicode's, so that nothing right is refused.
+# Character classes; letters and marks are wider than Unicode's, so that no valid text is refused.
 _UNICODE = {
     "L": "a-zA-Z\\u00aa-\\U0010ffff",
     "Lu": "A-Z\\u00c0-\\U0010ffff",
@@ -57,7 +57,8 @@ Matches = Callable[[str], bool]
 
 
 def matcher(pattern: str) -> Matches | None:
-    """A function that says whether a text is matched in whole; None when it can not be told."""
+    """Return a function that tests whether a whole text matches; None if the pattern is not
+    supported."""
     try:
         translated = _translate(pattern)
         with warnings.catch_warnings():
@@ -86,7 +87,8 @@ def matcher(pattern: str) -> Matches | None:
 
 
 def _translate(pattern: str) -> str:
-    """Java's notation in Python's. Raises ValueError for what has no counterpart."""
+    """Translate Java's notation to Python's. Raises ValueError for a construct that Python
+    lacks."""
     pattern = _SURROGATES.sub(r"\\U00010000-\\U0010ffff", pattern)
     out: list[str] = []
     in_class = False
@@ -129,9 +131,9 @@ def _translate(pattern: str) -> str:
 
 
 def _loops(tree: Iterable[Any], inside: bool) -> tuple[int, bool]:
-    """How many long loops a pattern has, and whether one may go through a text in many ways.
+    """Return how many long loops a pattern has, and whether one may match a text in many ways.
 
-    That is so when a loop holds another, or a choice: ``(a|aa)+`` has a way for every sum.
+    That is so if a loop has another one in it, or a choice: ``(a|aa)+`` has a way for every sum.
     """
     count, nested = 0, False
     for code, value in tree:
@@ -167,7 +169,7 @@ def _parallel(tree: Any) -> Matches | None:
 
 
 class _UnsupportedPattern(Exception):
-    """The machine can not carry out this part of a pattern."""
+    """The machine cannot carry out this part of a pattern."""
 
 
 class _Parallel:
@@ -215,7 +217,7 @@ class _Parallel:
         return len(self._states) - 1
 
     def _sequence(self, tree: list[Any], after: int) -> int:
-        """The state that begins the sequence, built from its end."""
+        """Return the state that begins the sequence, built from its end."""
         for code, value in reversed(tree):
             after = self._part(code, value, after)
         return after

@@ -1,9 +1,9 @@
-"""What stands for a request's payload in its signature, and how the payload is taken in.
+"""The payload of a request: its part in the signature, and how it is received.
 
 An operation with a streamed input gets its body while it arrives if its service streams; every
-other operation gets it whole, bounded by its rule, once somebody asks for it (``receive``).
-``aws-chunked`` is undone here, and everything that the client said about the content is checked,
-so that no operation needs to know.
+other operation gets it whole, bounded by its rule, when it is read (``receive``). ``aws-chunked``
+is decoded here, and all of the client's digests and lengths are checked, so that operations need
+not.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _CHUNKED = (_SIGNED, _SIGNED_TRAILER, _UNSIGNED_TRAILER)
 
 
 def declared(x: Exchange, claim: Claim) -> str | None:
-    """What stands for the payload in the signature, if it is known without the payload."""
+    """Return the payload's part of the string to sign, if it is known without the payload."""
     content = x.signed.headers.get("x-amz-content-sha256")
     if x.dialect.signatures.hash_in_header:
         if claim.signatory.presigned:
@@ -69,7 +69,7 @@ def declared(x: Exchange, claim: Claim) -> str | None:
 
 
 def received(x: Exchange) -> bytes:
-    """The payload of a request that was taken in whole."""
+    """Return the payload of a request that was received whole."""
     body = x.request.body
     if isinstance(body, BytesBody):
         return body.data
@@ -78,17 +78,17 @@ def received(x: Exchange) -> bytes:
 
 
 class Payloads:
-    """limits: sizes. checked: False (open mode) lets a body differ from its signed hash."""
+    """limits: sizes. checked: False (open mode) allows a body to differ from its signed hash."""
 
     def __init__(self, limits: Limits, *, checked: bool) -> None:
         self._limits = limits
         self._checked = checked
 
     def take(self, x: Exchange, chain: sigv4.ChunkSignatures | None) -> None:
-        """Make the body ready, without reading it: a Body still on its way for an operation that
-        streams it, else ``x.arriving`` for ``receive``.
+        """Make the body ready without reading it: as a StreamingBody for an operation that streams
+        it, else as ``x.arriving`` for ``receive``.
 
-        chain: continues the request's signature over its chunks; None where none is known.
+        chain: continues the request's signature over its chunks; None if there is none.
         """
         content = x.request.headers.get("x-amz-content-sha256", "")
         if content and (content in _CHUNKED or content.startswith("STREAMING-")):
@@ -101,9 +101,11 @@ class Payloads:
             x.arriving = partial(_whole, x.inbound, self._rule(x))
 
     def give(self, x: Exchange, body: bytes) -> bool:
-        """The same for a body that is here, whole, and has the digest that the caller said, if any;
-        of a service that streams, one that the request's ``inbound`` gives. False if it is larger
-        than may be."""
+        """Do the same for a body that is in memory, whole, and verified against the signed digest,
+        if any; for a service that streams, one that the request's ``inbound`` gives.
+
+        Return False if it is larger than allowed.
+        """
         if x.dialect.bodies.streamed:
             self.take(x, None)
             return True
@@ -124,12 +126,12 @@ class Payloads:
         x.request.body = BytesBody(data) if streams else data
 
     def whole(self, inbound: Inbound) -> StreamedBody:
-        """A body as it comes, for whoever reads HTTP itself."""
+        """Return a body undecoded, for a site."""
         return self._upload(inbound, inbound.announced if not inbound.empty else 0, None, ())
 
     def _take_checked(self, x: Exchange, content: str) -> None:
         if x.offered is None:
-            # It will be refused; nobody needs to send it.
+            # It will be refused; the client need not send it.
             return
         if not x.offered.streams:
             if (
@@ -138,7 +140,7 @@ class Payloads:
                 and not x.offered.checks
                 and "content-md5" not in x.request.headers
             ):
-                return  # nothing comes, and nothing was said about it
+                return  # nothing comes, and nothing was declared
             x.arriving = partial(self._receive_checked, x, content)
             return
         checks = self._checks(x, content, frozenset())
@@ -241,7 +243,7 @@ class Payloads:
 
 
 async def sha256_of(data: bytes) -> str:
-    """The digest in hex; of much data, computed off the event loop."""
+    """Return the digest in hexadecimal; of large data, computed off the event loop."""
     if len(data) > _HASHED_IN_A_THREAD:
         return await asyncio.to_thread(_sha256, data)
     return _sha256(data)
@@ -277,7 +279,7 @@ def _upload_length(headers: Mapping[str, str], inbound: Inbound) -> int:
 
 
 def _remove_aws_chunked(headers: dict[str, str]) -> None:
-    """The encoding of the transfer is not the content's."""
+    """Remove the encoding of the transfer from that of the content."""
     encodings = [one.strip() for one in headers.pop("content-encoding", "").split(",")]
     kept = [one for one in encodings if one and one.lower() != "aws-chunked"]
     if kept:

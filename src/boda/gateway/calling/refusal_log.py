@@ -1,8 +1,8 @@
 """One line in the platform's log for each request that was refused or failed.
 
-Law of this file: what a caller sent may be a secret, and messages quote it. A line holds what the
-request was for and an error's code; of its message only what stands before the first thing
-quoted. Names (functions, buckets, keys, roles) are told, query strings never are.
+Law of this file: any text that a caller sent may be a secret, and messages quote it. A line has the
+purpose of the request and an error's code, and of its message only the part before the first
+quotation. Names (functions, buckets, keys, roles) are logged, query strings never are.
 """
 
 from __future__ import annotations
@@ -24,15 +24,16 @@ _PER_S = 20.0
 _BURST = 100.0
 _MESSAGE_LETTERS = 200
 _QUOTED = re.compile(r"""['"`{\[<]""")
-# What validation says of the member at fault comes after the value.
+# Validation's sentence about the member follows the value.
 _MEMBER = re.compile(r"' at '([A-Za-z0-9.]{1,100})' failed to satisfy constraint")
 
 
 class RefusalLog:
-    """Writes the lines: refusals (4xx, and what boda lacks) as information, failures as warnings.
+    """Writes the lines: refusals (4xx, and operations that boda lacks) as information, failures as
+    warnings.
 
-    So many at once and a second and no more: whoever sends bad requests must not fill the disk.
-    What was left out is counted in the next line. monotonic: seconds.
+    At most so many lines are written at once and per second: bad requests must not fill the disk.
+    Omitted lines are counted in the next one. monotonic: seconds.
     """
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
@@ -46,8 +47,8 @@ class RefusalLog:
             self._write(_facts(x, error))
 
     def note_site(self, request: WireRequest, response: WireResponse) -> None:
-        """Called with every answer of a site, such as a function URL. Notes those that the
-        platform made and not the function: they name their error in a header."""
+        """Called with every answer of a site, such as a function URL. Notes those that the platform
+        made instead of the function: they name their error in a header."""
         if response.status < 400:
             return
         named = [value for name, value in response.headers if name.lower() == "x-amzn-errortype"]
@@ -62,7 +63,7 @@ class RefusalLog:
             )
 
     def _wanted(self, status: int) -> bool:
-        """Whether the line is written; counts it if it is one too many."""
+        """Return whether the line is written; count it if not."""
         if not log.isEnabledFor(logging.WARNING if _failed(status) else logging.INFO):
             return False
         if self._rate.take(self._monotonic()):
@@ -80,7 +81,8 @@ class RefusalLog:
 
 
 def _failed(status: int) -> bool:
-    """Rather than refused: what boda lacks it refuses."""
+    """Return whether the request failed, rather than being refused, as also by a missing
+    operation."""
     return status >= 500 and status != 501
 
 
@@ -106,7 +108,7 @@ def _facts(x: Exchange, error: AwsError) -> dict[str, str | int]:
 
 
 def told(message: str) -> str:
-    """What of an error's message may be kept."""
+    """Return the part of an error's message that may be logged."""
     head = _QUOTED.split(message, maxsplit=1)[0]
     if len(head) < len(message):
         member = _MEMBER.search(message)

@@ -1,4 +1,4 @@
-"""How a request that goes wrong is answered: in the protocol and the words its caller expects."""
+"""How a request that goes wrong is answered: in the protocol and the words of its service."""
 
 from __future__ import annotations
 
@@ -18,12 +18,11 @@ log = logging.getLogger("boda.gateway")
 
 
 class _LoggedError(AwsError):
-    """An error of which the log says more than a line already."""
+    """An error that has been logged in more than a line."""
 
 
 class Refusals:
-    """Serialises errors, and notes them in the log; knows the protocols also of services that
-    boda lacks."""
+    """Serialises errors, and logs them; has the protocols also of services that boda lacks."""
 
     def __init__(self, ids: Ids, journal: RefusalLog) -> None:
         self._ids = ids
@@ -31,7 +30,7 @@ class Refusals:
         self._protocols: dict[str, Protocol] = {}
 
     def of(self, x: Exchange, error: BaseException) -> WireResponse:
-        """The answer to a request that ended in an error, expected or not."""
+        """Return the answer to a request that ended in an error, expected or not."""
         return self.answer(x, error if isinstance(error, AwsError) else self.unexpected(x, error))
 
     def answer(self, x: Exchange, error: AwsError) -> WireResponse:
@@ -53,8 +52,8 @@ class Refusals:
         return response
 
     def unexpected(self, x: Exchange, error: BaseException) -> AwsError:
-        """Log what happened, once; the error that is returned tells the caller nothing but that
-        the disk refuses writes, if it does."""
+        """Log an exception, once. Return an error without details, except that the disk refuses
+        writes."""
         if disk.refused(error):
             return disk.unwritable(error)
         name = f"{x.offered.service}:{x.offered.name}" if x.offered is not None else "it"

@@ -1,8 +1,8 @@
-"""Which service and which operation a request means.
+"""Find the service and the operation that a request is for.
 
-In this order: the service that the signature is scoped to; ``X-Amz-Target``; the path of the
-smithy RPC protocol; method and path of the REST services; ``Action=`` of the query protocol; and
-the service to which everything else belongs (``Addressing.otherwise``), by path or by host.
+In this order: the service that the signature is scoped to; ``X-Amz-Target``; the path of the smithy
+RPC protocol; method and path of the REST services; ``Action=`` of the query protocol; and the
+service to which everything else belongs (``Addressing.otherwise``), by path or by host.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from boda.gateway.http.wire import WireRequest
 RPC_CBOR = "smithy-rpc-v2-cbor"
 _REST = ("rest-json", "rest-xml")
 _QUERY = ("query", "ec2")
-# Only these two fields are looked for: the others are parsed later, where it may take long.
+# Only these two fields are read here: the others are parsed later, off the event loop if large.
 _ACTION = re.compile(rb"(?:\A|[&\r\n])Action=([^&\r\n]{0,256})")
 _VERSION = re.compile(rb"(?:\A|[&\r\n])Version=([^&\r\n]{0,64})")
 
@@ -32,11 +32,11 @@ _HEADERS = frozenset({"content-type", "smithy-protocol", "x-amz-target"})
 
 @dataclass(slots=True)
 class Route:
-    """What a request means, as far as it can be known before its body is read.
+    """The destination of a request, as far as it is known before its body is read.
 
-    service: botocore's name of an installed service; "" when boda lacks it or it is unknown.
+    service: botocore's name of an installed service; "" if boda lacks it or it is unknown.
     absent: the signing name of a service that boda lacks, else "".
-    wire: the protocol the caller speaks. operation: "" when unknown, or still in the body.
+    wire: the request's protocol. operation: "" if unknown, or still in the body.
     labels: the path's labels, percent-encoded.
     """
 
@@ -73,7 +73,7 @@ class _RoutedService:
 
 
 class Router:
-    """services: the installed ones. lacking: what is known of others, by signing name."""
+    """services: the installed ones. lacking: facts about others, by signing name."""
 
     def __init__(
         self, services: Iterable[Offers], lacking: Mapping[str, Absent] = NONE_LACKING
@@ -97,7 +97,7 @@ class Router:
             *(known.addressing.headers for known in self._all),
             *(known.table.headers for known in self._all if known.table is not None),
         )
-        """The names of the headers that have a say in a route, beside ``Host``."""
+        """The names of the headers that determine a route, beside ``Host``."""
 
     @property
     def otherwise(self) -> str:
@@ -105,7 +105,8 @@ class Router:
         return self._otherwise.model.signing_name if self._otherwise is not None else ""
 
     def route(self, request: WireRequest, scope: str | None) -> Route:
-        """scope: the signing name in the credential scope; None for an unsigned request."""
+        """Route a request. scope: the signing name in the credential scope; None if it is
+        unsigned."""
         if scope is None:
             return self._unsigned(request)
         found = self._by_signing.get(scope)
@@ -116,7 +117,7 @@ class Router:
         return self._among(found, request)
 
     def action(self, service: str, body: bytes, query: str) -> tuple[str, str]:
-        """Service and operation of a query-protocol request; "" for what cannot be told.
+        """Return service and operation of a query-protocol request; "" for an unknown one.
 
         service: as routed; "" searches the installed services for action and version.
         """
@@ -168,7 +169,7 @@ class Router:
         return Route(known.name, known.protocol)
 
     def _among(self, found: list[_RoutedService], request: WireRequest) -> Route:
-        """Several services share a signing name (apigateway, dynamodb …)."""
+        """Choose among services that share a signing name (apigateway, dynamodb …)."""
         target = request.headers.get("x-amz-target")
         if target is not None:
             known = self._by_target.get(target.rpartition(".")[0])
@@ -218,7 +219,8 @@ class Router:
         return Route("", "rest-json")
 
     def _absent(self, request: WireRequest, scope: str) -> Route:
-        """A service that boda lacks: as much of its operation as the request itself tells."""
+        """Route to a service that boda lacks, with as much of its operation as the request
+        shows."""
         target = request.headers.get("x-amz-target")
         if target is not None:
             return Route("", "json", target.rpartition(".")[2], absent=scope)

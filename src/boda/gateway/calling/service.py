@@ -1,4 +1,4 @@
-"""What a service looks like to the gateway: a name and its operations.
+"""A service as the gateway sees it: a name and its operations.
 
 A service is built from groups: plain objects whose coroutine methods carry ``@operation``::
 
@@ -30,12 +30,12 @@ from boda.gateway.signing.claim import Claim
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One operation of a service, bound to the object that carries it out.
+    """One operation of a service, bound to the group that implements it.
 
     accepts: the snake-case parameter names the method takes.
     needs: given context and parameters (model names), the permissions the call needs.
-    fast_path: given account, region and the parameters but for the payload, where requests like
-        this one have a fast path; None where they are for the general way.
+    fast_path: given account, region and the parameters but for the payload, returns the handler of
+    requests like this one; None if they are for the general way.
     paged: how its listing is cut into pages, None if it returns none.
     """
 
@@ -58,20 +58,20 @@ class Service:
     """A named set of operations.
 
     name: botocore's service name (``lambda``, ``s3``, ``logs``, ``iam``, ``sts``).
-    preflight: answers an unsigned ``OPTIONS`` request that is routed to this service; given the
-        request and the path's labels (``{"Bucket": …, "Key": …}``). May raise AwsError; None
-        means the service has nothing to say.
-    decorate: sees every ordinary answer, errors included, before it is sent, with the same
-        labels, and may add headers to it (CORS). Must not raise.
-    admits: whether the service lets a page of the request's ``Origin`` send the request, given
-        the same.
-    region_of: the region of a request whose signature names none, given the same; "" if the service
-        has none for it either.
-    condition_keys: the names of the service's own condition keys, with those that are rightly
-        never present here; one that ends in a slash stands for all that begin so.
-    request_keys: given a request, its claim and the time, the condition keys that it gives
-        whatever it needs. Their names are among ``core.condition_keys.PER_REQUEST``.
-    paging: how its listings are cut; needed if an operation is paged.
+    preflight: answers an unsigned ``OPTIONS`` request that is routed to this service; called with
+    the request and the path's labels (``{"Bucket": …, "Key": …}``). May raise AwsError; None leaves
+    the answer to the gateway.
+    decorate: called with every ordinary answer, errors included, before it is sent, and the same
+    labels; may add headers (CORS). Must not raise.
+    admits: whether the service allows a page of the request's ``Origin`` to send the request;
+    called with the same.
+    region_of: the region of a request whose signature names none; called with the same; "" if the
+    service has none for it either.
+    condition_keys: the names of the service's own condition keys, including those that are rightly
+    never present here; a name that ends in a slash is a prefix.
+    request_keys: given a request, its claim and the time, returns the condition keys that it
+    supplies for every need. Their names are among ``core.condition_keys.PER_REQUEST``.
+    paging: how its listings are cut; required if an operation is paged.
     """
 
     def __init__(
@@ -106,7 +106,7 @@ class Service:
 
 
 def snake(member: str) -> str:
-    """``FunctionName`` → ``function_name``, as botocore spells it."""
+    """Convert ``FunctionName`` to ``function_name``, as botocore does."""
     name: str = botocore.xform_name(member)
     return name
 

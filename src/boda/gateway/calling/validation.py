@@ -1,14 +1,14 @@
-"""Requests against the model, refused in AWS's words.
+"""Validate requests against the model, with AWS's messages.
 
     2 validation errors detected: Value 'x!' at 'qualifier' failed to satisfy constraint: Member
     must satisfy regular expression pattern: [a-z]+; Value null at 'role' failed to …
 
 Most services check required members, enums, patterns, lengths and ranges at any depth, and answer
-ValidationException, or ValidationError if they speak query or once did. A service that does it in
-another way says so in its dialect (``dialect.Validation``).
+ValidationException, or ValidationError if their protocol is or was query. A service that differs
+declares it in its dialect (``dialect.Validation``).
 
-A checker first answers yes or no, which costs an Invoke a few microseconds; only a request that
-is refused is gone through again for the words.
+A checker first answers yes or no, which costs an Invoke a few microseconds; only a request that is
+refused is checked again for its messages.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ Explain = Callable[[Any, str, list[str]], None]
 
 
 class _ShapeRule:
-    """What is asked of a shape. ok: whether a value passes. explain: appends the sentences."""
+    """The constraints of a shape. ok: whether a value satisfies them. explain: appends the
+    sentences."""
 
     __slots__ = ("explain", "ok")
 
@@ -53,7 +54,7 @@ def validate(params: Mapping[str, Any], shape: Shape) -> None:
 
 
 class Validator:
-    """Checks the requests of one service; what it learns of a shape it keeps."""
+    """Checks the requests of one service; caches compiled shapes."""
 
     def __init__(self, service: ServiceModel, words: Validation = USUAL_VALIDATION) -> None:
         self._words = words
@@ -63,11 +64,11 @@ class Validator:
         self._head_rules: dict[str, _ShapeRule | None] = {}
 
     def check(self, op: OperationModel, params: Mapping[str, Any]) -> None:
-        """Return if the parameters are what the model asks for, else raise AwsError (400)."""
+        """Check parameters against the operation's model. Raises AwsError (400)."""
         self._check(self.prepare(op), op, params)
 
     def check_head(self, op: OperationModel, params: Mapping[str, Any]) -> None:
-        """The same of the parameters that are in path, query string and headers."""
+        """Check the parameters that are in path, query string and headers."""
         try:
             rule = self._head_rules[op.name]
         except KeyError:
@@ -75,7 +76,7 @@ class Validator:
         self._check(rule, op, params)
 
     def prepare(self, op: OperationModel) -> _ShapeRule | None:
-        """Compile what the operation's parameters are checked by, once."""
+        """Compile the rule of the operation's parameters, once."""
         try:
             return self._rules[op.name]
         except KeyError:
@@ -109,8 +110,8 @@ class Validator:
             for name, member in shape.members.items()
             if not head_only or member.serialization.get("location")
         ]
-        # Recorded: what is wrong in the body is named before the query string, that before
-        # the path.
+        # Recorded: errors of the body come before those of the query string, and those before the
+        # path's.
         members.sort(key=lambda pair: _AFTER_BODY.get(pair[1].serialization.get("location"), 0))
         prefix = self._words.prefix(op.name) if self._words.prefix is not None else ""
         return self._compiler.structure(shape, members, prefix)
@@ -128,7 +129,7 @@ def _refuse(sentences: list[str], code: str) -> None:
 
 
 class _ShapeCompiler:
-    """Turns shapes into rules; None where nothing is asked."""
+    """Compiles shapes into rules; None for a shape without constraints."""
 
     def __init__(self, words: Validation) -> None:
         self._words = words
@@ -246,7 +247,8 @@ class _ShapeCompiler:
         return _ShapeRule(ok, explain)
 
     def _scalars(self, shape: Shape, own: list[Any], inner: _ShapeRule | None) -> _ShapeRule | None:
-        """A list of scalars is named whole, with everything that is asked of its members."""
+        """Return the rule of a list of scalars, which is reported whole, with all constraints of
+        its members."""
         test = inner.ok if inner is not None else None
 
         def fine(value: Any) -> bool:
@@ -353,7 +355,7 @@ class _ShapeCompiler:
         return f"Member must satisfy enum value set: [{shown}]"
 
     def _asked(self, shape: Shape) -> list[str]:
-        """Everything that is asked of the members of a list or map, as it is listed there."""
+        """Return all constraints of a list's or map's members, in the order of the message."""
         if self._required_only or not _is_scalar(shape):
             return []
         if shape.type_name not in ("string", "blob"):
@@ -367,9 +369,9 @@ class _ShapeCompiler:
         return asked
 
     def _held(self, shape: Shape) -> list[str]:
-        """As ``_asked``, with that none may be null where the service lists that too.
+        """Return the same, including the constraint against null where the service lists it too.
 
-        Most do where nothing else is asked.
+        Most services do if there is no other constraint.
         """
         asked = self._asked(shape)
         return [*asked, _NULL] if self._words.null_listed or not asked else asked
@@ -403,9 +405,9 @@ class _ShapeCompiler:
 
 
 def show(value: Any, shape: Shape | None = None) -> str:
-    """A value as a Java service prints it, cut behind ``_MOST_SHOWN`` characters.
+    """Format a value as a Java service prints it, cut behind ``_MOST_SHOWN`` characters.
 
-    What is cut off is never built: a list of a million members costs what its first few do.
+    The rest is never built: a list of a million members costs as much as its first few.
     """
     shown = ""
     for part in _parts(value, shape):
@@ -461,7 +463,7 @@ def _is_scalar(shape: Shape) -> bool:
 
 
 def _is_sensitive(shape: Shape) -> bool:
-    """Whether the value, or what a list or map of it holds, may not be repeated."""
+    """Return whether the value, or a member of a list or map, must not be repeated."""
     if shape.metadata.get("sensitive"):
         return True
     if shape.type_name == "list":
@@ -472,7 +474,7 @@ def _is_sensitive(shape: Shape) -> bool:
 
 
 def _hash_set_order(values: list[str]) -> list[str]:
-    """The order in which Java's HashSet of these strings lists them, as some services do."""
+    """Return strings in the order of Java's HashSet, in which some services list them."""
     size = 1
     while len(values) > size * 0.75:
         size *= 2
