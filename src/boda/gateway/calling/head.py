@@ -53,7 +53,7 @@ class Head:
 
 class HeadReader:
     """installed: the services, by name. regions: those that requests may be signed for. checked:
-    whether signatures are verified; if not, an unreadable claim is still refused."""
+    whether signatures are verified; if not, the region is checked even of an unreadable claim."""
 
     def __init__(
         self,

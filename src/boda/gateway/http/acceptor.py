@@ -1,7 +1,7 @@
-"""Accepting connections, a few a turn of the event loop.
+"""Accept connections, a few per turn of the event loop.
 
-Law of this file: whoever connects by the thousand waits in the kernel, and nobody who is connected
-waits for them. The event loop's own servers accept all that have come before anything else runs.
+Law of this file: thousands of new connections wait in the kernel, and do not delay established
+ones. The event loop's own servers accept all waiting connections before anything else runs.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ log = logging.getLogger("boda.gateway")
 
 
 class Turn:
-    """What listeners may still accept before something else runs."""
+    """The number of connections that listeners may still accept before other callbacks run."""
 
     __slots__ = ("_left", "_loop")
 
@@ -43,7 +43,7 @@ class Turn:
 
 
 class Acceptor:
-    """Connects a protocol to every connection that comes to a listening socket, which is its own.
+    """Accepts the connections of a listening socket, which it owns, with one protocol each.
 
     turn: shared with other listeners.
     """
@@ -62,7 +62,7 @@ class Acceptor:
         self._loop.add_reader(self._fd, self._accept)
 
     def close(self) -> None:
-        """Accept nothing more. Idempotent; connections go on."""
+        """Stop accepting. Idempotent; connections go on."""
         if self._open:
             self._open = False
             self._loop.remove_reader(self._fd)
@@ -74,7 +74,7 @@ class Acceptor:
                 accepted, _ = self._listening.accept()
             except (BlockingIOError, InterruptedError):
                 return
-            except ConnectionError:  # it has gone again
+            except ConnectionError:  # the client has left already
                 continue
             except OSError as error:  # no descriptor is left, or no memory
                 log.error("connections cannot be accepted for a moment: %s", error)

@@ -1,4 +1,4 @@
-"""Between ASGI and the wire types: a request in, a response out."""
+"""Convert between ASGI and the wire types: requests in, responses out."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _CONTROLS = dict.fromkeys([*range(32), 127], " ")
 
 
 def read_request(scope: Any, receive: Receive, intake: Intake) -> tuple[WireRequest, Inbound]:
-    """The request as it stands in an ASGI scope, and its body, unread.
+    """Return the request of an ASGI scope, and its body, unread.
 
-    Header values are UTF-8 where they can be, Latin-1 otherwise.
+    Header values are UTF-8 if valid, Latin-1 otherwise.
     """
     headers: dict[str, str] = {}
     for raw_name, raw_value in scope["headers"]:
@@ -31,7 +31,7 @@ def read_request(scope: Any, receive: Receive, intake: Intake) -> tuple[WireRequ
         except UnicodeDecodeError:
             value = str(raw_value, "latin-1").strip()
         if name in headers:
-            # The one header that is no list with commas. Source: RFC 9113, 8.2.3.
+            # The one header whose values are not joined by commas. Source: RFC 9113, 8.2.3.
             value = f"{headers[name]}{'; ' if name == 'cookie' else ','}{value}"
         headers[name] = value
     client = scope["client"]
@@ -56,14 +56,14 @@ def read_request(scope: Any, receive: Receive, intake: Intake) -> tuple[WireRequ
 async def send_response(
     request: WireRequest, inbound: Inbound, response: WireResponse, receive: Receive, send: Any
 ) -> None:
-    """Send it, with back-pressure; a stream is closed whatever happens."""
+    """Send a response with back-pressure; its stream is closed in any case."""
     body = response.body
     headers = _encoded(response.headers)
     if not inbound.begun and "expect" in request.headers:
-        # The client still holds its body back; whether it sends it after this is its choice, so
-        # nothing that follows on this connection could be told from it. Nor does botocore before
-        # 1.44 read the next answer right on a connection that gave a final one in place of 100,
-        # even to an empty body.
+        # The client still holds its body back and may or may not send it after this answer, so the
+        # next bytes on this connection are ambiguous. Nor does botocore before 1.44 read the next
+        # answer correctly on a connection that gave a final one in place of 100, even to an empty
+        # body.
         headers.append((b"connection", b"close"))
     if isinstance(body, Stream):
         await _send_stream(request, response.status, headers, body, receive, send)
@@ -112,7 +112,7 @@ async def _send_stream(
     except asyncio.CancelledError:
         if watch is None or not watch.done() or watch.cancelled():
             raise
-        # It was the watch that woke us: the client is gone, and nobody is left to answer.
+        # The watch has ended: the client is gone, and there is no one to answer.
         task = asyncio.current_task()
         if task is not None:
             task.uncancel()
@@ -125,14 +125,14 @@ async def _send_stream(
 
 
 async def _watch(receive: Receive, sender: asyncio.Task[Any]) -> None:
-    """Wake the sender when the client goes away, even while its stream has nothing to send."""
+    """Wake the sender when the client leaves, even while its stream is silent."""
     while (await receive())["type"] != "http.disconnect":
         pass
     sender.cancel()
 
 
 def plain_headers(response: WireResponse) -> list[tuple[bytes, bytes]]:
-    """Its headers as they are sent, but for the length of a body that is whole."""
+    """Return the headers as they are sent, without the length of a whole body."""
     return [one for one in _encoded(response.headers) if one[0] != b"content-length"]
 
 
@@ -145,7 +145,7 @@ def _encoded(headers: Iterable[tuple[str, str]]) -> list[tuple[bytes, bytes]]:
     encoded = []
     for name, value in headers:
         if not (value.isascii() and value.isprintable()):
-            # A value may be the caller's own words; a line break in it would be a new header.
+            # A value may be a caller's text; a line break in it would be a new header.
             value = value.translate(_CONTROLS)
         try:
             encoded.append((_name(name), value.encode("utf-8")))

@@ -1,8 +1,8 @@
 """Request bodies as they arrive.
 
-Law of this file: a body is pulled, never pushed; the server stops reading from the socket while
-nobody asks. A body that ends early, stalls or does not hold what was promised raises; it never
-hangs and never ends as if it were whole.
+Law of this file: a body is pulled, never pushed; the server reads from the socket only while a
+reader waits. A body that ends early, stalls or breaks its announced length raises; it never hangs
+and never ends as if it were whole.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def given_up_body() -> AwsError:
 
 
 async def joined(pieces: Sequence[bytes]) -> bytes:
-    """Many bytes in one; more than ``_LARGE`` are copied in a thread, where that holds no lock."""
+    """Join many bytes; more than ``_LARGE`` are copied in a thread, where that holds no lock."""
     if sum(map(len, pieces)) > _LARGE:
         return await asyncio.to_thread(b"".join, pieces)
     return b"".join(pieces)
@@ -56,10 +56,10 @@ async def joined(pieces: Sequence[bytes]) -> bytes:
 class Inbound:
     """The bytes of one request's body on the wire, before any decoding.
 
-    announced: Content-Length, or None for chunked transfer. empty: there is no body at all.
+    announced: Content-Length, or None for chunked transfer. empty: there is no body.
     begun, ended: whether reading has begun (and with it the ``100 Continue``), and has ended.
-    intake: what bounds it in time, and together with all others in memory.
-    ready: gives the whole body if it is here already, else None.
+    intake: bounds it in time, and together with all others in memory.
+    ready: returns the whole body if it is there already, else None.
     """
 
     __slots__ = (
@@ -96,9 +96,9 @@ class Inbound:
         self.ended = empty
 
     async def next(self) -> bytes:
-        """The next piece; check ``ended`` after it.
+        """Return the next piece; check ``ended`` after it.
 
-        AwsError when the client went, is too slow, or its body was given up for others.
+        Raises AwsError if the client left, is too slow, or its body was given up for others.
         """
         self.begun = True
         if self._ready is not None and (whole := self._ready()) is not None:
@@ -121,25 +121,25 @@ class Inbound:
         if not message.get("more_body", False):
             self.ended = True
         data: bytes = message.get("body", b"")
-        # Only the client's time counts, not that of whoever takes the pieces.
+        # Only the client's time counts, not that of the body's reader.
         left = self._patience_s - (now() - began) + len(data) * intake.regained_s
         self._patience_s = min(intake.patience_s, left)
         return data
 
     def hold(self, size: int) -> None:
-        """A piece of it is kept while the rest is on its way; ``release`` when no more are."""
+        """Count a piece that is kept while the rest is on its way; ``release`` after the last."""
         self._intake.hold(self, size)
 
     def release(self) -> None:
         self._intake.release(self)
 
     def passed(self, size: int) -> None:
-        """All of it has come; its content is of that size."""
+        """Report that the whole body has come. size: of its content."""
         self._intake.passed(size)
 
     @contextmanager
     def keeping(self, size: int) -> Iterator[None]:
-        """It has come whole, and is kept while it waits for its turn: ``check_kept`` then."""
+        """Count a whole body as kept while it waits for its turn; call ``check_kept`` then."""
         self.hold(size)
         try:
             yield
@@ -147,18 +147,18 @@ class Inbound:
             self.release()
 
     def check_kept(self) -> None:
-        """AwsError when it was given up for others meanwhile."""
+        """Raises AwsError if the body was given up for others meanwhile."""
         if self._given_up:
             raise given_up_body()
 
     def give_up(self) -> None:
-        """intake.HeldBody"""
+        """Implement ``intake.HeldBody``."""
         self._given_up = True
         if self._timer is not None:
             self._timer.reschedule(0.0)
 
     async def read(self, limit: int, too_large: Callable[[int], AwsError]) -> bytes:
-        """All of it; ``too_large(size)`` is raised as soon as it is known to exceed the limit."""
+        """Return the whole body. Raises ``too_large(size)`` as soon as it exceeds the limit."""
         if self.empty:
             return b""
         if self.announced is not None and self.announced > limit:

@@ -1,15 +1,15 @@
 """One client connection: uvicorn's HTTP/1.1 protocol with limits and deadlines.
 
-Law of this file: whatever a client sends or does not send, its connection costs a bounded amount
-of memory and ends after a bounded time unless a request of its is being worked on. Deadlines
-cost nothing per request: each connection notes when its phase began, and ``ConnectionSweeper``
-(gateway/http/connection_sweeper.py) looks.
+Law of this file: whatever a client sends or does not send, its connection costs a bounded amount of
+memory and ends after a bounded time unless one of its requests is being answered. Deadlines cost
+nothing per request: each connection notes when its phase began, and ``ConnectionSweeper``
+(gateway/http/connection_sweeper.py) checks them.
 
     idle ──first byte──► head ──headers complete──► busy ──answered──► idle
                                                      │ answered before its body had come
                                                      └──► drain ──body complete──► idle
 
-What is read between two requests is first offered to the fast path (gateway/fast_path.py): a
+Bytes that arrive between two requests are first offered to the fast path (gateway/fast_path.py): a
 request that it takes never meets the parser.
 
     idle ──a request in one read──► fast ───answer written──► idle
@@ -41,9 +41,9 @@ log = logging.getLogger("boda.gateway")
 
 _ASGI = {"version": "3.0", "spec_version": "2.3"}
 _PARSED_URL = 65_535
-"""Bytes of a target that httptools takes apart; a head may be larger than that."""
+"""The longest target that httptools can parse, in bytes; a head may be longer."""
 _REST_S = 0.005
-"""How long the rest of a body is waited for before its request goes the general way."""
+"""Seconds to wait for the rest of a body before its request goes the general way."""
 _PIPELINED = 100
 """Requests that may wait on one connection behind the one that is being answered."""
 _PHRASES = {
@@ -59,7 +59,7 @@ class _RefusedRequest(Exception):
 
 
 def _target(url: bytes) -> tuple[bytes, bytes]:
-    """Path and query of a request's target."""
+    """Return path and query of a request's target."""
     if len(url) > _PARSED_URL and url.startswith(b"/"):
         path, _, query = url.partition(b"#")[0].partition(b"?")
         return path, query
@@ -68,17 +68,17 @@ def _target(url: bytes) -> tuple[bytes, bytes]:
 
 
 class AnswerBatch:
-    """Answers of one turn of the event loop, written one behind the other at its end.
+    """Answers of one turn of the event loop, written one after the other at its end.
 
-    A write wakes its reader, which takes the kernel longer than the writing. Of the answers that
-    are written together only the first finds their reader asleep, where it is the same.
+    A write wakes its reader, which takes the kernel longer than the write itself. If several
+    answers are for one reader, only the first of them wakes it.
     """
 
     def __init__(self) -> None:
         self._waiting: list[Callable[[], None]] = []
 
     def put(self, loop: asyncio.AbstractEventLoop, send: Callable[[], None]) -> None:
-        """Call it at the end of this turn."""
+        """Call ``send`` at the end of this turn."""
         if not self._waiting:
             loop.call_soon(self._send)
         self._waiting.append(send)
@@ -95,8 +95,8 @@ class AnswerBatch:
 class HttpConnection(HttpToolsProtocol):
     """limits: sizes and deadlines. state: the ASGI state of every request (its environment).
 
-    outbox, departures: the server's. crowd: the connections that it must find room among.
-    owner: the environment that it comes from; "" for the client's address.
+    outbox, departures: the server's. crowd: the connections among which this one is counted. owner:
+    the environment that it comes from; "" for the client's address.
     """
 
     def __init__(
@@ -140,7 +140,7 @@ class HttpConnection(HttpToolsProtocol):
         super().connection_made(transport)
         environment_id = self.app_state.get("environment_id")
         if environment_id and self.client is not None:
-            # Its loopback is not the platform's, although both are called 127.0.0.1.
+            # The client's loopback is not the platform's, although both are called 127.0.0.1.
             self.client = (environment_address(environment_id), self.client[1])
         self._since = self._now()
         if not self.owner and self.client is not None:
@@ -150,7 +150,7 @@ class HttpConnection(HttpToolsProtocol):
 
     def eof_received(self) -> bool:  # type: ignore[override]
         self._departures.put(self.loop, self.transport)
-        return True  # or the loop would close it
+        return True  # else the loop would close it
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._crowd.leave(self)
@@ -191,8 +191,7 @@ class HttpConnection(HttpToolsProtocol):
         self._feed(self._take_part() + data)
 
     def _await_rest(self, data: bytes) -> None:
-        """Hold a part of a request for a moment, which does not begin anew with each further
-        part."""
+        """Hold a part of a request for a limited time, which further parts do not extend."""
         self._part = data
         if self._rest is None:
             self._since = self._now()
@@ -202,7 +201,7 @@ class HttpConnection(HttpToolsProtocol):
         self._feed(self._take_part())
 
     def _take_part(self) -> bytes:
-        """What was held; held no more."""
+        """Return and clear the held bytes."""
         part, self._part = self._part, b""
         rest, self._rest = self._rest, None
         if rest is not None:
@@ -210,13 +209,13 @@ class HttpConnection(HttpToolsProtocol):
         return part
 
     def _feed(self, data: bytes) -> None:
-        """The general way."""
-        # Bytes that bring nothing forward: an endless header, trailer or chunk extension.
+        """Give bytes to the parser of the general way."""
+        # Bytes without progress: an endless header, trailer or chunk extension.
         self._silent += len(data)
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade:
-            # There is nothing to upgrade to; what follows on this connection is not HTTP.
+            # Upgrades are not supported; the bytes that follow on this connection are not HTTP.
             if self.cycle is not None and not self.cycle.response_complete:
                 self.cycle.keep_alive = False
                 self.flow.pause_reading()
@@ -229,7 +228,7 @@ class HttpConnection(HttpToolsProtocol):
                 self._refuse(431, "The request's headers are too large.")
 
     def reply(self, status: bytes, fields: bytes, body: bytes, *, closes: bool) -> None:
-        """fast_path.Client"""
+        """Implement ``contract.ClientConnection``."""
         self.server_state.total_requests += 1
         self._outbox.put(self.loop, partial(self._reply, status, fields, body, closes))
 
@@ -258,18 +257,18 @@ class HttpConnection(HttpToolsProtocol):
 
     @property
     def environment_id(self) -> str:
-        """fast_path.Client"""
+        """Implement ``contract.ClientConnection``."""
         found: str = self.app_state.get("environment_id", "")
         return found
 
     def start(self, work: Coroutine[Any, Any, None]) -> None:
-        """fast_path.Client"""
+        """Implement ``contract.ClientConnection``."""
         task = self.loop.create_task(work)
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
 
     def begin_stream(self, method: str) -> Cycle:
-        """fast_path.Client"""
+        """Implement ``contract.ClientConnection``."""
         cycle = self.cycle = Cycle(
             {"method": method, "http_version": "1.1"},  # type: ignore[typeddict-item]
             self.transport,
@@ -292,7 +291,7 @@ class HttpConnection(HttpToolsProtocol):
         return cycle
 
     def abort(self) -> None:
-        """fast_path.Client"""
+        """Implement ``contract.ClientConnection``."""
         self.transport.abort()
 
     def pause_writing(self) -> None:
@@ -315,8 +314,8 @@ class HttpConnection(HttpToolsProtocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if not self._in_head:
-            # A trailer after a chunked body is no header: it was not there when the request
-            # was routed and its signature checked.
+            # A trailer after a chunked body is no header: it was not there when the request was
+            # routed and its signature checked.
             return
         name = name.lower()
         if name == b"expect" and value.lower() == b"100-continue":
@@ -411,7 +410,7 @@ class HttpConnection(HttpToolsProtocol):
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
-        if self.pipeline:  # and nothing more is read until its turn has come
+        if self.pipeline:  # and no more is read until its turn comes
             cycle, app = self.pipeline.pop()
             self._start_asgi_task(cycle, app)
             return
@@ -423,7 +422,7 @@ class HttpConnection(HttpToolsProtocol):
     # Deadlines and refusals
 
     def sweep(self, now: float) -> None:
-        """Close what has taken too long."""
+        """Close the connection if its phase has taken too long."""
         if self.transport is None or self.transport.is_closing():
             if self._stalled_since is not None and self._stalled(now):
                 self.transport.abort()
@@ -442,7 +441,7 @@ class HttpConnection(HttpToolsProtocol):
             self.transport.close()
 
     def waits_since(self) -> float | None:
-        """crowd.Member"""
+        """Implement ``crowd.Member``."""
         if self._stalled_since is not None:
             return self._stalled_since
         if self._phase == "fast":
@@ -453,13 +452,14 @@ class HttpConnection(HttpToolsProtocol):
         return self._since
 
     def half_read(self) -> tuple[float, int]:
-        """Since when the connection is in its phase, and how many bytes are held of requests that
-        nobody has taken up: heads that have not come whole, and what came behind a request."""
+        """Return when the phase began, and how many bytes are held of requests that have not
+        started: incomplete heads, and bytes read ahead."""
         size = len(self._part) + len(self._held)
         return self._since, size + (self._silent if self._in_head else 0)
 
     def unread(self) -> tuple[float, int]:
-        """Since when its client leaves an answer unread, and how many bytes of it are held."""
+        """Return since when its client leaves an answer unread, and how many bytes of it are
+        held."""
         if self._stalled_since is None:
             return 0.0, 0
         return self._stalled_since, self.transport.get_write_buffer_size()
@@ -476,7 +476,7 @@ class HttpConnection(HttpToolsProtocol):
         elif self.pipeline:  # another one is being answered
             self.transport.close()
         elif cycle.response_complete:
-            # The rest of a body whose answer has gone is not worth another answer.
+            # The rest of a body that was answered already gets no second answer.
             if self._in_head:
                 self._answer(status, message)
             else:

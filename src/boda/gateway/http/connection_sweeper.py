@@ -1,7 +1,7 @@
-"""Looking at every connection once in a while: its deadlines, and the bytes that all together hold.
+"""Check every connection at intervals: its deadlines, and the bytes that all together hold.
 
-Law of this file: no turn of the event loop looks at more than ``_AT_ONCE`` connections, so that ten
-thousand of them keep nobody waiting.
+Law of this file: no turn of the event loop checks more than ``_AT_ONCE`` connections, so that ten
+thousand of them delay nothing.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ _AT_ONCE = 1_000
 
 
 class ConnectionSweeper:
-    """Closes what has taken too long or holds too much, and keeps the servers' Date header.
+    """Closes connections that take too long or hold too much, and renews the servers' Date header.
 
-    states: the servers' shared states, by a callable because they come and go.
+    states: returns the servers' shared states.
     """
 
     def __init__(self, states: Callable[[], list[ServerState]], limits: Limits) -> None:
@@ -78,7 +78,7 @@ class ConnectionSweeper:
 
 
 def _relieve(hoards: list[tuple[float, int, HttpConnection]], excess: int) -> None:
-    """Give up connections until ``excess`` bytes are held no more, those first that hold longest.
+    """Give up connections until ``excess`` fewer bytes are held, the longest holding first.
 
     hoards: since when each connection holds how many bytes.
     """

@@ -1,4 +1,4 @@
-"""What a connection and a fast path are to each other."""
+"""The contract between a connection and a fast path."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any, Literal, Protocol
 from boda.gateway.http.cycle import Cycle
 
 Verdict = Literal["yes", "no", "awaits"]
-"""Whether a request was taken. no: with nothing begun, it is for the general way. awaits: it may be
-taken with the rest of its body, which is to come at once, as SDKs send head and body apart."""
+"""Whether a request was taken. no: it was not touched, and is for the general way. awaits: it may
+be taken with the rest of its body, which is about to come, as SDKs send head and body apart."""
 
 
 class ClientConnection(Protocol):
@@ -19,29 +19,29 @@ class ClientConnection(Protocol):
 
     @property
     def environment_id(self) -> str:
-        """The execution environment that it comes from, or ""."""
+        """The id of the execution environment that it comes from, or ""."""
 
     def start(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run the work on a request that ends with ``reply``, ``abort`` or a stream."""
+        """Start the work on a request, which ends with ``reply``, ``abort`` or a stream."""
 
     def reply(self, status: bytes, fields: bytes, body: bytes, *, closes: bool) -> None:
-        """Write an answer and go on with what comes next.
+        """Write an answer and go on with the next request.
 
-        fields: whole lines. closes: they say that the connection ends with this answer.
+        fields: whole lines. closes: they end the connection with this answer.
         """
 
     def begin_stream(self, method: str) -> Cycle:
-        """What an answer is written to that comes in pieces, instead of ``reply``."""
+        """Return the Cycle that writes an answer in pieces, instead of ``reply``."""
 
     def abort(self) -> None:
-        """Close at once: there is no answer."""
+        """Close without an answer."""
 
 
 class FastPath(Protocol):
     """Takes requests straight from the bytes of a connection (gateway/fast_path.py)."""
 
     def take(self, client: ClientConnection, data: bytes) -> Verdict:
-        """Take a request if it can go this way.
+        """Take a request if it is one for the fast path.
 
-        data: what was read from the client, beginning with a request's first byte.
+        data: the bytes read from the client, beginning with a request's first byte.
         """

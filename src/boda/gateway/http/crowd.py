@@ -1,8 +1,9 @@
-"""The connections of one or of several listeners, and who is given up when they are too many.
+"""The connections of one or several listeners, and the choice of those given up if there are too
+many.
 
-Law of this file: whoever opens connections and leaves them harms nobody but itself. A newcomer is
-turned away only if all the others are being served; else those go that have kept the platform
-waiting longest, of the owner who has most of them.
+Law of this file: clients that open connections and leave them harm no others. A new connection is
+refused only if all the others are being served; else those are given up for which the platform has
+waited longest, of the owner with the most of them.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Iterable
 from typing import Protocol
 
 _AT_ONCE = 32
-"""A crowd that is full is thinned by one in so many: to look for each by itself would take long."""
+"""A full crowd gives up one member in so many at once, since each choice takes long."""
 
 
 class Member(Protocol):
@@ -21,10 +22,10 @@ class Member(Protocol):
 
     @property
     def owner(self) -> str:
-        """Whose it is: a client's address, or an environment's id."""
+        """The owner: a client's address, or an environment's id."""
 
     def waits_since(self) -> float | None:
-        """Since when the platform waits for its client; None while its client waits."""
+        """Return since when the platform waits for the client; None while the client waits."""
 
     def abort(self) -> None: ...
 
@@ -43,8 +44,10 @@ class Crowd:
         return len(self._members)
 
     def enter(self, member: Member) -> bool:
-        """Whether there is room for it, perhaps where another was. It is a member either way,
-        until it leaves."""
+        """Add a member, perhaps in place of others; it is a member until it leaves.
+
+        Return whether it is to be served: False if the crowd is full.
+        """
         room = len(self._members) < self._most or self._thin()
         self._members[member] = None
         if self._around is not None:
@@ -57,7 +60,7 @@ class Crowd:
             self._around.leave(member)
 
     def _thin(self) -> bool:
-        """Give up a few; whether any could be given up."""
+        """Give up a few members. Return False if none could be given up."""
         given_up = list(greediest(self._members, max(1, self._most // _AT_ONCE)))
         for member in given_up:
             self.leave(member)
@@ -66,7 +69,8 @@ class Crowd:
 
 
 def owner_of(address: str) -> str:
-    """Who a client's address belongs to: of IPv6, whoever has one has 2**64 of them."""
+    """Return the owner of a client's address: for IPv6 the /64 network, all of which one client may
+    have."""
     if ":" not in address:
         return address
     groups = ipaddress.IPv6Address(address.partition("%")[0]).exploded.split(":")
@@ -74,7 +78,8 @@ def owner_of(address: str) -> str:
 
 
 def greediest(members: Iterable[Member], count: int) -> Iterable[Member]:
-    """So many of those that are waited for: each time the oldest of whoever has most of them."""
+    """Yield so many of the members that are waited for: each time the oldest one of the owner with
+    the most."""
     waiting: dict[str, list[tuple[float, int, Member]]] = {}
     for number, member in enumerate(members):
         since = member.waits_since()

@@ -1,7 +1,7 @@
-"""Closing connections whose clients have left, a few a turn of the event loop.
+"""Close connections whose clients have left, a few per turn of the event loop.
 
-Law of this file: ten thousand clients that leave at once keep nobody waiting. The event loop reads
-all their ends in one turn, and would close all their connections in the next one.
+Law of this file: ten thousand clients that leave at once delay nothing. The event loop reads all
+their ends in one turn, and would close all their connections in the next one.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ AT_ONCE = 64
 
 
 class Departures:
-    """The connections that are to be closed, in the order in which their clients left."""
+    """The connections to be closed, in the order in which their clients left."""
 
     def __init__(self) -> None:
         self._waiting: deque[asyncio.Transport] = deque()
 
     def put(self, loop: asyncio.AbstractEventLoop, transport: asyncio.Transport) -> None:
-        """Close the connection in this turn, or in one of the next if many wait before it."""
+        """Close the connection in this turn, or in a later one if many wait before it."""
         if not self._waiting:
             loop.call_soon(self._close, loop)
         self._waiting.append(transport)

@@ -1,9 +1,8 @@
 """Plain, whole HTTP/1.1 requests, read straight from the bytes of one read of the socket.
 
-Law of this file: what is read here, the parser of the general way (llhttp) would read just so.
-Whatever could be read in two ways, or asks for more than an answer (``Expect``, ``Upgrade``,
-chunks, folded lines, a header twice …), is not read here at all but left to that parser, so that
-nobody can mean two requests by one piece of bytes.
+Law of this file: the result is always that of the general way's parser (llhttp). A head that could
+be read in two ways, or requests more than an answer (``Expect``, ``Upgrade``, chunks, folded lines,
+a header twice …), is left to that parser, so that the same bytes never mean two requests.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from __future__ import annotations
 import re
 
 MAX_HEAD = 16_384
-"""Bytes of a head that is read here."""
+"""The largest head that is read here, in bytes."""
 
 _REQUEST_LINE = re.compile(
     rb"(DELETE|GET|PATCH|POST|PUT) "
@@ -36,7 +35,7 @@ Headers = dict[str, str]
 
 
 def request_line(line: bytes) -> tuple[str, str, str] | None:
-    """Method, raw path and raw query; None where it is for the general way."""
+    """Return method, raw path and raw query; None if the line is for the general way."""
     found = _REQUEST_LINE.fullmatch(line)
     if found is None:
         return None
@@ -44,15 +43,15 @@ def request_line(line: bytes) -> tuple[str, str, str] | None:
 
 
 class Heads:
-    """Reads the lines of heads; those that come again and again are read once."""
+    """Reads the lines of heads; caches lines that come repeatedly."""
 
     def __init__(self) -> None:
         self._known: dict[bytes, tuple[str, str]] = {}
 
     def read(self, lines: list[bytes]) -> Headers | None:
-        """Headers by lower-case name; None where any of them is for the general way.
+        """Return headers by lower-case name; None if one of them is for the general way.
 
-        lines: of a head, the request line left out.
+        lines: of a head, without the request line.
         """
         known, learn = self._known, self._learn
         pairs = [known.get(line) or learn(line) for line in lines]
@@ -63,7 +62,7 @@ class Heads:
 
     @staticmethod
     def value(line: bytes) -> str | None:
-        """The value of a header that is known to be one; None if it is for the general way."""
+        """Return the value of a line that is a header; None if it is for the general way."""
         if _VALUE.fullmatch(line) is None or b"  " in line:
             return None
         return line.decode("ascii")
@@ -81,7 +80,7 @@ class Heads:
             return None
         if len(line) <= _REMEMBERED_BYTES:
             if len(self._known) >= _REMEMBERED_LINES:
-                # Anybody can send lines that never come again.
+                # Clients can send lines that never come again.
                 self._known.clear()
             self._known[line] = (name, value)
         return name, value

@@ -1,10 +1,9 @@
-"""Which host names are this platform's own, and which requests another site's page has made.
+"""The platform's own host names, and the detection of requests made by other sites' pages.
 
-A browser sends what any page makes it send, also to addresses that only this machine reaches.
-Two things give such a page away: the name it calls the platform by, where the page's owner lets a
-name of theirs lead to this machine (DNS rebinding), and the origin that the browser states.
-Everything that asks "is this host ours?" asks here. Source: Fetch standard, "Origin header"; W3C,
-"Fetch Metadata Request Headers".
+A page makes its browser send requests, also to addresses that only this machine reaches. Two facts
+reveal such a page: the name by which it calls the platform, if the page's owner has a name resolve
+to this machine (DNS rebinding), and the origin that the browser states. All checks of host names
+are made here. Source: Fetch standard, "Origin header"; W3C, "Fetch Metadata Request Headers".
 """
 
 from __future__ import annotations
@@ -17,12 +16,13 @@ from collections.abc import Iterable
 from boda.gateway.http.wire import WireRequest
 
 LOOPBACK = ("localhost", "localhost.localstack.cloud")
-"""Names that lead nowhere but to the machine that asks, with all names below them."""
+"""Names that resolve to the asking machine only, with all names below them."""
 _MACHINE = frozenset({"host.docker.internal", "host.containers.internal"})
-"""What containers call their machine; nobody can own a name below ``internal``."""
+"""The names by which containers call their machine; names below ``internal`` cannot be
+registered."""
 _OF_AWS = ".amazonaws.com"
-"""What tools call AWS itself by, where the machine leads that here. Whoever has a name below it
-cannot choose where it leads; what a page from there sends is a stranger's all the same."""
+"""The names by which tools call AWS itself, if the machine resolves them to the platform. The owner
+of a name below it cannot choose its address; a page from there is still another site's."""
 
 _AUTHORITY = re.compile(r"(?:\[([0-9a-f:.]+)\]|([a-z0-9._-]+?)\.?)(?::\d{0,5})?", re.IGNORECASE)
 _NAME = re.compile(r"(?:\*\.)?[a-z0-9_-]+(?:\.[a-z0-9_-]+)*", re.IGNORECASE)
@@ -48,8 +48,8 @@ class Hosts:
         address = _address(listening)
         self._listening = address
         # The addresses behind a name or a wildcard are many, and may be another machine's that
-        # passes requests on. A page's owner cannot have a browser call them by address and be
-        # taken for them, which is what rebinding is about.
+        # passes requests on. A page's owner cannot rebind an address, so calls by address are no
+        # danger.
         self._any_address = address is None or address.is_unspecified
         called = set(_MACHINE)
         if address is None:
@@ -60,19 +60,19 @@ class Hosts:
         self._known: dict[str, bool] = {}
 
     def ours(self, host: str) -> bool:
-        """Whether a ``Host`` header names this platform; one that is empty names nobody else."""
+        """Return whether a ``Host`` header names this platform, or is empty."""
         known = self._known.get(host)
         if known is None:
             if len(self._known) >= _REMEMBERED:
-                self._known.clear()  # anybody can send names that never come again
+                self._known.clear()  # clients can send names that never come again
             known = self._known[host] = not host or self._is_ours(host)
         return known
 
     def foreign(self, request: WireRequest) -> str:
-        """The origin of another site's page that made a browser send a request, "" for none.
+        """Return the origin of another site's page that made a browser send a request, or "".
 
-        Where the browser states no origin (an image's address, a link), what it says of the page
-        stands for it.
+        If the browser states no origin (an image's address, a link), its other statements about the
+        page are used.
         """
         headers = request.headers
         origin = headers.get("origin")
@@ -92,11 +92,11 @@ class Hosts:
             return self._any_address or address == self._listening
         if name in self._called or name.endswith(_OF_AWS):
             return True
-        # A name without a dot, as a container's, is nobody's in the public DNS.
+        # A name without a dot, such as a container's, cannot be registered in the public DNS.
         return self._any_address and bool(name) and "." not in name
 
     def _is_own(self, authority: str) -> bool:
-        """Whether only pages of this machine, or of somebody it was told to trust, are there."""
+        """Return whether only pages of this machine, or of a trusted name, have this origin."""
         name = _host_of(authority)
         address = _address(name)
         if address is not None:
@@ -105,7 +105,7 @@ class Hosts:
 
 
 def _host_of(authority: str) -> str:
-    """The host of ``host:port``, "" where there is none."""
+    """Return the host of ``host:port``, "" if there is none."""
     found = _AUTHORITY.fullmatch(authority)
     return (found[1] or found[2]).lower() if found is not None else ""
 

@@ -1,8 +1,7 @@
-"""What all bodies that have not come whole may hold of memory, and how long one may take.
+"""Bound the memory of all incomplete bodies together, and the time that one may take.
 
-Law of this file: a client's patience costs the platform a bounded amount, however many clients
-there are. Only a body that is being put together piece by piece is counted; one that came whole
-with its head never is.
+Law of this file: slow clients cost the platform a bounded amount, however many they are. Only a
+body that is put together piece by piece is counted; one that came whole with its head never is.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from boda.core.heap import ByteCollector
 from boda.gateway.http.limits import Limits
 
 _PIECE_BYTES = 64
-"""What a piece costs besides its bytes; without it, a body in tiny pieces would cost most."""
+"""The cost of a piece besides its bytes; bodies in tiny pieces would otherwise be undercounted."""
 
 
 class HeldBody(Protocol):
@@ -24,8 +23,8 @@ class HeldBody(Protocol):
 
 
 class Intake:
-    """patience_s: how long one body is waited for in all. regained_s: what a byte gives back.
-    passed: called with the size of each body that has been read whole."""
+    """patience_s: how long one body is waited for in all. regained_s: the time that a byte gives
+    back. passed: called with the size of each body that has been read whole."""
 
     __slots__ = ("_held", "_most", "_total", "passed", "patience_s", "regained_s")
 
@@ -43,8 +42,8 @@ class Intake:
         return self._total
 
     def hold(self, body: HeldBody, size: int) -> None:
-        """A piece of ``size`` bytes more is held of it. Gives up those that began first, perhaps
-        this very one, while all together are too many."""
+        """Count a piece of ``size`` bytes. Give up the bodies that began first, perhaps this very
+        one, while all together are too many."""
         held, size = self._held, size + _PIECE_BYTES
         held[body] = held.get(body, 0) + size
         self._total += size
@@ -54,5 +53,5 @@ class Intake:
             oldest.give_up()
 
     def release(self, body: HeldBody) -> None:
-        """Nothing of it is held any more, or it has come whole."""
+        """Forget a body that is held no more, or has come whole."""
         self._total -= self._held.pop(body, 0)

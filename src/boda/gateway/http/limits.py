@@ -1,7 +1,7 @@
-"""How much a caller may send, and how long it may take.
+"""Limits of the sizes that a caller may send, and of the time that it may take.
 
-Sizes of the HTTP envelope follow AWS Lambda's quota of 1 MB for request line and headers;
-sizes of bodies are AWS's where it names one.
+Sizes of the HTTP envelope follow AWS Lambda's quota of 1 MB for request line and headers; sizes of
+bodies are AWS's if it has one.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ MIB = 1024 * 1024
 @dataclass(frozen=True, slots=True)
 class Limits:
     """head_bytes: request line and headers together. headers: their number.
-    query_parameters: their number; reading many more would keep others waiting.
+    query_parameters: their number; reading many more would delay other requests.
 
     head_timeout_s: from a request's first byte (or the connection's start) to the end of its
-        headers. body_idle_s: how long a body is waited for, in all; every
-        ``body_bytes_s`` bytes that come give back a second of it, up to the whole.
+    headers. body_idle_s: how long a body is waited for, in all; every ``body_bytes_s`` bytes that
+    come give back a second of it, up to the whole.
     held_bytes: of all bodies together that are held in memory and have not come whole, and once
-        more of all heads and read-ahead; beyond that those which began first are given up.
-    keep_alive_s: how long an idle connection is kept. drain_s, drain_bytes: how long, and for
-        how much, a body that nobody wants any more is read so that the answer gets through.
+    more of all heads and read-ahead; beyond that those which began first are given up.
+    keep_alive_s: how long an idle connection is kept. drain_s, drain_bytes: how long, and for how
+    much, an unneeded body is read so that the answer gets through.
     write_stall_s: how long a client may leave its answer unread. unread_bytes: of all answers
-        together that wait for their clients; beyond that the longest waiting are given up.
+    together that wait for their clients; beyond that the longest waiting are given up.
     connections: open at once from outside. endpoint_connections: open at once from one execution
-        environment, whose processes may be as many as their descriptors.
-        endpoints_connections: from all environments together.
-    body_bytes: a body that is held in memory, where its service has no rule for it.
+    environment, whose processes may be as many as their descriptors. endpoints_connections: from
+    all environments together.
+    body_bytes: a body that is held in memory, if its service has no rule for it.
     parsed_at_once_bytes: a body that is parsed on the event loop; larger ones are parsed in a
-        thread. parsers: how many of those at a time.
+    thread. parsers: how many of those at a time.
     stream_bytes: a body that is streamed; the largest single upload to a bucket.
     """
 
@@ -60,9 +60,9 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class BodyRule:
-    """The largest body of an operation, in bytes, and how AWS says that it was larger.
+    """The largest body of an operation, in bytes, and AWS's error for a larger one.
 
-    typed: the error tells ``Type: User``.
+    typed: the error has ``Type: User``.
     """
 
     limit: int
@@ -77,7 +77,7 @@ class BodyRule:
 
 
 def too_large_upload(size: int, limit: int) -> AwsError:
-    """A streamed body past the limit, in AWS's words."""
+    """Return AWS's error for a streamed body past the limit."""
     return AwsError(
         "EntityTooLarge",
         "Your proposed upload exceeds the maximum allowed size",

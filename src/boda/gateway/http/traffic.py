@@ -1,4 +1,4 @@
-"""How many requests are being worked on, and whether new ones are taken."""
+"""Count the running requests, and refuse new ones while the platform stops."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import asyncio
 
 
 class Traffic:
-    """Each request says when it begins and ends. draining: only what must be is taken."""
+    """``begin`` and ``end`` are called once for each request. draining: new requests are
+    refused."""
 
     __slots__ = ("_quiet", "draining", "running")
 
@@ -24,7 +25,7 @@ class Traffic:
             self._quiet.set()
 
     async def drain(self, grace_s: float) -> bool:
-        """Let what runs end; whether all of it did in time."""
+        """Wait until running requests have ended. Return whether all did in time."""
         self.draining = True
         if self.running:
             try:

@@ -10,28 +10,28 @@ from functools import lru_cache
 from typing import Protocol
 
 ENVIRONMENTS = ipaddress.IPv6Network("fd62:6f64:6100::/48")
-"""The addresses that execution environments call from, as ``aws:SourceIp`` shows them: of the
-unique local ones, since any other could be that of a machine which a policy lets in."""
+"""The addresses that execution environments call from, as ``aws:SourceIp`` shows them: unique local
+ones, since any other could be that of a machine which a policy allows."""
 
 
 class StreamingBody(Protocol):
     """A request body that is read as it arrives, never held in memory whole.
 
-    Iterating yields chunks and raises AwsError when a checksum, a signature or the length does
-    not hold; a consumer must therefore commit only after the iteration has ended.
+    Iterating yields chunks and raises AwsError if a checksum, a signature or the length is wrong; a
+    consumer must therefore commit only after the iteration has ended.
     """
 
     length: int | None
-    """Decoded length in bytes if the client told it."""
+    """Decoded length in bytes if the client announced it."""
 
     def __aiter__(self) -> AsyncIterator[bytes]: ...
 
     async def read(self, limit: int | None = None) -> bytes:
-        """The whole rest; AwsError ``RequestTooLarge`` past ``limit`` bytes."""
+        """Return the whole rest. Raises AwsError ``RequestTooLarge`` past ``limit`` bytes."""
         ...
 
     def checksums(self) -> Mapping[str, str]:
-        """After the end: checksums sent in trailers, by lower-case header name."""
+        """Return, after the end, the checksums sent in trailers, by lower-case header name."""
         ...
 
 
@@ -43,8 +43,8 @@ class TruncatedStream(Exception):
 class Stream:
     """A response body that is sent as it is made.
 
-    chunks: yields bytes, or raises TruncatedStream; closed (aclose) when the client goes away.
-    length: total bytes when known, for Content-Length; chunked transfer otherwise.
+    chunks: yields bytes, or raises TruncatedStream; closed (aclose) when the client leaves. length:
+    total bytes if known, for Content-Length; chunked transfer otherwise.
     """
 
     chunks: AsyncIterator[bytes]
@@ -53,7 +53,7 @@ class Stream:
 
 @lru_cache(maxsize=4096)
 def environment_address(environment_id: str) -> str:
-    """The address of ``ENVIRONMENTS`` that stands for one environment for as long as it lives."""
+    """Return the address of ``ENVIRONMENTS`` that stands for one environment for its whole life."""
     size = (ENVIRONMENTS.max_prefixlen - ENVIRONMENTS.prefixlen) // 8
     digest = hashlib.blake2s(environment_id.encode(), digest_size=size).digest()
     return str(ENVIRONMENTS[int.from_bytes(digest)])
@@ -65,9 +65,9 @@ class WireRequest:
 
     path: raw, still percent-encoded, without the query. query: raw, without ``?``.
     headers: lower-case names; repeated ones joined with ``,`` (cookies with ``; ``).
-    body: bytes when the operation's input is not streamed, else a Body.
-    host: the ``Host`` header. source_ip: the peer's address; an execution environment's own one
-    (``environment_address``) for what comes through its endpoint socket.
+    body: bytes if the operation's input is not streamed, else a StreamingBody.
+    host: the ``Host`` header. source_ip: the peer's address; for requests through the endpoint
+    socket of an execution environment, its own (``environment_address``).
     environment_id: the execution environment whose endpoint socket it came through, or "".
     """
 

@@ -1,6 +1,6 @@
 """AWS's wire protocols on the server's side, driven by botocore's service models.
 
-protocol_for(service)  the protocol a service speaks, or the named one of those it speaks
+protocol_for(service)  the protocol of a service, or the named one of several
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ __all__ = ["Protocol", "WireForm", "protocol_for"]
 
 
 def protocol_for(service: ServiceModel, name: str = "", form: WireForm = USUAL) -> Protocol:
-    """name: one of ``rest-json``, ``json``, ``query``, ``ec2``, ``rest-xml`` and
-    ``smithy-rpc-v2-cbor``; the one botocore's clients choose when empty. form: how the service
-    departs from it.
+    """Return the protocol of a service. Raises ValueError if it does not exist.
 
-    Raises ValueError for a protocol that does not exist.
+    name: one of ``rest-json``, ``json``, ``query``, ``ec2``, ``rest-xml`` and
+    ``smithy-rpc-v2-cbor``; the one botocore's clients choose if empty. form: how the service
+    departs from it.
     """
     name = name or service.resolved_protocol
     if form.kind is not None and name == service.resolved_protocol:

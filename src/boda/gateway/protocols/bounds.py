@@ -1,7 +1,7 @@
 """How many members and values the body of an operation may have before its parser stops.
 
-Bounds are wider than what an operation accepts: what is a little too long is
-parsed and refused by validation, in AWS's words.
+Bounds are wider than the limits of an operation: a body that is a little too long is parsed and
+refused by validation, in AWS's words.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ _LEAST, _MOST = 1_000, 20_000
 
 
 def of_list(longest: int) -> Bounds:
-    """The bounds of an operation that takes lists of up to ``longest`` members."""
+    """Return the bounds of an operation that takes lists of up to ``longest`` members."""
     members = min(max(2 * longest, _LEAST), _MOST)
     return Bounds(members, members * VALUES_EACH)
 
 
 def of_operation(op: OperationModel) -> Bounds:
-    """The bounds that the longest list or map of the operation's input asks for."""
+    """Return the bounds for the longest list or map of the operation's input."""
     if op.input_shape is None:
         return of_list(0)
     return of_list(max(_lengths(op.input_shape, set()), default=0))

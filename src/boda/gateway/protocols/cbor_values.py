@@ -35,15 +35,15 @@ def decode(body: bytes, bounds: Bounds = DEFAULT) -> Any:
             max_depth=_MAX_DEPTH,
             strict_hashable_types=True,
         )
-    except Exception:  # the decoder runs converters of its own: whatever fails is the body's fault
+    except Exception:  # also of the decoder's own converters
         raise MalformedInput("The request body is not valid CBOR") from None
 
 
 def _check_bounds(body: bytes, bounds: Bounds) -> None:
     """Raise MalformedInput for more values than the bounds allow.
 
-    The decoder holds the interpreter's lock from the first byte to the last, and believes what
-    a container says of its length: the heads of all values are looked at first, one by one.
+    The decoder holds the interpreter's lock from the first byte to the last, and trusts the length
+    that a container declares: so the heads of all values are checked first, one by one.
     """
     at, left = 0, 2 * bounds.values  # keys of maps are counted here, too
     while at < len(body):

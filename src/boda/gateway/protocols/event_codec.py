@@ -1,4 +1,4 @@
-"""Events of a model's event streams as messages, and messages as events."""
+"""Convert events of a model's event streams to messages, and messages to events."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _WIDTHS = {"byte": 1, "short": 2, "integer": 4, "long": 8}
 
 
 class EventCodec:
-    """How one protocol writes and reads the bodies of events.
+    """Writes and reads the bodies of events in one protocol.
 
     encode: members of a structure to its bytes. decode: bytes to members; raises MalformedInput.
     """
@@ -35,10 +35,10 @@ class EventCodec:
     async def messages(
         self, events: AsyncIterator[Mapping[str, Any]], union: Shape, initial: bytes | None
     ) -> AsyncIterator[bytes]:
-        """The stream's bytes. initial: the ``initial-response`` event's body, if it has one.
+        """Yield the stream's bytes. initial: the ``initial-response`` event's body, if it has one.
 
-        An AwsError of the source becomes the stream's last message, as the answer's status and
-        headers are long gone. The source is closed when the client goes away.
+        An AwsError of the source becomes the stream's last message, since the answer's status and
+        headers were sent long before. The source is closed when the client leaves.
         """
         try:
             if initial is not None:
@@ -54,7 +54,7 @@ class EventCodec:
                 await close()
 
     def message(self, name: str, members: Mapping[str, Any], union: Shape) -> bytes:
-        """One event of the stream."""
+        """Return one event of the stream."""
         shape = union.members[name]
         kind = "exception" if shape.metadata.get("exception") else "event"
         headers = {":message-type": kind, f":{kind}-type": name}
@@ -83,10 +83,10 @@ class EventCodec:
     async def events(
         self, body: StreamingBody | bytes, union: Shape
     ) -> AsyncIterator[dict[str, Any]]:
-        """The events a client sends, as ``{"EventName": {members}}``.
+        """Yield the events a client sends, as ``{"EventName": {members}}``.
 
-        Raises AwsError when a frame is damaged. Signed frames are unwrapped; their chain of
-        signatures is the business of whoever checks signatures.
+        Raises AwsError if a frame is damaged. Signed frames are unwrapped; the caller verifies
+        their chain of signatures.
         """
         decoder = event_stream.Decoder()
         try:

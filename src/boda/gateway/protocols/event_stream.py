@@ -26,12 +26,12 @@ _NUMBERS = {2: (">b", 1), 3: (">h", 2), 4: (">i", 4), 5: (">q", 8)}
 
 
 class CorruptMessage(ValueError):
-    """The bytes are not a message: a length or checksum does not hold."""
+    """The bytes are not a message: a length or checksum is wrong."""
 
 
 @dataclass(frozen=True, slots=True)
 class SizedInteger:
-    """An integer header of a width: 1, 2, 4 or 8 bytes; a plain int is written in 4."""
+    """An integer header of a given width: 1, 2, 4 or 8 bytes; a plain int is written in 4."""
 
     value: int
     width: int
@@ -46,7 +46,7 @@ class EventStreamMessage:
 
 
 def encode(headers: Mapping[str, Any], payload: bytes = b"") -> bytes:
-    """One message. Raises ValueError when it would be larger than the format allows."""
+    """Return one message. Raises ValueError if it would be larger than the format allows."""
     block = b"".join(_encode_header(name, value) for name, value in headers.items())
     total = _OVERHEAD + len(block) + len(payload)
     if total > MAX_MESSAGE_BYTES or len(block) > MAX_HEADERS_BYTES:
@@ -57,14 +57,14 @@ def encode(headers: Mapping[str, Any], payload: bytes = b"") -> bytes:
 
 
 class Decoder:
-    """Takes bytes as they arrive and gives whole messages. Raises CorruptMessage."""
+    """Takes bytes as they arrive and returns whole messages. Raises CorruptMessage."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()
 
     @property
     def pending(self) -> int:
-        """Bytes of a message that has not arrived whole."""
+        """The bytes of an incomplete message."""
         return len(self._buffer)
 
     def feed(self, data: bytes) -> Iterator[EventStreamMessage]:

@@ -1,4 +1,4 @@
-"""How a service departs from its protocol on the wire: data that comes with its dialect."""
+"""How a service departs from its protocol on the wire: data of its dialect."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class WireForm:
-    """kind: a protocol of the service's own in place of the one its model names. error_codes: by
-    the name of an error's shape, its code on the wire where the model does not tell it.
-    blob_types: by operation, the content type of an answer that is a blob."""
+    """kind: a protocol of the service's own in place of its model's. error_codes: by the name of an
+    error's shape, its code on the wire if the model lacks it. blob_types: by operation, the content
+    type of an answer that is a blob."""
 
     kind: Callable[[ServiceModel, WireForm], Protocol] | None = None
     error_codes: Mapping[str, str] = field(default_factory=dict)

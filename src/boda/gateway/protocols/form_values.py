@@ -27,13 +27,13 @@ class FormNode:
         self.children: dict[str, FormNode] = {}
 
     def numbered(self) -> list[FormNode]:
-        """The children ``1``, ``2`` … in the order of their numbers."""
+        """Return the children ``1``, ``2`` … in the order of their numbers."""
         numbers = [(int(name), child) for name, child in self.children.items() if _number(name)]
         return [child for _, child in sorted(numbers, key=lambda pair: pair[0])]
 
 
 def pairs(text: str, bounds: Bounds = DEFAULT) -> list[tuple[str, str]]:
-    """The fields of ``a=1&b=2``, percent-decoded. Raises MalformedInput."""
+    """Return the fields of ``a=1&b=2``, percent-decoded. Raises MalformedInput."""
     if text.count("&") >= bounds.values:
         raise bounds.exceeded()
     decoded = []
@@ -45,7 +45,7 @@ def pairs(text: str, bounds: Bounds = DEFAULT) -> list[tuple[str, str]]:
 
 
 def tree(fields: Iterable[tuple[str, str]], bounds: Bounds = DEFAULT) -> FormNode:
-    """The tree that the fields' names span. Raises MalformedInput."""
+    """Return the tree that the fields' names span. Raises MalformedInput."""
     root = FormNode()
     left = bounds.values
     for name, value in fields:
@@ -102,10 +102,10 @@ class FormReader:
         return read
 
     def names(self, member: str, shape: Shape) -> list[str]:
-        """The wire names under which a member may come."""
+        """Return the wire names under which a member may come."""
         name = shape.serialization.get("name", member)
         if shape.type_name == "list" and self.is_flat(shape):
-            # Old models call a flattened list by its items' name, and so do clients.
+            # Old models name a flattened list by its items' name, and so do clients.
             return [name, shape.member.serialization.get("name", name)]
         return [name]
 

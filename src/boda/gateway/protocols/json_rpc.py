@@ -34,8 +34,8 @@ class JsonRpc(Rpc):
         return value
 
     def error_type(self, names: ErrorNames) -> str:
-        # 1.0 services name the shape in full, 1.1 services by its last part; clients of either
-        # read what follows the #.
+        # 1.0 services name the shape in full, 1.1 services by its last part; clients of both read
+        # the part after the #.
         if self.version == "1.0":
             return f"com.amazonaws.{self.service.endpoint_prefix}#{names.type}"
         return names.type

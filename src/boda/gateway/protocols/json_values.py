@@ -38,7 +38,7 @@ def decode(body: bytes) -> Any:
 
 
 def read(body: bytes, convert: Convert, bounds: Bounds = DEFAULT) -> Any:
-    """Decode and convert; integers beyond 64 bits are decoded again without losing digits.
+    """Decode and convert a body; integers beyond 64 bits are decoded again without losing digits.
 
     A body that is large and may have many values is parsed in steps (large_json).
     """

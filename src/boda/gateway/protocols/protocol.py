@@ -1,4 +1,4 @@
-"""The contract of a protocol, and what all protocols share."""
+"""The contract of a protocol, and the code that all protocols share."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class ErrorNames(NamedTuple):
 class Protocol(ABC):
     """One AWS protocol on the server's side, for one service.
 
-    Everything it learns from the model is compiled at first use and kept in the instance.
+    Readers and writers are compiled from the model at first use and kept in the instance.
     """
 
     name: str = ""
@@ -47,12 +47,11 @@ class Protocol(ABC):
         op: OperationModel,
         path_params: Mapping[str, str] | None = None,
     ) -> dict[str, Any]:
-        """The request's parameters by the model's member names: of its head and its body.
+        """Return the request's parameters by the model's member names: of its head and its body.
 
-        Timestamps are aware datetimes in UTC, blobs bytes, a streaming blob the request's body
-        as it is. Members the model does not know are ignored.
-
-        Raises AwsError in AWS's form when the request cannot be read.
+        Timestamps are aware datetimes in UTC, blobs bytes, a streaming blob the request's body as
+        it is. Members the model does not have are ignored.
+        Raises AwsError in AWS's form if the request cannot be read.
         """
         return {**self.parse_head(request, op, path_params), **self.parse_body(request, op)}
 
@@ -62,11 +61,11 @@ class Protocol(ABC):
         op: OperationModel,
         path_params: Mapping[str, str] | None = None,
     ) -> dict[str, Any]:
-        """The parameters in path, query string and headers. Raises AwsError.
+        """Return the parameters in path, query string and headers. Raises AwsError.
 
-        path_params: the labels of the operation's request URI as they stand in the path, that
-            is still percent-encoded; they are decoded here, once. Without them the path itself
-            is matched against the request URI.
+        path_params: the labels of the operation's request URI as they stand in the path, still
+        percent-encoded; they are decoded here, once. Without them the path itself is matched
+        against the request URI.
         """
         try:
             return self._parse_head(request, op, path_params)
@@ -76,9 +75,9 @@ class Protocol(ABC):
     def parse_body(
         self, request: WireRequest, op: OperationModel, bounds: Bounds = DEFAULT
     ) -> dict[str, Any]:
-        """The parameters in the body, which has been read unless it is streamed. Raises AwsError.
+        """Return the parameters in the body, which has been read unless it is streamed.
 
-        May be called in any thread.
+        May be called in any thread. Raises AwsError.
         """
         try:
             return self._parse_body(request, op, bounds)
@@ -89,7 +88,7 @@ class Protocol(ABC):
 
     @abstractmethod
     def prepare(self, op: OperationModel) -> object:
-        """Compile what ``parse_body`` uses, once, and not in two threads at once."""
+        """Compile the readers of ``parse_body``, once, and not in two threads at once."""
 
     def _parse_head(
         self, request: WireRequest, op: OperationModel, path_params: Mapping[str, str] | None
@@ -109,10 +108,10 @@ class Protocol(ABC):
         request_id: str,
         status: int | None = None,
     ) -> WireResponse:
-        """The answer's members as HTTP.
+        """Return the answer's members as HTTP.
 
-        status: instead of the model's. A blob given as a Stream is sent as it is; an event
-        stream is an async iterator of ``{"EventName": {members}}``.
+        status: instead of the model's. A blob given as a Stream is sent as it is; an event stream
+        is an async iterator of ``{"EventName": {members}}``.
         """
 
     @abstractmethod
@@ -122,13 +121,13 @@ class Protocol(ABC):
         op: OperationModel | None,
         request_id: str,
     ) -> WireResponse:
-        """The error as the service would send it; op is None before one is known."""
+        """Return the error as the service would send it; op is None if no operation is known."""
 
     def malformed(self, error: MalformedInput) -> AwsError:
         return AwsError("SerializationException", error.reason)
 
     def named(self, code: str) -> ErrorNames:
-        """An error by its shape's name or by its code on the wire."""
+        """Find an error by its shape's name or by its code on the wire."""
         if self._errors is None:
             self._errors = self._name_errors()
         return self._errors.get(code) or ErrorNames(None, code, code)
@@ -150,7 +149,8 @@ class Protocol(ABC):
 
 
 def whole_body(request: WireRequest, op: OperationModel) -> bytes:
-    """The body of an operation whose input is not streamed, unpacked where clients may pack it.
+    """Return the body of an operation whose input is not streamed, decompressed if clients may
+    compress it.
 
     Raises MalformedInput.
     """
@@ -167,7 +167,8 @@ def whole_body(request: WireRequest, op: OperationModel) -> bytes:
 
 
 def query_error_header(service: ServiceModel, names: ErrorNames, error: AwsError) -> Headers:
-    """What clients of a service that once spoke query read the error's old code from."""
+    """Return the headers from which clients of a service that once had the query protocol read the
+    error's old code."""
     if not service.is_query_compatible or (names.shape is not None and names.code == names.type):
         return []
     side = "Receiver" if error.fault == "server" else "Sender"
@@ -175,7 +176,7 @@ def query_error_header(service: ServiceModel, names: ErrorNames, error: AwsError
 
 
 def message_member(shape: Shape | None) -> str:
-    """How the error's shape spells its message: ``message`` or ``Message``."""
+    """Return the name of the message in the error's shape: ``message`` or ``Message``."""
     if shape is not None:
         for member in shape.members:
             if member.lower() == "message":
@@ -200,7 +201,7 @@ def error_members(
     shape: Shape | None,
     convert: Callable[[Mapping[str, Any]], dict[str, Any]],
 ) -> dict[str, Any]:
-    """Return an error's members as a document has them, those too that no shape describes.
+    """Return an error's members as a document has them, including those that no shape describes.
 
     convert: converts the fields that the shape describes.
     """

@@ -149,7 +149,7 @@ class Ec2(Query):
 
 
 def error_elements(error: AwsError, names: ErrorNames, writer: XmlWriter) -> str:
-    """Code, message and further members of an error, as elements."""
+    """Return code, message and further members of an error, as elements."""
     parts = [f"<Code>{escape(names.code)}</Code>"]
     if error.message:
         parts.append(f"<Message>{escape(error.message)}</Message>")

@@ -31,14 +31,14 @@ ReadBody = Callable[[bytes, Bounds], Any]
 
 @dataclass(slots=True)
 class InputPlan:
-    """Where each parameter of an operation comes from, compiled."""
+    """The source of each parameter of an operation, compiled."""
 
     labels: list[tuple[str, str, ReadText]] = field(default_factory=list)
     query: dict[str, tuple[str, ReadText, bool]] = field(default_factory=dict)
     query_map: tuple[str, bool] | None = None
     literals: frozenset[str] = frozenset()
     headers: dict[str, tuple[int, str, ReadText]] = field(default_factory=dict)
-    """By lower-case name: its place among the model's members, the member, the reader."""
+    """By lower-case name: its index among the model's members, the member, the reader."""
     prefixed: list[tuple[str, str]] = field(default_factory=list)
     payload: str = ""
     payload_shape: Shape | None = None
@@ -49,7 +49,7 @@ class InputPlan:
 
 @dataclass(slots=True)
 class OutputPlan:
-    """Where each member of an output, or of an error, goes."""
+    """The destination of each member of an output, or of an error."""
 
     status: int = 200
     status_member: str = ""
@@ -74,15 +74,17 @@ class Rest(Protocol):
         self._outputs: dict[str, OutputPlan] = {}
         self.events = EventCodec(self.content_type, self.encode_event, self.decode_event)
 
-    # what the two differ in
+    # the differences between the two
 
     @abstractmethod
     def body_reader(self, op: OperationModel, plan: InputPlan) -> ReadBody | None:
-        """Reads the body into the payload member's value, or into the members in it."""
+        """Return a function that reads the body into the payload member's value, or into the
+        members in it."""
 
     @abstractmethod
     def body_writer(self, op: OperationModel, plan: OutputPlan) -> Callable[[Any], bytes] | None:
-        """Writes the payload member's value, or the members in the body, or None for no body."""
+        """Return a function that writes the payload member's value, or the members in the body;
+        None for no body."""
 
     @abstractmethod
     def encode_event(self, shape: Shape, value: Mapping[str, Any], members: list[str]) -> bytes: ...
@@ -111,7 +113,7 @@ class Rest(Protocol):
         if request.query and (plan.query or plan.query_map):
             self._read_query(plan, request.query, params)
         headers = request.headers
-        # A request has few of the headers that a model knows (of GetObject some forty).
+        # A request has few of the headers in a model (GetObject's has some forty).
         known = plan.headers.keys() & headers.keys()
         for name in sorted(known, key=plan.headers.__getitem__) if len(known) > 1 else known:
             _, member, convert = plan.headers[name]
@@ -182,7 +184,7 @@ class Rest(Protocol):
             if plan.query_map is not None and name not in plan.literals:
                 found.setdefault(name, []).append(value)
         if plan.query_map is not None:
-            # A server's map holds every parameter, those bound by name as well.
+            # A server's map has every parameter, those bound by name as well.
             member, many = plan.query_map
             params[member] = found if many else {name: texts[0] for name, texts in found.items()}
 
@@ -325,7 +327,7 @@ class Rest(Protocol):
 
 
 def plan_members(plan: OutputPlan, shape: Shape) -> None:
-    """Sort the members of an output or error by their place in the response."""
+    """Sort the members of an output or error by their location in the response."""
     plan.payload = shape.serialization.get("payload", "")
     for member, part in shape.members.items():
         place = part.serialization.get("location")
@@ -378,7 +380,7 @@ def header_writer(shape: Shape) -> WriteText:
 
 
 def _one_line(text: str) -> str:
-    """A value that can not end its header and begin another."""
+    """Return a value that cannot end its header and begin another."""
     if "\r" in text or "\n" in text or "\0" in text:
         return text.replace("\r", " ").replace("\n", " ").replace("\0", " ")
     return text
@@ -394,7 +396,7 @@ def _placed(convert: ReadText, text: str, name: str) -> Any:
 
 
 def _split_list(text: str) -> Iterable[str]:
-    """The items of a header list; an item in double quotes may hold commas."""
+    """Yield the items of a header list; an item in double quotes may have commas."""
     if not text.strip():
         return []
     if '"' not in text:
@@ -426,7 +428,7 @@ def _split_list(text: str) -> Iterable[str]:
 
 
 def _split_dates(text: str) -> Iterable[str]:
-    """HTTP dates hold one comma each: ``Mon, 16 Dec 2019 …, Tue, 17 Dec 2019 …``."""
+    """Yield HTTP dates, each of which has one comma: ``Mon, 16 Dec 2019 …, Tue, 17 Dec 2019 …``."""
     parts = [one.strip() for one in text.split(",")]
     if len(parts) % 2:
         return parts
@@ -458,7 +460,7 @@ def _utf8(body: bytes) -> str:
 
 
 def _is_text(shape: Shape | None) -> bool:
-    """Whether a payload is the body itself as text."""
+    """Return whether a payload is the body itself as text."""
     return (
         shape is not None
         and shape.type_name == "string"

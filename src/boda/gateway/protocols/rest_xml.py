@@ -44,7 +44,7 @@ class RestXml(Rest):
         return AwsError("MalformedInput", error.reason)
 
     def root_name(self, op: OperationModel, plan: OutputPlan) -> str:
-        """The name of the answer's root element."""
+        """Return the name of the answer's root element."""
         shape = plan.payload_shape or op.output_shape
         told = shape.serialization.get("name", plan.payload)
         if plan.payload and told != plan.payload:
@@ -56,7 +56,7 @@ class RestXml(Rest):
         return xml_values.namespace_attribute(space) if space else ""
 
     def check_root(self, root: Node, op: OperationModel, plan: InputPlan) -> None:
-        """Raise MalformedInput when the document is of another kind than the operation's."""
+        """Raise MalformedInput if the document is of another kind than the operation's."""
 
     def body_reader(self, op: OperationModel, plan: InputPlan) -> ReadBody | None:
         if plan.payload_shape is not None:
@@ -105,7 +105,7 @@ class RestXml(Rest):
         def payload(value: Any) -> bytes:
             parts = [_DECLARATION]
             emit(parts, name, value)
-            # The writer of a nested shape knows no document namespace: the root gets it here.
+            # The writer of a nested shape has no document namespace: the root gets it here.
             parts[1] = parts[1].replace(f"<{name}", f"<{name}{space}", 1)
             return "".join(parts).encode("utf-8", "replace")
 

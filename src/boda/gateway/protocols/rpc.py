@@ -57,7 +57,7 @@ class Rpc(Protocol):
 
     @abstractmethod
     def error_type(self, names: ErrorNames) -> str:
-        """Return what an error's document says of which type the error is."""
+        """Return the type of the error as its document states it."""
 
     def prepare(self, op: OperationModel) -> Convert:
         convert = self._inputs.get(op.name)

@@ -1,4 +1,4 @@
-"""Numbers, booleans, blobs and moments between their wire forms and Python.
+"""Convert numbers, booleans, blobs and timestamps between their wire forms and Python.
 
 Readers raise MalformedInput, whose reason each protocol puts into AWS's words and codes.
 """
@@ -31,13 +31,13 @@ _SPECIAL = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
 def timestamp_form(shape: Any, default: str) -> str:
-    """How the shape's timestamps are written: ``iso8601``, ``rfc822`` or ``unixtimestamp``."""
+    """Return the form of the shape's timestamps: ``iso8601``, ``rfc822`` or ``unixtimestamp``."""
     form: str = shape.serialization.get("timestampFormat", default)
     return form.lower()
 
 
 def in_range(value: int, type_name: str) -> int:
-    """The value if it fits the model's integer type; a Java service could not hold it else."""
+    """Return the value. Raises MalformedInput if it exceeds the model's integer type."""
     limit = 1 << (_BITS.get(type_name, 64) - 1)
     if -limit <= value < limit:
         return value
@@ -89,12 +89,12 @@ def blob_from_text(text: str) -> bytes:
 
 
 def blob_from_pieces(pieces: Iterable[str]) -> bytes:
-    """The same of a text that is too long to be decoded at once. Raises MalformedInput."""
+    """Decode a text that is too long to be decoded at once. Raises MalformedInput."""
     decoded: list[bytes] = []
     kept = ""
     for piece in pieces:
         kept += piece
-        # The last four characters alone may hold padding: they wait for what follows.
+        # Only the last four characters may be padding: they wait for the next piece.
         whole = max(0, len(kept) - len(kept) % 4 - 4)
         if "=" in kept[:whole]:
             break
@@ -111,7 +111,7 @@ def blob_to_text(value: Any) -> str:
 
 
 def moment_from_number(value: float) -> datetime:
-    """Seconds since the epoch, with a fraction, as a moment in UTC."""
+    """Convert seconds since the epoch, with a fraction, to a datetime in UTC."""
     try:
         return _EPOCH + timedelta(seconds=value)
     except (OverflowError, ValueError):
@@ -119,7 +119,8 @@ def moment_from_number(value: float) -> datetime:
 
 
 def moment_from_text(text: str, form: str) -> datetime:
-    """form: ``iso8601``, ``rfc822`` or ``unixtimestamp``, as the model's timestampFormat."""
+    """Parse a timestamp. form: ``iso8601``, ``rfc822`` or ``unixtimestamp``, as the model's
+    timestampFormat."""
     text = text.strip()
     if form == "unixtimestamp":
         return moment_from_number(float_from_text(text))
@@ -161,7 +162,7 @@ def _moment_from_iso(text: str) -> datetime:
 
 
 def as_moment(value: Any) -> datetime:
-    """What an operation returns as a timestamp: a datetime (naive means UTC) or epoch seconds."""
+    """Convert an operation's timestamp: a datetime (naive means UTC) or epoch seconds."""
     if isinstance(value, datetime):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
     if isinstance(value, str):
@@ -170,13 +171,13 @@ def as_moment(value: Any) -> datetime:
 
 
 def moment_to_number(value: Any) -> int | float:
-    """Seconds since the epoch, whole when they are, else to the millisecond."""
+    """Return seconds since the epoch, as int if whole, else to the millisecond."""
     seconds = (as_moment(value) - _EPOCH).total_seconds()
     return int(seconds) if seconds.is_integer() else round(seconds, 3)
 
 
 def moment_to_text(value: Any, form: str, *, millis: bool = False) -> str:
-    """millis: always write milliseconds in ISO 8601, as S3 does."""
+    """Format a timestamp. millis: always write milliseconds in ISO 8601, as S3 does."""
     if form == "unixtimestamp":
         return str(moment_to_number(value))
     if form == "rfc822":

@@ -1,8 +1,7 @@
-"""Parameters and outputs as trees of plain values: the common ground of JSON and CBOR.
+"""Parameters and outputs as trees of plain values: the common part of JSON and CBOR.
 
-A shape is compiled once into a function from decoded tree to parameters, or from output to
-tree; what differs between the two encodings (blobs, moments, special floats) is in the
-subclasses.
+A shape is compiled once into a function from decoded tree to parameters, or from output to tree;
+the differences between the two encodings (blobs, timestamps, special floats) are in the subclasses.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ class InexactInteger(Exception):
 
 
 def kind_of(value: Any) -> str:
-    """How Coral names the token it did not expect."""
+    """Return Coral's name for a token that it did not expect."""
     if value is True:
         return "TRUE_VALUE"
     if value is False:
@@ -71,7 +70,7 @@ class TreeReader:
         return found
 
     def members(self, members: Iterable[tuple[str, Shape]]) -> Convert:
-        """A reader of an object that takes the given members and ignores all others."""
+        """Return a reader of an object that takes the given members and ignores all others."""
         fields = {wire_name(shape, name): (name, self.reader(shape)) for name, shape in members}
 
         def read(value: Any) -> dict[str, Any]:
@@ -156,7 +155,7 @@ class TreeWriter:
         return found
 
     def members(self, members: Iterable[tuple[str, Shape]]) -> Convert:
-        """A writer of the given members of an output; others are not written."""
+        """Return a writer of the given members of an output; others are not written."""
         fields = [(name, wire_name(shape, name), self.writer(shape)) for name, shape in members]
 
         def write(value: Any) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """XML: a parser that expands nothing, and the shapes' readers and writers over it.
 
-The parser refuses every document type declaration, so neither entities nor external
-documents are ever looked at, and it bounds the depth. Namespaces are not resolved: AWS's
-services match local names.
+The parser refuses every document type declaration, so that neither entities nor external documents
+are ever read, and it bounds the depth. Namespaces are not resolved: AWS's services match local
+names.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Node:
 
 
 def parse(document: bytes, bounds: Bounds = DEFAULT) -> Node:
-    """The document's root element. Raises MalformedInput.
+    """Return the document's root element. Raises MalformedInput.
 
     The document is fed in steps, so that other threads run in between, and no further than its
     bounds; a tag or comment that is longer than two steps is refused.
@@ -107,12 +107,12 @@ def parse(document: bytes, bounds: Bounds = DEFAULT) -> Node:
 
 
 def escape(text: str) -> str:
-    """Text for content or attribute; control characters as references, as S3 writes them."""
+    """Return text for content or attribute; control characters as references, as S3 writes them."""
     return _ESCAPED.sub(lambda found: _NAMED.get(found[0]) or f"&#x{ord(found[0]):x};", text)
 
 
 def text_reader(shape: Shape, default_timestamp: str = "iso8601") -> ReadText:
-    """A reader of one scalar's text. Raises MalformedInput."""
+    """Return a reader of one scalar's text. It raises MalformedInput."""
     kind = shape.type_name
     if kind in ("integer", "long", "short", "byte"):
         return lambda text: integer_from_text(text, kind)
@@ -161,7 +161,7 @@ class XmlReader:
         return found
 
     def members(self, members: Iterable[tuple[str, Shape]]) -> ReadNode:
-        """A reader of an element that takes the given members and ignores all others."""
+        """Return a reader of an element that takes the given members and ignores all others."""
         fields: dict[str, tuple[str, str, Any]] = {}
         attributes: dict[str, tuple[str, ReadText]] = {}
         for member, shape in members:
@@ -238,7 +238,7 @@ class XmlReader:
 class XmlWriter:
     """Compiles shapes into writers of elements.
 
-    millis: timestamps always carry milliseconds.
+    millis: timestamps always have milliseconds.
     """
 
     def __init__(self, *, millis: bool = False) -> None:
@@ -260,7 +260,7 @@ class XmlWriter:
         return found
 
     def members(self, members: Iterable[tuple[str, Shape]]) -> Callable[[list[str], Any], None]:
-        """A writer of the given members' elements, without an element around them."""
+        """Return a writer of the given members' elements, without an element around them."""
         fields = [
             (member, flat_name(member, shape), self.writer(shape))
             for member, shape in members
@@ -354,15 +354,15 @@ class XmlWriter:
 
 
 def own_traits(shape: Shape) -> Mapping[str, Any]:
-    """What the shape says of itself, without what the member that refers to it adds."""
+    """Return the traits of the shape itself, without those that the referring member adds."""
     traits: Mapping[str, Any] = shape._shape_resolver.get_shape_by_name(shape.name).serialization
     return traits
 
 
 def flat_name(member: str, shape: Shape) -> str:
-    """The name of a member's element.
+    """Return the name of a member's element.
 
-    A list whose shape (not the member) is flattened goes by its items' name, as in old models:
+    A list whose shape (not the member) is flattened is named by its items, as in old models:
     ``AttributeName`` for ``AttributeNames``.
     """
     name: str = shape.serialization.get("name", member)

@@ -1,1 +1,1 @@
-"""Signatures: which key a request claims, and whether the claim holds."""
+"""Signatures: the key that a request claims, and the verification of the claim."""

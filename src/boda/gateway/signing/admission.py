@@ -1,9 +1,9 @@
-"""Who may come in: the rules about callers, as functions of data.
+"""Decide on callers before their signature is compared, as functions of data.
 
-Law of this file: it reads no clock and asks no directory; whoever asks brings the moment, the key
-that is claimed, and what is known of the request's head. The general and the fast path of a request
-ask the same ``admit``, so that a rule is written once. Neither has been shown the right signature
-yet: ``authentication`` compares that.
+Law of this file: it reads no clock and queries no directory; the caller brings the time, the
+claimed key, and the facts about the request's head. The general way and the fast path call the same
+``admit``, so that a rule is written once. The signature itself is compared afterwards, in
+``authentication``.
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ _UNSIGNED_PRESIGNED_EXPIRES_S = 900
 
 
 def place_flaw(region: str, host: str, page: str) -> Flaw | None:
-    """What there is against a request wherever its signature comes from; None if nothing.
+    """Return an objection to a request that holds wherever its signature comes from; None if there
+    is none.
 
-    region: why the region that it is signed for is none, "" if it is one. host: the name that it
-    calls the platform by, "" if it is one of the platform's. page: the origin of another site's
-    page that makes a browser send it, "" for none.
+    region: why the region that it is signed for is refused, "" if it is valid. host: the name by
+    which it calls the platform, "" if it is one of the platform's. page: the origin of another
+    site's page that makes a browser send it, "" for none.
     """
     if region:
         return Flaw("region", region)
@@ -41,11 +42,11 @@ def admit(
     key: Credential | None,
     now: float,
 ) -> Flaw | None:
-    """Why a claim is refused that is in order but for its signature, perhaps; None if it is not.
+    """Return why a claim is refused before its signature is compared; None if it is not.
 
-    against: what there is against the request already. rules: the service's. headers: the names of
-    those that the request has. key: the one that the claim names, None if there is none. now:
-    seconds since the epoch.
+    against: an earlier objection to the request. rules: the service's. headers: the names of the
+    request's headers. key: the one that the claim names, None if there is none. now: seconds since
+    the epoch.
     """
     if against is not None:
         return against
@@ -84,7 +85,7 @@ def admit(
 
 
 def _of_url(claim: Claim, rules: Signatures, now: float) -> Flaw | None:
-    """Of the time of a presigned URL."""
+    """Check the time of a presigned URL."""
     expires_s, signed_at = claim.signatory.expires_s, claim.signed_at
     if expires_s is None:
         if rules.expires_required:
@@ -124,7 +125,7 @@ def _of_time(claim: Claim, rules: Signatures, now: float) -> Flaw:
 
 
 def _of_headers(claim: Claim, headers: Iterable[str]) -> Flaw | None:
-    """Where every ``x-amz-*`` header is to be signed."""
+    """Check that every ``x-amz-*`` header is signed."""
     signed = claim.signatory.signed
     left_out = [name for name in headers if name.startswith("x-amz-") and name not in signed]
     if claim.signatory.presigned and "x-amz-content-sha256" in left_out:

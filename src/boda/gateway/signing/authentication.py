@@ -1,6 +1,6 @@
-"""Whether the claim of a request holds.
+"""Verify the claim of a request.
 
-``Authenticator.credential`` refuses what can be refused before a byte of the body is read
+``Authenticator.credential`` refuses a request, if it can, before a byte of the body is read
 (``admission``); ``Authenticator.verify`` compares the signature once the payload's hash is known.
 """
 
@@ -22,9 +22,9 @@ _MAX_CACHED_KEYS = 4096
 
 
 class Authenticator:
-    """Believes a claim, or says in the service's words why not.
+    """Verifies claims; refusals are in the service's words.
 
-    Derived keys are kept per key, day, region and service: at most a few thousand.
+    Derived keys are cached per key, day, region and service: at most a few thousand.
     """
 
     def __init__(self, directory: Directory, clock: Clock) -> None:
@@ -35,9 +35,10 @@ class Authenticator:
     def credential(
         self, claim: Claim, request: WireRequest, rules: Signatures, against: Flaw | None = None
     ) -> Credential:
-        """The claimed key, if everything but the signature itself is in order. AwsError.
+        """Return the claimed key, if everything but the signature itself is in order. Raises
+        AwsError.
 
-        against: what there is against the request already.
+        against: an earlier objection to the request.
         """
         key = self._directory.credential(claim.signatory.access_key_id)
         flaw = admit(against, claim, rules, request.headers, key, self._clock.now())
@@ -45,7 +46,8 @@ class Authenticator:
             assert key is not None
             return key
         if flaw.why == "key":
-            # As much work as for a key that exists, so that time does not tell which ones do.
+            # As much work as for an existing key, so that the time does not reveal which ones
+            # exist.
             texts = canonical_of(request, claim.signatory, rules).requests(
                 sigv4.trimmed(request.headers, claim.signatory.signed), sigv4.EMPTY_SHA256
             )
@@ -60,9 +62,9 @@ class Authenticator:
         payload_hash: str,
         rules: Signatures,
     ) -> sigv4.ChunkSignatures:
-        """Raises the refusal when the signature is not the one this key makes.
+        """Compare the signature. Raises AwsError if it is not the one this key makes.
 
-        Returns the chain for the chunks of a streamed upload.
+        Return the chain for the chunks of a streamed upload.
         """
         signatory = claim.signatory
         signer, scope = self.signer(credential, signatory), signatory.scope
@@ -92,7 +94,7 @@ class Authenticator:
         resource: str,
         rules: Signatures,
     ) -> None:
-        """The same for a URL presigned the old way.
+        """Compare the signature of a URL presigned the old way. Raises AwsError.
 
         request: with the headers that the URL carries. resource: the path with its bucket.
         """
@@ -115,7 +117,7 @@ class Authenticator:
             )
 
     def signer(self, credential: Credential | None, signatory: Signatory) -> sigv4.Signer:
-        """Signs with a key for the signatory's day, region and service."""
+        """Return a signer with the key for the signatory's day, region and service."""
         secret = credential.secret if credential is not None else "no such key"
         key_id = credential.access_key_id if credential is not None else ""
         place = (key_id, signatory.date, signatory.region, signatory.service)
@@ -130,9 +132,9 @@ class Authenticator:
 
 
 def canonical_of(request: WireRequest, signatory: Signatory, rules: Signatures) -> sigv4.Canonical:
-    """What a request signs, but for its headers' values and its payload."""
+    """Return the signed parts of a request, without its headers' values and its payload."""
     path = request.path
-    # A path that is not normalised is signed as it is or encoded anew, depending on the client.
+    # A path that is not normalised is signed as it is or encoded again, depending on the client.
     uris = (
         dict.fromkeys((path, sigv4.canonical_uri_s3(path)))
         if rules.raw_path
@@ -143,7 +145,7 @@ def canonical_of(request: WireRequest, signatory: Signatory, rules: Signatures) 
 
 
 def matching(signer: sigv4.Signer, claim: Claim, scope: str, texts: Iterable[str]) -> str:
-    """The claimed signature, if it is that of one of the canonical requests, else ""."""
+    """Return the claimed signature if it is that of one of the canonical requests, else ""."""
     claimed = claim.signature.encode("utf-8", "replace")
     for text in texts:
         made = signer.sign(sigv4.string_to_sign(claim.timestamp, scope, text))

@@ -3,8 +3,8 @@
     size[;chunk-signature=…]\\r\\n content \\r\\n … 0[;chunk-signature=…]\\r\\n
     [name:value\\r\\n … [x-amz-trailer-signature:…\\r\\n]] \\r\\n
 
-Content is handed on before its chunk's signature is known to hold: whoever takes it must commit
-only after ``finish``. Source: Amazon S3 API Reference, "Signature calculations … chunked upload".
+Content is returned before its chunk's signature is verified: the consumer must commit only after
+``finish``. Source: Amazon S3 API Reference, "Signature calculations … chunked upload".
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ _HEX = frozenset(b"0123456789abcdefABCDEF")
 class AwsChunks:
     """Decodes one body.
 
-    decoded_length: what ``x-amz-decoded-content-length`` promised.
-    signatures: the chain to verify, or None when the payload is unsigned.
-    trailer_names: lower-case names promised by ``x-amz-trailer``.
+    decoded_length: the value of ``x-amz-decoded-content-length``. signatures: the chain to verify,
+    or None if the payload is unsigned. trailer_names: lower-case names promised by
+    ``x-amz-trailer``.
     """
 
     def __init__(
@@ -55,7 +55,8 @@ class AwsChunks:
         self.trailers: dict[str, str] = {}
 
     def feed(self, data: bytes) -> list[bytes]:
-        """The content in these bytes; AwsError when they are not what was promised."""
+        """Return the content in these bytes. Raises AwsError if they break the encoding or a
+        promise."""
         content: list[bytes] = []
         at = 0
         while at < len(data):
@@ -82,7 +83,7 @@ class AwsChunks:
         return content
 
     def finish(self) -> Mapping[str, str]:
-        """At the end of the body: the trailers; AwsError when something is missing."""
+        """Return the trailers at the end of the body. Raises AwsError if a part is missing."""
         if self._state == "trailer" and not self._awaited() and not self._line:
             self._close_trailer()
         if self._state != "end" or self._total != self._expected:
@@ -137,7 +138,7 @@ class AwsChunks:
             raise _unsigned()
 
     def _awaited(self) -> bool:
-        """Whether a promised trailing header has not come yet."""
+        """Return whether a promised trailing header has not come yet."""
         if not self._names <= self.trailers.keys():
             return True
         return self._signed_trailer and _TRAILER_SIGNATURE not in self.trailers

@@ -1,4 +1,4 @@
-"""What a request says of its signer, read and not yet believed."""
+"""The signer that a request claims, before verification."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ INCOMPLETE_QUERY = (
 
 
 class Flaw:
-    """Why a request is refused; ``error`` words it once the service is known.
+    """The reason why a request is refused; ``error`` words it once the service is known.
 
-    Requests keep this, not the exception: an exception's traceback leads back to the frame that
-    holds the request, and so would keep its body until the next collection of garbage.
+    Requests keep this, not the exception: an exception's traceback refers to the frame that holds
+    the request, and so would keep its body until the next collection of garbage.
 
-    fields: members that only a service shows that explains its refusals.
+    fields: members that are shown only by a service that explains its refusals.
     """
 
     __slots__ = ("detail", "fields", "why")
@@ -57,7 +57,7 @@ _OF_PLACES = {
     ),
     "foreign-page": "Pages of {} may not call this platform from a browser.",
 }
-"""AWS has no words for these: it is called by no other name."""
+"""AWS has no words for these, since it is called by its own names only."""
 
 
 class MalformedClaim(Exception):
@@ -77,8 +77,8 @@ class Signatory:
 
     date, region, service: of the credential scope; service is a signing name.
     signed: the names of the headers that are signed, in their order.
-    expires_s: how long a presigned URL holds; None when it does not say, or for a header.
-    until: of a URL presigned the old way (``sigv2``), the moment it lapses, as signed.
+    expires_s: the life of a presigned URL; None if it states none, or for a header.
+    until: of a URL presigned the old way (``sigv2``), the time at which it lapses, as signed.
     """
 
     access_key_id: str
@@ -96,9 +96,9 @@ class Signatory:
 
 
 class Claim:
-    """What a request says about its signer, read and not yet believed.
+    """The signer that a request claims, before verification.
 
-    timestamp, signed_at: the moment of signing, as signed and in seconds since the epoch.
+    timestamp, signed_at: the time of signing, as signed and in seconds since the epoch.
     token: the session token, or "".
     """
 
@@ -115,7 +115,7 @@ class Claim:
 
 
 def read_claim(request: WireRequest) -> Claim | None:
-    """The claim of a request, None when it makes none; raises MalformedClaim."""
+    """Return the claim of a request, None if it has none. Raises MalformedClaim."""
     authorization = request.headers.get("authorization")
     query = request.query
     in_query = bool(query) and ("X-Amz-" in query or "AWSAccessKeyId=" in query)
@@ -127,9 +127,9 @@ def read_claim(request: WireRequest) -> Claim | None:
 
 
 def hinted_scope(request: WireRequest) -> tuple[str, str, str] | None:
-    """Access key id, region and service of a claim that cannot be read, trusted for nothing.
+    """Return access key id, region and service of a malformed claim, which are not to be trusted.
 
-    It tells whose words to refuse it in, and, where signatures are not checked, what was meant.
+    They select the words of the refusal, and, if signatures are not verified, the destination.
     """
     _, found, rest = request.headers.get("authorization", "").partition("Credential=")
     if not found:
@@ -143,19 +143,22 @@ def hinted_scope(request: WireRequest) -> tuple[str, str, str] | None:
 
 
 def _claim_of_header(authorization: str, headers: Mapping[str, str]) -> Claim:
-    """What a client sends before its signature is the same all day: it is read once."""
+    """Read the header of a claim. The part before its signature is the same all day, and is
+    cached."""
     before, found, signature = authorization.rpartition("Signature=")
     if found and signature.isalnum() and len(before) <= _REMEMBERED_CHARACTERS:
         signatory = _signatory(before)
         claim = claim_of(signatory, signature, headers) if signatory is not None else None
         if claim is not None:
             return claim
-    return _read_header(authorization, headers)  # which says what is wrong, if anything is
+    return _read_header(authorization, headers)  # which reports a flaw, if there is one
 
 
 def claim_of(signatory: Signatory, signature: str, headers: Mapping[str, str]) -> Claim | None:
-    """The claim of a request with that Authorization header; None if its ``X-Amz-Date`` is not
-    there, is no time, or another day's."""
+    """Return the claim of a request with that Authorization header.
+
+    None if its ``X-Amz-Date`` is absent, malformed, or of another day.
+    """
     timestamp = headers.get("x-amz-date", "")
     if timestamp[:8] != signatory.date:
         return None
@@ -169,7 +172,7 @@ def claim_of(signatory: Signatory, signature: str, headers: Mapping[str, str]) -
 
 @lru_cache(maxsize=1024)
 def _signatory(before: str) -> Signatory | None:
-    """The signatory of an Authorization header up to its signature; None where it has none."""
+    """Return the signatory of an Authorization header up to its signature; None if it has none."""
     date = before.partition("/")[2][:8]
     try:
         return _read_header(f"{before}Signature=0", {"x-amz-date": f"{date}T000000Z"}).signatory
@@ -283,7 +286,7 @@ def _claim_of_query(query: str) -> Claim | None:
 
 
 def _old_claim(old: Mapping[str, str], new: Mapping[str, str]) -> Claim:
-    """The claim names no service; ``SignatureVersion`` is how query services spelled theirs."""
+    """Read a claim without a service; ``SignatureVersion`` is how query services spelled theirs."""
     if new:
         raise MalformedClaim("two")
     if "SignatureVersion" in old:

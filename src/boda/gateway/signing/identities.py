@@ -1,4 +1,4 @@
-"""What services ask about users, roles and sessions; one of them answers it, from memory."""
+"""The contract for users, roles and sessions; one service implements it, from memory."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class AssumableRole(Protocol):
 
 
 class CallerSession(Protocol):
-    """The session a caller is in. transitive: the keys of its tags that go on."""
+    """The session of a caller. transitive: the keys of its tags that later sessions inherit."""
 
     @property
     def tags(self) -> Tags: ...
@@ -43,8 +43,10 @@ class ServiceRoles(Protocol):
     """Roles as services assume them."""
 
     def role_trusts(self, role_arn: str, service: str, context: Mapping[str, str]) -> bool:
-        """Whether the role exists and its trust policy lets the service assume it. context:
-        condition keys."""
+        """Return whether the role exists and its trust policy allows the service to assume it.
+
+        context: condition keys.
+        """
 
     def role_tags(self, arn: str) -> Mapping[str, str]: ...
 
@@ -96,9 +98,9 @@ class Sessions(Protocol):
 
 
 class Identities(Directory, Names, ServiceRoles, Sessions, Protocol):
-    """All of it, and the root user of the platform's account."""
+    """All of these contracts, and the root user of the platform's account."""
 
     async def ensure_root(self) -> Credential:
-        """The root user's key, made if there is none."""
+        """Return the root user's key; make it if there is none."""
 
     def root_credential(self) -> Credential: ...

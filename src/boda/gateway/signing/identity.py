@@ -1,4 +1,4 @@
-"""What the gateway must know about callers; the IAM service answers it from memory."""
+"""The gateway's view of callers; the IAM service implements it from memory."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class Credential:
     """An access key as SigV4 needs it.
 
-    session_token: what ``X-Amz-Security-Token`` must equal; empty for long-lived keys.
+    session_token: must equal ``X-Amz-Security-Token``; empty for long-lived keys.
     expires_at: seconds since the epoch, or None. active: False for a disabled key.
     """
 
@@ -42,11 +42,11 @@ class Permissions:
 
 
 class Directory(Protocol):
-    """Callers and their policies, in memory; nothing here waits."""
+    """Callers and their policies, in memory; no method waits."""
 
     @property
     def generation(self) -> int:
-        """Grows whenever any policy, key or role changes, so that cached decisions drop."""
+        """Grows whenever any policy, key or role changes, so that cached decisions are dropped."""
 
     def credential(self, access_key_id: str) -> Credential | None: ...
 

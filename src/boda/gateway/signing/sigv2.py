@@ -1,8 +1,8 @@
 """The old signature of presigned S3 URLs (``AWSAccessKeyId``, ``Signature``, ``Expires``).
 
 Default clients still make such URLs: boto3 and the AWS CLI of version 1, for us-east-1. They sign
-the method, a few headers, the moment of expiry and the resource with those parameters that choose
-what is done to it. Nothing else is accepted in the old form, in particular no header.
+the method, a few headers, the time of expiry and the resource with the parameters that select an
+operation on it. Nothing else is accepted in the old form, in particular no header.
 
 Source: "Signing and authenticating REST requests (AWS signature version 2)", Amazon S3.
 """
@@ -20,7 +20,7 @@ _OWN = frozenset({"AWSAccessKeyId", "Signature", "Expires"})
 _SIGNED = frozenset(HmacV1Auth.QSAOfInterest)
 _SIGNED_HEADERS = ("content-md5", "content-type")
 # Parameters that the old signature leaves out and that choose only which part of a list is given.
-# Anything else unsigned could turn a URL into one for something else.
+# Any other unsigned one could turn a URL into one for another operation.
 _HARMLESS = frozenset(
     {
         *("prefix", "delimiter", "marker", "max-keys", "encoding-type", "list-type"),
@@ -31,7 +31,7 @@ _HARMLESS = frozenset(
 
 
 def hoisted(query: str) -> dict[str, str]:
-    """The headers that such a URL carries as parameters."""
+    """Return the headers that such a URL carries as parameters."""
     return {
         name: value
         for name, value in parse_qsl(query, keep_blank_values=True)
@@ -40,7 +40,7 @@ def hoisted(query: str) -> dict[str, str]:
 
 
 def unsigned_parameter(query: str) -> str:
-    """A parameter that the signature does not cover and that matters, or ""."""
+    """Return a parameter that the signature does not cover and that matters, or ""."""
     for name, _ in parse_qsl(query, keep_blank_values=True):
         covered = name in _SIGNED or name.startswith("x-amz-") or name in _SIGNED_HEADERS
         if not covered and name not in _OWN and name not in _HARMLESS:
@@ -51,7 +51,8 @@ def unsigned_parameter(query: str) -> str:
 def string_to_sign(
     method: str, resource: str, query: str, headers: Mapping[str, str], expires: str
 ) -> str:
-    """resource: the path with its bucket, as sent. headers: with those of the query among them."""
+    """Return the text to sign. resource: the path with its bucket, as sent. headers: with those of
+    the query among them."""
     lines = [method, *(headers.get(name, "") for name in _SIGNED_HEADERS), expires]
     lines += [
         f"{name}:{value}" for name, value in sorted(headers.items()) if name.startswith("x-amz-")
@@ -69,6 +70,6 @@ def string_to_sign(
 
 
 def signature(secret: str, text: str) -> str:
-    """As the URL carries it, before percent-encoding."""
+    """Return the signature as in the URL, before percent-encoding."""
     made = hmac.digest(secret.encode(), text.encode("utf-8", "replace"), "sha1")
     return base64.b64encode(made).decode("ascii")

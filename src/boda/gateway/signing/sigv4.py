@@ -1,8 +1,8 @@
 """AWS Signature Version 4, pure: from a request to the bytes that are signed.
 
-Law of this file: it knows no keys and no callers, reads no clock and raises nothing of AWS's.
-What a request means is signed, so whatever is read here is what the rest of the gateway must
-read too: the query is decoded with ``+`` as a space, repeated headers are joined with commas.
+Law of this file: it has no keys and no callers, reads no clock and raises no AwsError. The meaning
+of a request is signed, so it must be read here as the rest of the gateway reads it: the query is
+decoded with ``+`` as a space, repeated headers are joined with commas.
 
 Source: AWS, "Create a signed AWS API request"; "Signature calculations … using chunked upload".
 """
@@ -26,19 +26,21 @@ EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
 
 
 def canonical_uri(path: str) -> str:
-    """For every service but S3: dot segments and doubled slashes resolved, then encoded again."""
+    """Return the path for every service but S3: dot segments and doubled slashes resolved, then
+    encoded again."""
     if "//" in path or "/." in path:
         path = _without_dots(path)
     return quote(path or "/", safe="/~")
 
 
 def canonical_uri_s3(path: str) -> str:
-    """For S3 the key is taken as it is: decoded once, encoded once, never normalised."""
+    """Return the path for S3, whose key is kept: decoded once, encoded once, never normalised."""
     return quote(unquote_to_bytes(path), safe="/~") if path else "/"
 
 
 def canonical_query(query: str, without: str = "") -> str:
-    """Every name and value decoded, encoded and sorted; ``without`` names one to leave out."""
+    """Return all names and values decoded, encoded and sorted; ``without`` names one to leave
+    out."""
     if not query:
         return ""
     pairs = []
@@ -55,7 +57,7 @@ def canonical_query(query: str, without: str = "") -> str:
 
 
 def string_to_sign(timestamp: str, scope: str, canonical: str) -> str:
-    """scope: ``date/region/service/aws4_request``."""
+    """Return the text to sign. scope: ``date/region/service/aws4_request``."""
     digest = hashlib.sha256(canonical.encode("utf-8", "surrogateescape")).hexdigest()
     return f"{ALGORITHM}\n{timestamp}\n{scope}\n{digest}"
 
@@ -109,14 +111,16 @@ class Canonical:
         self._names = tuple(signed)
 
     def requests(self, headers: Mapping[str, str], payload_hash: str) -> list[str]:
-        """One for each form of the path. headers: their values ``trimmed``. KeyError for one that
-        is signed and not there."""
+        """Return one canonical request for each form of the path.
+
+        headers: their values ``trimmed``. Raises KeyError for a signed one that is absent.
+        """
         values = (*map(headers.__getitem__, self._names), payload_hash)
         return [form % values for form in self._forms]
 
 
 def trimmed(headers: Mapping[str, str], names: Iterable[str]) -> dict[str, str]:
-    """The values of headers as they are signed; empty for those that are not there."""
+    """Return the values of headers as they are signed; empty for absent ones."""
     return {name: _trimmed(headers.get(name, "")) for name in names}
 
 
@@ -134,14 +138,15 @@ class ChunkSignatures:
         self._previous = seed
 
     def chunk(self, sha256: str, claimed: str) -> bool:
-        """Whether the next chunk, whose data has that hash, is signed as claimed."""
+        """Return whether the next chunk, whose data has that hash, is signed as claimed."""
         return self._next(
             f"AWS4-HMAC-SHA256-PAYLOAD\n{self._prefix}{self._previous}\n{EMPTY_SHA256}\n{sha256}",
             claimed,
         )
 
     def trailer(self, sha256: str, claimed: str) -> bool:
-        """Whether the trailing headers, whose canonical lines have that hash, are signed so."""
+        """Return whether the trailing headers, whose canonical lines have that hash, are signed as
+        claimed."""
         return self._next(
             f"AWS4-HMAC-SHA256-TRAILER\n{self._prefix}{self._previous}\n{sha256}", claimed
         )
@@ -153,7 +158,8 @@ class ChunkSignatures:
 
 @lru_cache(maxsize=256)
 def seconds(timestamp: str) -> int:
-    """``20150830T123600Z`` as seconds since the epoch; ValueError when it is not such a time."""
+    """Convert ``20150830T123600Z`` to seconds since the epoch. Raises ValueError if it is no such
+    time."""
     if len(timestamp) != 16 or timestamp[8] != "T" or timestamp[15] != "Z":
         raise ValueError(timestamp)
     digits = timestamp[:8] + timestamp[9:15]
@@ -169,7 +175,7 @@ def seconds(timestamp: str) -> int:
 
 
 def timestamp_of_date(value: str) -> str:
-    """A ``Date`` header, in either form it may have, as a timestamp; ValueError otherwise."""
+    """Convert a ``Date`` header, in either of its forms, to a timestamp. Raises ValueError."""
     try:
         seconds(value)
     except ValueError:
