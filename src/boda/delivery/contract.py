@@ -32,10 +32,10 @@ class PostOffice(Protocol):
     """Delivers events to targets by ARN."""
 
     def can_deliver(self, target_arn: str) -> bool:
-        """Whether there is an adapter for the target's service."""
+        """Return whether there is an adapter for the target's service."""
 
     def may_deliver(self, target_arn: str, source: EventSource) -> bool:
-        """Whether the target exists and its policy lets the source post to it."""
+        """Return whether the target exists and its policy allows the source to post to it."""
 
     async def deliver(self, target_arn: str, event: bytes, source: EventSource) -> str:
         """Deliver an event (JSON); return its request id once it is durable. Raises AwsError."""

@@ -1,4 +1,4 @@
-"""Lines of the queue in a function's own log, about events that nobody waits for."""
+"""Lines of the queue in a function's own log, about events whose caller has left."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ class TargetAdapter(Protocol):
     """Delivers messages to the targets of one service."""
 
     def may_deliver(self, target_arn: str, source: EventSource) -> bool:
-        """Whether the target exists and its policy lets the source post to it."""
+        """Return whether the target exists and its policy allows the source to post to it."""
 
     async def deliver(self, target_arn: str, message: Message) -> str:
         """Return a request id once the message is durable at the target. Raises AwsError."""

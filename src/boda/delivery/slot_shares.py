@@ -24,5 +24,5 @@ class SlotShares:
 
     @property
     def each(self) -> int:
-        """How many events each function may run at once."""
+        """Return how many events each function may run at once."""
         return max(1, self.slots // max(1, len(self._active)))

@@ -1,5 +1,6 @@
-"""What functions and targets are called with, and what picks it. Pure, below all services.
+"""The events that functions and targets are called with, and the patterns that select them.
 
-``patterns`` holds the event-pattern language of EventBridge, SNS, Pipes and event source mappings.
-``http`` turns HTTP requests into events and functions' results into HTTP answers.
+Pure, below all services. ``patterns`` holds the event-pattern language of EventBridge, SNS, Pipes
+and event source mappings. ``http`` turns HTTP requests into events and functions' results into HTTP
+answers. ``schedules`` holds the expressions of schedules.
 """

@@ -1,9 +1,9 @@
-"""Input templates: text with ``<placeholders>`` that values of an event take the place of.
+"""Input templates: text with ``<placeholders>`` that are replaced by values of an event.
 
 Where a value stands in the JSON of a template it is written as JSON. Within a quoted string it is
 written as text; in a template that is a string as a whole its double quotes are left out, so that
-an object reads ``{id:1}``. A value that is missing is written as nothing. Sources: EventBridge user
-guide, "Input transformation", and recorded answers: a result that is not JSON is not delivered.
+an object reads ``{id:1}``. A missing value is written as nothing. Sources: EventBridge user guide,
+"Input transformation", and recorded answers: a result that is not JSON is not delivered.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 Step = str | int
 MISSING: Final = object()
-"""Returned for a path that leads nowhere; null is a value."""
+"""Returned for a path without a value; null is a value."""
 
 _STEP = re.compile(
     r"""\.(?P<name>[^.\[\]'"*?@()\s,:$]+) | \[(?P<index>\d{1,6})\]

@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-EVENT_OVERHEAD_BYTES = 26  # what AWS counts for an event beside its message
+EVENT_OVERHEAD_BYTES = 26  # the bytes that AWS counts for an event beside its message
 MAX_EVENTS = 4096
 MAX_TEXT_BYTES = 256 * 1024
 SPAN_MS = 10 * 60 * 1000

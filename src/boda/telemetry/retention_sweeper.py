@@ -18,7 +18,7 @@ from boda.telemetry import metering
 from boda.telemetry.log_store import DAY_MS
 from boda.telemetry.tables import log_blocks, log_groups, log_streams, log_trash, metric_minutes
 
-METRIC_DAYS = 15  # what CloudWatch keeps of one-minute data
+METRIC_DAYS = 15  # how long CloudWatch keeps one-minute data
 _ROWS_PER_WRITE = 500
 
 

@@ -1,11 +1,11 @@
-"""Writes what telemetry has in memory to the database, in rounds.
+"""Writes telemetry from memory to the database, in rounds.
 
 Laws of this file:
 - One round at a time takes everything that waits and commits it in one transaction; so order is
-  kept, and nothing is written twice. A round that failed is made up for by the next one.
+kept, and nothing is written twice. A failed round is made up for by the next one.
 - The event loop packs and compresses nothing: that is done in a thread, a block at a time.
 
-A crash loses at most what was appended in the last LINGER_S seconds and one commit.
+A crash loses at most the last LINGER_S seconds and one commit.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ _TEXT = re.compile(r"text/|application/(json|javascript|xml)\b", re.IGNORECASE)
 
 
 class NonTextBody(ValueError):
-    """A request's body is not the text that its type says. The client gets 400."""
+    """A request's body is not text, although its type says so. The client gets 400."""
 
 
 def event(

@@ -1,4 +1,4 @@
-"""The requests that become events, the answers that results become, and what both are held to."""
+"""The requests that become events, the answers that results become, and the rules for both."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 from urllib.parse import unquote_plus
 
-# Headers of a connection or a transfer, which no function sets.
+# Headers of a connection or a transfer, which functions do not set.
 HOP_HEADERS = frozenset(
     ("connection", "transfer-encoding", "keep-alive", "upgrade", "te", "trailer", "expect")
 )
@@ -24,7 +24,7 @@ Lines = list[tuple[str, str]]
 
 @dataclass(frozen=True, slots=True)
 class HttpRequest:
-    """A request as a door received it.
+    """A request as a front end received it.
 
     path, query: raw, still percent-encoded. lines: its header lines in order, names as written.
     port: the one that the client called. source_ip: the client's address.
@@ -54,7 +54,7 @@ class HttpRequest:
         return replace(self, body=body)
 
     def forwarded(self, trace_id: str) -> dict[str, str]:
-        """Return the headers that a door adds, by lower-case name."""
+        """Return the headers that a front end adds, by lower-case name."""
         before = self.header("x-forwarded-for")
         return {
             "x-amzn-trace-id": trace_id,

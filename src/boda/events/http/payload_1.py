@@ -51,11 +51,11 @@ _IDENTITY = (
 
 @dataclass(frozen=True, slots=True)
 class RestRoute:
-    """What the deployed API and the request's way through it add to an event.
+    """The facts that the deployed API and the request's way through it add to an event.
 
-    path: what the event's context shows: the path with the stage. identity: members beyond the
-    address and the user agent. authorizer: None if nothing authorised the request.
-    http_api: whether an HTTP API asks for this format: it has a version and lower-case names.
+    path: with the stage, for the event's context. identity: members beyond the address and the user
+    agent. authorizer: None if the request was not authorised. http_api: whether an HTTP API uses
+    this format: then it has a version and lower-case names.
     """
 
     account_id: str
@@ -166,7 +166,7 @@ def _context(
 
 
 class UndecodableBody(ValueError):
-    """A result says that its body is in base64, and it is not. The client gets 500."""
+    """A result declares a body in base64 that is not. The client gets 500."""
 
 
 def answer(payload: bytes, accepts_binary: bool) -> HttpAnswer | None:

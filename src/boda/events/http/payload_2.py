@@ -33,22 +33,22 @@ from boda.events.http.messages import (
 _TEXT = re.compile(r"text/|application/(json|javascript|xml)\b", re.IGNORECASE)
 _LEFT_OUT = HOP_HEADERS | {"cookie"}
 _OURS = ("content-length", "date", "x-amzn-requestid")
-"""Headers that an answer has in any case; a function's own are sent under other names."""
+"""Headers that every answer has; a function's own are sent under other names."""
 _ID, _TRACE, _BODY = "boda-request-id", "boda-trace-id", b"boda-body"
 _JSON = ("content-type", "application/json")
 _ODD = re.compile(rb"[0-9][.eE]|[0-9]{16}|-0")
-"""In what may have numbers that not everybody reads and writes alike."""
+"""Matches JSON with numbers that not all readers and writers treat alike."""
 _SHORT = 16 * 1024
 _compact = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
 
 @dataclass(frozen=True, slots=True)
 class HttpRoute:
-    """What an API, or a function URL, and the request's way through it add to an event.
+    """The facts that an API, or a function URL, and the request's way through it add to an event.
 
-    authorizer: None if nothing authorised the request. authentication: of a client's certificate.
+    authorizer: None if the request was not authorised. authentication: of a client's certificate.
     dropped: lower-case names of headers that the function does not get. text: matches the content
-    types of bodies that come as text; all others come in base64, whatever is in them.
+    types of bodies that come as text; all others come in base64, whatever their bytes.
     """
 
     account_id: str
@@ -69,7 +69,7 @@ def event(
 ) -> dict[str, Any]:
     """Return the event that a function is called with.
 
-    Its path is the request's. What is empty is left out, but for the query string.
+    Its path is the request's. Empty members are left out, but for the query string.
     """
     given = _joined(request.lines)
     headers = {
@@ -155,24 +155,24 @@ def _body(body: bytes, content_type: str, route: HttpRoute) -> dict[str, Any]:
 
 @lru_cache(maxsize=4)
 def _stamp(epoch_s: int) -> bytes:
-    """Return the members of an event that tell when, but for the last number."""
+    """Return the time members of an event, but for the last number."""
     return f'"time":"{request_time(epoch_s)}","timeEpoch":'.encode()
 
 
 class EventForm:
     """The events of requests that have the same head and the same route.
 
-    request: without its body; its headers tell whether there is one.
+    request: without its body; its headers show whether there is one.
     """
 
     def __init__(self, request: HttpRequest, route: HttpRoute) -> None:
-        """Raises ValueError if a header reads as if it were made to deceive."""
+        """Raises ValueError if a header could break out of its place in the JSON."""
         content_type = request.header("content-type")
         self._text = route.text.match(content_type) is not None
         self._bodied = request.header("content-length").strip("0") != ""
         request = request.with_body(_BODY if self._bodied else b"")
         made = orjson.dumps(event(request, route, request_id=_ID, trace_id=_TRACE, now_s=0.0))
-        # In the order in which an event names them.
+        # In the order in which an event has them.
         varying = [
             (b'"%b"' % _TRACE.encode(), b'"%b"'),
             (b'"%b"' % _ID.encode(), b'"%b"'),
@@ -190,10 +190,10 @@ class EventForm:
         self._form = form + rest.replace(b"%", b"%%")
 
     def fill(self, body: bytes, request_id: str, trace_id: str, now_s: float) -> bytes | None:
-        """Return the event as JSON, as ``event`` makes it. None if the body is not the text that
-        it is said to be.
+        """Return the event as JSON, as ``event`` makes it. None if the body is not text although
+        its type says so.
 
-        request_id, trace_id: of letters that JSON writes as they are.
+        request_id, trace_id: of characters that JSON does not escape.
         """
         varying = (trace_id.encode(), request_id.encode(), _stamp(int(now_s)), int(now_s * 1000))
         if not self._bodied:
@@ -215,8 +215,8 @@ def answer(payload: bytes) -> HttpAnswer | None:
 
 
 def _usual(payload: bytes) -> HttpAnswer | None:
-    """The same, sooner, for what most functions answer: an object that both readers of JSON read
-    alike. None for everything else."""
+    """Return the answer faster, for the most frequent results: an object that both readers of JSON
+    read alike. None for everything else."""
     if payload[:1] != b"{" or len(payload) > _SHORT or _ODD.search(payload):
         return None
     try:
@@ -239,7 +239,7 @@ def _usual(payload: bytes) -> HttpAnswer | None:
 
 
 def _texts(headers: Mapping[str, Any]) -> bool:
-    """Whether they are worth to be remembered."""
+    """Return whether headers are strings and short enough to be cached."""
     return len(headers) <= 16 and all(
         type(value) is str and len(value) <= 128 and len(name) <= 128
         for name, value in headers.items()
@@ -248,7 +248,8 @@ def _texts(headers: Mapping[str, Any]) -> bool:
 
 @lru_cache(maxsize=256)
 def _usual_lines(headers: tuple[tuple[str, str], ...]) -> Lines | None:
-    """As functions answer the same headers again and again. Not to be changed."""
+    """Return the header lines, cached, since functions answer the same headers repeatedly.
+    Read-only."""
     named = {name.lower(): value for name, value in headers}
     named.setdefault(*_JSON)
     return _lines(named, [])
@@ -259,7 +260,7 @@ def _unusual(payload: bytes) -> HttpAnswer | None:
         result = payloads.loads(payload)
     except (ValueError, RecursionError):
         return None
-    dense = payloads.is_dense(payload)  # written again, it would hold everybody up
+    dense = payloads.is_dense(payload)  # writing it again would block the event loop
     if not isinstance(result, dict) or "statusCode" not in result:
         return HttpAnswer(200, [_JSON], payload) if dense else _plain(200, result, {}, [])
     head = _head(result)
@@ -295,15 +296,15 @@ def streamed_head(prelude: bytes) -> HttpAnswer | None:
 
 
 def typed_head(content_type: str) -> HttpAnswer:
-    """Return the head of a streamed answer that says only of what type it is."""
+    """Return the head of a streamed answer that has only a content type."""
     lines = _lines({"content-type": content_type}, []) if content_type else None
     return HttpAnswer(200, lines or [("content-type", "application/octet-stream")])
 
 
 def _head(result: Mapping[str, Any]) -> tuple[int, dict[str, str], list[str]] | None:
-    """Status, headers by lower-case names, and cookies; None where they are none.
+    """Return status, headers by lower-case names, and cookies; None if they are malformed.
 
-    One that is null is left out.
+    A header that is null is left out.
     """
     status, headers = result["statusCode"], result.get("headers") or {}
     cookies = result.get("cookies") or []
@@ -322,7 +323,7 @@ def _head(result: Mapping[str, Any]) -> tuple[int, dict[str, str], list[str]] | 
 
 
 def _lines(named: Mapping[str, str], cookies: list[str]) -> Lines | None:
-    """The answer's headers; None where one is not fit to be sent."""
+    """Return the answer's headers; None if one cannot be sent."""
     lines = [
         (f"x-amzn-remapped-{name}" if name in _OURS else name, value)
         for name, value in named.items()

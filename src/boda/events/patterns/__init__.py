@@ -1,7 +1,7 @@
 """Event patterns: the language, compiled once and matched often.
 
-``compile_pattern(text).matches(event)``; ``dialects`` holds what SNS, Pipes and event source
-mappings do otherwise.
+``compile_pattern(text).matches(event)``; ``dialects`` holds the differences of SNS, Pipes and event
+source mappings.
 """
 
 from boda.events.patterns.grammar import PatternError, compile_pattern

@@ -1,4 +1,4 @@
-"""What SNS, Pipes and event source mappings do otherwise with the one pattern language.
+"""How SNS, Pipes and event source mappings differ from the one pattern language.
 
 Sources: SNS developer guide, "sns-subscription-filter-policies"; Lambda developer guide,
 "invocation-eventfiltering" and the pages on each source; messages as recorded.
@@ -21,7 +21,7 @@ from boda.events.patterns.matching import EventPattern
 
 Scope = Literal["MessageAttributes", "MessageBody"]
 
-# Operators that only buses and topics know.
+# Operators that only buses and topics have.
 _UNKNOWN_TO_FILTERS = frozenset(("cidr", "exactly", "wildcard"))
 
 _POLICY_KEYS = 5
@@ -29,7 +29,7 @@ _POLICY_COMBINATIONS = 150
 
 
 class PolicyScopeError(PatternError):
-    """A filter policy is nested, and its scope knows no nesting."""
+    """A filter policy is nested, in a scope without nesting."""
 
 
 def compile_filter_policy(text: str, scope: Scope) -> EventPattern:

@@ -1,9 +1,9 @@
-"""From the text of an event pattern to a compiled one, or to the error that AWS words.
+"""Compile the text of an event pattern, or raise the error in AWS's words.
 
-The checks and their order are those of the compiler that EventBridge runs (event-ruler's): a
-token at a time, so that the first wrong token is what the error names. Two of its habits show:
-inside a list of ``anything-but`` an error has its place twice, and errors about addresses and
-about numbers that cannot be compared have none.
+The checks and their order are those of the compiler that EventBridge runs (event-ruler's): a token
+at a time, so that an error names the first wrong token. Two of its habits show: inside a list of
+``anything-but`` an error has its place twice, and errors about addresses and about numbers that
+cannot be compared have none.
 """
 
 from __future__ import annotations
@@ -75,10 +75,10 @@ _Alternative = dict[str, FieldTest]
 def compile_pattern(text: str, refused: Collection[str] = ()) -> EventPattern:
     """Compile the text of an event pattern. Raises PatternError in AWS's words.
 
-    refused: operators that whoever filters by the pattern does not know.
+    refused: operators that the dialect lacks.
 
-    A ``$or`` that is no list of at least two objects is an ordinary field's name, if the pattern
-    is valid with it as such.
+    A ``$or`` that is no list of at least two objects is an ordinary field's name, if the pattern is
+    valid with it as such.
     """
     try:
         alternatives = _compile(text, refused, with_or=True)
@@ -108,7 +108,7 @@ class _NumberError(ValueError):
 
 
 class _PatternCompiler:
-    """Compiles one text. Each method reads on from where the one before it stopped."""
+    """Compiles one text. Each method reads on from the position of the one before."""
 
     def __init__(self, tokens: JsonTokens, refused: Collection[str], with_or: bool) -> None:
         self._tokens = tokens
@@ -420,7 +420,7 @@ class _PatternCompiler:
         raise _BadOr(str(self._tokens.error(message)))
 
 
-# What anything-but may be applied to, and what is said of operands that are no strings.
+# The operands of anything-but, and the errors for those that are no strings.
 _EXCLUSIONS: Mapping[str, str] = {
     "prefix": "prefix/suffix match pattern must be a string",
     "suffix": "prefix/suffix match pattern must be a string",

@@ -40,7 +40,7 @@ _ESCAPES = {
 
 
 class JsonSyntaxError(ValueError):
-    """The text is no JSON, or is refused by whoever reads its tokens.
+    """The text is no JSON, or is refused by the reader of its tokens.
 
     The message ends with the place: `` at [Source: (String)"…"; line: 1, column: 5]``.
     """

@@ -19,8 +19,8 @@ from typing import Any
 
 from boda.events.patterns.values import FieldTest
 
-# Keys with dots can name one path in two places of an event, which can be made to multiply. No
-# more choices than this are followed; what could match beyond them does not.
+# Keys with dots can name one path in two places of an event, which can be made to multiply. No more
+# choices than this are followed; matches beyond them are missed.
 _MOST_CHOICES = 100_000
 
 # The arrays around a value, from the outside in: an array's number and the index in it.
@@ -81,7 +81,7 @@ class EventPattern:
     prefixes: frozenset[str]
 
     def matches(self, event: Any) -> bool:
-        """Return whether an event, as parsed JSON, matches. What is no object never does."""
+        """Return whether an event, as parsed JSON, matches. Only objects ever do."""
         if not isinstance(event, dict):
             return False
         fields: _Fields | None = None

@@ -1,6 +1,7 @@
-"""What a field of an event pattern accepts: exact values and operators. Compiled once, pure.
+"""The values that a field of an event pattern accepts: exact ones and operators. Compiled once,
+pure.
 
-Values are told apart by their JSON type: ``"1"`` is not ``1``, and ``true`` is neither. Numbers
+Values are compared with their JSON type: ``"1"`` is not ``1``, and ``true`` is neither. Numbers
 compare by value. Strings that are IP addresses compare as addresses.
 """
 
@@ -127,7 +128,7 @@ def equal_number(wanted: float) -> Accept:
 
 
 def neither(values: Iterable[str | float]) -> Accept:
-    """Accept what is none of the strings, or none of the numbers; values of other types, too."""
+    """Accept values other than the strings, or than the numbers; values of other types, too."""
     excluded = frozenset(values)
     return lambda value: type(value) is bool or value not in excluded
 
@@ -137,7 +138,7 @@ def none_of(operators: Sequence[Accept]) -> Accept:
 
 
 def block(text: str) -> Accept:
-    """Accept strings that are addresses within ``a.b.c.d/n`` or its like of IPv6.
+    """Accept strings that are addresses within ``a.b.c.d/n`` or an IPv6 block.
 
     Raises AddressError in AWS's words.
     """

@@ -193,7 +193,7 @@ def _length(day: date) -> int:
 
 
 def _nearest_weekday(day: date, wanted: int) -> int:
-    """The day from Monday to Friday that is nearest to a day, within its month."""
+    """Return the day from Monday to Friday that is nearest to a day, within its month."""
     weekday = day.replace(day=wanted).isoweekday()
     if weekday == 6:
         return wanted - 1 if wanted > 1 else wanted + 2
