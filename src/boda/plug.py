@@ -4,8 +4,8 @@
 
     def build(host: Host) -> Running: ...
 
-Nothing registers itself: whoever puts the house together names its plugs in a tuple. A service
-that answers for identities comes before those that ask.
+Nothing registers itself: the house is built from a tuple of plugs. A service that keeps identities
+comes before those that use them.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ from boda.telemetry.recorder import Recorder
 
 @dataclass(frozen=True, slots=True)
 class Compute:
-    """What runs functions: the invoke path's tables, and the machine behind it."""
+    """The parts that run functions: the invoke path's tables, and the machine behind it."""
 
     functions: FunctionTable
     invoker: Invoker
@@ -61,7 +61,7 @@ class Compute:
 
 
 class OperationCall(Protocol):
-    """An operation of any service, in process; see ``Gateway.call``."""
+    """Calls an operation of any service, in process; see ``Gateway.call``."""
 
     def __call__(
         self,
@@ -77,23 +77,25 @@ class OperationCall(Protocol):
 
 
 class FunctionKeeper(Protocol):
-    """What the rooms that run functions ask the service that keeps them."""
+    """The contract of the service that keeps functions with the rooms that run them."""
 
     @property
     def runtimes(self) -> frozenset[str]:
-        """The names of the runtimes of all functions, once they are loaded."""
+        """Return the names of the runtimes of all functions, once they are loaded."""
 
     def async_rules(self, version: FunctionVersion, qualifier: str) -> AsyncRules:
-        """The retries and destinations of asynchronous events sent under a qualifier."""
+        """Return the retries and destinations of asynchronous events sent under a qualifier."""
 
     async def verify(self, version: FunctionVersion) -> None:
-        """Return when a version's code and layers are what was uploaded; AwsError otherwise."""
+        """Return once a version's code and layers are verified against the upload. Raises
+        AwsError."""
 
     def credentials(self, version: FunctionVersion) -> Credential:
-        """Credentials of a version's execution role. AwsError if it cannot be assumed."""
+        """Return credentials of a version's execution role. Raises AwsError if it cannot be
+        assumed."""
 
     def principal(self, version: FunctionVersion) -> Principal | None:
-        """Whom a function acts as, None if its role cannot be assumed."""
+        """Return the principal of a function, None if its role cannot be assumed."""
 
 
 PolicyOf = Callable[[Arn, Principal], Policy | None]
@@ -111,7 +113,7 @@ class Running:
     its ARNs, by the service in the ARN. policy_of: the policy of one of its resources as it holds
     for a principal. load: reads its rows, before the first request. start: begins its work in the
     background. stop: ends it, after the last request. identities, functions: of the one service
-    that answers for them.
+    that keeps them.
     """
 
     service: Service
@@ -205,29 +207,29 @@ class Host:
 
     @cached_property
     def callers(self) -> Authenticator | OpenCallers:
-        """Tells who sent a request to a site."""
+        """Return the object that authenticates the requests of a site."""
         if self.open_mode:
             return OpenCallers(self.identities, self.account, self.hosts)
         return Authenticator(self.identities, self.clock)
 
     def labelled(self, host: str) -> bool:
-        """Whether a host name stands for the first segment of a service's paths."""
+        """Return whether a host name stands for the first segment of a service's paths."""
         labels = (one.addressing.label for one in self.dialects.values())
         return any(label(host) for label in labels if label is not None)
 
     def answered_by(self, identities: Identities) -> None:
-        """From now on they answer for users, roles and sessions."""
+        """Set the contract implementation for users, roles and sessions."""
         self._identities = identities
 
 
 class House:
     """The services of a platform, built in the order of their plugs.
 
-    running: by name. functions: the keeper of functions, None where no service keeps any.
+    running: by name. functions: the keeper of functions, None if no service keeps any.
     """
 
     def __init__(self, plugs: Sequence[Plug], host: Host, models: Models | None = None) -> None:
-        """models: those that were read before, for plugs with the same dialects."""
+        """models: read earlier, for plugs with the same dialects."""
         self.host = host
         self.running: dict[str, Running] = {}
         self.functions: FunctionKeeper | None = None
@@ -262,7 +264,7 @@ class House:
             await one.start()
 
     async def stop(self) -> None:
-        """In reverse; one failure does not keep the rest from stopping."""
+        """Stop in reverse; one failure does not keep the rest from stopping."""
         failures = []
         for one in reversed(self.running.values()):
             try:

@@ -1,5 +1,6 @@
-"""Reads everything that is stored, slowly and again and again, so that damage is found while
-there is still a backup."""
+"""Read all stored data, slowly and repeatedly, so that damage is found while there is still a
+backup.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +20,7 @@ _EVERY_S = 86_400.0
 
 
 class Scrub:
-    """One round a day over what ``steps`` looks at, and over lost+found.
+    """Makes one round a day over the data that ``steps`` inspects, and over lost+found.
 
     damaged: called with each fault. clean: called after a round without any.
     """
@@ -52,7 +53,7 @@ class Scrub:
         await self.round()
 
     async def round(self) -> None:
-        """Once over everything, at ``BYTES_PER_S``."""
+        """Read everything once, at ``BYTES_PER_S``."""
         steps, faults, ended = self._steps(), 0, False
         while not ended:
             burst, ended = await asyncio.to_thread(_burst, steps)
@@ -66,7 +67,7 @@ class Scrub:
 
 
 def _burst(steps: Iterator[InspectionStep]) -> tuple[list[InspectionStep], bool]:
-    """The next steps, and whether they were the last ones."""
+    """Return the next steps, and whether they were the last ones."""
     found: list[InspectionStep] = []
     count = 0
     for step in steps:

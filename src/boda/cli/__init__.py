@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import Any
 
 INTERRUPTED = 130
-"""The exit code after SIGINT, as shells have it."""
+"""The exit code after SIGINT, as in shells."""
 
 
 def main() -> None:
@@ -26,19 +26,19 @@ def main() -> None:
     from boda.cli.commands import run
 
     code = run()
-    _interrupt_quietly()  # an event loop gives the signal back Python's own handler
+    _interrupt_quietly()  # an event loop restores Python's own handler
     sys.exit(code)
 
 
 def _interrupt_quietly() -> None:
-    """Have SIGINT end the process at once, unless the caller ignores the signal."""
+    """Make SIGINT end the process at once, unless the caller ignores the signal."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))
 
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Within, SIGINT raises KeyboardInterrupt: for commands that have something to tidy up."""
+    """Within the block, SIGINT raises KeyboardInterrupt: for commands that have to clean up."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         yield
@@ -47,7 +47,7 @@ def interruptible() -> Iterator[None]:
 
 
 def __getattr__(name: str) -> Any:
-    if name == "app":  # for those who embed the commands
+    if name == "app":  # for programs that embed the commands
         from boda.cli.commands import app
 
         return app

@@ -21,7 +21,7 @@ MODELS = Path(__file__).resolve().parent.parent / "services" / "platform" / "mod
 
 @dataclass(frozen=True, slots=True)
 class ServiceAddress:
-    """Where boda answers and with which keys to call it."""
+    """The endpoint of boda and the keys to call it with."""
 
     endpoint: str
     access_key_id: str
@@ -43,17 +43,17 @@ class ServiceAddress:
                 connect_timeout=5,
                 retries={"total_max_attempts": 1},
                 s3={"addressing_style": "path"},
-                # A proxy that the environment names cannot reach this machine's own addresses.
+                # A proxy from the environment cannot reach this machine's own addresses.
                 proxies={} if _is_local(self.endpoint) else None,
             ),
         )
 
 
 def connect(data_dir: Path, region: str | None = None) -> ServiceAddress:
-    """The environment's endpoint and keys where all are set, else those of the data folder.
+    """Return the environment's endpoint and keys if all are set, else those of the data folder.
 
-    Keys of the environment are used only together with an endpoint of the environment, so that
-    nobody's AWS keys are sent to boda, nor boda's calls to AWS. Raises PlatformError.
+    Keys of the environment are used only together with an endpoint of the environment, so that AWS
+    keys are never sent to boda, nor boda's calls to AWS. Raises PlatformError.
     """
     environment = os.environ
     region = chosen_region(region)
@@ -70,7 +70,7 @@ def connect(data_dir: Path, region: str | None = None) -> ServiceAddress:
 
 
 def chosen_region(region: str | None) -> str:
-    """The one given, else the environment's, else the default."""
+    """Return the region that was given, else the environment's, else the default."""
     environment = os.environ
     return (
         region
@@ -92,7 +92,7 @@ def check_endpoint(endpoint: str, source: str) -> None:
 
 
 def _split(url: str) -> SplitResult | None:
-    """None where it cannot be read, its port is none, or a blank is in it."""
+    """Split a URL. None if it is malformed, its port is invalid, or a blank is in it."""
     try:
         parts = urlsplit(url)
         _ = parts.port
@@ -111,10 +111,10 @@ def _is_local(endpoint: str) -> bool:
 
 
 def _session() -> Any:
-    """A botocore session that reads neither the environment nor ~/.aws.
+    """Return a botocore session that reads neither the environment nor ~/.aws.
 
-    What is set there is meant for AWS; a profile that is not there or a file that cannot be
-    parsed must not keep anybody from boda. Certificates of one's own are the exception.
+    Their settings are meant for AWS; a missing profile or a malformed file must not keep commands
+    from reaching boda. Only the environment's certificates are used.
     """
     known = botocore.session.Session.SESSION_VARIABLES
     variables = {

@@ -1,4 +1,4 @@
-"""The commands, their group, and what surrounds each of them."""
+"""The commands, their group, and the code around each of them."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ _COMMANDS: tuple[tuple[Callable[..., None], tuple[str, ...]], ...] = (
 
 
 def _examples(*lines: str) -> str:
-    # \b keeps the lines as they are.
+    # \b keeps the line breaks.
     return "\n".join(["\b", "Examples:", *(f"  {line}" for line in lines)])
 
 
@@ -101,7 +101,7 @@ def run() -> int:
     """Run the command in ``sys.argv``; returns the exit code."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            # Names and lines that the terminal's encoding lacks are spelled out.
+            # Characters that the terminal's encoding lacks are written as escapes.
             stream.reconfigure(errors="backslashreplace")
     try:
         code = _exit_code(lambda: app(prog_name="boda"))
@@ -113,7 +113,7 @@ def run() -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except Exception as error:
-        _discard_output()  # which may be what failed: a full disk
+        _discard_output()  # which may be the cause: a full disk
         with contextlib.suppress(OSError):
             print(f"boda: {sentence(error)}", file=sys.stderr, flush=True)
         return 1
@@ -129,7 +129,8 @@ def _exit_code(command: Callable[[], Any]) -> int:
 
 
 def _discard_output() -> None:
-    """Write out what can be, and have the interpreter not try again when it ends."""
+    """Write the rest of the output if possible, and keep the interpreter from trying again at its
+    end."""
     try:
         sys.stdout.flush()
     except (OSError, ValueError):

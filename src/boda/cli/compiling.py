@@ -1,7 +1,7 @@
-"""Compiles a function's own sources with the interpreter that will run them.
+"""Compile a function's own sources with the interpreter that will run them.
 
-A syntax error is then told before anything is uploaded, and an execution environment, which
-cannot keep what it compiles, need not compile at each cold start.
+A syntax error is then reported before the upload, and an execution environment, which cannot keep
+compiled files, need not compile at each cold start.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from pathlib import Path
 from boda.cli.packing import IGNORE_FILE
 from boda.core.errors import PlatformError
 
-# Run by the runtime's interpreter, which may be older than this one. Input: the folder to write
-# to, and sources by their names in the package. Output: the compiled files by their names in the
-# package, and what could not be compiled.
+# Run by the runtime's interpreter, which may be older than this one. Input: the folder to write to,
+# and sources by their names in the package. Output: the compiled files by their names in the
+# package, and the errors of the others.
 _COMPILE = """
 import importlib.util, json, os, py_compile, sys, warnings
 warnings.simplefilter("ignore")
@@ -43,9 +43,10 @@ json.dump([made, wrong], sys.stdout)
 
 
 def compiled(files: Mapping[str, Path], interpreter: str, target: Path) -> dict[str, Path]:
-    """Compile what ends in ``.py`` into the folder target; the results by name in the package.
+    """Compile the ``.py`` files into the folder ``target``; return the results by name in the
+    package.
 
-    Raises PlatformError for what cannot be compiled, with file and line.
+    Raises PlatformError, with file and line, if one cannot be compiled.
     """
     sources = {name: os.fspath(path) for name, path in files.items() if name.endswith(".py")}
     if not sources or not os.access(interpreter, os.X_OK):
@@ -68,7 +69,8 @@ def compiled(files: Mapping[str, Path], interpreter: str, target: Path) -> dict[
 
 
 def _told(wrong: list[tuple[str, int, str, str, str]]) -> str:
-    """The first errors, each with its line; how to leave a file out that is not meant to run."""
+    """Format the first errors, each with its line, and how to leave out a file that is not meant to
+    run."""
     name, line, kind, message, text = wrong[0]
     place = f"{name}:{line}" if line else name
     shown = f" in `{text.strip()[:80]}`" if text.strip() else ""

@@ -47,7 +47,7 @@ def delete(
     try:
         role = roles.own_role(iam, name, connection.region)
     except PlatformError:
-        role = None  # somebody else's
+        role = None  # made by someone else
     if role is not None:
         roles.delete_role(iam, role["RoleName"])
         done.append(f"role {role['RoleName']}")

@@ -27,10 +27,10 @@ EXAMPLES = (
     "boda deploy tool --runtime provided.al2023 --layer shared:3",
 )
 _MAX_DIRECT_BYTES = 50 * 1024 * 1024
-"""A larger zip goes by way of a bucket, as on AWS."""
+"""A larger zip is sent through a bucket, as on AWS."""
 _FAST_DIRECT_BYTES = 4 * 1024 * 1024
-"""One larger than this is there sooner by way of a bucket: within a call it is text, a third
-longer and read as a whole."""
+"""A zip larger than this is faster through a bucket: within a call it is text, a third longer and
+read as a whole."""
 
 
 class UrlAuth(StrEnum):
@@ -162,7 +162,7 @@ def deploy(
         tempfile.TemporaryFile() as package,
     ):
         _pack(directory, chosen, Path(build), package, cache=cache)
-        # A handler may stand in a layer, and means to custom runtimes whatever they choose.
+        # A handler may stand in a layer, and custom runtimes define its meaning.
         if chosen["Name"].startswith("python") and not (layer or before.get("Layers")):
             refuse_absent(settings["Handler"], package, directory)
         if (present is None and role is None) or policies is not None:
@@ -203,7 +203,7 @@ def deploy(
 
 
 def _say(sentence: str) -> None:
-    """What is going on: for people, so not where results go."""
+    """Print progress on stderr, since stdout is for results."""
     print(sentence, file=sys.stderr, flush=True)
 
 
@@ -227,7 +227,7 @@ def _pack(
         try:
             store = requirements.RequirementStore(default_cache_dir())
         except PlatformError:
-            store = requirements.RequirementStore(None)  # there is no home to keep them in
+            store = requirements.RequirementStore(None)  # there is no home folder to keep them in
         key = requirements.key_of(wanted, runtime)
         base = store.find(key) if cache else None
         if base is None:
@@ -251,7 +251,7 @@ def _variables(pairs: list[str]) -> dict[str, str]:
 
 
 def _layer(client: Any, word: str) -> str:
-    """The ARN of a layer's version: the latest where only a name is given. PlatformError."""
+    """Return the ARN of a layer's version: the latest one for a name. Raises PlatformError."""
     if is_arn(word):
         layer = Arn.read(word)
         if layer is None or len(layer.words) != 3:
@@ -270,7 +270,7 @@ def _layer(client: Any, word: str) -> str:
 
 
 def _digest(package: IO[bytes]) -> str:
-    """As Lambda tells it."""
+    """Return the package's digest in the form of CodeSha256."""
     package.seek(0)
     return base64.b64encode(hashlib.file_digest(package, "sha256").digest()).decode()  # type: ignore[arg-type]
 
@@ -283,7 +283,7 @@ def _amount(size: int) -> str:
 def _uploaded(
     connection: Any, name: str, package: IO[bytes], size: int
 ) -> Iterator[dict[str, Any]]:
-    """Where Lambda finds the package, for as long as it needs to read it."""
+    """Yield the parameters of the package; its upload is kept for as long as Lambda reads it."""
     from boda.cli.triggers import ensure_bucket
 
     package.seek(0)
@@ -299,7 +299,7 @@ def _uploaded(
         if not denied or size > _MAX_DIRECT_BYTES:
             raise
         package.seek(0)
-        yield {"ZipFile": package.read()}  # for those who may call Lambda and not S3
+        yield {"ZipFile": package.read()}  # for callers who may call Lambda and not S3
         return
     try:
         yield {"S3Bucket": bucket, "S3Key": key}

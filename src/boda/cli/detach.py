@@ -1,4 +1,6 @@
-"""Runs the platform in the background: its output in a file, the caller told once it is ready."""
+"""Run the platform in the background: its output goes to a file, and the caller returns once it is
+ready.
+"""
 
 from __future__ import annotations
 
@@ -18,10 +20,10 @@ _MAX_LOG_BYTES = 16 * 1024 * 1024
 
 
 def detach(place: Path) -> None:
-    """Fork. Returns in the child, whose output goes to the folder's log from then on; the parent
-    exits once the child is ready or has ended. Call before anything starts a thread.
+    """Fork. Return in the child, whose output goes to the folder's log from then on; the parent
+    exits once the child is ready or has ended. Call before any thread starts.
 
-    Where a boda runs on the folder already, there is no child: the parent says so and exits.
+    If a boda runs on the folder already, there is no child: the parent says so and exits.
     """
     folder = DataFolder(place)
     if folder.holder() is not None:
@@ -45,7 +47,8 @@ def detach(place: Path) -> None:
 
 
 def _open_log(folder: DataFolder) -> tuple[int, int]:
-    """The log to append to, and where that begins. What is long is kept once, as boda.log.1."""
+    """Open the log for appending; return it and the position of its end. A long one is kept once,
+    as boda.log.1."""
     try:
         folder.path.mkdir(parents=True, exist_ok=True, mode=0o700)
         if folder.log.exists() and folder.log.stat().st_size > _MAX_LOG_BYTES:
@@ -80,7 +83,7 @@ def _wait(folder: DataFolder, child: int, begin: int) -> NoReturn:
 
 
 def _tell_failure(folder: DataFolder, begin: int) -> None:
-    """Print what the child said before it ended."""
+    """Print the child's output from before it ended."""
     with folder.log.open("rb") as log:
         log.seek(begin)
         said = log.read(65_536).decode("utf-8", "replace").strip()

@@ -1,5 +1,6 @@
-"""``boda doctor``: what isolation this machine gives, how to get the rest, and what keeps a boda
-that runs on the data folder from working as it should."""
+"""``boda doctor``: which isolation this machine provides, how to get the rest, and the faults of a
+boda that runs on the data folder.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +34,7 @@ def doctor(
     place = data_dir(folder)
     reach = reach_of(network_allow, allow_host)
     reasons = _reasons(place)
-    # A disk that refuses writes says nothing about isolation: that is tried elsewhere then.
+    # A disk that refuses writes does not affect isolation, which is then tried elsewhere.
     on_disk = any(one.startswith("disk:") for one in reasons)
     try:
         folder_of_it = Path(tempfile.gettempdir()) if on_disk else place
@@ -79,7 +80,7 @@ def doctor(
 
 
 def _reasons(place: Path) -> list[str]:
-    """What is wrong: as the boda says that runs on the folder, and with the disk by trying."""
+    """Return the faults: those that the boda on the folder reports, and the disk's by trying it."""
     from boda.core.health import sentence
     from boda.storage import disk
     from boda.storage.folder import DataFolder
@@ -97,7 +98,7 @@ def _reasons(place: Path) -> list[str]:
 
 
 def _told(endpoint: str | None) -> list[str]:
-    """The reasons that a running boda gives; none where no boda answers."""
+    """Return the reasons that a running boda reports; none if none answers."""
     if endpoint is None:
         return []
     found = health_of(endpoint) or {}

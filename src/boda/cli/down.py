@@ -40,7 +40,7 @@ def down(
     told = False
     while place.holder() == pid:
         waited = time.monotonic() - begin
-        if now and waited > _PATIENCE_S / 5:  # a second signal is what ends invocations
+        if now and waited > _PATIENCE_S / 5:  # a second signal ends running invocations
             _signal(pid)
             now = False
         if not told and waited > _PATIENCE_S:
@@ -51,7 +51,8 @@ def down(
 
 
 def _pid(place: DataFolder) -> int | None:
-    """Of the boda that runs on the folder, once it has written it down; None if none runs."""
+    """Return the id of the process that runs on the folder, once it is written down; None if none
+    runs."""
     for _ in range(100):
         pid = place.holder()
         if pid != 0:
@@ -64,7 +65,7 @@ def _signal(pid: int) -> None:
     try:
         os.kill(pid, signal.SIGTERM)
     except ProcessLookupError:
-        pass  # it has just ended, or is seen under another number here
+        pass  # it has just ended, or has another number in this namespace
     except PermissionError:
         raise PlatformError(
             f"boda (process {pid}) belongs to another user, who can stop it."

@@ -38,7 +38,7 @@ def env(region: Region = None, folder: DataDir = None, as_json: Json = False) ->
         "AWS_ENDPOINT_URL": endpoint,
         "AWS_ACCESS_KEY_ID": keys.access_key_id,
         "AWS_SECRET_ACCESS_KEY": keys.secret,
-        # The AWS CLI reads the one, most SDKs the other.
+        # The AWS CLI reads one of them, most SDKs the other.
         "AWS_DEFAULT_REGION": chosen,
         "AWS_REGION": chosen,
     }
@@ -47,5 +47,5 @@ def env(region: Region = None, folder: DataDir = None, as_json: Json = False) ->
         return
     for name, value in values.items():
         print(f"export {name}={shlex.quote(value)}")
-    if "AWS_SESSION_TOKEN" in os.environ:  # of other keys: with these it would be refused
+    if "AWS_SESSION_TOKEN" in os.environ:  # belongs to other keys: with these it would be refused
         print("unset AWS_SESSION_TOKEN")

@@ -1,4 +1,4 @@
-"""What a failed command says: one sentence for each kind of error."""
+"""The message of a failed command: one sentence for each kind of error."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from boda.core.arn import Arn
 from boda.core.errors import PlatformError
 
 TRACEBACK = "BODA_TRACEBACK"
-"""The environment variable that shows where an unexpected error comes from."""
+"""The environment variable that shows the traceback of an unexpected error."""
 
 _WRONG_KEYS = frozenset(
     {
@@ -28,7 +28,7 @@ _ABSENT_FUNCTION = re.compile(r"Function not found: (\S+)")
 
 
 def sentence(error: Exception) -> str:
-    """What to print of an error; with BODA_TRACEBACK set, where it comes from before that."""
+    """Return the text to print for an error; with BODA_TRACEBACK set, behind its traceback."""
     if os.environ.get(TRACEBACK):
         return "".join(traceback.format_exception(error)) + _sentence(error)
     return _sentence(error)
@@ -51,7 +51,7 @@ def _sentence(error: Exception) -> str:
 
 
 def _of_client(error: Exception) -> str:
-    """For errors of calls to the platform. Imported late: few commands fail so."""
+    """Word errors of calls to the platform. Imports late, since few commands fail so."""
     import botocore.exceptions as errors
     from botocore.parsers import ResponseParserError
 

@@ -1,4 +1,4 @@
-"""Creating and changing a function, each time until calls run what was asked for."""
+"""Create and change functions, waiting each time until calls run the new version."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def check_name(name: str, advice: str) -> None:
 
 
 def present(client: Any, name: str) -> dict[str, Any] | None:
-    """The function's configuration, if there is one of that name."""
+    """Return the function's configuration, or None if there is none of that name."""
     try:
         found: dict[str, Any] = client.get_function_configuration(FunctionName=name)
     except client.exceptions.ResourceNotFoundException:
@@ -39,7 +39,7 @@ def settled(
     sleep: Callable[[float], None] = time.sleep,
     monotonic: Callable[[], float] = time.monotonic,
 ) -> dict[str, Any]:
-    """The function's configuration once its last change has taken effect.
+    """Return the function's configuration once its last change has taken effect.
 
     Raises PlatformError if the change failed, or takes longer than five minutes.
     """
@@ -74,7 +74,7 @@ def update_code(client: Any, name: str, code: dict[str, Any]) -> dict[str, Any]:
 def update_settings(
     client: Any, name: str, before: dict[str, Any], settings: dict[str, Any]
 ) -> dict[str, Any]:
-    """Change what differs; the configuration as it is when nothing does."""
+    """Change the settings that differ; return the configuration unchanged if none does."""
     changes = {key: value for key, value in settings.items() if _now(before, key) != value}
     if not changes:
         return before
@@ -83,7 +83,7 @@ def update_settings(
 
 
 def _now(configuration: dict[str, Any], key: str) -> Any:
-    """A setting as a request spells it."""
+    """Return a setting in the form of a request."""
     value = configuration.get(key)
     if key == "Layers":
         return [layer["Arn"] for layer in value or ()]

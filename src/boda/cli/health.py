@@ -1,4 +1,4 @@
-"""What a running boda says of its state."""
+"""The health that a running boda reports."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 
 
 def health_of(endpoint: str) -> dict[str, Any] | None:
-    """``/_boda/health`` of an endpoint; None where no boda answers."""
-    # Of this machine: no proxy leads there, whatever the environment names.
+    """Return ``/_boda/health`` of an endpoint; None if no boda answers."""
+    # This machine's own address: no proxy of the environment reaches it.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with opener.open(f"{endpoint.rstrip('/')}/_boda/health", timeout=5) as answer:

@@ -24,9 +24,9 @@ class IgnoreFile:
         self._rules = [rule for rule in reversed(found) if rule is not None]
 
     def matches(self, path: str, *, folder: bool) -> bool:
-        """Whether the path, relative and with ``/``, is left out.
+        """Return whether the path, relative and with ``/``, is left out.
 
-        What lies in a folder that is left out is not asked for: it is left out with it.
+        Not called for paths in a folder that is left out: they are left out with it.
         """
         for rule in self._rules:
             if (folder or not rule.folders) and rule.pattern.fullmatch(path):
@@ -35,7 +35,7 @@ class IgnoreFile:
 
 
 def _rule(line: str) -> _IgnoreRule | None:
-    """None for empty lines, comments and patterns that can match nothing."""
+    """Parse a line. None for empty lines, comments and patterns that cannot match."""
     line = line.rstrip("\r\n")
     while line.endswith(" ") and not line.endswith("\\ "):
         line = line[:-1]
@@ -56,7 +56,7 @@ def _rule(line: str) -> _IgnoreRule | None:
 
 
 def _expression(pattern: str) -> str | None:
-    """As a regular expression; None for a bracket or a backslash without its end."""
+    """Convert to a regular expression; None for an unclosed bracket or a backslash at the end."""
     parts: list[str] = []
     at = 0
     while at < len(pattern):
@@ -93,7 +93,8 @@ def _expression(pattern: str) -> str | None:
 
 
 def _set(rest: str) -> tuple[str, int] | None:
-    """``[a-z]`` at the beginning: its expression and its length; None if it has no end."""
+    """Return the expression and the length of ``[a-z]`` at the beginning; None if it is not
+    closed."""
     at = 1
     negated = rest[at : at + 1] in ("!", "^")
     at += negated

@@ -72,7 +72,7 @@ def _read(payload: str) -> bytes:
 
 
 def error_lines(text: str) -> str:
-    """An error's document as Python prints errors; the text itself if it is none."""
+    """Format an error's document as Python prints errors; return other texts unchanged."""
     try:
         found: Any = json.loads(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""``boda logs``: what a function wrote."""
+"""``boda logs``: a function's output."""
 
 from __future__ import annotations
 
@@ -73,7 +73,8 @@ def logs(
 
 
 def seconds_of(span: str) -> int:
-    """``90s``, ``30m``, ``2h``, ``3d`` or ``1w``; a mere number is minutes. PlatformError else."""
+    """Convert ``90s``, ``30m``, ``2h``, ``3d`` or ``1w``; a plain number is minutes. Raises
+    PlatformError."""
     match = _SPAN.fullmatch(span.strip().lower())
     if match is None or int(match[1]) == 0:
         raise PlatformError(f"--since takes a span like 90s, 30m, 2h or 3d, not {span!r}.")
@@ -81,7 +82,7 @@ def seconds_of(span: str) -> int:
 
 
 class _Lines:
-    """Events as a reader on this standard output sees them."""
+    """Formats events for a reader on this standard output."""
 
     def __init__(self, *, times: bool | None) -> None:
         from boda.cli.output import has_colours
@@ -107,7 +108,7 @@ class _Lines:
 
 
 def _with_trace(text: str) -> str:
-    """An error that was logged as JSON, with the lines of its traceback."""
+    """Format an error that was logged as JSON, with the lines of its traceback."""
     if not text.startswith("{") or '"errorMessage"' not in text:
         return text
     return error_lines(text)
@@ -130,8 +131,8 @@ def _json_line(event: dict[str, Any]) -> str:
 
 
 def _group(functions: Any, client: Any, name: str) -> str:
-    """The function's log group; of one that was deleted the one that functions have by default,
-    if it is still there."""
+    """Return the function's log group; for a deleted function the default one, if it still
+    exists."""
     try:
         found = functions.get_function_configuration(FunctionName=name)
     except functions.exceptions.ResourceNotFoundException:
@@ -149,7 +150,7 @@ def _group(functions: Any, client: Any, name: str) -> str:
 def _events(
     client: Any, group: str, start: int, pattern: str | None, *, follow: bool
 ) -> Iterator[dict[str, Any]]:
-    """Each event once. follow: wait for more, without end."""
+    """Yield each event once. follow: wait for more, without end."""
     seen: set[str] = set()
     while True:
         newest = start

@@ -1,4 +1,4 @@
-"""Options that several commands share, and where they find their defaults."""
+"""Options that several commands share, and the sources of their defaults."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ AllowHost = Annotated[
 
 @contextmanager
 def option(name: str | None = None) -> Iterator[None]:
-    """Refuse, as a value of the option, what a ValueError is raised for. Raises BadParameter."""
+    """Turn a ValueError into the refusal of an option's value. Raises BadParameter."""
     try:
         yield
     except ValueError as error:
@@ -81,7 +81,7 @@ def option(name: str | None = None) -> Iterator[None]:
 
 
 def reach_of(networks: list[str] | None, hosts: list[str] | None) -> Reach:
-    """What these two open. Raises BadParameter."""
+    """Return the networks that these two options open. Raises BadParameter."""
     from boda.sandbox.reach import Reach
 
     with option():
@@ -93,7 +93,7 @@ def data_dir(chosen: Path | None) -> Path:
 
 
 def absolute(path: Path) -> Path:
-    """With ``~`` and the current folder filled in. Raises PlatformError where one is unknown."""
+    """Fill in ``~`` and the current folder. Raises PlatformError if one is unknown."""
     try:
         return path.expanduser().absolute()
     except RuntimeError:

@@ -10,10 +10,10 @@ from typing import Any, Literal, TextIO
 
 Kind = Literal["text", "number", "prose"]
 _PROSE_WIDTH = 30
-"""Columns that prose gets at least."""
+"""The least width of a column of prose."""
 _BETWEEN = 3
 _COLOURS = {"dim": "2", "red": "31", "yellow": "33", "bold": "1"}
-# Control characters but tab and newline; what sets colours ("SGR") is matched whole, to be kept.
+# Control characters but tab and newline. Colour sequences ("SGR") are matched whole, to be kept.
 _CONTROL = re.compile(r"\x1b\[[0-9;]*m|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
@@ -26,8 +26,8 @@ def print_table(
 ) -> None:
     """Print rows under columns given as (heading, kind).
 
-    Only prose is broken into lines. Where the terminal is too narrow for the rest, the table is
-    wider than the terminal, which shows it badly but whole: a number cut short is a wrong one.
+    Only prose is broken into lines. If the terminal is too narrow for the rest, the table is wider
+    than the terminal: a number cut short would be a wrong one.
     """
     from rich import box  # late: most commands print no table
     from rich.cells import cell_len
@@ -54,17 +54,17 @@ def print_table(
 
 
 def has_colours(stream: TextIO) -> bool:
-    """Whether colours are shown and wanted there (https://no-color.org)."""
+    """Return whether colours are shown and wanted there (https://no-color.org)."""
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def coloured(text: str, colour: str) -> str:
-    """colour: one of ``dim``, ``red``, ``yellow``, ``bold``."""
+    """Colour a text. colour: one of ``dim``, ``red``, ``yellow``, ``bold``."""
     return f"\x1b[{_COLOURS[colour]}m{text}\x1b[0m"
 
 
 def shown(text: str, *, colours: bool) -> str:
-    """Text of a function's for a terminal: its lines, its colours if colours are shown, and no
+    """Return a function's text for a terminal: its lines, its colours if colours are shown, and no
     other control characters, which could move the cursor or type for the reader."""
 
     def replace(match: re.Match[str]) -> str:
@@ -78,7 +78,7 @@ def shown(text: str, *, colours: bool) -> str:
 
 
 def span(seconds: float) -> str:
-    """A length of time as a person would say it: ``42 s``, ``5 min``, ``3 h``."""
+    """Format a length of time for people: ``42 s``, ``5 min``, ``3 h``."""
     if seconds < 120:
         return f"{seconds:.0f} s"
     if seconds < 7200:

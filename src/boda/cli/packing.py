@@ -13,7 +13,7 @@ from boda.cli.ignore import IgnoreFile
 from boda.core.errors import PlatformError
 
 MAX_UNZIPPED_BYTES = 262_144_000
-"""What Lambda takes of code and layers together."""
+"""Lambda's limit of code and layers together."""
 IGNORE_FILE = ".bodaignore"
 
 LEFT_OUT = (
@@ -21,18 +21,19 @@ LEFT_OUT = (
     *(".env", ".env.*", ".envrc"),
     # version control
     *(".git", ".hg/", ".svn/", ".bzr/", "CVS/", ".jj/", ".gitignore", ".gitattributes"),
-    # what tools install or keep for themselves
+    # installed or kept by tools
     *(".venv/", "venv/", "node_modules/", "__pycache__/", ".mypy_cache/", ".ruff_cache/"),
     *(".pytest_cache/", ".hypothesis/", ".tox/", ".nox/", ".cache/", ".ipynb_checkpoints/"),
     *(".coverage", "htmlcov/", ".aws-sam/", ".serverless/", ".terraform/"),
     *(".idea/", ".vscode/", ".DS_Store", "Thumbs.db", IGNORE_FILE),
 )
-"""Left out unless a line of .bodaignore says ``!`` and the name. Virtual environments are known
+"""Left out unless a line of .bodaignore has ``!`` and the name. Virtual environments are recognised
 by their ``pyvenv.cfg``, too, whatever their name."""
 
 
 def files_of(folder: Path) -> dict[str, Path]:
-    """What of a folder is packed, by its name in the package. Raises PlatformError."""
+    """Return the files of a folder that are packed, by name in the package. Raises
+    PlatformError."""
     lines = [*LEFT_OUT]
     own = folder / IGNORE_FILE
     try:
@@ -49,7 +50,8 @@ def files_of(folder: Path) -> dict[str, Path]:
 def _walk(
     folder: Path, before: str, ignore: IgnoreFile, above: tuple[str, ...]
 ) -> Iterator[tuple[str, Path]]:
-    """above: the real paths of this folder and those it lies in, against links in a circle."""
+    """Walk a folder. above: the real paths of this folder and those around it, against circular
+    links."""
     for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
         name = f"{before}{entry.name}"
         is_folder = entry.is_dir()
@@ -77,10 +79,10 @@ def _unspeakable(name: str) -> bool:
 
 
 def write(files: Mapping[str, Path], base: Path | None, target: IO[bytes]) -> int:
-    """Write a zip of the files, over those of the zip ``base``; returns their bytes unzipped.
+    """Write a zip of the files, over those of the zip ``base``; return their bytes unzipped.
 
-    The same files over the same base give the same bytes. Raises PlatformError where there is
-    nothing, too much, or what cannot be read.
+    The same files over the same base give the same bytes. Raises PlatformError if there is no file,
+    too much, or an unreadable file.
     """
     size = 0
     if base is not None:
@@ -115,7 +117,7 @@ def refuse_size(size: int) -> None:
 
 
 def add(archive: zipfile.ZipFile, name: str, path: Path) -> None:
-    """Add one file, always as of the same time, readable and as executable as it is."""
+    """Add one file, with a constant time, readable, and executable if it is."""
     status = path.stat()
     entry = zipfile.ZipInfo(name)
     entry.create_system = 3  # Unix, whose modes these are

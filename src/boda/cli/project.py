@@ -1,4 +1,4 @@
-"""What a function's folder says about the function."""
+"""The facts about a function that its folder shows."""
 
 from __future__ import annotations
 
@@ -17,15 +17,18 @@ _FUNCTIONS = ("lambda_handler", "handler", "main")
 
 
 def is_custom(folder: Path) -> bool:
-    """Whether the folder is a custom runtime: it has the program that Lambda starts then."""
+    """Return whether the folder is a custom runtime: it has the program that Lambda starts then."""
     return (folder / BOOTSTRAP).is_file()
 
 
 def choose_runtime(
     offered: list[dict[str, Any]], wanted: str | None, present: str | None, folder: Path
 ) -> dict[str, Any]:
-    """One of ListRuntimes' entries: the one wanted, else the one that the function has, else
-    what fits the folder. Raises PlatformError where the platform does not offer it."""
+    """Return one of ListRuntimes' entries: the one wanted, else the function's present one, else
+    one that fits the folder.
+
+    Raises PlatformError if the platform does not offer it.
+    """
     by_name = {one["Name"]: one for one in offered}
     if wanted is None and present is None:
         if is_custom(folder):
@@ -82,8 +85,10 @@ def _instead(name: str, offered: dict[str, Any]) -> str:
 
 
 def find_handler(folder: Path, present: str | None) -> str:
-    """The present one while its file is there, else one by the usual names. PlatformError if
-    none is found."""
+    """Return the present handler while its file exists, else one by the usual names.
+
+    Raises PlatformError if none is found.
+    """
     if is_custom(folder):
         return present or BOOTSTRAP
     if present and _file_of(folder, present).is_file():

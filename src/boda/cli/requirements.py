@@ -1,8 +1,8 @@
-"""A function's requirements: what names them, installing them, and keeping what was installed.
+"""A function's requirements: the files that list them, their installation, and its cache.
 
-They are kept as a zip below the cache folder, by a digest of everything that decides what pip
-installs: the requirements' text, files they name, the runtime and the machine. An installed
-version that the text does not pin stays until the text changes or ``--no-cache`` is given.
+They are kept as a zip below the cache folder, by a digest of everything that determines pip's
+result: the requirements' text, files they name, the runtime and the machine. An installed version
+that the text does not pin stays until the text changes or ``--no-cache`` is given.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ from boda.cli.packing import MAX_UNZIPPED_BYTES, add, refuse_size
 from boda.core.errors import PlatformError
 
 _FORMAT = 1
-"""Of what is kept. Another number has everything installed anew."""
+"""The version of the cache. Another number has everything installed again."""
 _KEPT_S = 30 * 86_400
-"""How long what no deployment uses is kept."""
+"""How long an entry is kept that no deployment uses."""
 _INCLUDES = re.compile(r"(?:-r|-c|--requirement|--constraint)[ =]?\s*(\S+)")
 
 
 @dataclass(frozen=True, slots=True)
 class Requirements:
-    """What pip is to install. source: the file's name. folder: where relative paths begin."""
+    """The input of pip. source: the file's name. folder: the base of relative paths."""
 
     source: str
     text: str
@@ -45,9 +45,9 @@ class Requirements:
 
 
 def requirements_of(folder: Path) -> tuple[Requirements | None, str]:
-    """What a folder requires, and something that its author should be told, or "".
+    """Return the requirements of a folder, and a warning for its author or "".
 
-    requirements.txt comes before pyproject.toml, since it is where versions are pinned.
+    requirements.txt comes before pyproject.toml, since versions are pinned there.
     """
     file = folder / "requirements.txt"
     if file.is_file():
@@ -69,8 +69,11 @@ def requirements_of(folder: Path) -> tuple[Requirements | None, str]:
 
 
 def project_of(folder: Path) -> dict[str, Any]:
-    """The table ``project`` of pyproject.toml, empty without one. ``poetry``: whether Poetry's
-    own table lists dependencies. Raises PlatformError if the file is no TOML."""
+    """Return the table ``project`` of pyproject.toml, empty if there is none.
+
+    ``poetry``: whether Poetry's own table lists dependencies. Raises PlatformError if the file is
+    no TOML.
+    """
     file = folder / "pyproject.toml"
     if not file.is_file():
         return {}
@@ -113,8 +116,8 @@ class RequirementStore:
         return file
 
     def keep(self, key: str, made: Path) -> None:
-        """Keep a zip and drop those that were not used for long. A cache that cannot be written
-        keeps nobody from deploying."""
+        """Keep a zip and drop those that were not used for long. An unwritable cache does not stop
+        a deployment."""
         if self._folder is None or not key:
             return
         with contextlib.suppress(OSError):
@@ -129,7 +132,8 @@ class RequirementStore:
 
 
 def key_of(requirements: Requirements, runtime: dict[str, Any]) -> str:
-    """The digest to keep them by; "" if they name what changes without notice, like a folder."""
+    """Return the digest to keep them by; "" if they name a source that may change, such as a
+    folder."""
     parts: list[Any] = [
         _FORMAT,
         *(runtime["Name"], runtime["Version"], runtime["Interpreter"]),
@@ -143,11 +147,11 @@ def key_of(requirements: Requirements, runtime: dict[str, Any]) -> str:
 
 
 class _ChangeableRequirement(Exception):
-    """What the requirements name may change while their text stays the same."""
+    """A requirement's content may change while its text stays the same."""
 
 
 def _decisive(text: str, folder: Path, start: Path, depth: int) -> Iterator[str]:
-    """The text, and of each file that it names the text or the digest.
+    """Yield the text, and of each file that it names the text or the digest.
 
     folder: of the file that the text is from, where pip looks for further requirements. start:
     where pip looks for everything else.
@@ -174,7 +178,7 @@ def _decisive(text: str, folder: Path, start: Path, depth: int) -> Iterator[str]
 
 
 def install(requirements: Requirements, runtime: dict[str, Any], build: Path) -> Path:
-    """Install and compile below the folder build; returns a zip of it. Raises PlatformError."""
+    """Install and compile below the folder ``build``; return a zip of it. Raises PlatformError."""
     target, listed = build / "installed", build / "requirements.txt"
     target.mkdir()
     interpreter = runtime["Interpreter"]
@@ -211,15 +215,16 @@ def install(requirements: Requirements, runtime: dict[str, Any], build: Path) ->
 
 
 def _pip(interpreter: str) -> list[str]:
-    """pip, run for that interpreter, which need not have one of its own (Debian's has none)."""
+    """Return the command of pip for that interpreter, which need not have one (Debian's has
+    none)."""
     if importlib.util.find_spec("pip") is None:
         return [interpreter, "-m", "pip", "install"]
     return [sys.executable, "-m", "pip", "--python", interpreter, "install"]
 
 
 def _foreign_pip(runtime: dict[str, Any]) -> list[str]:
-    """pip for a Python that is on the platform's machine and not on this one: built packages only,
-    since nothing can be built for it here."""
+    """Return the command of pip for a Python that only the platform's machine has: built packages
+    only, since this machine cannot build for it."""
     if not runtime["Name"].startswith("python"):
         raise PlatformError(f"Requirements cannot be installed for {runtime['Name']} from here.")
     version = runtime["Name"].removeprefix("python")
@@ -228,7 +233,7 @@ def _foreign_pip(runtime: dict[str, Any]) -> list[str]:
 
 
 def _compile(interpreter: str, target: Path) -> None:
-    """Compile what can be; some packages have files that are no Python of this version."""
+    """Compile all files that compile; some packages have files for other Python versions."""
     subprocess.run(
         [
             *(interpreter, "-I", "-m", "compileall", "-q", "-j", "0"),
@@ -242,7 +247,7 @@ def _compile(interpreter: str, target: Path) -> None:
 
 
 def _installed(target: Path) -> list[tuple[str, Path]]:
-    """Everything, in order. Without what was compiled where that would be too much."""
+    """Return all files in order; without compiled ones if the package would be too large."""
     files = {
         path.relative_to(target).as_posix(): path
         for path in sorted(target.rglob("*"))

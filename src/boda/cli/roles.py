@@ -32,14 +32,14 @@ _MAX_NAME = 64
 
 @dataclass(frozen=True, slots=True)
 class RolePolicies:
-    """What a role may do beside writing logs. attached: ARNs. inline: documents by name."""
+    """The permissions of a role beside writing logs. attached: ARNs. inline: documents by name."""
 
     attached: tuple[str, ...]
     inline: dict[str, Any]
 
 
 def read_policies(words: Sequence[str]) -> RolePolicies:
-    """Policies from ARNs and files. Raises PlatformError for what is neither."""
+    """Read policies from ARNs and files. Raises PlatformError for any other word."""
     attached: list[str] = []
     inline: dict[str, Any] = {}
     for word in words:
@@ -78,7 +78,7 @@ def _document(file: Path, word: str) -> Any:
 
 
 def role_name(function: str, region: str) -> str:
-    """IAM has no regions: the same function in two of them has two roles."""
+    """Return the role's name, with the region: IAM has none, so two functions need two roles."""
     name = f"boda-{function}-{region}"
     if len(name) <= _MAX_NAME:
         return name
@@ -86,8 +86,10 @@ def role_name(function: str, region: str) -> str:
 
 
 def own_role(iam: Any, function: str, region: str) -> dict[str, Any] | None:
-    """The role that was made for the function; None without one. PlatformError where a role has
-    its name that was not."""
+    """Return the role that was made for the function, or None.
+
+    Raises PlatformError if a role of its name was made otherwise.
+    """
     name = role_name(function, region)
     try:
         found: dict[str, Any] = iam.get_role(RoleName=name)["Role"]
@@ -102,9 +104,9 @@ def own_role(iam: Any, function: str, region: str) -> dict[str, Any] | None:
 
 
 def ensure_role(iam: Any, function: str, region: str, policies: RolePolicies | None) -> str:
-    """Make the function's role if there is none, and have it carry exactly these policies.
+    """Make the function's role if there is none, and give it exactly these policies.
 
-    policies: None leaves those of a role that is there. Returns the ARN. Raises PlatformError.
+    policies: None leaves those of an existing role. Return the ARN. Raises PlatformError.
     """
     role = own_role(iam, function, region)
     if role is None:

@@ -43,7 +43,7 @@ def runtimes(region: Region = None, folder: DataDir = None, as_json: Json = Fals
 
 
 def _of_platform(folder: Path, region: str | None) -> list[dict[str, Any]] | None:
-    """What the running boda offers; None if none runs."""
+    """Return the runtimes that the running boda offers; None if none runs."""
     import botocore.exceptions
 
     from boda.cli.client import connect

@@ -18,7 +18,7 @@ EXAMPLES = (
     "boda status && boda ps",
 )
 NOT_RUNNING = 3
-"""The exit code, as service managers have it."""
+"""The exit code, as service managers use it."""
 
 
 def status(region: Region = None, folder: DataDir = None, as_json: Json = False) -> None:
@@ -35,7 +35,7 @@ def status(region: Region = None, folder: DataDir = None, as_json: Json = False)
 
 
 def _status(place: Path, region: str | None) -> dict[str, Any]:
-    """What ``--json`` prints. Members that are not known are absent."""
+    """Return the document of ``--json``. Unknown members are absent."""
     from boda.cli.client import connect
     from boda.cli.health import health_of
     from boda.storage.folder import DataFolder
@@ -71,7 +71,7 @@ def _status(place: Path, region: str | None) -> dict[str, Any]:
 
 
 def _age(pid: int) -> dict[str, float]:
-    """How long a process runs, where the machine tells."""
+    """Return for how long a process has run, if the machine shows it."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         started = int(fields[19]) / os.sysconf("SC_CLK_TCK")

@@ -1,4 +1,4 @@
-"""What calls a deployed function: its URL, and objects that come into buckets."""
+"""The triggers of a deployed function: its URL, and new objects in buckets."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from boda.core.arn import DEFAULT_REGION, Arn, bucket_arn
 from boda.core.errors import PlatformError
 
 _EVENTS = ["s3:ObjectCreated:*"]
-# As AWS's own tools name them. Both are needed for a URL that anybody may call.
+# As AWS's own tools name them. Both are needed for a public URL.
 _PUBLIC: dict[str, dict[str, Any]] = {
     "FunctionURLAllowPublicAccess": {
         "Action": "lambda:InvokeFunctionUrl",
@@ -28,7 +28,7 @@ _PUBLIC: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True, slots=True)
 class BucketTrigger:
-    """Objects of a bucket, by how their keys begin and end."""
+    """Objects of a bucket, by the prefix and the suffix of their keys."""
 
     bucket: str
     prefix: str
@@ -45,7 +45,8 @@ class BucketTrigger:
 
 
 def read_source(text: str) -> BucketTrigger:
-    """``s3://bucket``, ``s3://bucket/prefix``, ``s3://bucket/prefix*suffix``. PlatformError."""
+    """Parse ``s3://bucket``, ``s3://bucket/prefix``, ``s3://bucket/prefix*suffix``. Raises
+    PlatformError."""
     scheme, found, rest = text.partition("://")
     bucket, _, key = rest.partition("/")
     if scheme != "s3" or not found or not bucket or key.count("*") > 1:
@@ -57,7 +58,7 @@ def read_source(text: str) -> BucketTrigger:
 
 
 def ensure_bucket(connection: ServiceAddress, s3: Any, bucket: str) -> bool:
-    """Make the bucket if there is none. Returns whether it was made."""
+    """Make the bucket if there is none. Return whether it was made."""
     try:
         s3.head_bucket(Bucket=bucket)
     except s3.exceptions.ClientError as error:
@@ -72,8 +73,8 @@ def ensure_bucket(connection: ServiceAddress, s3: Any, bucket: str) -> bool:
 
 
 def call_on_objects(connection: ServiceAddress, name: str, arn: str, source: BucketTrigger) -> bool:
-    """Have the bucket call the function for each object that comes. Returns whether the bucket
-    was made. What else the bucket is configured to do stays."""
+    """Configure the bucket to call the function for each new object. Return whether the bucket was
+    made. The rest of the bucket's configuration stays."""
     s3, client = connection.client("s3"), connection.client("lambda")
     made = ensure_bucket(connection, s3, source.bucket)
     with contextlib.suppress(client.exceptions.ResourceConflictException):  # of an earlier one
@@ -115,7 +116,7 @@ def notifications(s3: Any, bucket: str) -> dict[str, Any]:
 
 
 def _alike(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    """Whether they have the same function called for the same objects."""
+    """Return whether two configurations call the same function for the same objects."""
 
     def meaning(entry: dict[str, Any]) -> tuple[Any, ...]:
         rules = entry.get("Filter", {}).get("Key", {}).get("FilterRules", [])
@@ -128,7 +129,7 @@ def _alike(one: dict[str, Any], other: dict[str, Any]) -> bool:
 def stop_calls(connection: ServiceAddress, name: str, arn: str) -> list[str]:
     """Remove the function from the notifications of the buckets that may call it.
 
-    Returns those buckets. One that is gone or belongs to others is left alone.
+    Return those buckets. Missing buckets and those of others are left alone.
     """
     client, s3 = connection.client("lambda"), connection.client("s3")
     try:
@@ -154,12 +155,12 @@ def stop_calls(connection: ServiceAddress, name: str, arn: str) -> list[str]:
 
 
 def _names(found: str, arn: str) -> bool:
-    """Whether an ARN is the function's, with a qualifier or without."""
+    """Return whether an ARN is the function's, with a qualifier or without."""
     return found == arn or found.startswith(f"{arn}:")
 
 
 def _buckets(policy: dict[str, Any]) -> set[str]:
-    """The buckets that a function's policy lets call it."""
+    """Return the buckets that a function's policy allows to call it."""
     found = set()
     for statement in policy.get("Statement", ()):
         for operator in statement.get("Condition", {}).values():
@@ -171,7 +172,7 @@ def _buckets(policy: dict[str, Any]) -> set[str]:
 
 
 def ensure_url(client: Any, name: str, auth: str | None) -> str:
-    """Give the function a URL if it has none; returns it.
+    """Give the function a URL if it has none; return it.
 
     auth: ``NONE`` or ``AWS_IAM``; None keeps a URL's, and is ``NONE`` for a new one.
     """

@@ -163,7 +163,7 @@ def up(
     """Run boda, until interrupted or in the background."""
     if detached:
         detach(data_dir(folder))
-    # The platform's imports are heavy; no other command should pay for them.
+    # The platform's imports are heavy; no other command should load them.
     from boda.app import Settings, run
     from boda.core.regions import Regions
     from boda.core.urls import PublicUrl

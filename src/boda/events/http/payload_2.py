@@ -166,7 +166,7 @@ class EventForm:
     """
 
     def __init__(self, request: HttpRequest, route: HttpRoute) -> None:
-        """Raises ValueError if a header could break out of its place in the JSON."""
+        """Raises ValueError if a header's value equals a placeholder of the form."""
         content_type = request.header("content-type")
         self._text = route.text.match(content_type) is not None
         self._bodied = request.header("content-length").strip("0") != ""
@@ -256,7 +256,7 @@ def _usual_lines(headers: tuple[tuple[str, str], ...]) -> Lines | None:
 
 
 def _unusual(payload: bytes) -> HttpAnswer | None:
-    try:
+    try# writing it again would block the event loop
         result = payloads.loads(payload)
     except (ValueError, RecursionError):
         return None
