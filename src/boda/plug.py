@@ -142,12 +142,12 @@ class Plug:
 
 
 class Host:
-    """What services are built from.
+    """The collaborators that services are built from.
 
-    code_dir: where code packages are kept. account: the platform's own. open_mode: callers are
-    taken at their word. quotas: the operator's, by service. compute: None where nothing runs
-    functions. call, policy_of: of every service of the house, once it stands. damaged: told in a
-    sentence, from any thread, of something stored that is not what it was.
+    code_dir: of code packages. account: the platform's own. open_mode: signatures are not verified.
+    quotas: the operator's, by service. compute: None if nothing runs functions. call, policy_of: of
+    every service of the house, once it is built. damaged: called with a sentence, from any thread,
+    when damage of stored data is found.
     """
 
     call: OperationCall
@@ -218,7 +218,7 @@ class Host:
         return any(label(host) for label in labels if label is not None)
 
     def answered_by(self, identities: Identities) -> None:
-        """Set the contract implementation for users, roles and sessions."""
+        """Set the implementation that users, roles and sessions come from."""
         self._identities = identities
 
 

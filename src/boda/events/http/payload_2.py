@@ -256,7 +256,7 @@ def _usual_lines(headers: tuple[tuple[str, str], ...]) -> Lines | None:
 
 
 def _unusual(payload: bytes) -> HttpAnswer | None:
-    try# writing it again would block the event loop
+    try:
         result = payloads.loads(payload)
     except (ValueError, RecursionError):
         return None
