@@ -1,4 +1,4 @@
-"""AWS services that boda lacks: what its answers to their requests need to know of them."""
+"""AWS services that boda lacks: facts for the answers to their requests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What permission each operation needs, and how a change is run.
+"""The permission that each operation needs, and the running of changes.
 
 Source of actions, resources and condition keys: Service Authorization Reference, "Actions,
 resources, and condition keys for AWS Identity and Access Management (IAM)".
@@ -39,20 +39,20 @@ CONDITION_KEYS = [
     "iam:ServiceSpecificCredentialServiceName",
     "iam:TemplateArn",
 ]
-"""Those from ``iam:AWSServiceName`` on are never present: nothing that boda does brings them."""
+"""Those from ``iam:AWSServiceName`` on are never present: no operation of boda supplies them."""
 
 _NAME = {"user": "UserName", "group": "GroupName", "role": "RoleName"}
 
 
 class IamOperations:
-    """What every group of operations stands on."""
+    """The base of every group of operations."""
 
     def __init__(self, store: IamStore) -> None:
         self.store = store
 
 
 def change(name: str, *, authorize: Authorize | None = None) -> Callable[[F], F]:
-    """An operation that writes: it runs alone and to its end (IamStore.exclusively)."""
+    """Mark an operation that writes: it runs alone and to its end (IamStore.exclusively)."""
 
     def mark(method: F) -> F:
         @functools.wraps(method)
@@ -65,7 +65,7 @@ def change(name: str, *, authorize: Authorize | None = None) -> Callable[[F], F]
 
 
 def on(kind: str, action: str) -> Authorize:
-    """The permission ``iam:<action>`` on the user, group, role or policy the call names.
+    """Authorise ``iam:<action>`` on the user, group, role or policy the call names.
 
     A call that names no user means the caller's own.
     """
@@ -78,7 +78,7 @@ def on(kind: str, action: str) -> Authorize:
 
 
 def on_account(action: str) -> Authorize:
-    """The permission ``iam:<action>`` on the account as a whole."""
+    """Authorise ``iam:<action>`` on the account as a whole."""
 
     def needs(room: IamOperations, ctx: Context, params: Mapping[str, Any]) -> Iterable[Need]:
         _no_lent_identity(room.store, ctx)
@@ -88,7 +88,7 @@ def on_account(action: str) -> Authorize:
 
 
 def listing(kind: str, action: str) -> Authorize:
-    """The permission to list a kind of entity below a path."""
+    """Authorise a list of one kind of entity below a path."""
 
     def needs(room: IamOperations, ctx: Context, params: Mapping[str, Any]) -> Iterable[Need]:
         _no_lent_identity(room.store, ctx)
@@ -99,7 +99,7 @@ def listing(kind: str, action: str) -> Authorize:
 
 
 def renaming(kind: str, action: str) -> Authorize:
-    """A change of name or path must be allowed for the old and for the new ARN."""
+    """Authorise a change of name or path for the old and for the new ARN."""
 
     def needs(room: IamOperations, ctx: Context, params: Mapping[str, Any]) -> Iterable[Need]:
         _no_lent_identity(room.store, ctx)
@@ -114,9 +114,8 @@ def renaming(kind: str, action: str) -> Authorize:
 
 
 def _no_lent_identity(store: IamStore, ctx: Context) -> None:
-    """Credentials of GetSessionToken and GetFederationToken do not reach IAM, as on AWS: what was
-    lent for a while must not make what stays.
-    """
+    """Refuse credentials of GetSessionToken and GetFederationToken, as AWS does: temporary
+    credentials must not make permanent ones."""
     if ctx.principal.kind in ("user", "root") and ctx.principal.access_key_id in store.sessions:
         raise AwsError(
             "InvalidClientTokenId", "The security token included in the request is invalid", 403

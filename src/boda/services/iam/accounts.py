@@ -1,8 +1,8 @@
 """Identity of several accounts: the platform's own, and those that callers name in open mode.
 
 Each account has a store, a directory and operations of its own. Those beside the platform's own are
-made when somebody first calls in their name, which nobody can where signatures are checked: there
-every key belongs to the platform's account.
+made at the first call in their name, which is impossible if signatures are verified: there every
+key belongs to the platform's account.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from boda.services.iam.store import IamStore
 T = TypeVar("T")
 
 MOST = 1000
-"""Accounts beside the platform's own: anybody can name them in open mode."""
+"""Accounts beside the platform's own: in open mode any caller can name them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,8 @@ class Accounts(Identity):
         self._others: dict[str, Account] = {}
 
     def named(self, account: str) -> Account | None:
-        """The account of a caller, made if need be; None for the platform's own. AwsError."""
+        """Return the account of a caller, made if it does not exist; None for the platform's own.
+        Raises AwsError."""
         if account == self.account:
             return None
         found = self._others.get(account)
@@ -66,7 +67,7 @@ class Accounts(Identity):
     @property
     def generation(self) -> int:
         own = self._store.generation
-        if not self._others:  # asked with every request
+        if not self._others:  # read with every request
             return own
         return own + sum(1 + other.identity.generation for other in self._others.values())
 
@@ -164,7 +165,8 @@ class Accounts(Identity):
         return (other.identity for other in self._others.values())
 
     def _of(self, account: str) -> Identity | None:
-        """None for the platform's own account, and for those that nobody has called in."""
+        """Return an account's directory; None for the platform's own, and for those without a call
+        so far."""
         found = self._others.get(account)
         return found.identity if found is not None else None
 
@@ -178,7 +180,7 @@ class Accounts(Identity):
 
 
 def by_account(accounts: Accounts, operation: Operation) -> Operation:
-    """An operation that is carried out in the account of its caller."""
+    """Return the operation, carried out in the account of its caller."""
 
     def of(ctx: Context) -> Operation:
         other = accounts.named(ctx.account)

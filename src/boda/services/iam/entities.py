@@ -1,5 +1,5 @@
-"""What IAM keeps: users, groups, roles, policies, keys, sessions. Immutable; a change is a new
-object in the old one's place.
+"""The entities of IAM: users, groups, roles, policies, keys, sessions. Immutable; a change is a new
+object in the place of the old one.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Tags = tuple[tuple[str, str], ...]
 
 
 class Document:
-    """A policy document: the text as it was given, and what it means."""
+    """A policy document: its text and the parsed policy."""
 
     __slots__ = ("_policy", "_read", "_text")
 
@@ -29,12 +29,12 @@ class Document:
 
     @classmethod
     def read(cls, text: str) -> Document:
-        """From a row: it was valid when it was written."""
+        """Read a row's document, which was valid when it was written."""
         return cls(text, Policy.stored(text))
 
     @classmethod
     def later(cls, read: Callable[[], str]) -> Document:
-        """One whose text ``read`` returns when it is first asked for."""
+        """Return a document whose text is read by ``read`` when it is first needed."""
         document = cls.__new__(cls)
         document._read, document._policy, document._text = read, None, ""
         return document
@@ -53,7 +53,7 @@ class Document:
 
     @property
     def size(self) -> int:
-        """Characters as IAM counts them for its limits: white space is free."""
+        """The number of characters that IAM counts for its limits: all but white space."""
         return len("".join(self.text.split()))
 
 
@@ -181,9 +181,9 @@ class AccessKey:
 class Session:
     """Short-lived credentials.
 
-    policy_source: the role's or user's ARN. policies, policy_arns: what bounds the session.
-    tags: the session's own, transitive: the keys that go on to the next role.
-    function_arn: of a function's credentials, which are never written; else "".
+    policy_source: the role's or user's ARN. policies, policy_arns: the session policies. tags: the
+    session's own, transitive: the keys that the next role's session inherits. function_arn: of a
+    function's credentials, which are never written; else "".
     """
 
     account: str
@@ -203,7 +203,7 @@ class Session:
 
     @property
     def issued_at(self) -> int:
-        """Seconds since the epoch. Tokens from before this was told are as old as may be."""
+        """Seconds since the epoch; for tokens without it, as old as possible."""
         mark, moment = _TOKEN_HEAD.unpack_from(base64.b64decode(self.token))
         return moment if mark == _TOKEN_MARK else 0
 
@@ -213,7 +213,7 @@ _TOKEN_MARK = b"bod2"
 
 
 def session_token(issued_at: int, chance: bytes) -> str:
-    """A session token that tells when it was issued, in seconds since the epoch."""
+    """Return a session token that holds the time of issue, in seconds since the epoch."""
     return base64.b64encode(_TOKEN_HEAD.pack(_TOKEN_MARK, issued_at) + chance).decode()
 
 
@@ -234,7 +234,7 @@ def pairs(found: Sequence[Sequence[str]]) -> Tags:
 
 
 def to_row(entity: Entity) -> dict[str, Any]:
-    """The entity as its table's row."""
+    """Return the entity as its table's row."""
     row = {name: getattr(entity, name) for name in entity.__dataclass_fields__}
     if isinstance(entity, User | Group | Role):
         row["inline"] = texts(entity.inline)
@@ -252,7 +252,7 @@ def to_row(entity: Entity) -> dict[str, Any]:
 
 
 def from_row(kind: type[Entity], found: Mapping[str, Any]) -> Any:
-    """The entity of a row."""
+    """Return the entity of a row."""
     row = dict(found)
     for name in ("members", "attached", "policy_arns", "transitive"):
         if name in row:

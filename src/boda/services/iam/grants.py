@@ -1,7 +1,7 @@
-"""What binds a user, group or role: inline policies, attached policies, the boundary.
+"""The policies of a user, group or role: inline policies, attached policies, the boundary.
 
 The three kinds have the same operations under three names; each is a line here that names it, and
-the work is written once.
+the code is written once.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """AWS's own managed policies: all of them, from ``managed_policies.zip`` beside this file.
 
-The archive holds an index (name, path, created, updated, default version) and one document a
-policy, which is read when something first asks for it: a few of the 1,500 ever are.
+The archive has an index (name, path, created, updated, default version) and one document per
+policy, which is read when it is first needed: few of the 1,500 ever are.
 ``scripts/managed_policies.py`` makes it from public data.
 """
 

@@ -135,7 +135,7 @@ class PolicyOperations(IamOperations):
 
     @operation("ListPolicyVersions", authorize=on("policy", "ListPolicyVersions"), paged=PAGED)
     async def list_policy_versions(self, ctx: Context, *, policy_arn: str) -> Listing:
-        """The newest first."""
+        """Return the versions, newest first."""
         policy = rules.policy(self.store, policy_arn)
         return RowList.ordering(
             policy.versions,

@@ -1,4 +1,4 @@
-"""Roles: who may act as what, and for how long."""
+"""Roles: who may assume them, and for how long."""
 
 from __future__ import annotations
 
@@ -114,14 +114,15 @@ class RoleOperations(IamOperations):
         paged=PAGED,
     )
     async def list_instance_profiles_for_role(self, ctx: Context, *, role_name: str) -> Listing:
-        """Always none: instance profiles belong to EC2, and tools ask before they delete a role."""
+        """Return an empty list: instance profiles belong to EC2, and tools list them before they
+        delete a role."""
         rules.role(self.store, role_name)
         none: list[str] = []
         return RowList(none, str)
 
 
 def _shown(ctx: Context, role: Role) -> Role:
-    """The role with its trust policy as readers see it."""
+    """Return the role with its trust policy as readers see it."""
     kept = role.trust_document
     shown = Document(ctx.policies.shown(kept.text), kept.policy)
     return replace(role, trust_document=shown)

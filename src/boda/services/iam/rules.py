@@ -72,7 +72,7 @@ def role(store: IamStore, name: str) -> Role:
 
 
 def actor(store: IamStore, kind: str, name: str) -> Actor:
-    """The user, group or role of that name."""
+    """Return the user, group or role of that name."""
     if kind == "user":
         return user(store, name)
     return group(store, name) if kind == "group" else role(store, name)
@@ -86,13 +86,13 @@ def _named(found: Mapping[str, T], kind: str, name: str) -> T:
 
 
 def fresh_name(kind: str, name: str, taken: Iterable[str]) -> None:
-    """IAM's names differ by more than case."""
+    """Refuse a name that differs from an existing one in case only."""
     if name.lower() in (other.lower() for other in taken):
         raise exists(f"{kind} with name {name} already exists.")
 
 
 def parsed_arn(arn: str) -> str:
-    """A policy's ARN, or ValidationError."""
+    """Return a policy's ARN. Raises AwsError ValidationError."""
     parts = components(arn)
     if len(parts) != 6 or parts[0] != "arn":
         raise invalid("Invalid ARN:  Could not be parsed!")
@@ -116,14 +116,14 @@ def attachable(store: IamStore, arn: str) -> ManagedPolicy:
 
 
 def boundary(store: IamStore, arn: str) -> str:
-    """The ARN of a policy that may be a permissions boundary."""
+    """Return the ARN of a policy that may be a permissions boundary."""
     if parsed_arn(arn) not in store.policies:
         raise no_such(f"Scope ARN: {arn} does not exist or is not attachable.")
     return arn
 
 
 def own_policy(store: IamStore, arn: str) -> ManagedPolicy:
-    """A policy that the account may change."""
+    """Return a policy that the account may change."""
     found = policy(store, arn)
     if found.account != store.account:
         raise AwsError(
@@ -149,7 +149,8 @@ def document(ctx: Context, text: str, kind: PolicyKind) -> Document:
 
 
 def trust(ctx: Context, text: str) -> Document:
-    """A role trust policy as it is kept: its principals exist, the account's own by their ids."""
+    """Return the stored form of a role trust policy: its principals exist, the account's own by
+    their ids."""
     given = document(ctx, text, "trust")
     try:
         kept = ctx.policies.kept(text)
@@ -173,12 +174,12 @@ _TAGS = tags.TagRules(
 
 
 def tag_list(given: Sequence[Mapping[str, str]] | None) -> Tags:
-    """The tags of a request, each key once."""
+    """Return the tags of a request, each key once."""
     return tuple(_TAGS.read(tags.pairs(given or ())).items())
 
 
 def tagged(former: Tags, given: Tags) -> Tags:
-    """The tags after adding: a key in another case takes the old one's place."""
+    """Return the tags after adding: a key in another case replaces the old one."""
     return tuple(_TAGS.add(dict(former), dict(given)).items())
 
 

@@ -1,4 +1,4 @@
-"""IAM's entities as its answers show them, by the model's member names."""
+"""IAM's entities in the form of answers, by the model's member names."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def moment(seconds: float) -> datetime:
 
 
 def encoded(document: Document) -> str:
-    """Documents travel percent-encoded (RFC 3986) inside IAM's XML."""
+    """Percent-encode a document (RFC 3986), as it stands in IAM's XML."""
     return quote(document.text, safe="")
 
 
@@ -87,7 +87,7 @@ def _role(found: Role) -> dict[str, Any]:
 
 
 def created_role(found: Role, *, with_duration: bool) -> dict[str, Any]:
-    """CreateRole's answer: less than GetRole's; the duration only when it was asked for."""
+    """Return CreateRole's answer: less than GetRole's; the duration only if the caller gave it."""
     shown = {**_role(found), **_tagged(found.tags)}
     if with_duration:
         shown["MaxSessionDuration"] = found.max_session_s
@@ -99,9 +99,8 @@ def listed_role(found: Role) -> dict[str, Any]:
 
 
 def role(found: Role) -> dict[str, Any]:
-    """RoleLastUsed is empty, as on AWS for a role whose use was not recorded: boda records
-    none.
-    """
+    """Return a role. RoleLastUsed is empty, as on AWS for a role without recorded use: boda records
+    none."""
     return {
         **listed_role(found),
         **_bounded(found.boundary),
@@ -149,7 +148,7 @@ def version(found: ManagedPolicy, one: PolicyVersion) -> dict[str, Any]:
 
 
 def listed_key(key: AccessKey, user_name: str) -> dict[str, Any]:
-    """The root user's keys have no user name."""
+    """Return a listed key. The root user's keys have no user name."""
     return {
         **({"UserName": user_name} if user_name else {}),
         "AccessKeyId": key.access_key_id,

@@ -1,4 +1,4 @@
-"""The account as a whole: how many there are of what, and lists of what boda's accounts lack.
+"""The account as a whole: counts of its entities, and lists of those that boda lacks.
 
 Source of the quotas: IAM User Guide, "IAM and AWS STS quotas".
 """

@@ -106,7 +106,7 @@ class UserOperations(IamOperations):
 
 
 class AccessKeys(IamOperations):
-    """Key pairs of users, and of the root user when it asks without a user's name."""
+    """Key pairs of users, and of the root user if it names no user."""
 
     def __init__(self, store: IamStore, identity: Identity) -> None:
         super().__init__(store)
@@ -163,7 +163,7 @@ class AccessKeys(IamOperations):
 
 
 def named_user(ctx: Context, user_name: str | None) -> str:
-    """The user a call means: the one it names, or the caller."""
+    """Return the user that a call is about: the one it names, or the caller."""
     if user_name is not None:
         return user_name
     if ctx.principal.kind != "user" or ctx.principal.arn != ctx.principal.policy_source:

@@ -1,8 +1,8 @@
 """CloudWatch Logs over telemetry's store.
 
-Functions' own output does not pass through here: the platform appends it to telemetry directly.
-AWS delivers it only when the function's role has ``logs:CreateLogStream`` and
-``logs:PutLogEvents``; boda writes it regardless, so that nobody debugs without a log.
+Functions' own output does not pass through here: the platform appends it to telemetry directly. AWS
+delivers it only if the function's role has ``logs:CreateLogStream`` and ``logs:PutLogEvents``; boda
+writes it in any case, so that the error of a missing permission can be read.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Which permission each operation needs. Pure, but for the tags of a group, which are read from
-its row where a policy asks for them.
+"""The permission that each operation needs. Pure, but for the tags of a group, which are read from
+its row if a policy depends on them.
 
 AWS checks operations on a group's content against ``…:log-group:NAME:log-stream:``, so that
-policies are written with ``log-group:NAME:*``; operations on one stream against its ARN; tags
-and live tail against the group's own ARN (IAM service authorization reference, "logs").
+policies are written with ``log-group:NAME:*``; operations on one stream against its ARN; tags and
+live tail against the group's own ARN (IAM service authorization reference, "logs").
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ class LogGroupUser(Protocol):
 
 
 def on_group(action: str) -> Authorize:
-    """The group of ``logGroupName`` or ``logGroupIdentifier``; all groups when none is named."""
+    """Authorise an action on the group of ``logGroupName`` or ``logGroupIdentifier``; on all groups
+    if none is named."""
 
     def needs(group: LogGroupUser, ctx: Context, params: Mapping[str, Any]) -> Iterator[Need]:
         yield _stream_need(group, ctx, action, _named(ctx, params), "")
@@ -40,7 +41,7 @@ def on_group(action: str) -> Authorize:
 
 
 def on_stream(action: str) -> Authorize:
-    """The stream of ``logStreamName`` in that group."""
+    """Authorise an action on the stream of ``logStreamName`` in that group."""
 
     def needs(group: LogGroupUser, ctx: Context, params: Mapping[str, Any]) -> Iterator[Need]:
         stream = params.get("logStreamName", "")
@@ -51,7 +52,7 @@ def on_stream(action: str) -> Authorize:
 
 
 def on_created_group(_: Any, ctx: Context, params: Mapping[str, Any]) -> Iterator[Need]:
-    """CreateLogGroup, with logs:TagResource when it is given tags."""
+    """Yield the needs of CreateLogGroup: logs:TagResource, too, if it is given tags."""
     group, keys = params.get("logGroupName", ""), _of_request(params)
     yield Need("logs:CreateLogGroup", stream_arn(ctx.region, ctx.account, group, ""), context=keys)
     if keys:
@@ -59,7 +60,7 @@ def on_created_group(_: Any, ctx: Context, params: Mapping[str, Any]) -> Iterato
 
 
 def on_tagged(action: str) -> Authorize:
-    """The group of ``logGroupName`` or ``resourceArn``."""
+    """Authorise an action on the group of ``logGroupName`` or ``resourceArn``."""
 
     def needs(group: LogGroupUser, ctx: Context, params: Mapping[str, Any]) -> Iterator[Need]:
         named = params.get("resourceArn") or params.get("logGroupName", "")
@@ -70,7 +71,7 @@ def on_tagged(action: str) -> Authorize:
 
 
 def on_tailed(group: LogGroupUser, ctx: Context, params: Mapping[str, Any]) -> Iterator[Need]:
-    """StartLiveTail on each of its groups."""
+    """Yield the need of StartLiveTail for each of its groups."""
     for identifier in params.get("logGroupIdentifiers", ()):
         name = group_in_identifier(ctx.account, ctx.region, identifier)
         yield _group_need(group, ctx, "logs:StartLiveTail", name, {})
@@ -96,7 +97,8 @@ async def _read_tags(store: LogStore, ctx: Context, name: str) -> Keys:
 
 
 def _of_request(params: Mapping[str, Any]) -> Keys:
-    """TagLogGroup gives tags, UntagLogGroup their keys under the same name."""
+    """Return the keys of the request's tags: TagLogGroup gives tags, UntagLogGroup their keys under
+    the same name."""
     tags = params.get("tags") or {}
     if isinstance(tags, Mapping):
         return tag_keys.of_request(tags, params.get("tagKeys") or ())

@@ -1,4 +1,4 @@
-"""Tokens of GetLogEvents: each names a place in a stream, in AWS's own form. Pure.
+"""Tokens of GetLogEvents: each holds a position in a stream, in AWS's own form. Pure.
 
 ``f/<event id>/s`` goes on behind that event, ``b/<event id>/s`` before it.
 """
@@ -14,7 +14,7 @@ _PLACE = re.compile(r"([fb])/(\d{56})/s")
 
 
 def place_token(direction: str, position: int) -> str:
-    """direction: ``f`` or ``b``."""
+    """Return the token of a position. direction: ``f`` or ``b``."""
     return f"{direction}/{max(0, position):056d}/s"
 
 

@@ -42,8 +42,11 @@ class LiveTail:
         log_stream_name_prefixes: Sequence[str] | None = None,
         log_event_filter_pattern: str = "",
     ) -> dict[str, Any]:
-        """responseStream: ``sessionStart``, then a ``sessionUpdate`` per second, at most 500
-        events in each (``sampled`` tells when there were more), for at most three hours."""
+        """Start a live tail of at most three hours.
+
+        responseStream: ``sessionStart``, then a ``sessionUpdate`` per second, at most 500 events in
+        each (``sampled`` is true if there were more).
+        """
         groups = await self._groups(ctx, log_group_identifiers)
         if log_stream_names and log_stream_name_prefixes:
             raise invalid(
@@ -85,7 +88,7 @@ class LiveTail:
         start: dict[str, Any],
         match: Match | None,
     ) -> AsyncIterator[dict[str, Any]]:
-        # Taken up here, so that a session nobody reads leaves nothing behind.
+        # Started here, so that a session that is not read leaves nothing behind.
         place = (ctx.account, ctx.region)
         subscription = self._recorder.subscribe(
             *place, groups, start["logStreamNames"], start["logStreamNamePrefixes"]
@@ -100,7 +103,7 @@ class LiveTail:
                     return
                 lost = subscription.take_dropped()
                 batches = subscription.take()
-                # Matching may be work for many milliseconds; the event loop has no time for it.
+                # Matching may take many milliseconds, which would block the event loop.
                 results = await asyncio.to_thread(_results, batches, match) if batches else []
                 yield {
                     "sessionUpdate": {
@@ -134,7 +137,7 @@ def _results(batches: Sequence[EventBatch], match: Match | None) -> list[Found]:
     found = []
     for batch in batches:
         for time_ms, message in batch.events:
-            # What is no Unicode could not be sent.
+            # Lone surrogates could not be sent.
             text = message.encode("utf-8", "replace").decode()
             if match is None or match(text):
                 found.append((batch, time_ms, text))
@@ -142,7 +145,7 @@ def _results(batches: Sequence[EventBatch], match: Match | None) -> list[Found]:
 
 
 def _sample(results: Sequence[Found]) -> Sequence[Found]:
-    """At most 500, evenly taken, in order."""
+    """Return at most 500 results, evenly spaced, in order."""
     if len(results) <= _UPDATE_EVENTS:
         return results
     return [results[place * len(results) // _UPDATE_EVENTS] for place in range(_UPDATE_EVENTS)]

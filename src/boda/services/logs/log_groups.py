@@ -74,7 +74,7 @@ class LogGroupOperations:
         log_group_class: str | None = None,
         include_linked_accounts: bool = False,
     ) -> Listing:
-        """include_linked_accounts: no account is linked here, so it adds none."""
+        """Return groups. include_linked_accounts: no account is linked here, so it adds none."""
         if log_group_name_prefix is not None and log_group_name_pattern is not None:
             raise invalid(
                 "LogGroup name prefix and LogGroup name pattern are mutually exclusive parameters."
@@ -108,7 +108,8 @@ class LogGroupOperations:
         log_group_class: str | None = None,
         include_linked_accounts: bool = False,
     ) -> Listing:
-        """Up to five parts of names, parted by ``|``; ``^`` before one asks for the beginning."""
+        """Return groups by up to five parts of names, separated by ``|``; ``^`` before one means
+        the beginning."""
         if log_group_name_pattern and _LIST_PATTERN.fullmatch(log_group_name_pattern) is None:
             raise invalid("The specified logGroupNamePattern is invalid.")
         parts = (log_group_name_pattern or "").split("|")
@@ -216,7 +217,7 @@ class LogGroupOperations:
 
 
 def _listed(ctx: Context, group: LogGroup) -> dict[str, Any]:
-    """What ListLogGroups tells of a group."""
+    """Return a group as in ListLogGroups."""
     return {
         "logGroupName": group.name,
         "logGroupArn": group_arn(ctx.region, ctx.account, group.name),
@@ -225,7 +226,7 @@ def _listed(ctx: Context, group: LogGroup) -> dict[str, Any]:
 
 
 def _summary(ctx: Context, group: LogGroup) -> dict[str, Any]:
-    """What DescribeLogGroups tells of groups found by a pattern."""
+    """Return a group found by a pattern, as in DescribeLogGroups."""
     arn = group_arn(ctx.region, ctx.account, group.name)
     return {
         "logGroupName": group.name,

@@ -1,4 +1,4 @@
-"""Names, ARNs and the rules for what callers may ask. Pure.
+"""Names, ARNs and the rules for parameters. Pure.
 
 Sources: the service model's limits, recorded answers, and the API reference of CloudWatch Logs.
 """
@@ -77,7 +77,8 @@ def check_retention(days: int) -> None:
 
 
 def group_of(account: str, region: str, name: str | None, identifier: str | None) -> str:
-    """The group's name from ``logGroupName`` or ``logGroupIdentifier``, of which one is given."""
+    """Return the group's name from ``logGroupName`` or ``logGroupIdentifier``, of which one is
+    given."""
     if name is not None and identifier is not None:
         raise AwsError(
             "ValidationException",
@@ -93,14 +94,15 @@ def group_of(account: str, region: str, name: str | None, identifier: str | None
 
 
 def group_in_identifier(account: str, region: str, identifier: str) -> str:
-    """A group's name or its ARN to its name."""
+    """Return the group's name of a name or an ARN."""
     if not is_arn(identifier):
         return identifier
     return group_in_arn(account, region, identifier)
 
 
 def group_in_arn(account: str, region: str, text: str) -> str:
-    """Raises AwsError when it is no group's ARN or another account's or region's."""
+    """Return the group's name of an ARN. Raises AwsError if it is no group's, or of another account
+    or region."""
     try:
         arn = Arn.parse(text)
     except ValueError:
@@ -120,9 +122,9 @@ TAGS = TagRules(
 
 
 class AcceptedEvents:
-    """What of a PutLogEvents batch is stored, and what is not.
+    """The events of a PutLogEvents batch that are stored, and those that are not.
 
-    events: those to store, in order. rejected: ``rejectedLogEventsInfo``, empty when all are.
+    events: those to store, in order. rejected: ``rejectedLogEventsInfo``, empty if all are stored.
     Raises AwsError for a batch that is refused whole.
     """
 
@@ -143,7 +145,7 @@ class AcceptedEvents:
         expired = sum(time_ms < oldest_kept_ms for time_ms in times)
         too_new = sum(time_ms > now_ms + 2 * HOUR_MS for time_ms in times)
         self.rejected: dict[str, int] = {}
-        # In order of time: the old stand first, the new last.
+        # In order of time: old ones first, new ones last.
         if too_old:
             self.rejected["tooOldLogEventEndIndex"] = too_old
         if expired > too_old:

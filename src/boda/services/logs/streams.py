@@ -90,7 +90,7 @@ def _described(ctx: Context, group: str, stream: LogStream) -> dict[str, Any]:
         "logStreamName": stream.name,
         "creationTime": stream.created_ms,
         "arn": stream_arn(ctx.region, ctx.account, group, stream.name),
-        # AWS tells no size of streams any more; it is always zero.
+        # AWS reports no size of streams any more; it is always zero.
         "storedBytes": 0,
     }
     if stream.first_ms is not None:
@@ -102,5 +102,5 @@ def _described(ctx: Context, group: str, stream: LogStream) -> dict[str, Any]:
 
 
 def sequence_token(stream_id: int) -> str:
-    """Tokens are ignored by AWS nowadays, yet still answered: 56 digits beginning with 49."""
+    """Return a token, which AWS ignores nowadays and still answers: 56 digits beginning with 49."""
     return f"49{stream_id:054d}"

@@ -56,9 +56,10 @@ class MachineRuntime(Protocol):
 
 
 class PlatformOperations:
-    """environments, runtimes: callables so that each answer is of the moment.
+    """environments, runtimes: callables that return the state of the moment.
 
-    usage_report: given account and ``YYYY-MM``, the month's metered usage as GetCost answers it.
+    usage_report: given account and ``YYYY-MM``, returns the month's metered usage as GetCost
+    answers it.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""AWS Security Token Service: who am I, and credentials for a while."""
+"""AWS Security Token Service: the caller's identity, and temporary credentials."""
 
 from __future__ import annotations
 

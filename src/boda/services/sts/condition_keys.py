@@ -24,6 +24,7 @@ _NEVER_PRESENT = """
     saml:name saml:namequalifier saml:organizationStatus saml:primaryGroupSID saml:sub
     saml:sub_type saml:surname saml:uid saml:x500UniqueIdentifier
 """
-"""No identity provider is federated here, and what would bring the others is refused by name."""
+"""No identity provider is federated here, and requests that would supply the others are refused by
+name."""
 
 CONDITION_KEYS = (_SUPPLIED + _NEVER_PRESENT).split()

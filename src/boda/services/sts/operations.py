@@ -17,16 +17,15 @@ from boda.services.sts import rules
 
 
 def _anybody(_group: Any, ctx: Context, _params: Mapping[str, Any]) -> Iterable[Need]:
-    """No permission is needed, only an identity."""
+    """Require no permission, only an identity."""
     if ctx.principal.kind == "anonymous":
         raise AwsError("MissingAuthenticationToken", "Request is missing Authentication Token", 403)
     return ()
 
 
 def _role(group: TokenOperations, _ctx: Context, params: Mapping[str, Any]) -> Iterable[Need]:
-    """What the caller may, and what the role's trust policy says; a role that does not exist
-    is refused in the same words, so that nobody learns which do.
-    """
+    """Yield the needs of AssumeRole: the caller's permission, with the role's trust policy. A
+    missing role is refused in the same words, so that its absence is not revealed."""
     arn = rules.role_arn(params["RoleArn"])
     role = group.sessions.role(arn)
     context: dict[str, str | Sequence[str]] = {"sts:rolesessionname": params["RoleSessionName"]}
@@ -88,10 +87,10 @@ class TokenOperations:
         transitive_tag_keys: Sequence[str] = (),
         external_id: str | None = None,
     ) -> dict[str, Any]:
-        """external_id is the trust policy's to judge (``_role``)."""
+        """Return credentials of a role. external_id is decided by the trust policy (``_role``)."""
         role = self.sessions.role(role_arn)
         if role is None or ":federated-user/" in ctx.principal.arn:
-            # Federated users assume no roles, whatever their policies say.
+            # Federated users cannot assume roles, whatever their policies allow.
             raise _refused(ctx, role_arn)
         former = self.sessions.session(ctx.principal.access_key_id)
         chained = ctx.principal.kind == "assumed-role"

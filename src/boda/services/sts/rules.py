@@ -49,7 +49,7 @@ def role_arn(text: str) -> str:
 
 
 def role_duration(asked: int | None, longest_s: int, *, chained: bool) -> int:
-    """Seconds of a role session."""
+    """Return the seconds of a role session."""
     if asked is None:
         return ROLE_DEFAULT_S
     if chained and asked > CHAINED_LIMIT_S:
@@ -65,7 +65,7 @@ def role_duration(asked: int | None, longest_s: int, *, chained: bool) -> int:
 
 
 def token_duration(asked: int | None, *, root: bool) -> int:
-    """Seconds of a user's session; the root user's end after an hour whatever was asked."""
+    """Return the seconds of a user's session; the root user's end after an hour at most."""
     seconds = TOKEN_DEFAULT_S if asked is None else asked
     return min(seconds, ROOT_LIMIT_S) if root else seconds
 
@@ -73,7 +73,7 @@ def token_duration(asked: int | None, *, root: bool) -> int:
 def session_policies(
     ctx: Context, sessions: Sessions, text: str | None, arns: Sequence[Mapping[str, str]]
 ) -> tuple[list[str], list[str]]:
-    """The session policies' texts and ARNs, each of them understood and existing."""
+    """Return the session policies' texts and ARNs, each of them valid and existing."""
     texts = []
     if text is not None:
         try:
@@ -111,7 +111,8 @@ def session_tags(given: Sequence[Mapping[str, str]]) -> Tags:
 def inherited(
     given: Tags, transitive: Sequence[str], former: Tags, former_transitive: Sequence[str]
 ) -> tuple[Tags, tuple[str, ...]]:
-    """The tags of a session opened from another: its transitive tags go on and cannot change."""
+    """Return the tags of a session opened from another: its transitive tags are inherited and
+    cannot change."""
     keys = {key.lower() for key, _ in given}
     if any(key.lower() not in keys for key in transitive):
         raise invalid_value(
@@ -128,7 +129,8 @@ def inherited(
 
 
 def packed_size(texts: Sequence[str], arns: Sequence[str], given: Tags) -> int:
-    """Percent of the room for session policies and tags; 400 PackedPolicyTooLarge past it.
+    """Return the percentage of the limit of session policies and tags. Raises AwsError
+    PackedPolicyTooLarge (400) past it.
 
     AWS packs them in a binary form that it does not publish; here it is their length.
     """

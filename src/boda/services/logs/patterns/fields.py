@@ -1,7 +1,8 @@
-"""Filter patterns for messages of fields parted by spaces: ``[ip, user, status = 4*, ...]``. Pure.
+"""Filter patterns for messages of fields separated by spaces: ``[ip, user, status = 4*, ...]``.
+Pure.
 
-A field of the message is a word, or what stands between ``"…"`` or ``[…]``. The pattern names one
-for each, with conditions on any of them; one ``...`` stands for any number of fields.
+A field of the message is a word, or the text between ``"…"`` or ``[…]``. The pattern names one for
+each, with conditions on any of them; one ``...`` stands for any number of fields.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from boda.services.logs.patterns.text import (
     read_value,
 )
 
-_MAX_FIELDS = 4096  # of a message; what no pattern of 1,024 characters can name is not cut apart
+_MAX_FIELDS = 4096  # of a message; a pattern of 1,024 characters cannot name further ones
 _MAX_DEPTH = 32
 _ELLIPSIS = "..."
 
@@ -25,7 +26,7 @@ Test = Callable[[Mapping[str, str]], bool]
 
 
 class FieldsPattern:
-    """text: what stands between the brackets. Raises BadPattern, BadRegex."""
+    """text: between the brackets. Raises BadPattern, BadRegex."""
 
     def __init__(self, text: str) -> None:
         self._names: list[str] = []
@@ -154,7 +155,7 @@ def _is_word(character: str) -> bool:
 
 
 def split_fields(message: str) -> list[str]:
-    """The message's fields; quotes and brackets keep one together and are not part of it."""
+    """Split a message into its fields; quotes and brackets delimit one and are not part of it."""
     fields: list[str] = []
     place, end = 0, len(message)
     closed: dict[str, bool] = {'"': True, "]": True}
@@ -170,7 +171,7 @@ def split_fields(message: str) -> list[str]:
                 fields.append(message[place + 1 : stop])
                 place = stop + 1
                 continue
-            closed[closing] = False  # there is none further on: do not look again
+            closed[closing] = False  # there is none further on: do not search again
         start = place
         while place < end and not message[place].isspace():
             place += 1

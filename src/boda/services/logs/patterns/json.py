@@ -1,7 +1,7 @@
 """Filter patterns for JSON messages: ``$.user.id = "x*" && ($.code > 400 || $.tags[0] IS NULL)``.
 
-Pure. ``&&`` binds tighter than ``||``. A condition on a field that is not there does not hold,
-``NOT EXISTS`` apart; with wildcards (``$.a[*].b``, ``$.a.*``) it holds when it does for any.
+Pure. ``&&`` binds tighter than ``||``. A condition on a missing field is false, ``NOT EXISTS``
+apart; with wildcards (``$.a[*].b``, ``$.a.*``) it is true if it is for any value.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Test = Callable[[Any], bool]
 
 
 class JsonPattern:
-    """text: what stands between the braces. Raises BadPattern, BadRegex."""
+    """text: between the braces. Raises BadPattern, BadRegex."""
 
     def __init__(self, text: str) -> None:
         cursor = Cursor(text)
@@ -126,7 +126,7 @@ def _equals(node: Any, value: Value) -> bool:
     if value.anything:
         return node is not None
     if isinstance(node, str):
-        # A number is not the text that spells it; a word without quotes is a text.
+        # A number does not equal the text that spells it; a word without quotes is a text.
         return value.number is None and value.test(node)
     if value.number is not None:
         return _is_number(node) and bool(node == value.number)
@@ -191,7 +191,7 @@ def _subscript(cursor: Cursor) -> Step:
 
 
 def _nodes(document: Any, steps: list[Step]) -> Iterator[Any]:
-    """The values that a selector names. A level at a time: a value is visited once."""
+    """Yield the values that a selector names. A level at a time: a value is visited once."""
     nodes = [document]
     for step in steps:
         following: list[Any] = []

@@ -1,14 +1,14 @@
-"""Filter patterns of CloudWatch Logs: which messages does a pattern match? Pure.
+"""Filter patterns of CloudWatch Logs, compiled into tests of messages. Pure.
 
-Source: "Filter pattern syntax for metric filters, subscription filters, filter log events, and
-Live Tail" in the CloudWatch Logs user guide.
+Source: "Filter pattern syntax for metric filters, subscription filters, filter log events, and Live
+Tail" in the CloudWatch Logs user guide.
 
     ERROR "exact phrase" -not ?any ?of %regex%    terms, in this file
-    { $.a.b[0] = "x*" && ($.c > 5) }              JSON, ``pattern_json``
-    [ip, user, status = 4*, ...]                  fields parted by spaces, ``pattern_fields``
+    { $.a.b[0] = "x*" && ($.c > 5) }              JSON, ``json.py``
+    [ip, user, status = 4*, ...]                  fields separated by spaces, ``fields.py``
 
-Law of these files: matching takes time linear in the message for any pattern; parsing is bounded
-by the pattern's 1,024 characters.
+Law of these files: matching takes time linear in the message for any pattern; parsing is bounded by
+the pattern's 1,024 characters.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Test = Callable[[str], bool]
 
 
 def compile_pattern(pattern: str) -> Test | None:
-    """A test for messages, or None when the pattern matches all. Raises BadPattern."""
+    """Return a test for messages, or None if the pattern matches all. Raises BadPattern."""
     text = pattern.strip()
     if not text:
         return None
@@ -61,7 +61,7 @@ def _terms(text: str) -> Test:
         kept.append(_term(cursor))
         if cursor.more() and not cursor.peek().isspace():
             raise BadPattern(f"Invalid character(s) in term '{cursor.peek()}'")
-    # AWS leaves optional terms out of account when there are others.
+    # AWS ignores optional terms if there are others.
     optional = any_of if not (wanted or unwanted) else []
 
     def matches(message: str) -> bool:

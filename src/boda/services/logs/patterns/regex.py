@@ -1,8 +1,8 @@
 """The regular expressions of filter patterns (``%…%``), matched in time linear in the text. Pure.
 
 CloudWatch allows no groups, so an expression is a choice of sequences of single-character items
-with repetitions. The places reached are bits of one integer, and one character moves them all with
-a few operations on it; sets met before are kept with their successors. No pattern makes a text
+with repetitions. The states reached are bits of one integer, and one character moves them all with
+a few operations on it; sets of states are cached with their successors. No pattern makes a text
 slow.
 """
 
@@ -19,7 +19,7 @@ _CONTROL = {"t": "\t", "n": "\n", "r": "\r", "f": "\f", "v": "\v"}
 
 
 class BadRegex(ValueError):
-    """The expression is not one that CloudWatch Logs knows; the message names what is wrong."""
+    """The expression is not one of CloudWatch Logs; the message names the flaw."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,17 +55,17 @@ class _Item:
 
 
 class Regex:
-    """``search(text)``: does the expression match anywhere in the text?
+    """An expression, for ``search(text)``: whether it matches anywhere in the text.
 
     Raises BadRegex. A ``$`` also matches before a newline that ends the text.
     """
 
     def __init__(self, expression: str) -> None:
-        self._sets: list[_Set | None] = []  # by place; None ends a sequence
+        self._sets: list[_Set | None] = []  # by state; None ends a sequence
         self._final = 0
         self._final_at_end = 0
         self._repeating = 0
-        # Runs of optional places, each with the place behind it: all their bits, the lowest, the
+        # Runs of optional states, each with the state behind it: all their bits, the lowest, the
         # one behind.
         self._runs = self._run_first = self._run_behind = 0
         anywhere = anchored = 0
@@ -131,10 +131,10 @@ class Regex:
             raise BadRegex("The expression is too large")
 
     def _reach(self, state: int) -> int:
-        """Add the places reached over optional ones without reading.
+        """Add the states that are reached over optional ones without reading.
 
-        In each run, subtracting its lowest bit turns over exactly the bits up to the first that
-        is set; those above it are the ones reached.
+        In each run, subtracting its lowest bit inverts exactly the bits up to the first that is
+        set; those above it are the ones reached.
         """
         marked = (state & self._runs) | self._run_behind
         return state | (self._runs & ~((marked - self._run_first) ^ marked))
@@ -213,7 +213,7 @@ class _RegexReader:
         return character
 
     def characters(self, character: str) -> _Set:
-        """The item that begins with this character."""
+        """Return the item that begins with this character."""
         if character == ".":
             return _ANY
         if character == "\\":
@@ -311,7 +311,7 @@ def _one(code: int) -> _Set:
 
 
 def _positive(characters: _Set) -> list[tuple[int, int]]:
-    """The same set as ranges that are not negated, for a place between brackets."""
+    """Return the same set as ranges that are not negated, for use between brackets."""
     if not characters.negated:
         return list(characters.ranges)
     ranges = []

@@ -1,4 +1,4 @@
-"""What the three forms of filter patterns share: reading them, wildcards, values. Pure."""
+"""The common parts of the three forms of filter patterns: reading, wildcards, values. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MAX_REGEXES = 2
 
 
 class BadPattern(ValueError):
-    """The pattern is none; the message is the caller's answer."""
+    """The pattern is malformed; the message is the caller's answer."""
 
 
 def invalid() -> BadPattern:
@@ -22,7 +22,7 @@ def invalid() -> BadPattern:
 
 
 class Cursor:
-    """A place in a pattern."""
+    """A position in a pattern."""
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -33,7 +33,7 @@ class Cursor:
         return self._place < len(self._text)
 
     def peek(self) -> str:
-        """The next character, or "" at the end."""
+        """Return the next character, or "" at the end."""
         return self._text[self._place : self._place + 1]
 
     def advance(self, count: int = 1) -> None:
@@ -43,20 +43,20 @@ class Cursor:
         return self._text.startswith(word, self._place)
 
     def accept(self, word: str) -> bool:
-        """Go past this word if it stands here."""
+        """Go past this word if it stands here. Return whether it did."""
         if not self.starts(word):
             return False
         self._place += len(word)
         return True
 
     def skip_spaces(self) -> bool:
-        """Go past white space; is there more?"""
+        """Go past white space. Return whether there is more."""
         while self._place < len(self._text) and self._text[self._place].isspace():
             self._place += 1
         return self.more()
 
     def keyword(self, word: str) -> bool:
-        """Go past a word of letters, in either case, that ends here."""
+        """Go past a word of letters, in either case, that ends here. Return whether it did."""
         end = self._place + len(word)
         if self._text[self._place : end].upper() != word:
             return False
@@ -72,19 +72,19 @@ class Cursor:
         return self._text[start : self._place]
 
     def word(self) -> str:
-        """A term that needs no quotes: letters, digits and underscores."""
+        """Read a term that needs no quotes: letters, digits and underscores."""
         return self.take_while(lambda character: character.isalnum() or character == "_")
 
     def quoted(self) -> str:
-        """A text in double quotes; a backslash keeps the character behind it as it is."""
+        """Read a text in double quotes; a backslash keeps the character behind it as it is."""
         return "".join(character for character, _ in self._quoted())
 
     def quoted_wildcard(self) -> list[tuple[str, bool]]:
-        """The same with, for each character, whether it may be a wildcard."""
+        """Read the same; with each character, whether it may be a wildcard."""
         return self._quoted()
 
     def regex(self) -> str:
-        """What stands between two ``%``."""
+        """Read the text between two ``%``."""
         self._regexes += 1
         if self._regexes > MAX_REGEXES:
             raise BadPattern("A filter pattern can contain at most 2 regular expressions")
@@ -115,9 +115,9 @@ class Cursor:
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """What a field is compared with.
+    """The value that a field is compared with.
 
-    number: when the value was written as one without quotes. test: of a text's equality.
+    number: if the value was written as one without quotes. test: of a text's equality.
     """
 
     test: Callable[[str], bool]
@@ -126,7 +126,7 @@ class Value:
 
 
 def read_value(cursor: Cursor, word: Callable[[str], bool]) -> Value:
-    """A value: ``"quoted"``, ``%regex%``, a number or a word; the first and last with ``*``.
+    """Read a value: ``"quoted"``, ``%regex%``, a number or a word; the first and last with ``*``.
 
     word: the characters of a value without quotes.
     """
@@ -146,17 +146,18 @@ def read_value(cursor: Cursor, word: Callable[[str], bool]) -> Value:
 
 
 def number_of(text: str) -> float | None:
-    """The number that a text is, or None."""
+    """Return a text as a number, or None."""
     if len(text) > _LONGEST_NUMBER or _NUMBER.fullmatch(text) is None:
         return None
     return float(text)
 
 
 def wildcard(characters: list[tuple[str, bool]]) -> Callable[[str], bool]:
-    """A test of equality in which ``*`` (where it may be a wildcard) stands for any characters.
+    """Return a test of equality in which ``*`` (where it may be a wildcard) stands for any
+    characters.
 
-    The parts between wildcards are looked for from left to right, each at its first place: that
-    is enough, and never goes back.
+    The parts between wildcards are searched from left to right, each at its first position: that
+    suffices without backtracking.
     """
     parts = [""]
     for character, special in characters:
