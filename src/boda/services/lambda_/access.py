@@ -1,6 +1,7 @@
-"""Which permission an operation needs on which function. Pure.
+"""The permission that each operation needs, and on which function. Pure.
 
-Each returns what ``@operation(authorize=...)`` takes; the group it is bound to has a ``core``.
+Each function returns a value for ``@operation(authorize=...)``; the group it is bound to has a
+``core``.
 """
 
 from __future__ import annotations
@@ -25,14 +26,15 @@ class CoreUser(Protocol):
 
 
 More = Callable[[Any, Identifier, Mapping[str, Any]], Keys]
-"""Given a group, the function and the call's parameters, the condition keys that these make."""
+"""Given a group, the function and the call's parameters, returns the condition keys that they
+make."""
 
 _OF_PARAMETERS = ("lambda:", "aws:requesttag/", "aws:tagkeys")
 _NO_KEYS: Keys = {}
 
 
 def of_parameters(make: Callable[[], Keys]) -> LateKeys:
-    """The condition keys that a call's parameters make, some of which are in the body."""
+    """Return the condition keys that a call's parameters make, some of which are in the body."""
     return LateKeys.of(_OF_PARAMETERS, make)
 
 
@@ -43,7 +45,7 @@ def need(
     keys: Keys = _NO_KEYS,
     late: LateKeys | None = None,
 ) -> Need:
-    """The permission to do this to that, with the resource's own policy and tags.
+    """Return the need for an action on a function, with the resource's own policy and tags.
 
     keys, late: further condition keys.
     """
@@ -59,7 +61,7 @@ def need(
 
 
 def tags_of(core: LambdaCore, identifier: Identifier) -> Mapping[str, str]:
-    """The same object as long as the function's tags are."""
+    """Return a function's tags: the same object as long as they are unchanged."""
     function = core.find(identifier.key)
     return _NO_TAGS if function is None else function.tags
 
@@ -72,8 +74,8 @@ def tags_of_request(params: Mapping[str, Any]) -> Keys:
 
 
 class StandingNeed:
-    """A need of one function that is asked for again and again: made anew only when the
-    function's policy or its tags have become another object."""
+    """A need of one function that is checked repeatedly: made again only when the function's policy
+    or tags are another object."""
 
     __slots__ = ("_function", "_made", "_make", "_policy", "_tags")
 
@@ -93,7 +95,7 @@ class StandingNeed:
 
 
 def on_function(action: str, more: More | None = None) -> Authorize:
-    """On the function that ``FunctionName`` and ``Qualifier`` name."""
+    """Authorise an action on the function that ``FunctionName`` and ``Qualifier`` name."""
 
     def needs(group: CoreUser, ctx: Context, params: Mapping[str, Any]) -> Iterable[Need]:
         core = group.core
@@ -105,7 +107,7 @@ def on_function(action: str, more: More | None = None) -> Authorize:
 
 
 def on_new_function(action: str) -> Authorize:
-    """On a function of the caller's own account that need not exist."""
+    """Authorise an action on a function of the caller's own account that need not exist."""
 
     def needs(group: CoreUser, ctx: Context, params: Mapping[str, Any]) -> Iterable[Need]:
         identifier = group.core.identify(ctx, params["FunctionName"])
@@ -124,7 +126,7 @@ def on_new_function(action: str) -> Authorize:
 
 
 def on_resource(action: str) -> Authorize:
-    """On the ARN that ``Resource`` is."""
+    """Authorise an action on the ARN of ``Resource``."""
 
     def needs(group: CoreUser, ctx: Context, params: Mapping[str, Any]) -> Iterable[Need]:
         resource = params["Resource"]
@@ -140,7 +142,7 @@ def on_resource(action: str) -> Authorize:
 
 
 def on_account(action: str) -> Authorize:
-    """On the account as a whole."""
+    """Authorise an action on the account as a whole."""
 
     def needs(group: CoreUser, ctx: Context, params: Mapping[str, Any]) -> Iterable[Need]:
         return (Need(action, late=of_parameters(partial(tags_of_request, params))),)
@@ -149,7 +151,7 @@ def on_account(action: str) -> Authorize:
 
 
 def on_arn(action: str, member: str = "CodeSigningConfigArn") -> Authorize:
-    """On the ARN that a member is."""
+    """Authorise an action on the ARN of a member."""
 
     def needs(group: CoreUser, ctx: Context, params: Mapping[str, Any]) -> Iterable[Need]:
         named = params[member]

@@ -1,6 +1,6 @@
-"""Lists whose marker is the ARN the next page begins with, as the service was recorded to send it.
+"""Lists whose marker is the ARN that the next page begins with, as recorded.
 
-Pure. Whoever lists finds the place of a marker whose item is gone meanwhile by the item's order.
+Pure. If the marker's item was deleted meanwhile, the list goes on at its place in the order.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from boda.services.lambda_.errors import invalid
 
 
 def start(marker: str | None, prefix: str) -> str:
-    """Return what a marker names behind the prefix that all ARNs of the list have.
+    """Return the part of a marker behind the prefix that all ARNs of the list have.
 
-    Empty without a marker. Raises AwsError if the marker is none of this list.
+    Empty without a marker. Raises AwsError if the marker is not of this list.
     """
     rest = (marker or "").removeprefix(prefix)
     if marker and (not rest or rest == marker):

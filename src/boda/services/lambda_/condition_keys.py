@@ -1,4 +1,4 @@
-"""Lambda's own condition keys, and where each comes from. Pure.
+"""Lambda's own condition keys, and the source of each. Pure.
 
 Source: Service Authorization Reference, "Condition keys for AWS Lambda".
 """
@@ -29,7 +29,8 @@ CONDITION_KEYS = [
 
 
 def of_settings(identifier: Identifier, params: Mapping[str, Any]) -> Keys:
-    """Of CreateFunction and UpdateFunctionConfiguration: what the request would attach."""
+    """Return the keys of CreateFunction and UpdateFunctionConfiguration: the settings that the
+    request would attach."""
     vpc = params.get("VpcConfig") or {}
     subnets = vpc.get("SubnetIds") or []
     return _given(
@@ -44,12 +45,12 @@ def of_settings(identifier: Identifier, params: Mapping[str, Any]) -> Keys:
 
 
 def of_grant(principal: str | None, url_auth_type: str | None) -> Keys:
-    """Of AddPermission and RemovePermission."""
+    """Return the keys of AddPermission and RemovePermission."""
     return _given({"lambda:Principal": principal, "lambda:FunctionUrlAuthType": url_auth_type})
 
 
 def of_statement(statement: Mapping[str, Any]) -> Keys:
-    """The same for a statement that is in a function's policy."""
+    """Return the same keys for a statement of a function's policy."""
     principal = statement.get("Principal")
     if isinstance(principal, Mapping):
         principal = next(iter(principal.values()), None)
@@ -58,7 +59,7 @@ def of_statement(statement: Mapping[str, Any]) -> Keys:
 
 
 def of_url(identifier: Identifier, auth_type: str | None) -> Keys:
-    """Of the operations on a function URL's config."""
+    """Return the keys of operations on a function URL's config."""
     return _given({"lambda:FunctionArn": identifier.arn, "lambda:FunctionUrlAuthType": auth_type})
 
 

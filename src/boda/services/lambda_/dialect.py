@@ -1,4 +1,4 @@
-"""How Lambda words and bounds things, as it was recorded to."""
+"""How Lambda words and bounds things, as recorded."""
 
 from __future__ import annotations
 

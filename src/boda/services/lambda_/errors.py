@@ -1,4 +1,4 @@
-"""The Lambda API's errors, each with AWS's words in one place."""
+"""The Lambda API's errors, in AWS's words."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ FUNCTIONS_ONLY = (
 
 
 def invalid(message: str) -> AwsError:
-    """InvalidParameterValueException, which Lambda itself answers (unlike the front end's)."""
+    """Return InvalidParameterValueException, which Lambda itself answers (unlike the front end's
+    errors)."""
     return AwsError("InvalidParameterValueException", message, 400, Type="User")
 
 
 def invalid_untyped(message: str) -> AwsError:
-    """The same from the part of Lambda that keeps account's concurrency; recorded without
-    ``Type``."""
+    """Return the same error from Lambda's concurrency operations; recorded without ``Type``."""
     return AwsError("InvalidParameterValueException", message, 400, Type=None)
 
 
 def constraint(value: object, path: str, rule: str) -> AwsError:
-    """The front end's ValidationException; it carries no ``Type``."""
+    """Return the front end's ValidationException; it has no ``Type``."""
     return AwsError(
         "ValidationException",
         f"1 validation error detected: Value '{value}' at '{path}' failed to satisfy "
@@ -73,7 +73,7 @@ def too_large(message: str) -> AwsError:
 
 
 def entity_too_large(limit_bytes: int) -> AwsError:
-    """A package over the direct upload limit; recorded without ``Type``."""
+    """Return the error for a package over the direct upload limit; recorded without ``Type``."""
     return AwsError(
         "RequestEntityTooLargeException",
         f"Zipped size must be smaller than {limit_bytes} bytes",
@@ -86,7 +86,8 @@ def bad_content(message: str) -> AwsError:
 
 
 def cannot_unzip(reason: str = "") -> AwsError:
-    """AWS's one sentence for every package it cannot unpack, with our reason where we know it."""
+    """Return AWS's one sentence for every package it cannot unpack, with the reason if it is
+    known."""
     words = "Could not unzip uploaded file. Please check your file, then try to upload again."
     return invalid(f"{words} {reason}" if reason else words)
 
@@ -112,7 +113,8 @@ def snapshot_not_ready() -> AwsError:
 
 
 def cannot_run(version: FunctionVersion) -> AwsError:
-    """The answer to invoking what is kept and described here but cannot be run."""
+    """Return the answer to invoking a function that is stored and described here but cannot be
+    run."""
     if version.file_systems:
         return AwsError(
             "EFSMountFailureException",

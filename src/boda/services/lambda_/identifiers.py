@@ -1,7 +1,8 @@
-"""Which function a caller means: a name, ``name:qualifier``, a partial or a full ARN. Pure.
+"""Parse a caller's reference to a function: a name, ``name:qualifier``, a partial or a full ARN.
+Pure.
 
-The shape is the model's pattern of ``NamespacedFunctionName``; the errors are as recorded from
-the service.
+The shape is the model's pattern of ``NamespacedFunctionName``; the errors are as recorded from the
+service.
 """
 
 from __future__ import annotations
@@ -35,9 +36,9 @@ _ALIAS = re.compile(r"(?![0-9]+$)[a-zA-Z0-9_-]+")
 class Identifier:
     """A function, and the qualifier if the caller gave one.
 
-    meant: the qualifier, or what is meant without one. arn: without qualifier. named_arn: as the
-    caller named it, with the qualifier only where there was one. All are made once, because the
-    invoke path reads them on every call.
+    meant: the qualifier, or its default. arn: without qualifier. named_arn: as the caller named it,
+    with the qualifier only if there was one. All are made once, because the invoke path reads them
+    on every call.
     """
 
     account: str
@@ -63,7 +64,7 @@ class Identifier:
 def parse(text: str, qualifier: str | None, account: str, region: str) -> Identifier:
     """Read ``FunctionName`` and ``Qualifier`` of a caller of this account and region.
 
-    Raises AwsError: ValidationException, InvalidParameterValueException when the two qualifiers
+    Raises AwsError: ValidationException, InvalidParameterValueException if the two qualifiers
     differ, ResourceNotFoundException for another region's function.
     """
     found = _SHAPE.fullmatch(text)
@@ -93,7 +94,7 @@ def other_region(named: str, here: str) -> AwsError:
 
 
 def is_alias(qualifier: str) -> bool:
-    """Whether a qualifier has the form of an alias's name."""
+    """Return whether a qualifier has the form of an alias's name."""
     return _ALIAS.fullmatch(qualifier) is not None
 
 
@@ -102,7 +103,7 @@ def is_version(qualifier: str) -> bool:
 
 
 def no_such_qualifier(identifier: Identifier) -> AwsError:
-    """The function has no such version or alias, or is not there itself."""
+    """Return the error for a missing version or alias, or a missing function."""
     named = identifier.qualifier
     if named is not None and is_alias(named) and not is_version(named):
         return resource_not_found(f"Cannot find alias arn: {identifier.named_arn}")

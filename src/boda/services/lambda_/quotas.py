@@ -11,7 +11,7 @@ MIB = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Quotas:
-    """What one account may do in one region. Sizes in bytes unless the name says otherwise."""
+    """The limits of one account in one region. Sizes in bytes unless the name says otherwise."""
 
     zipped_bytes: int = 50 * MIB
     unzipped_bytes: int = 250 * MIB
@@ -35,16 +35,16 @@ class Quotas:
     client_context_bytes: int = 3583
     page: int = 50
     entries: int = 100_000
-    """Files in one package: AWS names no number; this one bounds memory and inodes."""
+    """Files in one package. AWS publishes no number; this one bounds memory and inodes."""
 
     sync_payload_bytes: int = 6 * MIB + 100
-    """AWS enforces 100 bytes more than the 6 MB it names."""
+    """AWS enforces 100 bytes more than the published 6 MB."""
 
     async_payload_bytes: int = MIB
 
 
 def adjusted(changes: Iterable[str]) -> Quotas:
-    """AWS's quotas but for those that are named, ``name=value`` each. ValueError."""
+    """Return AWS's quotas with changes, ``name=value`` each. Raises ValueError."""
     names = {item.name for item in dataclasses.fields(Quotas)}
     wanted: dict[str, int] = {}
     for change in changes:

@@ -22,7 +22,7 @@ Key = tuple[str, str, str]
 class LayerUse(NamedTuple):
     """A layer version as a function has it: all that is needed once the version is deleted.
 
-    code_bytes: of the zip. sha256: hexadecimal, of the package kept.
+    code_bytes: of the zip. sha256: hexadecimal, of the package.
     """
 
     arn: str
@@ -33,18 +33,18 @@ class LayerUse(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class FunctionSettings:
-    """What the user configured, defaults filled in.
+    """The user's settings, defaults filled in.
 
-    runtime, handler: "" for a function of an image. environment: None where none was ever given,
-    which AWS does not echo.
-    log_group: "" for the default ``/aws/lambda/NAME``. vpc: the ``VpcConfig`` given, None where
-    none ever was; once given, an emptied one is echoed too. file_systems, image_config: as the
-    model spells them. kms_key_arn, source_kms_key_arn: kept and echoed; there is no key service
-    here, and nothing is encrypted with them.
+    runtime, handler: "" for a function of an image. environment: None if none was ever given, which
+    AWS does not echo.
+    log_group: "" for the default ``/aws/lambda/NAME``. vpc: the ``VpcConfig``, None if none was
+    ever given; once given, an emptied one is echoed too. file_systems, image_config: with the
+    model's names. kms_key_arn, source_kms_key_arn: stored and echoed; there is no key service here,
+    and nothing is encrypted with them.
     snap_start: ``ApplyOn``.
     layers: in merge order. image_uri: of a function of an image, else "". tenancy: "" or
     ``PER_TENANT``.
-    architecture: a function for another kind of machine is kept, and refused when it is invoked
+    architecture: a function for another kind of machine is stored, and refused when it is invoked
     (``sandbox/architectures.py``).
     """
 
@@ -76,7 +76,7 @@ class FunctionSettings:
 
 @dataclass(frozen=True, slots=True)
 class ReasonedState:
-    """A state with the reason given for it."""
+    """A state with the reason for it."""
 
     state: str
     reason: str = ""
@@ -95,12 +95,12 @@ NEVER_UPDATED = ReasonedState("")
 class Version:
     """One version of a function; changes make a new object.
 
-    revision_id: what callers see; changes with every change, of tags and permissions too.
+    revision_id: seen by callers; changes with every change, of tags and permissions too.
     build_id: changes only with code or settings; environments belong to it.
-    code_sha256: hexadecimal. modified_at: epoch seconds. state, update: State and
-    LastUpdateStatus with their reasons. origin: of a published version, what it was made of
-    (``fingerprint``); "" for ``$LATEST``. snapshot: whether its init is, or is to be, run once
-    for all its environments; said anew at each start, since it takes what this machine offers.
+    code_sha256: hexadecimal. modified_at: epoch seconds. state, update: State and LastUpdateStatus
+    with their reasons. origin: of a published version, the ``fingerprint`` of its source; "" for
+    ``$LATEST``. snapshot: whether its init is run once for all its environments; decided at each
+    start, since it depends on this machine.
     """
 
     account: str
@@ -121,7 +121,7 @@ class Version:
 
     @property
     def packages(self) -> tuple[str, ...]:
-        """Digests of the packages on disk that it needs."""
+        """The digests of the packages on disk that the version needs."""
         layers = self.settings.layers
         own = () if self.settings.image_uri else (self.code_sha256,)
         return (*own, *(layer.sha256 for layer in layers)) if layers else own
@@ -148,12 +148,12 @@ class Alias:
 
 @dataclass(slots=True)
 class Function:
-    """A function with all that hangs on it.
+    """A function with everything that belongs to it.
 
     reserved: reserved concurrent executions, or None. policies: statements by qualifier, the
-    unqualified function's under ``$LATEST``. attached: what else was configured for it, by kind
-    and qualifier, in the members AWS names it by (rows.put_attached).
-    last_version: the highest number ever published; numbers are not given twice.
+    unqualified function's under ``$LATEST``. attached: further configs, by kind and qualifier, with
+    AWS's member names (rows.put_attached).
+    last_version: the highest number ever published; numbers are never used again.
     """
 
     account: str
@@ -178,7 +178,7 @@ class Function:
 
     @property
     def numbered(self) -> list[Version]:
-        """The versions, ``$LATEST`` first, then by number."""
+        """Return the versions, ``$LATEST`` first, then by number."""
         numbers = sorted((name for name in self.versions if name != LATEST), key=int)
         return [self.versions[name] for name in (LATEST, *numbers)]
 
@@ -187,16 +187,16 @@ class Function:
         return self.versions[LATEST]
 
     def revision_of(self, qualifier: str) -> str:
-        """The revision of a version or an alias there is."""
+        """Return the revision of an existing version or alias."""
         alias = self.aliases.get(qualifier)
         return self.versions[qualifier].revision_id if alias is None else alias.revision_id
 
     def names(self, qualifier: str) -> bool:
-        """Whether the qualifier is that of a version or an alias."""
+        """Return whether the qualifier is that of a version or an alias."""
         return qualifier in self.versions or qualifier in self.aliases
 
     def attach(self, kind: str, qualifier: str, content: dict[str, Any] | None) -> None:
-        """Replace, or with None remove, what is attached to a qualifier."""
+        """Replace a config of a qualifier; None removes it."""
         held = self.attached.setdefault(kind, {})
         if content is None:
             held.pop(qualifier, None)
@@ -205,13 +205,13 @@ class Function:
 
 
 def fingerprint(version: Version) -> str:
-    """What would be published: the same for the same code and settings."""
+    """Return a digest of code and settings, for comparing with the published ones."""
     content = [version.code_sha256, plain(version.settings)]
     return hashlib.sha256(orjson.dumps(content, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
 def plain(settings: FunctionSettings) -> dict[str, Any]:
-    """The settings in what JSON knows."""
+    """Return the settings in JSON's types."""
     members = {item.name: getattr(settings, item.name) for item in fields(FunctionSettings)}
     return members | {"layers": [tuple(layer) for layer in settings.layers]}
 
@@ -219,7 +219,7 @@ def plain(settings: FunctionSettings) -> dict[str, Any]:
 def hot(
     function: Function, version: Version, code_dir: Path, layer_dirs: tuple[Path, ...] = ()
 ) -> FunctionVersion:
-    """The version as the invoke path and the environments see it."""
+    """Return the version as the invoke path and the environments see it."""
     settings = version.settings
     return FunctionVersion(
         account=version.account,

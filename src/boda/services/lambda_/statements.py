@@ -1,4 +1,4 @@
-"""The statements of resource policies of functions and layers: their limit, in Lambda's words."""
+"""The limit of the resource policies of functions and layers, in Lambda's words."""
 
 from __future__ import annotations
 

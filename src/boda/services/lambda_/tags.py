@@ -50,7 +50,7 @@ class TagOperations:
         return {"Tags": dict(self._tags(ctx, resource))}
 
     def _tags(self, ctx: Context, resource: str) -> Mapping[str, str]:
-        """The tags of what an ARN names. AwsError where there is nothing."""
+        """Return the tags of an ARN's resource. Raises AwsError if it does not exist."""
         kind, place, name = self._parts(ctx, resource)
         if kind == "function":
             return self.core.function(_function(place, name)).tags
@@ -62,7 +62,7 @@ class TagOperations:
         return tags
 
     def _known(self, arn: str) -> Mapping[str, str]:
-        """The same as condition keys are made of: none where there is nothing."""
+        """Return the same for condition keys; none if the resource does not exist."""
         found = Arn.read(arn)
         if found is None or len(found.words) != 2:
             return {}
@@ -94,7 +94,7 @@ class TagOperations:
             await self.core.put_whole(function, revise=True, tags=changed)  # recorded
 
     def _parts(self, ctx: Context, resource: str) -> tuple[str, tuple[str, str], str]:
-        """Kind, account and region, and name that an ARN says; the model has looked at its form."""
+        """Return kind, account and region, and name of an ARN, which the model has validated."""
         arn = Arn.cut(resource)
         kind, name, *rest = arn.words
         if kind != "function" and kind not in _CALLED:

@@ -1,1 +1,1 @@
-"""Code: where packages come from, how they are checked and kept."""
+"""Code: the sources of packages, their validation and their storage."""

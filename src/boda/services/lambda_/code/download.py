@@ -1,4 +1,4 @@
-"""Where GetFunction's ``Code.Location`` leads: the package as it was uploaded, by a signed path."""
+"""The address in GetFunction's ``Code.Location``: the package as uploaded, by a signed path."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Packages(Protocol):
 
 
 class CodeDownloads:
-    """A site of the gateway. The signature in the path is all the permission there is."""
+    """A site of the gateway. The signature in the path is the only permission."""
 
     def __init__(self, packages: Packages) -> None:
         self._packages = packages
@@ -55,7 +55,8 @@ class CodeDownloads:
             return _refusal(500, "InternalError")
 
     async def _verified(self, file: IO[bytes], sha256: str) -> AsyncIterator[bytes]:
-        """The package; TruncatedStream instead of its last piece where its digest is another."""
+        """Yield the package; raises TruncatedStream instead of the last piece if its digest is
+        wrong."""
         digest, held = hashlib.sha256(), b""
         try:
             file.seek(0)

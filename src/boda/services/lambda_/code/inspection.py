@@ -1,4 +1,4 @@
-"""Looking at packages and their unpacked code for damage."""
+"""Inspect packages and their unpacked code for damage."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from boda.services.lambda_.code.package import Entry, entries
 from boda.services.lambda_.quotas import Quotas
 
 _CHUNK = 1024 * 1024
-# What was taken in once is not measured by quotas that were lowered since.
+# An accepted package is not measured by quotas that were lowered since.
 _ANY = dataclasses.replace(Quotas(), entries=sys.maxsize)
 
 
 def package_fault(folder: Path) -> str:
-    """What is wrong with the package kept in ``<code>/<sha256>``; "" if nothing is."""
+    """Return the fault of the package in ``<code>/<sha256>``, or ""."""
     try:
         with (folder / "code.zip").open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
@@ -31,9 +31,9 @@ def package_fault(folder: Path) -> str:
 
 
 def code_fault(folder: Path) -> str:
-    """What is wrong with the unpacked code in ``<code>/<sha256>/task``; "" if nothing is.
+    """Return the fault of the unpacked code in ``<code>/<sha256>/task``, or "". Blocking.
 
-    It is held against the directory of the package, which has a checksum of each file. Blocking.
+    It is compared with the directory of the package, which has a checksum of each file.
     """
     task = folder / "task"
     try:

@@ -1,7 +1,7 @@
-"""Deployment packages: checked and unpacked as if whoever made them were hostile.
+"""Deployment packages: validated and unpacked as if their makers were hostile.
 
-Law of this file: nothing is written outside the folder given, nothing is inflated past the
-limit whatever the headers say, and no entry passes through a symbolic link of the package's own
+Law of this file: nothing is written outside the given folder, nothing is inflated past the limit
+whatever the headers declare, and no entry passes through a symbolic link of the package's own
 (links are made last).
 """
 
@@ -26,7 +26,8 @@ _CHUNK = 1024 * 1024
 _LINK_LIMIT = 4096
 _DRIVE = re.compile(r"[A-Za-z]:")
 
-# Where an absolute link of a package may point: places of the function's own environment.
+# The targets that an absolute link of a package may have: folders of the function's own
+# environment.
 _OWN_PLACES = ("/var/task", "/opt", "/tmp")  # noqa: S108
 
 
@@ -41,9 +42,9 @@ class Entry:
 
 
 def unpack(source: Path, target: Path, quotas: Quotas) -> int:
-    """Unpack a zip file into an existing empty folder; the bytes unpacked. Blocking.
+    """Unpack a zip file into an existing empty folder; return the bytes unpacked. Blocking.
 
-    Raises AwsError with AWS's words; what was written by then is the caller's to remove.
+    Raises AwsError with AWS's words; the caller removes the files written by then.
     """
     try:
         _check_size(source, quotas)
@@ -59,7 +60,7 @@ def unpack(source: Path, target: Path, quotas: Quotas) -> int:
         lzma.LZMAError,
         struct.error,
         EOFError,
-        NotImplementedError,  # a compression or an encryption the module does not know
+        NotImplementedError,  # a compression or an encryption that the module lacks
         RuntimeError,
         UnicodeError,
         ValueError,
@@ -67,15 +68,15 @@ def unpack(source: Path, target: Path, quotas: Quotas) -> int:
     ):
         raise cannot_unzip() from None
     except OSError as error:
-        # A crafted offset before the start of the file; or what bz2 says of what is none.
+        # A crafted offset before the start of the file; or bz2's error for malformed data.
         if error.errno in (errno.EINVAL, None):
             raise cannot_unzip() from None
         raise
 
 
 def entries(archive: zipfile.ZipFile, quotas: Quotas) -> list[Entry]:
-    """The members, each checked alone and against the others; of a name that stands twice the
-    last. AwsError."""
+    """Return the members, each validated alone and against the others; of several with one name the
+    last. Raises AwsError."""
     infos = archive.infolist()
     if not infos:
         raise invalid("Uploaded file must be a non-empty zip")
@@ -103,7 +104,7 @@ def entries(archive: zipfile.ZipFile, quotas: Quotas) -> list[Entry]:
 
 
 def _path(info: zipfile.ZipInfo) -> PurePosixPath | None:
-    """The entry's place under the target; None for the target itself. AwsError."""
+    """Return the entry's path under the target; None for the target itself. Raises AwsError."""
     name = info.orig_filename
     shown = name[:200]
     if "\0" in name or "\\" in name or name.startswith("/") or _DRIVE.match(name):
@@ -117,8 +118,8 @@ def _path(info: zipfile.ZipInfo) -> PurePosixPath | None:
 
 
 def _kind(info: zipfile.ZipInfo) -> tuple[str, int]:
-    """What an entry is, and its permission bits: those it was packed with, or what is usual where
-    none were noted."""
+    """Return the kind of an entry, and its permission bits: those packed with it, or the usual
+    ones."""
     mode = info.external_attr >> 16
     form, bits = stat.S_IFMT(mode), mode & 0o777
     if form == stat.S_IFLNK:
@@ -131,11 +132,11 @@ def _kind(info: zipfile.ZipInfo) -> tuple[str, int]:
 
 
 def _on_disk(mode: int, *, folder: bool = False) -> int:
-    """The permission bits of a file or folder on this disk.
+    """Return the permission bits of a file or folder on this disk.
 
-    A function reads as somebody else than the owner. Where the platform is an ordinary user it
-    cannot give its files to another one, and functions run as itself: there the owner may do what
-    others may. Folders stay the platform's to remove.
+    Functions run as another user than the owner. If the platform is an ordinary user it cannot give
+    its files to another one, and functions run as itself: then the owner gets the permissions of
+    others. Folders stay removable by the platform.
     """
     if os.geteuid() != 0:
         others = mode & 0o007
@@ -199,7 +200,8 @@ def _make_folder(folder: Path, made: set[Path]) -> None:
 
 
 def _check_link(place: Path, target: Path) -> None:
-    """A link must stay within the package, or name a place of the environment's own."""
+    """Refuse a link unless it stays within the package, or points to a folder of the
+    environment."""
     goal = os.readlink(place)
     if goal.startswith("/"):
         clean = os.path.normpath(goal)
@@ -212,10 +214,10 @@ def _check_link(place: Path, target: Path) -> None:
 
 
 def _check_size(source: Path, quotas: Quotas) -> None:
-    """Count what may be entries before anything makes an object for each of them.
+    """Count possible entries before an object is made for each of them.
 
-    Every entry has its mark somewhere in the file, whichever of the several ends a crafted file
-    may have is believed; so the marks bound the entries.
+    Every entry has its signature somewhere in the file, whichever of several ends a crafted file
+    may have; so the number of signatures bounds the entries.
     """
     marks = 0
     before = b""

@@ -1,4 +1,4 @@
-"""Where a function's code comes from: the request itself, or an object in a bucket."""
+"""The source of a function's code: the request itself, or an object in a bucket."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _DIGEST = re.compile(r"@sha256:([0-9a-f]{64})$")
 
 
 def image_digest(uri: str) -> str:
-    """The digest in an image's address, hexadecimal. A tag is not looked up anywhere: there the
-    digest is made of the address itself."""
+    """Return the digest in an image's address, hexadecimal. A tag is not resolved: its digest is
+    made of the address itself."""
     named = _DIGEST.search(uri)
     return named[1] if named else hashlib.sha256(uri.encode()).hexdigest()
 
 
 class PackageSources:
-    """Takes in the package that a request names."""
+    """Receives the package that a request names."""
 
     def __init__(self, code: CodeStore, host: Host) -> None:
         self._code = code
@@ -34,9 +34,9 @@ class PackageSources:
 
     @asynccontextmanager
     async def package(self, ctx: Context, code: Mapping[str, Any]) -> AsyncIterator[Package]:
-        """Checked, unpacked and kept while the context lasts. code: a FunctionCode. AwsError.
+        """Validate, unpack and keep the package while the context lasts. code: a FunctionCode.
 
-        An image stays where it is: its address is all that is taken.
+        Of an image only the address is used. Raises AwsError.
         """
         if code.get("ImageUri"):
             yield Package(image_digest(code["ImageUri"]), 0, 0)

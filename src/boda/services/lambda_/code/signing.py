@@ -31,7 +31,7 @@ _PAGED = Paged(size=10_000, most=10_000)
 
 
 class CodeSigning:
-    """The configs, and what they say about packages. count: counts a metric of a function."""
+    """The configs, and their decisions on packages. count: counts a metric of a function."""
 
     def __init__(self, core: LambdaCore, count: Callable[[Identifier, str], None]) -> None:
         self.shelf = Shelf(core, KIND)
@@ -42,7 +42,8 @@ class CodeSigning:
         return self.shelf.find(place, id_)
 
     def attachable(self, arn: str) -> None:
-        """Raises AwsError CodeSigningConfigNotFoundException unless a function may have it."""
+        """Raises AwsError CodeSigningConfigNotFoundException unless a function may have the
+        config."""
         if self.config(arn) is None:
             raise AwsError(
                 "CodeSigningConfigNotFoundException",
@@ -53,7 +54,8 @@ class CodeSigning:
             )
 
     def check(self, identifier: Identifier, arn: str) -> None:
-        """A package is about to become the function's code. AwsError where that is refused."""
+        """Check a package that is about to become the function's code. Raises AwsError if it is
+        refused."""
         config = self.config(arn) if arn else None
         if config is None:
             return
@@ -70,7 +72,7 @@ class CodeSigning:
 
 
 def attached_arn(function: Function) -> str:
-    """The function's code signing config, or ""."""
+    """Return the ARN of the function's code signing config, or ""."""
     arn: str = function.attached.get(KIND, {}).get(LATEST, {}).get("Arn", "")
     return arn
 
@@ -192,7 +194,7 @@ class CodeSigningOperations:
         self, ctx: Context, *, function_name: str, code_signing_config_arn: str
     ) -> dict[str, Any]:
         identifier = self.core.identify(ctx, function_name)
-        self._signing.attachable(code_signing_config_arn)  # recorded: told before the function's
+        self._signing.attachable(code_signing_config_arn)  # recorded: before the function's
         self.core.function(identifier)
         await self.core.whole(self._attach(identifier, code_signing_config_arn))
         return {"CodeSigningConfigArn": code_signing_config_arn, "FunctionName": identifier.name}
@@ -203,7 +205,7 @@ class CodeSigningOperations:
     async def get_function_code_signing_config(
         self, ctx: Context, *, function_name: str
     ) -> dict[str, Any]:
-        """Nothing at all for a function without one."""
+        """Return an empty answer for a function without one."""
         function = self.core.function(self.core.identify(ctx, function_name))
         arn = attached_arn(function)
         return {"CodeSigningConfigArn": arn, "FunctionName": function.name} if arn else {}
@@ -263,6 +265,6 @@ class CodeSigningOperations:
 
 
 def _place(text: str) -> tuple[Place, str]:
-    """Where the config an ARN names is; the model's pattern has looked at the ARN."""
+    """Return account, region and id of the config of an ARN, which the model has validated."""
     arn = Arn.cut(text)
     return (arn.account, arn.region), arn.name

@@ -1,14 +1,14 @@
 """Functions' code on disk, by the digest of its package.
 
     <code>/<sha256>/code.zip   the package as it was uploaded
-    <code>/<sha256>/task/      unpacked, what an environment sees at /var/task
-    <code>/.new-<hex>/         on its way; removed at the next start
+    <code>/<sha256>/task/      unpacked, seen by an environment at /var/task
+    <code>/.new-<hex>/         incomplete; removed at the next start
     <code>/.key                signs download addresses, mode 0600
 
 A folder with a digest for a name is complete: it is made under another name, flushed to the disk
 and then renamed. It is removed only a while after the last function stopped referring to it,
-because environments of an older revision may still be running from it. One that no function
-refers to at a start goes to lost+found.
+because environments of an older revision may still be running from it. One that no function refers
+to at a start goes to lost+found.
 """
 
 from __future__ import annotations
@@ -80,10 +80,10 @@ class CodeStore:
         self._key = b""
 
     def open(self, *, needed: bool = False) -> None:
-        """Make the folder and its key, remove what an interruption left, set aside what nobody
-        refers to. Blocking.
+        """Make the folder and its key, remove incomplete packages, set unreferenced ones aside.
+        Blocking.
 
-        needed: functions refer to packages; PlatformError where the folder has been taken away.
+        needed: functions refer to packages; raises PlatformError if the folder has been removed.
         """
         if needed and not (self._root.is_dir() and any(os.scandir(self._root))):
             raise missing_contents(self._root, "functions' code")
@@ -99,11 +99,11 @@ class CodeStore:
                 self._lost.keep(Path(entry.path), "code")
 
     def task(self, sha256: str) -> Path:
-        """Where the unpacked code of a package is."""
+        """Return the folder of a package's unpacked code."""
         return self._root / sha256 / "task"
 
     def archive(self, sha256: str) -> Path:
-        """Where the package itself is."""
+        """Return the file of a package."""
         return self._root / sha256 / "code.zip"
 
     def has(self, sha256: str) -> bool:
@@ -111,7 +111,8 @@ class CodeStore:
 
     @asynccontextmanager
     async def from_bytes(self, content: bytes) -> AsyncIterator[Package]:
-        """Take in a package sent with the request; kept while the context lasts. AwsError."""
+        """Take a package sent with the request; keep it while the context lasts. Raises
+        AwsError."""
         if len(content) > self._quotas.zipped_bytes:
             raise entity_too_large(self._quotas.zipped_bytes)
         with self._folder() as new:
@@ -121,7 +122,7 @@ class CodeStore:
 
     @asynccontextmanager
     async def from_chunks(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[Package]:
-        """The same for a package that comes in pieces, as from S3. AwsError."""
+        """Take a package that comes in pieces, as from S3. Raises AwsError."""
         with self._folder() as new:
             total = 0
             with (new / "code.zip").open("wb") as file:
@@ -135,20 +136,22 @@ class CodeStore:
                 yield package
 
     async def restore(self, sha256: str) -> None:
-        """Unpack the kept package again where the code is gone or damaged. AwsError, OSError.
+        """Unpack the kept package again if the code is missing or damaged. Raises AwsError,
+        OSError.
 
-        What was there goes to lost+found. The package itself stays where it is all the time, so
-        that an interruption leaves it to the next start.
+        The old code goes to lost+found. The package itself stays in its place all the time, so that
+        an interrupted call can be repeated at the next start.
         """
         with self._folder() as new:
             async with self._slots:
                 await asyncio.to_thread(self._unpack_again, sha256, new)
 
     async def check(self, sha256: str, name: str) -> None:
-        """Return when the unpacked code is known to be what the package holds.
+        """Return when the unpacked code is verified against the package.
 
-        It is looked at once in the life of a process, at its first use. Where it was changed it is
-        reported and unpacked again; AwsError where that cannot be done. name: of what uses it.
+        It is verified once in the life of a process, at its first use. Damage is reported and the
+        package unpacked again; raises AwsError if that fails. name: of the function or layer that
+        uses it.
         """
         if sha256 in self._verified:
             return
@@ -160,7 +163,7 @@ class CodeStore:
             code = await asyncio.to_thread(inspection.code_fault, folder)
             for fault in filter(None, (package, code)):
                 self.report_damage(f"code of {name}: {fault}")
-            if code:  # a damaged package alone keeps nothing from running
+            if code:  # a damaged package alone keeps no function from running
                 try:
                     await self.restore(sha256)
                 except (OSError, AwsError) as error:
@@ -173,12 +176,12 @@ class CodeStore:
             self._verified.add(sha256)
 
     def retire(self, sha256: str) -> None:
-        """Say that a function no longer refers to the package."""
+        """Report that a function no longer refers to the package."""
         if sha256 and not self._referenced(sha256):
             self._doubtful.setdefault(sha256, self._clock.monotonic())
 
     async def sweep(self) -> None:
-        """Remove packages that nobody has referred to for long enough."""
+        """Remove packages that have been unreferenced for long enough."""
         now = self._clock.monotonic()
         for sha256, since in list(self._doubtful.items()):
             if self._referenced(sha256) or self._pins[sha256]:
@@ -193,12 +196,13 @@ class CodeStore:
                     await asyncio.to_thread(shutil.rmtree, grave, ignore_errors=True)
 
     def sign(self, sha256: str) -> str:
-        """The path under which the package can be fetched for ten minutes, without credentials."""
+        """Return the path under which the package can be fetched for ten minutes, without
+        credentials."""
         expires = int(self._clock.now()) + _LINK_LIFE_S
         return f"/_boda/code/{sha256}?expires={expires}&signature={self._mac(sha256, expires)}"
 
     def verify(self, sha256: str, expires: str, signature: str) -> bool:
-        """Whether such a path is ours and not too old."""
+        """Return whether such a path was signed here and has not expired."""
         if not (expires.isascii() and expires.isdigit() and len(expires) < 16):
             return False
         moment = int(expires)
@@ -236,10 +240,10 @@ class CodeStore:
         self._pins[sha256] -= 1
         if not self._pins[sha256]:
             del self._pins[sha256]
-        self.retire(sha256)  # in case the request came to nothing
+        self.retire(sha256)  # in case the request failed
 
     def _unpack_again(self, sha256: str, new: Path) -> None:
-        """Blocking."""
+        """Unpack a package into the folder ``new``. Blocking."""
         archive, task = self.archive(sha256), new / "task"
         if _digest(archive) != sha256:
             raise OSError(f"the package kept for {sha256} is damaged")
@@ -265,7 +269,7 @@ class CodeStore:
             try:
                 new.rename(self._root / sha256)
             except OSError:
-                if not self.has(sha256):  # else somebody brought the same package meanwhile
+                if not self.has(sha256):  # else another request brought the same package meanwhile
                     raise
             sync_folder(self._root)
             self._verified.add(sha256)
@@ -273,7 +277,7 @@ class CodeStore:
 
 
 def _size(folder: Path) -> int:
-    """Bytes of the files and links below a folder."""
+    """Return the bytes of the files and links below a folder."""
     total = 0
     for place, _, names in os.walk(folder):
         total += sum(os.lstat(os.path.join(place, name)).st_size for name in names)

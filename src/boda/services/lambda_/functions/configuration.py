@@ -66,7 +66,7 @@ class ConfigurationOperations:
             "S3ObjectStorageMode": s3_object_storage_mode,
             "ImageUri": image_uri,
         }
-        function = self._changeable(identifier, revision_id)  # before fetching for nothing
+        function = self._changeable(identifier, revision_id)  # before a needless fetch
         rules.check_source("UpdateFunctionCode", code, bool(function.latest.settings.image_uri))
         params = {
             "Architectures": architectures,
@@ -189,7 +189,7 @@ class ConfigurationOperations:
     ) -> dict[str, Any]:
         """Store the new build and let it take effect. Call under the function's lock.
 
-        Answers the new build, or what publishing it made.
+        Return the new build, or the version published of it.
         """
         core = self.core
         latest = core.revised(

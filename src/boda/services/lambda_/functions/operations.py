@@ -25,7 +25,7 @@ from boda.services.lambda_.versions.states import Transitions
 
 
 class FunctionOperations:
-    """A function's life. location: makes the address a package can be fetched from."""
+    """A function's life. location: returns the address of a package."""
 
     def __init__(
         self,
@@ -158,7 +158,7 @@ class FunctionOperations:
             await core.add(function)
             for begun in function.versions.values():
                 self._transitions.start(begun, new=True)
-            # Recorded: the ARN of what was published here is the function's, without the number.
+            # Recorded: the ARN of a version published here is the function's, without the number.
             return answers.configuration(published or version, core.runnable)
 
     def _new_name(self, ctx: Context, text: str) -> Identifier:
@@ -227,7 +227,7 @@ class FunctionOperations:
     def _listed(
         self, ctx: Context, first: str, *, everything: bool
     ) -> Iterator[tuple[Version, str | None]]:
-        """Versions in the order of the list. first: a name, or name and qualifier."""
+        """Yield versions in the order of the list. first: a name, or name and qualifier."""
         name, _, qualifier = first.partition(":")
         for function in self.core.functions_from(ctx.account, ctx.region, name):
             if not everything:
@@ -242,7 +242,7 @@ class FunctionOperations:
     async def delete_function(
         self, ctx: Context, *, function_name: str, qualifier: str | None = None
     ) -> Answer:
-        """The whole function; with a version's number only that version, if there is one."""
+        """Delete the whole function; with a version's number only that version, if it exists."""
         identifier = self.core.identify(ctx, function_name, qualifier)
         named = identifier.qualifier
         if named is not None and is_alias(named):

@@ -39,8 +39,8 @@ class RecursionOperations:
         async with core.lock(identifier.key):
             function = core.function(identifier)
             await core.put_whole(function, recursive_loop=wanted)
-            # What the invoke path sees changes in this alone: an update that is still in
-            # progress must not take effect by the way.
+            # Change nothing else that the invoke path sees: an update that is still in progress
+            # must not take effect here.
             for qualifier in function.versions:
                 seen = core.hot.resolve(function.arn, qualifier)
                 if seen is not None:

@@ -1,7 +1,7 @@
 """PutRuntimeManagementConfig, GetRuntimeManagementConfig: when a function's runtime is updated.
 
-A runtime has one version here, the one found on this machine, so updates of any kind find nothing
-to do, and ``Manual`` can name that version only.
+A runtime has one version here, the one found on this machine, so updates of any kind change
+nothing, and ``Manual`` can name that version only.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""Invoke in all its forms, and how asynchronous events are handled."""
+"""Invoke in all its forms, and the handling of asynchronous events."""

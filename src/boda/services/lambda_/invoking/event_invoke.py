@@ -1,6 +1,7 @@
-"""Event invoke configs: how often and how long asynchronous events are tried, who hears of it.
+"""Event invoke configs: how often and how long asynchronous events are tried, and their
+destinations.
 
-Each belongs to a qualifier, the unqualified function's to ``$LATEST``; the post office asks
+Each belongs to a qualifier, the unqualified function's to ``$LATEST``; the post office reads
 ``rules`` at every attempt.
 """
 
@@ -47,7 +48,7 @@ class EventInvokeOperations:
         maximum_event_age_in_seconds: int | None = None,
         destination_config: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
-        """Replaces the whole config."""
+        """Replace the whole config."""
         identifier = self._identify(ctx, function_name, qualifier)
         given = _given(maximum_retry_attempts, maximum_event_age_in_seconds, destination_config)
         return await self.core.whole(self._store(identifier, given, merge=False))
@@ -66,7 +67,7 @@ class EventInvokeOperations:
         maximum_event_age_in_seconds: int | None = None,
         destination_config: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
-        """Replaces the members that are given."""
+        """Replace the given members."""
         identifier = self._identify(ctx, function_name, qualifier)
         given = _given(maximum_retry_attempts, maximum_event_age_in_seconds, destination_config)
         return await self.core.whole(self._store(identifier, given, merge=True))
@@ -141,7 +142,7 @@ class EventInvokeOperations:
         return self.core.identify(ctx, function_name, qualifier)
 
     def _check_destinations(self, function: Function, config: Mapping[str, Any]) -> None:
-        """Raises AwsError where a target cannot be one, or the role may not send to it."""
+        """Raises AwsError if a destination is invalid, or the role may not send to it."""
         success, failure = (_destination(config, name) for name in ("OnSuccess", "OnFailure"))
         for target, possible in ((success, _ON_SUCCESS), (failure, _ON_FAILURE)):
             if not target:
@@ -172,7 +173,7 @@ class EventInvokeOperations:
 
 
 def rules(function: Function, qualifier: str) -> AsyncRules:
-    """What holds for events sent to a qualifier; the defaults where nothing is configured."""
+    """Return the rules for events sent to a qualifier; the defaults if there is no config."""
     config = function.attached.get(KIND, {}).get(qualifier)
     if config is None:
         return AsyncRules()

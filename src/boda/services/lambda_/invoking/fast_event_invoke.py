@@ -1,7 +1,7 @@
 """The fast path of Invoke with the type ``Event``: accepted, and answered once it is on disk.
 
-Law of this file: it leads to the very answers of ``InvocationOperations.invoke``, and leaves to it
-every call that is to be refused. Whether an event goes in circles is found out when it is run.
+Law of this file: its answers equal those of ``InvocationOperations.invoke``, which gets every call
+that is to be refused. Endless loops are detected when the event is run.
 """
 
 from __future__ import annotations
@@ -36,8 +36,10 @@ class EventAcceptor(Protocol):
         invoked_arn: str,
         trace_id: str,
     ) -> bool:
-        """Accept an event; ``accepted`` hears once that it is durable, or why it is not. False,
-        with nothing begun, while the queue cannot take any in this way."""
+        """Accept an event; ``accepted`` is called once, when it is durable or with an error.
+
+        Return False, without side effects, while the queue cannot accept events in this way.
+        """
 
 
 class FastEventInvoke:

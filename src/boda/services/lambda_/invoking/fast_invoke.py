@@ -1,7 +1,7 @@
-"""The fast path of Invoke: a synchronous call that asks for nothing more than the answer.
+"""The fast path of Invoke: a synchronous call without further options.
 
-Law of this file: it leads to the very answers of ``InvocationOperations.invoke``, and leaves to it
-every call that is to be refused.
+Law of this file: its answers equal those of ``InvocationOperations.invoke``, which gets every call
+that is to be refused.
 """
 
 from __future__ import annotations
@@ -112,7 +112,8 @@ class FastInvoke:
 
 
 def is_json(body: bytes) -> bool:
-    """Whether it is an event that is read at once; nothing at all stands for an empty object."""
+    """Return whether a body is JSON and small enough to be read at once; an empty body counts as
+    ``{}``."""
     if len(body) > READ_AT_ONCE_BYTES:
         return False
     if body:
@@ -124,7 +125,7 @@ def is_json(body: bytes) -> bool:
 
 
 def answer_of(outcome: Outcome, run_under: str, tail: bool) -> Answer:
-    """Invoke's answer. run_under: the trace. tail: with the end of the log."""
+    """Return Invoke's answer. run_under: the trace. tail: with the end of the log."""
     output: dict[str, Any] = {
         "ExecutedVersion": outcome.executed_version,
         "Payload": outcome.payload,

@@ -1,7 +1,7 @@
-"""Invoke and its kin: the way from a request to the invoke path.
+"""Invoke and its variants: from a request to the invoke path.
 
-Law of this file: a synchronous call touches memory only. The version comes from the table the
-invoke path itself uses; rows are never asked.
+Law of this file: a synchronous call touches memory only. The version comes from the table of the
+invoke path itself; no rows are read.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ class InvocationOperations:
         qualifier: str | None = None,
         tenant_id: str = "",
     ) -> FastInvoke | FastEventInvoke | None:
-        """For events, and for synchronous calls that ask for nothing more than the answer."""
+        """Return the handler of events, and of synchronous calls without further options."""
         if log_type != "None" or client_context is not None or tenant_id:
             return None
         if invocation_type not in ("RequestResponse", "Event"):
@@ -144,7 +144,7 @@ class InvocationOperations:
         qualifier: str | None = None,
         tenant_id: str = "",
     ) -> Answer:
-        """As Invoke, answered while the function still makes its answer."""
+        """Invoke, and answer while the function still writes its answer."""
         identifier = self._identify(ctx, function_name, qualifier)
         version = self._version(identifier, tenant_id)
         content = await self._payload(payload, invocation_type, "InvokeWithResponseStream")
@@ -173,7 +173,8 @@ class InvocationOperations:
         tenant: str,
         tail: bool,
     ) -> Call:
-        """A synchronous call. AwsError where it cannot run, or goes in circles."""
+        """Return a synchronous call. Raises AwsError if it cannot run, or is part of an endless
+        loop."""
         if not runs_here(version.runtime, version.architecture):
             raise foreign(version.runtime, version.architecture)
         if not self.core.runnable(version.runtime):
@@ -201,7 +202,7 @@ class InvocationOperations:
     async def invoke_async(
         self, ctx: Context, *, function_name: str, invoke_args: StreamingBody
     ) -> dict[str, Any]:
-        """What Invoke does with the type ``Event``, as it was called before."""
+        """Accept an event: the old form of Invoke with the type ``Event``."""
         identifier = self._identify(ctx, function_name, None)
         version = self._version(identifier, "")
         limit = self.core.quotas.async_payload_bytes
@@ -217,7 +218,7 @@ class InvocationOperations:
         content: bytes,
         tenant: str,
     ) -> Answer:
-        """Accept an event: answered once it is on disk. Client context is for synchronous calls."""
+        """Accept an event: answered once it is on disk. It has no client context."""
         await self._queue.enqueue(
             version,
             content,
@@ -233,7 +234,7 @@ class InvocationOperations:
         return self._named(text, qualifier, ctx.account, ctx.region)
 
     def _named(self, text: str, qualifier: str | None, account: str, region: str) -> Identifier:
-        """The same few names come again and again; parsing them once is enough."""
+        """Parse a function's name, cached, since the same few names come repeatedly."""
         key = (text, qualifier, account, region)
         known = self._names.get(key)
         if known is None:
@@ -244,7 +245,7 @@ class InvocationOperations:
         return known
 
     def _version(self, identifier: Identifier, tenant: str) -> FunctionVersion:
-        """What is named, ready to be called for that tenant. AwsError."""
+        """Return the named version, ready to be called for that tenant. Raises AwsError."""
         hot = self.core.hot
         number = hot.choose(identifier.arn, identifier.meant)
         version = hot.resolve(identifier.arn, number)
@@ -254,7 +255,7 @@ class InvocationOperations:
             return version
         function = self.core.find(identifier.key)
         there = function.versions.get(number) if function is not None else None
-        if there is None:  # recorded: named with the qualifier, whether or not the caller gave one
+        if there is None:  # recorded: named with the qualifier, even if the caller gave none
             raise not_found(f"{identifier.arn}:{identifier.meant}")
         if there.settings.snap_start != "None" and there.state.state == "Pending":
             raise snapshot_not_ready()
@@ -263,7 +264,7 @@ class InvocationOperations:
     async def _payload(
         self, payload: bytes, invocation_type: str, operation: str = "InvokeFunction"
     ) -> bytes:
-        """The event, checked; nothing at all is an empty object. AwsError."""
+        """Return the event, validated; an empty payload is an empty object. Raises AwsError."""
         quotas = self.core.quotas
         size = len(payload)
         if invocation_type == "Event" and size > quotas.async_payload_bytes:
@@ -288,7 +289,7 @@ class InvocationOperations:
         return payload
 
     def _client_context(self, encoded: str | None) -> str:
-        """The decoded JSON text; empty where none was sent. AwsError."""
+        """Return the decoded JSON text; empty if none was sent. Raises AwsError."""
         if not encoded:
             return ""
         words = "Client context must be a valid Base64-encoded JSON object."

@@ -11,9 +11,9 @@ from boda.invoke.streaming import StreamedAnswer
 
 
 async def streamed_events(answer: StreamedAnswer, tail: bool) -> AsyncIterator[Mapping[str, Any]]:
-    """``PayloadChunk``s as they come, then ``InvokeComplete``.
+    """Yield ``PayloadChunk``s as they come, then ``InvokeComplete``.
 
-    AwsError where the platform lost the environment half-way. tail: with the end of the log.
+    tail: with the end of the log. Raises AwsError if the environment is lost half-way.
     """
     try:
         async for data in answer:
@@ -25,7 +25,7 @@ async def streamed_events(answer: StreamedAnswer, tail: bool) -> AsyncIterator[M
 
 
 def _complete(outcome: Outcome, tail: bool) -> dict[str, str]:
-    """A failure is told here whether or not anything was answered before it."""
+    """Return the last event, which reports a failure whether or not chunks came before it."""
     members: dict[str, str] = {}
     if outcome.function_error:
         members["ErrorCode"] = outcome.function_error

@@ -1,1 +1,1 @@
-"""Layers, their versions and who may use them."""
+"""Layers, their versions and permissions."""

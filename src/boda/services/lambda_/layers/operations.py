@@ -22,7 +22,8 @@ from boda.services.lambda_.settings import answers, runtimes
 
 
 def on_layer(action: str) -> Authorize:
-    """On the layer, or the version of it, that ``LayerName`` and ``VersionNumber`` name."""
+    """Authorise an action on the layer, or the version of it, that ``LayerName`` and
+    ``VersionNumber`` name."""
 
     def needs(group: Any, ctx: Context, params: Mapping[str, Any]) -> Iterable[Need]:
         key = layer_key(params["LayerName"], ctx.account, ctx.region)
@@ -37,7 +38,7 @@ def on_layer(action: str) -> Authorize:
 
 
 def on_layer_arn(action: str) -> Authorize:
-    """On the layer version that ``Arn`` is."""
+    """Authorise an action on the layer version of ``Arn``."""
 
     def needs(group: Any, ctx: Context, params: Mapping[str, Any]) -> Iterable[Need]:
         name, number = split_version(params["Arn"])
@@ -47,7 +48,7 @@ def on_layer_arn(action: str) -> Authorize:
 
 
 class LayerOperations:
-    """Layers' versions. location: makes the address a package can be fetched from."""
+    """Layers' versions. location: returns the address of a package."""
 
     def __init__(
         self,
@@ -134,7 +135,7 @@ class LayerOperations:
         compatible_architecture: str | None = None,
         marker: str | None = None,
     ) -> Listing:
-        """Layers by name, each with the newest of its versions that fit."""
+        """Return layers by name, each with the newest of its versions that fit."""
         _check_runtime(compatible_runtime)
         named = start(marker, layer_arn((ctx.account, ctx.region, "")))
         first = named.partition(":")[0]
@@ -164,7 +165,7 @@ class LayerOperations:
         compatible_architecture: str | None = None,
         marker: str | None = None,
     ) -> Listing:
-        """The newest first; none of a layer that is not there (recorded)."""
+        """Return versions, newest first; none for a missing layer (recorded)."""
         _check_runtime(compatible_runtime)
         key = layer_key(layer_name, ctx.account, ctx.region)
         first = _number(start(marker, f"{layer_arn(key)}:"))
@@ -179,7 +180,7 @@ class LayerOperations:
     async def delete_layer_version(
         self, ctx: Context, *, layer_name: str, version_number: int
     ) -> Answer:
-        """Functions that have the version keep it; one that is not there is deleted already."""
+        """Delete a version. Functions that have it keep it; deleting a missing one succeeds."""
         _check_number(version_number)
         key = layer_key(layer_name, ctx.account, ctx.region)
         await self.core.whole(self._delete(key, version_number))
@@ -254,5 +255,5 @@ def _check_number(number: int) -> None:
 
 
 def _number(text: str) -> int:
-    """The version in an ARN; 0, which none has, for what is no number."""
+    """Return the version in an ARN; 0, which no version has, if it is no number."""
     return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else 0

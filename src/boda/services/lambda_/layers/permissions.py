@@ -20,7 +20,7 @@ from boda.services.lambda_.statements import statement_rules
 
 
 class LayerPermissionOperations:
-    """Who may use a layer version, said on the layer's side."""
+    """The permissions to use a layer version, stored with the layer."""
 
     def __init__(self, core: LambdaCore, layers: Layers) -> None:
         self.core = core

@@ -1,7 +1,7 @@
-"""Event source mappings: which source a function is to be fed from, and how.
+"""Event source mappings: from which source a function is called, and how.
 
-Sources are known by their ARNs: a mapping to any well-formed ARN of a supported kind is taken.
-What is kept here is the API's side, states included; whoever polls reads it from the shelf.
+Sources are known by their ARNs: a mapping to any well-formed ARN of a supported kind is accepted.
+Only the API's side is kept here, states included; pollers read it from the shelf.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ _STEADY = ("Enabled", "Disabled")
 
 
 def _on_mapping(action: str) -> Authorize:
-    """On the mapping; for the function that it has, and for the one that it would get."""
+    """Authorise an action on the mapping, for the function that it has and for the one that it
+    would get."""
 
     def needs(group: Any, ctx: Context, params: Mapping[str, Any]) -> Iterator[Need]:
         place, uuid = (ctx.account, ctx.region), params["UUID"]
@@ -63,7 +64,7 @@ def _of_function(group: Any, ctx: Context, params: Mapping[str, Any]) -> Keys:
 
 
 class EventSourceMappings:
-    """The mappings and how they come to rest. settle_s: how long a change is seen under way."""
+    """The mappings and their changes of state. settle_s: how long a change is seen under way."""
 
     def __init__(self, core: LambdaCore, settle_s: float) -> None:
         self.shelf = Shelf(core, KIND)
@@ -76,7 +77,7 @@ class EventSourceMappings:
         self._core.settling.schedule(step, after_s=self._settle_s)
 
     async def finish_all(self) -> None:
-        """After a start: what a crash interrupted takes effect now."""
+        """After a start, complete the changes that a crash interrupted."""
         for place, uuid, _ in self.shelf.everything():
             await self._finish(place, uuid)
 
@@ -204,7 +205,7 @@ class EventSourceMappingOperations:
         event_source_arn: str | None = None,
         function_name: str | None = None,
     ) -> Listing:
-        """Nothing for a function or a source that is not there."""
+        """Return mappings; none for a missing function or source."""
         place = (ctx.account, ctx.region)
         arn = None
         if function_name is not None:
@@ -245,7 +246,7 @@ class EventSourceMappingOperations:
         document_db_event_source_config: Mapping[str, Any] | None = None,
         provisioned_poller_config: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
-        """Replaces the members that are given."""
+        """Replace the given members."""
         given = _given(
             BatchSize=batch_size,
             FilterCriteria=filter_criteria,
@@ -321,21 +322,22 @@ class EventSourceMappingOperations:
         return found
 
     def _function_arn(self, ctx: Context, function_name: str) -> str:
-        """As the mapping names the function from now on. AwsError where there is none."""
+        """Return the function's ARN in the form that the mapping keeps. Raises AwsError if there is
+        none."""
         identifier = self.core.identify(ctx, function_name)
         function = self.core.find(identifier.key)
         if function is None:
             raise invalid("Function does not exist")
         if not function.names(identifier.meant):
             raise resource_not_found(f"Function not found: {identifier.named_arn}")
-        if function.latest.settings.tenancy:  # a source's records name no tenant
+        if function.latest.settings.tenancy:  # a source's records have no tenant
             raise invalid(
                 "Event source mappings are not supported for functions with TenancyConfig."
             )
         return self._named_arn(ctx, function_name)
 
     def _check_role(self, place: Place, document: Document) -> None:
-        """Raises AwsError if the function's role may not read the source, or send what fails to
+        """Raises AwsError if the function's role may not read the source, or send failed records to
         the mapping's destination."""
         function = self.core.find((*place, _function_name(document)))
         if function is None:  # deleted meanwhile; the mapping stays until it is deleted, too
@@ -353,7 +355,7 @@ class EventSourceMappingOperations:
         return identifier.named_arn
 
     def _refuse_duplicate(self, place: Place, document: Document, own: str = "") -> None:
-        """One source feeds a function once."""
+        """Refuse a second mapping of the same source and function."""
         members = document["Members"]
         origin = (members.get("EventSourceArn"), members.get("SelfManagedEventSource"))
         for uuid, other in self._shelf.all(place):

@@ -1,4 +1,4 @@
-"""What an event source mapping may say, and what it says by default. Pure.
+"""The members of an event source mapping, and their defaults. Pure.
 
 Each kind of source has members of its own; AWS echoes those and no others, and refuses the rest.
 Source: Lambda developer guide, "invocation-eventsourcemapping"; words as recorded.
@@ -21,9 +21,8 @@ Members = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class SourceKind:
-    """A kind of source. defaults: members that are always echoed. others: further ones that may
-    be given. starts: starting positions, none where it has none. reason: for its states.
-    """
+    """A kind of source. defaults: members that are always echoed. others: further ones that may be
+    given. starts: starting positions, none if it has none. reason: for its states."""
 
     name: str
     defaults: Members
@@ -92,7 +91,7 @@ _DOCDB = SourceKind("rds", _BATCHES, _ALL | _POLLED | {"DocumentDBEventSourceCon
 
 
 def source_of(members: Members) -> SourceKind:
-    """The kind of source that a mapping names. AwsError."""
+    """Return the kind of source that a mapping names. Raises AwsError."""
     text = members.get("EventSourceArn")
     if members.get("SelfManagedEventSource"):
         if text:
@@ -113,7 +112,7 @@ def source_of(members: Members) -> SourceKind:
 
 
 def create(source: SourceKind, given: Members) -> dict[str, Any]:
-    """The members of a new mapping, defaults filled in. AwsError."""
+    """Return the members of a new mapping, defaults filled in. Raises AwsError."""
     _check_start(source, given)
     if source is _SELF_KAFKA and not given.get("SourceAccessConfigurations"):
         raise invalid("Required 'sourceAccessConfigurations' parameter is missing.")
@@ -124,13 +123,13 @@ def create(source: SourceKind, given: Members) -> dict[str, Any]:
 
 
 def merge(source: SourceKind, present: Members, given: Members) -> dict[str, Any]:
-    """A mapping's members after a change. given: those that were named. AwsError."""
+    """Return a mapping's members after a change. given: the changed ones. Raises AwsError."""
     settable = source.defaults.keys() | source.others
     for name, value in given.items():
         if name in _COMMON or name in settable:
             continue
         if value in (None, [], {}, False):
-            continue  # saying nothing, as tools do with what they know by default
+            continue  # without content, as tools send members that they have by default
         raise _unsupported(name)
     members = {**source.defaults, **present}
     members |= {name: value for name, value in given.items() if name in settable | _COMMON}
@@ -140,12 +139,12 @@ def merge(source: SourceKind, present: Members, given: Members) -> dict[str, Any
     _check_ranges(members)
     for name in ("FilterCriteria", "ScalingConfig", "KMSKeyArn", "ProvisionedPollerConfig"):
         if name in given and not _content(given[name]):
-            members.pop(name, None)  # given empty: taken away
+            members.pop(name, None)  # given empty: removed
     return members
 
 
 def _content(value: Any) -> bool:
-    """Whether anything is said in it."""
+    """Return whether a value has any content."""
     return any(map(_content, value.values())) if isinstance(value, dict) else bool(value)
 
 

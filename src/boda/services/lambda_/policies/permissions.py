@@ -1,7 +1,7 @@
 """AddPermission, GetPolicy, RemovePermission: the resource policy of a function or a version.
 
-Statements are written as the service was recorded to write them; the policy itself is kept
-parsed, in memory, for the invoke path and the post office.
+Statements are written as recorded from the service; the policy itself is kept parsed, in memory,
+for the invoke path and the post office.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def _of_new(_: Any, identifier: Identifier, params: Mapping[str, Any]) -> Keys:
 
 
 def _of_old(group: Any, identifier: Identifier, params: Mapping[str, Any]) -> Keys:
-    """Of the statement that would go."""
+    """Return the condition keys of the statement to be removed."""
     function = group.core.find(identifier.key)
     statements = function.policies.get(identifier.meant, ()) if function is not None else ()
     statement = resource_policy.find(statements, params["StatementId"])
@@ -49,7 +49,7 @@ def _of_old(group: Any, identifier: Identifier, params: Mapping[str, Any]) -> Ke
 
 
 class PermissionOperations:
-    """Who may invoke what, said on the function's side."""
+    """The permissions to invoke a function, stored with the function."""
 
     def __init__(self, core: LambdaCore) -> None:
         self.core = core
@@ -165,7 +165,8 @@ class PermissionOperations:
             await self.core.put_policy(function, named, rest)
 
     def _named(self, function: Function, identifier: Identifier) -> str:
-        """The qualifier under which the policy is kept; AwsError where it names nothing."""
+        """Return the qualifier under which the policy is stored. Raises AwsError if it does not
+        exist."""
         named = identifier.meant
         if function.names(named):
             return named

@@ -23,7 +23,7 @@ from boda.services.lambda_.records import Function
 from boda.services.lambda_.statements import statement_rules
 
 HEAD = "policy-head"
-"""Version and Id of a policy that was put as a whole, where they are not the usual ones."""
+"""Version and Id of a policy that was put as a whole, if they are not the usual ones."""
 
 _ABSENT = "The resource you requested does not exist."
 
@@ -43,7 +43,7 @@ class ResourcePolicyOperations:
     async def put_resource_policy(
         self, ctx: Context, *, resource_arn: str, policy: str, revision_id: str | None = None
     ) -> dict[str, Any]:
-        """Replaces the whole policy."""
+        """Replace the whole policy."""
         identifier = _identifier(ctx, resource_arn)
         if identifier.qualifier == LATEST:
             raise invalid("We currently do not support adding policies for $LATEST.")
@@ -112,17 +112,17 @@ class ResourcePolicyOperations:
 
 
 def document(function: Function, named: str) -> str:
-    """The policy of a qualifier as JSON."""
+    """Return the policy of a qualifier as JSON."""
     head = function.attached.get(HEAD, {}).get(named)
     return resource_policy.text(function.policies.get(named, []), head)
 
 
 def _identifier(ctx: Context, resource: str) -> Identifier:
-    """The function an ARN names; the model has looked at its form. AwsError."""
+    """Return the function of an ARN, which the model has validated. Raises AwsError."""
     arn = Arn.cut(resource)
     kind, *rest = arn.words
     if kind != "function":
-        raise resource_not_found(_ABSENT)  # there are no runtimes of one's own here
+        raise resource_not_found(_ABSENT)  # there are no custom runtimes here
     if arn.region != ctx.region:
         raise other_region(arn.region, ctx.region)
     qualifier = rest[1] if len(rest) > 1 else None
@@ -130,7 +130,7 @@ def _identifier(ctx: Context, resource: str) -> Identifier:
 
 
 def _parsed(text: str, identifier: Identifier) -> tuple[dict[str, str], list[dict[str, Any]]]:
-    """Head and statements of a policy about this function. AwsError."""
+    """Return head and statements of a policy about this function. Raises AwsError."""
     content = resource_policy.read(text)
     if content is None:
         raise invalid("The policy is not valid JSON.")

@@ -55,7 +55,7 @@ class ConcurrencyOperations:
             self.core.reservations.reserve(*function.key, wanted)
 
     def _leave_enough(self, function: Function, wanted: int) -> None:
-        """The unreserved pool must not fall below its minimum, whatever others hold."""
+        """Refuse a reservation that leaves the unreserved pool less than its minimum."""
         quotas = self.core.quotas
         held = total(function) if function.reserved is None else function.reserved
         left = unreserved(self.core, function.account, function.region) + held - wanted

@@ -1,9 +1,9 @@
 """Provisioned concurrency: environments of a version that are initialised before calls come.
 
-A config belongs to a version or to an alias. While an alias shares calls by weight its config is
-of the version it leads to first and cannot be changed (Lambda developer guide,
-"provisioned-concurrency"). The fleet keeps the environments and says how many there are; the
-status of a config is asked of it, never stored.
+A config belongs to a version or to an alias. While an alias shares calls by weight its config is of
+the version it points to first and cannot be changed (Lambda developer guide,
+"provisioned-concurrency"). The fleet keeps and counts the environments; the status of a config is
+read from it, never stored.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ class ProvisionedOperations:
     async def delete_provisioned_concurrency_config(
         self, ctx: Context, *, function_name: str, qualifier: str
     ) -> Answer:
-        """Without a config it is answered as if there had been one."""
+        """Delete a config; succeeds if there is none."""
         self._published(ctx, function_name, qualifier)
         identifier = self.core.identify(ctx, function_name, qualifier)
         await self.core.whole(self._delete(identifier))
@@ -122,7 +122,7 @@ class ProvisionedOperations:
     async def _delete(self, identifier: Identifier) -> None:
         async with self.core.lock(identifier.key):
             function, named = self._find(identifier)
-            if leaving(function, named):  # there is nothing any more that calls wait for
+            if leaving(function, named):  # nothing is left that calls wait for
                 alias = dataclasses.replace(
                     function.aliases[named], weights={}, revision_id=self.core.ids.uuid()
                 )
@@ -138,7 +138,8 @@ class ProvisionedOperations:
         return self._find(identifier)
 
     def _find(self, identifier: Identifier) -> tuple[Function, str]:
-        """AwsError ResourceNotFoundException, in words that depend on the qualifier's form."""
+        """Find a function. Raises AwsError ResourceNotFoundException, in words that depend on the
+        qualifier's form."""
         function = self.core.find(identifier.key)
         named = identifier.qualifier or ""
         if not named:
@@ -148,7 +149,7 @@ class ProvisionedOperations:
         return function, named
 
     def _answer(self, function: Function, named: str) -> dict[str, Any]:
-        """A config, and what there is of it. One whose alias is on its way is not READY yet."""
+        """Return a config and its status. One whose alias is moving is not READY yet."""
         config = function.attached[KIND][named]
         found = self._provisioning.standing(function, named)
         requested: int = config["Requested"]
@@ -166,7 +167,7 @@ class ProvisionedOperations:
         return answer
 
     def _refuse_two(self, function: Function, named: str) -> None:
-        """A version is provisioned by itself or by one alias."""
+        """Refuse a second config of a version, by itself or by another alias."""
         version = version_of(function, named)
         others = function.attached.get(KIND, {}).keys() - {named}
         if not any(version_of(function, other) == version for other in others):
@@ -200,7 +201,7 @@ class ProvisionedOperations:
 
 
 def _refuse_unfit(function: Function, named: str, settings: FunctionSettings) -> None:
-    """Raises AwsError where provisioned concurrency does not go together with what there is."""
+    """Raises AwsError if provisioned concurrency conflicts with the function's other settings."""
     alias = function.aliases.get(named)
     if alias is not None and alias.version == LATEST:
         raise invalid(_UNPUBLISHED)
@@ -211,7 +212,8 @@ def _refuse_unfit(function: Function, named: str, settings: FunctionSettings) ->
 
 
 def refuse_alias(function: Function, alias: Alias) -> None:
-    """Raises AwsError unless an alias may lead there with what is provisioned for it."""
+    """Raises AwsError unless an alias may point to its versions with its provisioned
+    concurrency."""
     configs = function.attached.get(KIND, {})
     if alias.name not in configs:
         return
@@ -223,8 +225,8 @@ def refuse_alias(function: Function, alias: Alias) -> None:
 
 
 def refuse_snapshotted(function: Function, *versions: str) -> None:
-    """Raises AwsError for versions with SnapStart, which provisioned concurrency does not go
-    together with (Lambda developer guide, "snapstart"; the sentence is not recorded)."""
+    """Raises AwsError for versions with SnapStart, which cannot have provisioned concurrency
+    (Lambda developer guide, "snapstart"; the sentence is not recorded)."""
     for number in versions:
         version = function.versions.get(number)
         if version is not None and number != LATEST and version.settings.snap_start != "None":
@@ -234,13 +236,13 @@ def refuse_snapshotted(function: Function, *versions: str) -> None:
 
 
 def total(function: Function) -> int:
-    """What is provisioned for all versions together."""
+    """Return the provisioned concurrency of all versions together."""
     configs = function.attached.get(KIND)
     return sum(config["Requested"] for config in configs.values()) if configs else 0
 
 
 def unreserved(core: LambdaCore, account: str, region: str) -> int:
-    """The account's concurrency that no function has reserved and no version was given."""
+    """Return the account's concurrency that is neither reserved nor provisioned."""
     taken = sum(
         total(function) if function.reserved is None else function.reserved
         for function in core.functions(account, region)
@@ -249,7 +251,7 @@ def unreserved(core: LambdaCore, account: str, region: str) -> int:
 
 
 def refuse_below_provisioned(function: Function, reserved: int) -> None:
-    """Raises AwsError when a reservation is less than what is provisioned already."""
+    """Raises AwsError if a reservation is less than the provisioned concurrency."""
     provisioned = total(function)
     if reserved < provisioned:
         raise invalid_untyped(

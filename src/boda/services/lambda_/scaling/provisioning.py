@@ -1,10 +1,10 @@
-"""Environments follow what is configured, and calls of an alias follow the environments.
+"""Make environments follow the configs, and an alias's calls follow the environments.
 
 The environments of a config are those of a version: the one it belongs to, or the one its alias
-leads to. An alias that moves takes its config along, and its calls stay with the version they
-went to, by a routing weight of 1.0, until as much is ready of the next one: so users of AWS see
-it. Where the next one's init fails they stay there until it does not, or until the alias is told
-otherwise; where nothing was ready before, they move at once.
+points to. An alias that moves takes its config along, and its calls stay with the former version,
+by a routing weight of 1.0, until as many environments of the next one are ready, as on AWS. If the
+next one's init fails they stay there until it succeeds, or until the alias is changed again; if
+nothing was ready before, they move at once.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _log = logging.getLogger(__name__)
 
 
 class Provisioner(Protocol):
-    """The fleet, as far as it keeps environments initialised."""
+    """The fleet's contract for environments that are kept initialised."""
 
     def provision(self, version: FunctionVersion, count: int) -> None: ...
 
@@ -35,7 +35,7 @@ class Provisioner(Protocol):
 
 
 class Provisioning:
-    """Lets the fleet and the leases of concurrency follow what is configured."""
+    """Makes the fleet and the leases of concurrency follow the configs."""
 
     def __init__(self, core: LambdaCore, provisioner: Provisioner) -> None:
         self._core = core
@@ -45,9 +45,9 @@ class Provisioning:
         core.on_routed.append(self.follow)
 
     def follow(self, function: Function, again: str = "") -> None:
-        """Provision what the function's configs ask for, and no more what they ask no longer.
+        """Provision the function's configs, and end what they no longer ask for.
 
-        again: a version for which it was just asked: what has failed of it is tried again now.
+        again: a version whose config was just put: its failed environments are tried again now.
         """
         kept: Counter[str] = Counter()
         claimed: Counter[str] = Counter()
@@ -62,7 +62,7 @@ class Provisioning:
                     again_s=_LOOK_AGAIN_S,
                     key=(KIND, function.key, qualifier),
                 )
-            # Where calls go now: a config claims its share of the concurrency once.
+            # The version that calls go to now: a config claims its share of the concurrency once.
             claimed[left or number] += config["Requested"]
             named[left or number] += (qualifier,)
         given = self._given.pop(function.key, {})
@@ -81,14 +81,14 @@ class Provisioning:
             self._given[function.key] = now
 
     def standing(self, function: Function, qualifier: str) -> ProvisionedStatus:
-        """What there is of what is configured for a qualifier."""
+        """Return the state of a qualifier's provisioned concurrency."""
         version = self._core.hot.resolve(function.arn, version_of(function, qualifier))
         return self._provisioner.provisioned(version) if version else ProvisionedStatus(0, 0)
 
     async def move(self, function: Function, alias: Alias, *, weighed: bool) -> Alias:
-        """Replace an alias there is; as it stands then. Under the function's lock.
+        """Replace an existing alias; return it as stored. Call under the function's lock.
 
-        weighed: whether its weights are those that the caller wants, of which none end a move.
+        weighed: whether the caller gave the weights; empty ones end a move.
         """
         config = function.attached.get(KIND, {}).get(alias.name)
         if config is None:
@@ -101,7 +101,7 @@ class Provisioning:
         return alias
 
     def _origin(self, function: Function, alias: Alias, weighed: bool) -> str:
-        """The version with which the alias's calls stay for now, or ""."""
+        """Return the version with which the alias's calls stay for now, or ""."""
         present, left = function.aliases[alias.name], leaving(function, alias.name)
         goes_on = left and not weighed
         if alias.weights or (alias.version == present.version and not goes_on):
@@ -112,8 +112,8 @@ class Provisioning:
         return origin
 
     async def _arrive(self, key: Key, name: str) -> bool:
-        """Let the calls of an alias go where it leads, if what they need is ready there. Whether
-        there is nothing to wait for any more."""
+        """Let an alias's calls go to its version, if enough environments are ready there. Return
+        whether nothing is left to wait for."""
         core = self._core
         async with core.lock(key):
             function = core.find(key)
@@ -140,19 +140,19 @@ class Provisioning:
 
 
 def version_of(function: Function, qualifier: str) -> str:
-    """The version that a version's number or an alias names."""
+    """Return the version that a version's number or an alias names."""
     alias = function.aliases.get(qualifier)
     return qualifier if alias is None else alias.version
 
 
 def leaving(function: Function, qualifier: str) -> str:
-    """The version with which calls of an alias stay while it moves, or ""."""
+    """Return the version with which calls of an alias stay while it moves, or ""."""
     origin: str = function.attached.get(KIND, {}).get(qualifier, {}).get("From", "")
     alias = function.aliases.get(qualifier)
     return origin if alias is not None and alias.weights == {origin: 1.0} else ""
 
 
 def _leaving(config: dict[str, Any], origin: str) -> dict[str, Any]:
-    """The config with that said."""
+    """Return the config with the version that calls stay with."""
     rest = {member: value for member, value in config.items() if member != "From"}
     return {**rest, "From": origin} if origin else rest

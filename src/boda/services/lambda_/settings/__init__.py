@@ -1,1 +1,1 @@
-"""What a function may be set to, and how its settings are answered."""
+"""A function's settings: their rules, and their form in answers."""

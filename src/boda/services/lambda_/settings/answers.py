@@ -1,6 +1,7 @@
-"""Records as AWS answers them, every default echoed. Pure.
+"""Records in the form of AWS's answers, every default echoed. Pure.
 
-Field presence follows the recordings: what was never configured is absent, not empty.
+Presence of members follows the recordings: a setting that was never configured is absent, not
+empty.
 """
 
 from __future__ import annotations
@@ -19,8 +20,11 @@ from boda.services.lambda_.settings import runtimes
 def configuration(
     version: Version, runnable: Callable[[str], bool], *, qualifier: str | None = None
 ) -> dict[str, Any]:
-    """A FunctionConfiguration. runnable: whether this machine has a runtime, without which the
-    answer says what to do. qualifier: appended to the ARN where the caller gave one."""
+    """Return a FunctionConfiguration.
+
+    runnable: whether this machine has the runtime; if not, the answer explains the remedy.
+    qualifier: appended to the ARN if the caller gave one.
+    """
     answer = summary(version, qualifier=qualifier)
     answer |= _standing(version.state, "State", "StateReason", "StateReasonCode")
     answer |= _standing(
@@ -40,7 +44,7 @@ def configuration(
 
 
 def summary(version: Version, *, qualifier: str | None = None) -> dict[str, Any]:
-    """The part of it that ListFunctions gives: without state and runtime version."""
+    """Return the part of it that ListFunctions gives: without state and runtime version."""
     settings = version.settings
     answer: dict[str, Any] = {
         "FunctionName": version.name,
@@ -73,7 +77,7 @@ def summary(version: Version, *, qualifier: str | None = None) -> dict[str, Any]
 
 
 def _configured(version: Version) -> dict[str, Any]:
-    """Members that are absent unless configured, here empty then."""
+    """Return the members that are absent unless configured; empty values mean absent."""
     settings = version.settings
     return {
         "Runtime": settings.runtime,
@@ -89,7 +93,7 @@ def _configured(version: Version) -> dict[str, Any]:
 
 
 def code(version: Version, location: str) -> dict[str, Any]:
-    """Where the code is. location: of the package; of an image its own address says it."""
+    """Return the location of the code. location: of the package; an image has its own address."""
     settings = version.settings
     if settings.image_uri:
         repository = settings.image_uri.partition("@")[0]
@@ -109,13 +113,13 @@ def _if(value: Any, name: str) -> dict[str, Any]:
 
 
 def vpc_id(account: str, region: str) -> str:
-    """The VPC of every subnet of an account in a region: there is no EC2 here to ask."""
+    """Return the VPC of every subnet of an account in a region: there is no EC2 here to ask."""
     seed = f"{account}/{region}".encode()
     return f"vpc-{hashlib.sha256(seed).hexdigest()[:17]}"
 
 
 def _vpc(version: Version) -> dict[str, Any]:
-    """As AWS echoes it."""
+    """Return the VPC config as AWS echoes it."""
     given = version.settings.vpc or {}
     subnets = list(given.get("SubnetIds") or [])
     return {
@@ -127,20 +131,20 @@ def _vpc(version: Version) -> dict[str, Any]:
 
 
 def timestamp(at: float) -> str:
-    """``2026-01-01T00:00:00.000+0000``."""
+    """Format as ``2026-01-01T00:00:00.000+0000``."""
     moment = datetime.fromtimestamp(at, UTC)
     return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}+0000"
 
 
 def code_sha256(version: Version) -> str:
-    """As AWS shows it: of a package in base64, of an image the digest in its address."""
+    """Return CodeSha256: a package's in base64, of an image the digest in its address."""
     if version.settings.image_uri:
         return version.code_sha256
     return digest(version.code_sha256)
 
 
 def digest(hexadecimal: str) -> str:
-    """As AWS shows packages' digests: base64."""
+    """Return a package's digest in base64, as AWS shows it."""
     return base64.b64encode(bytes.fromhex(hexadecimal)).decode("ascii")
 
 

@@ -1,8 +1,8 @@
-"""Execution roles: who may give one to a function, what it lets Lambda do, and its credentials.
+"""Execution roles: who may give one to a function, its permissions for Lambda, and its credentials.
 
-Lambda acts in the name of a function only as its role, and only while the role trusts Lambda; it
-asks the role's policies already when a function is configured to need them. Source: Lambda
-developer guide, "lambda-intro-execution-role"; sentences as the service was seen to word them.
+Lambda acts for a function only as its role, and only while the role trusts Lambda; it checks the
+role's policies already when a function is configured to need them. Source: Lambda developer guide,
+"lambda-intro-execution-role"; sentences as seen from the service.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ Named = Identifier | Function
 
 PROVIDED = "provided execution role"
 MAPPED = "function execution role"
-"""How errors of functions and of event source mappings name the role."""
+"""The words for the role in errors of functions and of event source mappings."""
 
 # Service of a target → the action that sends to it, and the service's name in errors.
 _SENDS = {
@@ -52,7 +52,7 @@ _SENDS = {
 }
 _QUEUE_ACTIONS = ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes")
 _STREAM_ACTIONS = {
-    # What the managed policies for these sources allow, too.
+    # Further actions that the managed policies for these sources allow.
     "kinesis": ("GetRecords", "GetShardIterator", "DescribeStream", "ListShards"),
     "dynamodb": ("GetRecords", "GetShardIterator", "DescribeStream"),
 }
@@ -84,14 +84,16 @@ class ExecutionRoles:
         self._duration_s = duration_s
 
     def trusts(self, role_arn: str, function_arn: str) -> bool:
-        """Whether the role exists and its trust policy lets Lambda assume it for the function.
+        """Return whether the role exists and its trust policy allows Lambda to assume it for the
+        function.
 
         function_arn: without a qualifier.
         """
         return self._directory.role_trusts(role_arn, HOST, {"aws:sourcearn": function_arn})
 
     def credentials(self, version: FunctionVersion) -> Credential:
-        """Raises AwsError AccessDeniedException if Lambda may not assume the role (any more)."""
+        """Return credentials of the role. Raises AwsError AccessDeniedException if Lambda may not
+        assume it (any more)."""
         if not self.trusts(version.role_arn, version.arn):
             raise AwsError("AccessDeniedException", _NOT_ASSUMED, 403)
         return self._directory.issue_role_credentials(
@@ -99,21 +101,21 @@ class ExecutionRoles:
         )
 
     def role_tags(self, role_arn: str) -> Mapping[str, str]:
-        """Empty where there is no such role."""
+        """Return the role's tags; none if it does not exist."""
         return self._directory.role_tags(role_arn)
 
     def principal(self, version: FunctionVersion) -> Principal | None:
-        """Whom Lambda acts as for a function, None if it may not assume the role (any more)."""
+        """Return the principal of a function, None if Lambda may not assume the role (any more)."""
         return self._principal(version.role_arn, version.arn)
 
     def may(self, role_arn: str, function_arn: str, action: str, resource: str) -> bool:
-        """Whether Lambda may do something in the name of a function that has the role."""
+        """Return whether a function with the role may carry out an action."""
         principal = self._principal(role_arn, function_arn)
         if principal is None:
             return False
         arn = Arn.read(resource)
         policy = self._policy_of(arn, principal) if arn is not None else None
-        # An account beside this one has policies of its own, which nobody here can ask.
+        # Another account has policies of its own, which cannot be read here.
         keys = RequestKeys(None, arn.region if arn is not None else "")
         return self._authorizer.allows(principal, Need(action, resource, policy), keys)
 
@@ -124,7 +126,7 @@ class ExecutionRoles:
 
 
 class RoleRules(Protocol):
-    """What the service's operations ask of ``ExecutionRoles``."""
+    """The part of ``ExecutionRoles`` that operations use."""
 
     def trusts(self, role_arn: str, function_arn: str) -> bool: ...
 
@@ -134,14 +136,14 @@ class RoleRules(Protocol):
 
 
 Adopt = Callable[[Arn], Awaitable[None]]
-"""Makes a role that Lambda may assume, unless one of that name is there."""
+"""Makes a role that Lambda may assume, unless one of that name exists."""
 
 
 class RoleCheck:
-    """Checks a function's role against what the function is configured to do.
+    """Checks a function's role against the function's settings.
 
-    adopt: where callers are taken at their word (``--auth open``), roles that are named and do not
-    exist are made, as tools for local endpoints expect; None where they are refused.
+    adopt: in open mode (``--auth open``), makes named roles that do not exist, as tools for local
+    endpoints expect; None refuses them.
     """
 
     def __init__(self, roles: RoleRules, adopt: Adopt | None = None) -> None:
@@ -149,8 +151,8 @@ class RoleCheck:
         self._adopt = adopt
 
     async def check(self, ctx: Context, role_arn: str, function: Identifier) -> None:
-        """Raises AwsError (AccessDeniedException, InvalidParameterValueException) unless the
-        caller may pass the role and Lambda may assume it."""
+        """Raises AwsError (AccessDeniedException, InvalidParameterValueException) unless the caller
+        may pass the role and Lambda may assume it."""
         arn = Arn.read(role_arn)
         if arn is None or arn.account != function.account:
             raise AwsError("AccessDeniedException", "Cross-account pass role is not allowed.", 403)
@@ -168,16 +170,16 @@ class RoleCheck:
             raise invalid(_NOT_ASSUMED)
 
     def settings(self, function: Named, settings: FunctionSettings) -> None:
-        """Raises AwsError if the role lacks what a function's own settings need: a dead-letter
-        target and network interfaces."""
+        """Raises AwsError if the role lacks the permissions for the function's dead-letter target
+        or network interfaces."""
         if settings.dead_letter_arn:
             self.sends(function, settings.role, settings.dead_letter_arn)
         vpc = settings.vpc or {}
         if not vpc.get("SubnetIds"):
             return
         here = build("ec2", function.region, function.account, "")
-        # A network interface is made in a subnet and of security groups, each asked for; none is
-        # there yet, so that what is done to one later must be allowed to any.
+        # A network interface is made in a subnet and of security groups, each checked; there is no
+        # interface yet, so actions on one must be allowed on any.
         made_of = [
             f"{here}network-interface/*",
             *(f"{here}subnet/{id_}" for id_ in vpc["SubnetIds"]),
@@ -189,8 +191,8 @@ class RoleCheck:
         self._require(function, settings.role, asked, "EC2")
 
     def sends(self, function: Named, role_arn: str, target: str, who: str = PROVIDED) -> None:
-        """Raises AwsError if the role may not send to a target. An ARN of an unknown service asks
-        for nothing."""
+        """Raises AwsError if the role may not send to a target. Targets of unknown services need no
+        permission."""
         arn = Arn.read(target)
         found = _SENDS.get(arn.service) if arn is not None else None
         if found is None:
@@ -234,8 +236,8 @@ class RoleCheck:
 
 
 async def adopt(host: Host, role: Arn) -> None:
-    """Make a role that Lambda may assume. Where callers are taken at their word it may do
-    everything, as everybody may; elsewhere nothing: it has no policies."""
+    """Make a role that Lambda may assume. In open mode it may do everything, as every caller may;
+    elsewhere it has no policies."""
     path, slash, name = role.path[1].rpartition("/")
     params = {
         "RoleName": name,
@@ -243,5 +245,5 @@ async def adopt(host: Host, role: Arn) -> None:
         "AssumeRolePolicyDocument": json.dumps(_TRUST),
         "Description": "Made when a function first named it.",
     }
-    with contextlib.suppress(AwsError):  # there, and it does not trust Lambda; or no role's name
+    with contextlib.suppress(AwsError):  # it exists without trust, or the name is invalid
         await host.call("iam", "CreateRole", params, root_of(role.account))

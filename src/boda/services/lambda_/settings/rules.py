@@ -1,7 +1,7 @@
-"""From a request's parameters to settings: defaults, merging and every refusal. Pure.
+"""From a request's parameters to settings: defaults, merging and all refusals. Pure.
 
-Parameters come with the model's own member names inside (``{"Variables": {...}}``), already of
-the right type and shape.
+Parameters have the model's own member names inside (``{"Variables": {...}}``), already of the right
+type and shape.
 """
 
 from __future__ import annotations
@@ -51,13 +51,13 @@ RESERVED_VARIABLES = frozenset(
 _SNAP_START = re.compile(r"(java(?!8)|python|dotnet(?!6)).*")
 """AWS offers it for Python from 3.12 on; here every Python can be forked."""
 _SMALL_MB = 512
-"""What /tmp may have with SnapStart."""
+"""The largest /tmp with SnapStart."""
 
 
 def check_source(operation: str, code: Mapping[str, Any], image: bool) -> None:
-    """Raises AwsError where a FunctionCode is not for this kind of function, or not there yet.
+    """Raises AwsError if a FunctionCode is not for this kind of function, or missing.
 
-    image: whether the function is, or is to be, one of an image.
+    image: whether the function is one of an image.
     """
     doing = "creating" if operation == "CreateFunction" else "updating"
     if image and not code.get("ImageUri"):
@@ -75,7 +75,7 @@ def check_source(operation: str, code: Mapping[str, Any], image: bool) -> None:
 
 
 def create(params: Mapping[str, Any], quotas: Quotas) -> FunctionSettings:
-    """Settings of a new function. AwsError."""
+    """Return the settings of a new function. Raises AwsError."""
     if not params.get("ImageUri") and not (params.get("Runtime") and params.get("Handler")):
         raise invalid(
             "Runtime and Handler are mandatory parameters for functions created with deployment "
@@ -88,7 +88,7 @@ def create(params: Mapping[str, Any], quotas: Quotas) -> FunctionSettings:
 
 
 def merge(base: FunctionSettings, params: Mapping[str, Any], quotas: Quotas) -> FunctionSettings:
-    """The settings with what the caller sent put over them. AwsError."""
+    """Return the settings with the request's put over them. Raises AwsError."""
     changes: dict[str, Any] = {}
     for name, member in _SIMPLE.items():
         if params.get(name) is not None:
@@ -131,7 +131,7 @@ def merge(base: FunctionSettings, params: Mapping[str, Any], quotas: Quotas) -> 
 
 
 def check_together(settings: FunctionSettings, unzipped_bytes: int, quotas: Quotas) -> None:
-    """Raises AwsError where code and layers are too much together."""
+    """Raises AwsError if code and layers together are too large."""
     actual = unzipped_bytes + sum(layer.unzipped_bytes for layer in settings.layers)
     if settings.layers and actual > quotas.unzipped_bytes:
         raise invalid(
@@ -141,7 +141,7 @@ def check_together(settings: FunctionSettings, unzipped_bytes: int, quotas: Quot
 
 
 def _check_kind(settings: FunctionSettings) -> None:
-    """A function of an image brings its own runtime, one of a package has no image."""
+    """Refuse a runtime for a function of an image, and an image for one of a package."""
     if settings.image_uri and (settings.runtime or settings.handler or settings.layers):
         raise invalid(
             "Please don't provide Handler or Runtime or Layer when the intended function "
@@ -154,7 +154,7 @@ def _check_kind(settings: FunctionSettings) -> None:
 
 
 def _check_network(settings: FunctionSettings) -> None:
-    """Subnets and security groups are taken by their form: there is no EC2 here to ask."""
+    """Check only the form of subnets and security groups: there is no EC2 here to ask."""
     vpc = settings.vpc or {}
     if bool(vpc.get("SubnetIds")) != bool(vpc.get("SecurityGroupIds")):
         raise invalid("SubnetIds and SecurityIds must coexist or be both empty list.")
@@ -166,7 +166,7 @@ def _check_network(settings: FunctionSettings) -> None:
 
 
 def _check_snap_start(settings: FunctionSettings) -> None:
-    """Lambda developer guide, "snapstart": what SnapStart does not go together with."""
+    """Refuse settings that SnapStart excludes. Source: Lambda developer guide, "snapstart"."""
     unfit = ""
     if settings.image_uri:
         unfit = "ContainerImage"
@@ -183,7 +183,7 @@ def _check_snap_start(settings: FunctionSettings) -> None:
 
 
 def environment(variables: Mapping[str, str], quotas: Quotas) -> dict[str, str]:
-    """The variables, checked. AwsError."""
+    """Return the variables, validated. Raises AwsError."""
     reserved = sorted(RESERVED_VARIABLES & variables.keys())
     if reserved:
         raise invalid(
@@ -214,7 +214,7 @@ def environment(variables: Mapping[str, str], quotas: Quotas) -> dict[str, str]:
 
 
 def dead_letter(target: str) -> str:
-    """The ARN of a dead-letter queue or topic, checked; "" for none. AwsError."""
+    """Return the ARN of a dead-letter queue or topic, validated; "" for none. Raises AwsError."""
     if not target:
         return ""
     try:
@@ -234,7 +234,8 @@ def dead_letter(target: str) -> str:
 
 
 def logging(base: FunctionSettings, wanted: Mapping[str, Any]) -> dict[str, str]:
-    """Changes to the log settings. Levels belong to the JSON format alone. AwsError."""
+    """Return changes to the log settings. Levels belong to the JSON format alone. Raises
+    AwsError."""
     kind = wanted.get("LogFormat") or base.log_format
     changes = {"log_format": kind}
     if wanted.get("LogGroup"):
@@ -255,7 +256,7 @@ def logging(base: FunctionSettings, wanted: Mapping[str, Any]) -> dict[str, str]
 
 
 def tag_rules(quotas: Quotas) -> TagRules:
-    """What the tags of functions, event source mappings and code signing configs must be."""
+    """Return the rules for tags of functions, event source mappings and code signing configs."""
     return TagRules(
         reserved=lambda _key, _value: invalid(
             "Tag keys starting with 'aws:' are reserved for AWS use."
@@ -266,12 +267,12 @@ def tag_rules(quotas: Quotas) -> TagRules:
 
 
 def tags(given: Mapping[str, str] | None, quotas: Quotas) -> dict[str, str]:
-    """The tags of what is made with these. Raises AwsError."""
+    """Return the tags of a new resource. Raises AwsError."""
     return tag_rules(quotas).read((given or {}).items())
 
 
 def _at_most(value: int | None, path: str, limit: int) -> None:
-    """Where the model's ceiling is that of Managed Instances, the standard one holds here."""
+    """Enforce the standard limit if the model's is that of Managed Instances."""
     if value is not None and value > limit:
         raise constraint(value, path, f"Member must have value less than or equal to {limit}")
 

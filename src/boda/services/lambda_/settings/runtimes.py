@@ -1,7 +1,7 @@
-"""The runtimes AWS knows, as data, and what it says about the others.
+"""The runtimes that AWS has, as data, and the refusals of others.
 
-Creating a function only asks whether AWS offers the runtime. Where this machine cannot run it, the
-function's configuration says so (``RuntimeVersionConfig.Error``), and invoking it is refused.
+Creating a function only checks whether AWS offers the runtime. If this machine cannot run it, the
+function's configuration reports so (``RuntimeVersionConfig.Error``), and invoking it is refused.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from boda.core.errors import AwsError
 from boda.services.lambda_.errors import invalid
 
-# In the order in which the service names them when it refuses another (recorded).
+# In the order in which the service lists them when it refuses another (recorded).
 _NAMED = (
     "nodejs20.x",
     "python3.14",
@@ -75,11 +75,11 @@ _RETIRED = frozenset(
 
 OFFERED = frozenset(_NAMED) | frozenset(_YOUNGER)
 KNOWN = OFFERED | _RETIRED
-"""What a layer may say it is for."""
+"""The runtimes that a layer may name."""
 
 
 def check(runtime: str) -> None:
-    """Raises InvalidParameterValueException unless AWS lets new functions use the runtime."""
+    """Raises InvalidParameterValueException unless AWS allows new functions with the runtime."""
     if runtime in OFFERED:
         return
     if runtime in _RETIRED:
@@ -95,8 +95,8 @@ def check(runtime: str) -> None:
 
 
 def absent_here(runtime: str) -> AwsError:
-    """The answer to invoking a function whose runtime this machine does not have, and what its
-    configuration warns of before."""
+    """Return the answer to invoking a function whose runtime this machine lacks; its configuration
+    has the same warning before."""
     if runtime.startswith("python"):
         version = runtime.removeprefix("python")
         remedy = (

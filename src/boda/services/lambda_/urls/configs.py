@@ -1,7 +1,7 @@
-"""Function URLs' configs: who may call, how browsers may, under which id.
+"""Function URLs' configs: authentication, CORS, and the id.
 
-The id is made once and stays for the config's life; the address is put together from it and from
-where the caller reached the platform. site.py answers the calls.
+The id is made once and stays for the config's life; the address is made from it and from the
+address that the caller used for the platform. site.py answers the calls.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ from boda.services.lambda_.records import Function, Key
 KIND = "function-url"
 _ID_LENGTH = 32
 PATH = "/_url/"
-"""Before a URL's id in its path form, for clients to whom its host name leads nowhere."""
+"""The prefix of a URL's path form, for clients that cannot resolve its host name."""
 
 
 class UrlOwner(NamedTuple):
-    """What a URL belongs to."""
+    """The function and qualifier that a URL belongs to."""
 
     key: Key
     qualifier: str
 
 
 class UrlIds:
-    """Which config a URL's id is of."""
+    """The config of each URL's id."""
 
     def __init__(self, core: LambdaCore) -> None:
         self._places: dict[str, UrlOwner] = {}
@@ -66,7 +66,8 @@ class UrlIds:
 
 
 def _on_url(action: str) -> Authorize:
-    """On the function of a URL, for the auth type that it has and for the one it would get."""
+    """Authorise an action on the function of a URL, for the auth type that it has and for the one
+    it would get."""
 
     def needs(group: CoreUser, ctx: Context, params: Mapping[str, Any]) -> Iterable[Need]:
         core = group.core
@@ -114,7 +115,7 @@ class UrlConfigOperations:
             function = core.find(identifier.key)
             if function is None or not function.names(named):
                 raise resource_not_found("Function does not exist")
-            if function.latest.settings.tenancy:  # a URL's callers name no tenant
+            if function.latest.settings.tenancy:  # a URL's callers have no tenant
                 raise invalid("Function URLs are not supported for functions with TenancyConfig.")
             if named in function.attached.get(KIND, {}):
                 raise conflict(
@@ -152,7 +153,7 @@ class UrlConfigOperations:
         cors: Mapping[str, Any] | None = None,
         invoke_mode: str | None = None,
     ) -> dict[str, Any]:
-        """Replaces the members that are given."""
+        """Replace the given members."""
         identifier = self.core.identify(ctx, function_name, qualifier)
         given = _given(auth_type, cors, invoke_mode)
         config = await self.core.whole(self._update(identifier, given))
@@ -175,7 +176,7 @@ class UrlConfigOperations:
     async def delete_function_url_config(
         self, ctx: Context, *, function_name: str, qualifier: str | None = None
     ) -> Answer:
-        """The function's policy stays as it is."""
+        """Delete the config. The function's policy stays as it is."""
         identifier = self.core.identify(ctx, function_name, qualifier)
         await self.core.whole(self._delete(identifier))
         return Answer(status=204)
@@ -236,7 +237,7 @@ def _mode(config: Mapping[str, Any]) -> str:
 
 
 def _with_mode(answer: dict[str, Any], mode: str | None) -> dict[str, Any]:
-    """Recorded: a create and an update answer the mode only where one was ever given."""
+    """Recorded: a create and an update answer the mode only if one was ever given."""
     return answer if mode is None else {**answer, "InvokeMode": mode}
 
 
@@ -254,10 +255,10 @@ def _answer(ctx: Context, identifier: Identifier, config: Mapping[str, Any]) -> 
 
 
 def _url(ctx: Context, url_id: str, region: str) -> str:
-    """AWS's form where names below the endpoint's lead here, a path of the endpoint elsewhere."""
+    """Return AWS's form if names below the endpoint's resolve here, else a path of the endpoint."""
     try:
         called = PublicUrl.parse(ctx.endpoint)
-    except ValueError:  # in process, or by a Host header that is empty
+    except ValueError:  # in process, or by an empty Host header
         called = PublicUrl.parse("http://127.0.0.1")
     address = called.address
     if address is not None and address.is_loopback:
@@ -268,5 +269,5 @@ def _url(ctx: Context, url_id: str, region: str) -> str:
 
 
 def _timestamp(at: float) -> str:
-    """``2026-01-01T00:00:00.000000Z``."""
+    """Format as ``2026-01-01T00:00:00.000000Z``."""
     return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%dT%H:%M:%S.%f}Z"

@@ -1,7 +1,7 @@
-"""The fast path of function URLs: a plain request to a URL that asks for no signature.
+"""The fast path of function URLs: a plain request to a URL without authentication.
 
-Law of this file: it leads to the very answers of ``FunctionUrls.handle``, and leaves to it every
-request that is to be refused.
+Law of this file: its answers equal those of ``FunctionUrls.handle``, which gets every request that
+is to be refused.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ _LONGEST_HEAD = 512
 
 
 class FastUrl:
-    """One head, as it came more than once.
+    """One head that came more than once.
 
-    config: of the URL, as it was then. present: what it is now, None where it is no more.
+    config: of the URL, as it was then. present: returns what it is now, None if it was deleted.
     form: the events that such a head makes.
     """
 
@@ -125,7 +125,7 @@ class FastUrl:
         at: float,
         reading: asyncio.Future[HttpAnswer | None],
     ) -> None:
-        """A large answer of the function was read in a thread."""
+        """Called when a thread has read a large answer of the function."""
         error = None if reading.cancelled() else reading.exception()
         if error is not None or reading.cancelled():
             reply.fail(error or RuntimeError("the platform stops"))
@@ -147,7 +147,8 @@ class FastUrl:
             reply.respond(WireResponse(response.status, headers, response.body))
 
     def _learn_form(self, response: HttpAnswer | WireResponse, reply: Reply) -> AnswerForm | None:
-        """None where such an answer has none, or is not worth to be remembered."""
+        """Return and cache the form of such answers; None if they have none or their head is too
+        long."""
         headers = response.headers
         if sum(len(name) + len(value) for name, value in headers) > _LONGEST_HEAD:
             return None
@@ -178,7 +179,7 @@ def tell(core: LambdaCore, identifier: Identifier, at: float, status: int) -> No
 
 
 def url_need(core: LambdaCore, identifier: Identifier, auth_type: str) -> Need:
-    """The permission to call a function's URL: both actions, for URLs of any age.
+    """Return the permission to call a function's URL: both actions, for URLs of any age.
 
     Source: Lambda developer guide, "urls-auth".
     """

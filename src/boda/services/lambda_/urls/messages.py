@@ -1,4 +1,4 @@
-"""Requests to function URLs as the events of payload format 2.0 are made of them, and CORS. Pure.
+"""Requests to function URLs in the form for events of payload format 2.0, and CORS. Pure.
 
 Source: Lambda developer guide, "urls-invocation" and "urls-configuration".
 """
@@ -21,7 +21,7 @@ _PORT = 80
 
 
 def received(request: WireRequest, body: bytes = b"") -> HttpRequest:
-    """Return a request as a function is to see it. What it says of proxies before is left out."""
+    """Return a request as the function gets it, without the headers of earlier proxies."""
     _, colon, port = request.host.rpartition(":")
     return HttpRequest(
         request.method,
@@ -36,7 +36,8 @@ def received(request: WireRequest, body: bytes = b"") -> HttpRequest:
 
 
 def route(url_id: str, caller: Principal | None) -> HttpRoute:
-    """Return what a URL adds to events. caller: None if the URL asks for no signature."""
+    """Return the members that a URL adds to events. caller: None if the URL has no
+    authentication."""
     if caller is None:
         return _open_route(url_id)
     iam = {
@@ -66,7 +67,7 @@ def _open_route(url_id: str) -> HttpRoute:
 def cross_origin(
     request: WireRequest, config: Mapping[str, Any], *, preflight: bool
 ) -> list[tuple[str, str]]:
-    """The CORS headers for a browser at the request's origin."""
+    """Return the CORS headers for a browser at the request's origin."""
     origin = request.headers.get("origin", "")
     allowed = config.get("AllowOrigins") or []
     if not origin or not ("*" in allowed or origin in allowed):

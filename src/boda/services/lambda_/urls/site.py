@@ -1,7 +1,7 @@
 """Function URLs: a site of the gateway that invokes functions for plain HTTP requests.
 
-Who may is asked anew for each request: of the resource policy alone where the URL asks for no
-signature, of policies on both sides where it does. Source: Lambda developer guide, "urls-auth".
+Permission is checked for each request: by the resource policy alone if the URL has no
+authentication, by policies on both sides if it has. Source: Lambda developer guide, "urls-auth".
 """
 
 from __future__ import annotations
@@ -68,8 +68,8 @@ class UrlAuthorizer(Protocol):
 
 
 class FunctionUrls:
-    """callers: checks signatures, or takes callers at their word. labelled: whether a host name
-    stands for the first segment of another service's paths."""
+    """callers: verifies signatures, or trusts callers' claims. labelled: whether a host name stands
+    for the first segment of another service's paths."""
 
     def __init__(
         self,
@@ -114,8 +114,8 @@ class FunctionUrls:
         return response
 
     def fast_handler(self, request: WireRequest) -> FastUrl | None:
-        """For URLs that ask for no signature, answer browsers of their own origin only, and
-        answer when the function has."""
+        """Return a handler for URLs without authentication that answer browsers of their own origin
+        only, and answer when the function has."""
         try:
             identifier, config = self._find(request)
         except AwsError:
@@ -142,7 +142,7 @@ class FunctionUrls:
         )
 
     def _present(self, url_id: str) -> Mapping[str, Any] | None:
-        """The config of a URL as it is now."""
+        """Return the config of a URL as it is now."""
         place = self._ids.find(url_id)
         function = self._core.find(place.key) if place is not None else None
         if place is None or function is None:
@@ -161,7 +161,7 @@ class FunctionUrls:
         return await self._invoke(request, body, identifier, config, caller, request_id)
 
     async def _body(self, request: WireRequest) -> bytes:
-        """The body, which is read once, and by nobody who may not invoke."""
+        """Read the body, once, after the permission was checked."""
         body = request.body
         if isinstance(body, bytes):
             return body
@@ -193,7 +193,7 @@ class FunctionUrls:
         identifier: Identifier,
         config: Mapping[str, Any],
     ) -> Principal | None:
-        """The caller, None where no signature is asked for. AwsError (403)."""
+        """Return the caller, None if the URL has no authentication. Raises AwsError (403)."""
         kind = config["AuthType"]
         caller = None
         if kind == "AWS_IAM":
@@ -275,7 +275,8 @@ class FunctionUrls:
 
 
 def _as_called(request: WireRequest) -> WireRequest:
-    """The request as it would be under the URL's own host name, without the path form's prefix."""
+    """Return the request as it would be under the URL's own host name, without the path form's
+    prefix."""
     if _HOST.fullmatch(request.host) is not None:
         return request
     found = _PATH.match(request.path)
@@ -283,7 +284,7 @@ def _as_called(request: WireRequest) -> WireRequest:
 
 
 def _too_large() -> AwsError:
-    """The body alone, or the event made of it."""
+    """Return the error for a body, or the event made of it, that is too large."""
     return AwsError("RequestEntityTooLargeException", "Request is too large.", 413)
 
 

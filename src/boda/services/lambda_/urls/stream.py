@@ -1,9 +1,9 @@
-"""Streamed answers of function URLs: what the function streams, as HTTP.
+"""Streamed answers of function URLs: a function's stream as HTTP.
 
-A function that says ``application/vnd.awslambda.http-integration-response`` begins with an object
-of status, headers and cookies and eight zero bytes; what follows is the body. What any other
-function answers is the body as it is. Source: Lambda developer guide,
-"response-streaming-tutorial" and "configuration-response-streaming".
+A function that declares ``application/vnd.awslambda.http-integration-response`` begins with an
+object of status, headers and cookies and eight zero bytes, followed by the body. The answer of any
+other function is the body as it is. Source: Lambda developer guide, "response-streaming-tutorial"
+and "configuration-response-streaming".
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _BODILESS = (204, 304)
 
 
 class AnswerChunks:
-    """The chunks of a streamed answer. first: what was read of it along with its head."""
+    """The chunks of a streamed answer. first: the bytes that were read along with its head."""
 
     def __init__(self, answer: StreamedAnswer, first: bytes) -> None:
         self._answer = answer
@@ -33,7 +33,7 @@ class AnswerChunks:
         return self
 
     async def __anext__(self) -> bytes:
-        """TruncatedStream where the function failed half-way: no status is left to tell it."""
+        """Raises TruncatedStream if the function failed half-way: the status was sent already."""
         if self._first:
             first, self._first = self._first, b""
             return first
@@ -52,7 +52,8 @@ class AnswerChunks:
 
 
 async def response(answer: StreamedAnswer) -> WireResponse | None:
-    """What the caller gets; None where the function failed before it, or made no answer of it."""
+    """Return the caller's response; None if the function failed before it, or its head is
+    malformed."""
     taken = False
     try:
         head, first = await _head(answer)
@@ -68,7 +69,7 @@ async def response(answer: StreamedAnswer) -> WireResponse | None:
 
 
 async def _head(answer: StreamedAnswer) -> tuple[HttpAnswer | None, bytes]:
-    """The head, and what of the body came with it."""
+    """Return the head, and the part of the body that came with it."""
     if answer.failed:
         return None, b""
     if answer.content_type.partition(";")[0].strip().lower() != _HTTP:

@@ -1,7 +1,7 @@
 """CreateAlias, GetAlias, ListAliases, UpdateAlias, DeleteAlias.
 
-An alias leads to a version, and with weights to a second one for a share of the calls; which one
-a call reaches is decided where calls are resolved, in the invoke path's own table.
+An alias points to a version, and with weights to a second one for a share of the calls; the invoke
+path's own table chooses between them for each call.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class AliasOperations:
         function_version: str | None = None,
         marker: str | None = None,
     ) -> Listing:
-        """By name. function_version: only aliases that lead to this version."""
+        """Return aliases by name. function_version: only those that point to this version."""
         identifier = unqualified(self.core, ctx, function_name)
         function = self.core.function(identifier)
         first = start(marker, f"{function.arn}:")
@@ -109,7 +109,7 @@ class AliasOperations:
         routing_config: Mapping[str, Any] | None = None,
         revision_id: str | None = None,
     ) -> dict[str, Any]:
-        """What is not given stays; the revision changes all the same (recorded)."""
+        """Replace the given members; the revision changes in any case (recorded)."""
         identifier = unqualified(self.core, ctx, function_name)
         given = {
             "version": function_version,
@@ -145,7 +145,7 @@ class AliasOperations:
 
     @operation("DeleteAlias", authorize=on_function("lambda:DeleteAlias"))
     async def delete_alias(self, ctx: Context, *, function_name: str, name: str) -> Answer:
-        """An alias that is not there is deleted already (recorded)."""
+        """Delete an alias; succeeds if it does not exist (recorded)."""
         identifier = unqualified(self.core, ctx, function_name)
         await self.core.whole(self._delete(identifier, name))
         return Answer(status=204)
@@ -162,13 +162,13 @@ def _weights(routing: Mapping[str, Any] | None) -> dict[str, float]:
 
 
 def _check(function: Function, alias: Alias) -> None:
-    """Raises AwsError unless the alias leads to versions there are."""
+    """Raises AwsError unless the alias points to existing versions."""
     if alias.version not in function.versions:
         raise not_found(f"{function.arn}:{alias.version}")
     if len(alias.weights) > 1:
         raise invalid("Number of items in AdditionalVersionWeights cannot be greater than 1")
     for version, weight in alias.weights.items():
-        if not 0.0 <= weight <= 1.0:  # the model's own limits, but not a number passes those
+        if not 0.0 <= weight <= 1.0:  # within the model's limits, but not a number
             raise constraint(
                 f"{{{version}={weight}}}",
                 "routingConfig.additionalVersionWeights",

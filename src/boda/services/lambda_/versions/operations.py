@@ -1,7 +1,7 @@
-"""PublishVersion, ListVersionsByFunction, and what publishing is.
+"""PublishVersion, ListVersionsByFunction, and the rules of publishing.
 
-A version is ``$LATEST`` at a moment, under the next number. Nothing is published where code and
-settings are those of the newest version already (recorded): that version is answered instead.
+A version is a copy of ``$LATEST`` under the next number. Nothing is published if code and settings
+are those of the newest version already (recorded): that version is answered instead.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ from boda.services.lambda_.versions.states import Transitions
 
 
 def unqualified(core: LambdaCore, ctx: Context, function_name: str) -> Identifier:
-    """The function a caller names as a whole. AwsError where a version or an alias is named."""
+    """Return the function a caller names as a whole. Raises AwsError if it names a version or an
+    alias."""
     identifier = core.identify(ctx, function_name)
     if identifier.qualifier not in (None, LATEST):
         raise invalid(FUNCTIONS_ONLY)
@@ -48,11 +49,12 @@ def unqualified(core: LambdaCore, ctx: Context, function_name: str) -> Identifie
 def next_version(
     transitions: Transitions, function: Function, latest: Version, description: str | None = None
 ) -> Version | None:
-    """What publishing ``latest`` adds; None where the newest version is the same already.
+    """Return the version that publishing ``latest`` adds; None if the newest version is the same
+    already.
 
     A version of code that has not taken effect is Pending; so is one with SnapStart, as on AWS,
-    where its snapshot is being made then. One whose init failed is not answered again: what it
-    failed of may be gone.
+    whose snapshot is being made. One whose init failed is not answered again: the cause may be
+    gone.
     """
     core = transitions.core
     origin = fingerprint(latest)
@@ -142,7 +144,7 @@ class VersionOperations:
     async def list_versions_by_function(
         self, ctx: Context, *, function_name: str, marker: str | None = None
     ) -> Listing:
-        """``$LATEST`` first, then by number."""
+        """Return ``$LATEST`` first, then versions by number."""
         identifier = unqualified(self.core, ctx, function_name)
         function = self.core.function(identifier)
         first = order(start(marker, f"{function.arn}:"))
@@ -154,5 +156,5 @@ class VersionOperations:
 
 
 def order(version: str) -> int:
-    """Where a version stands in a list; 0 for ``$LATEST`` and for what is none."""
+    """Return a version's place in a list; 0 for ``$LATEST`` and for other texts."""
     return int(version) if version.isascii() and version.isdigit() and len(version) < 20 else 0

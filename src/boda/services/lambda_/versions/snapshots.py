@@ -1,8 +1,8 @@
 """SnapStart, as far as a version's state goes: Pending while its init runs once, then Active, or
 Failed with the reason.
 
-A snapshot is a template in the fleet's memory. It is begun when a version is published and again
-after a restart amid that; a version that has been Active once stays so, and its template is made
+A snapshot is a template in the fleet's memory. It is made when a version is published, and again
+after a restart during that; a version that has been Active once stays so, and its template is made
 again by the first call that finds none.
 """
 
@@ -28,7 +28,7 @@ _AT_ONCE = 4
 """How many inits of published versions run at a time."""
 _AGAIN_S = 1.0
 _ATTEMPTS = 3
-"""How often a template is tried when it is the platform that fails."""
+"""How often a template is tried if the platform fails."""
 
 _FAILED = {
     "timeout": ("FunctionError.InitTimeout", "The function's initialization timed out."),
@@ -48,18 +48,18 @@ _FAILED = {
 
 
 class Snapshotter(Protocol):
-    """The fleet, as far as it makes templates."""
+    """The fleet's contract for making templates."""
 
     def offers_snapshots(self) -> bool: ...
 
     async def snapshot(self, version: FunctionVersion) -> None:
-        """Return when environments can be forked of the version. SnapshotFailed."""
+        """Return when environments can be forked of the version. Raises SnapshotFailed."""
 
     def retire(self, version: FunctionVersion) -> None: ...
 
 
 class Snapshots:
-    """What is being snapshotted."""
+    """The versions whose snapshot is being made."""
 
     def __init__(self, core: LambdaCore, snapshotter: Snapshotter) -> None:
         self._core = core
@@ -69,10 +69,10 @@ class Snapshots:
         core.on_dropped.append(self._dropped)
 
     def apply(self, settings: FunctionSettings) -> bool:
-        """Whether a version published with these settings is snapshotted.
+        """Return whether a version published with these settings gets a snapshot.
 
-        Not where this machine cannot fork, nor without the runtime: such versions are initialised
-        like any others, or cannot run at all.
+        False if this machine cannot fork, or lacks the runtime: such versions are initialised like
+        any others, or cannot run at all.
         """
         return (
             settings.snap_start != "None"
@@ -82,7 +82,8 @@ class Snapshots:
         )
 
     def marked(self, version: Version) -> bool:
-        """What ``Version.snapshot`` is to be after a start, with what is offered then."""
+        """Return the value of ``Version.snapshot`` after a start, with the machine's abilities of
+        now."""
         return (
             version.version != LATEST
             and version.state.state in ("Pending", "Active")
@@ -90,7 +91,8 @@ class Snapshots:
         )
 
     async def take(self, version: Version) -> ReasonedState:
-        """Run its init; the state that follows. Deleted meanwhile, it does not matter which."""
+        """Run the version's init; return the state that follows. The state is unused if it was
+        deleted meanwhile."""
         key = (version.account, version.region, version.name)
         function = self._core.find(key)
         if function is None:
@@ -128,7 +130,7 @@ class Snapshots:
         return pending.get(seen.version) is seen
 
     def _dropped(self, function: Function, qualifier: str | None) -> None:
-        """What is deleted while it is snapshotted is so no longer."""
+        """Stop making the snapshot of a deleted version."""
         pending = self._pending.get(function.key, {})
         for number in list(pending):
             if qualifier in (None, number):

@@ -1,10 +1,9 @@
 """How a function moves from Pending to Active, and an update from InProgress to Successful.
 
-The code is unpacked and verified before the create or update is answered, and what was updated
-is what calls run from the answer on. A new function or version is let onto the invoke path when
-it has become Active: at once, or with SnapStart when its init has been run. An update is seen in
-progress for ``settle_s`` all the same, because it can be on AWS, and a second one meanwhile is
-refused.
+The code is unpacked and verified before the create or update is answered, and calls run the updated
+version from the answer on. A new function or version is put on the invoke path when it has become
+Active: at once, or with SnapStart when its init has been run. An update is seen in progress for
+``settle_s`` all the same, because it can be on AWS, and a second one meanwhile is refused.
 A move that a crash interrupted is made at the next start.
 """
 
@@ -39,7 +38,8 @@ class Transitions:
         self._settle_s = settle_s
 
     def start(self, version: Version, *, new: bool = False) -> None:
-        """Move the version on, later. new: of a function just created, which is not waited with."""
+        """Move the version on, later. new: of a function just created, which is moved without
+        delay."""
         if version.state == PENDING:
             self.core.hot.announce(version.arn, version.version)
         delay_s = 0.0 if new else self._settle_s
@@ -49,7 +49,7 @@ class Transitions:
             self._settle(version, ACTIVE, delay_s)
 
     def finished(self, version: Version, state: ReasonedState = ACTIVE) -> Version:
-        """The version as it is after the move; with a new revision, as recorded."""
+        """Return the version after the move; with a new revision, as recorded."""
         after = self.core.revised(version, state=state, update=UPDATED)
         if state != ACTIVE:
             return dataclasses.replace(after, snapshot=False)
@@ -85,10 +85,10 @@ class Transitions:
 
 
 def in_motion(version: Version) -> bool:
-    """Whether a create or an update has not taken effect yet."""
+    """Return whether a create or an update has not taken effect yet."""
     return version.state == PENDING or version.update == UPDATING
 
 
 def busy(function: Function) -> bool:
-    """Whether the function must not be changed now."""
+    """Return whether the function must not be changed now."""
     return in_motion(function.latest)
