@@ -1,4 +1,4 @@
-"""S3's own condition keys, and where each comes from. Pure.
+"""S3's own condition keys, and the source of each. Pure.
 
 Source: Service Authorization Reference, "Condition keys for Amazon S3"; Amazon S3 API Reference,
 "Amazon S3 Signature Version 4 authentication specific policy keys".
@@ -36,7 +36,7 @@ _HEADERS = {
     "VersionId": "s3:versionid",
     "WebsiteRedirectLocation": "s3:x-amz-website-redirect-location",
 }
-"""The keys that a request's parameters fill, by the members of the model."""
+"""The keys that come from a request's parameters, by the members of the model."""
 
 _SUPPLIED = """
     s3:BucketTag/ s3:ExistingObjectTag/ s3:ObjectCreationOperation s3:RequestObjectTag/
@@ -58,7 +58,7 @@ CONDITION_KEYS = [*_HEADERS.values(), *(_SUPPLIED + _NEVER_PRESENT).split()]
 
 EXISTING_TAG = "s3:existingobjecttag/"
 REQUEST_TAG = "s3:requestobjecttag"
-"""With a slash and a tag's key behind it, or ``Keys``."""
+"""Followed by a slash and a tag's key, or by ``Keys``."""
 OF_UPLOAD = ("s3:x-amz-", REQUEST_TAG)
 OF_NEW_BUCKET = ("s3:locationconstraint", "aws:requesttag/", "aws:tagkeys")
 TAGGED = frozenset(
@@ -80,18 +80,18 @@ TAGGED = frozenset(
         "PutObjectVersionTagging",
     )
 )
-"""Actions that know the tags of the object they are about."""
+"""Actions whose conditions may test the tags of the object."""
 
 
 def of_request(request: WireRequest, claim: Claim | None, now: float) -> dict[str, str]:
-    """How the request is signed, and whether its body is."""
+    """Return the keys of the request's signature and payload hash."""
     keys = {}
     digest = request.headers.get("x-amz-content-sha256")
     if claim is not None:
         presigned, old = claim.signatory.presigned, bool(claim.signatory.until)
         keys["s3:authType"] = "REST-QUERY-STRING" if presigned else "REST-HEADER"
         keys["s3:signatureversion"] = "AWS" if old else "AWS4-HMAC-SHA256"
-        if not old:  # the old way does not say when it was signed
+        if not old:  # the old form does not state when it was signed
             keys["s3:signatureAge"] = str(max(0, int((now - claim.signed_at) * 1000)))
         if digest is None and presigned and not old:
             digest = "UNSIGNED-PAYLOAD"
@@ -101,25 +101,26 @@ def of_request(request: WireRequest, claim: Claim | None, now: float) -> dict[st
 
 
 def of_version(params: Mapping[str, Any]) -> Keys:
-    """Of what names an object, and a version of it or none."""
+    """Return the keys of a request that names an object, and perhaps a version."""
     version_id = params.get("VersionId")
     return {"s3:versionid": version_id} if version_id else {}
 
 
 def of_parameters(params: Mapping[str, Any]) -> Keys:
-    """What a request's headers ask for."""
+    """Return the keys of a request's headers."""
     asked = _HEADERS.keys() & params.keys() if type(params) is dict else _HEADERS
     return {_HEADERS[member]: params[member] for member in asked if params.get(member)}
 
 
 def of_write(params: Mapping[str, Any], *, creates: bool = True) -> Keys:
-    """Of what makes an object, or is a step on the way there. creates: the object is there then."""
+    """Return the keys of a request that makes an object, or is a step towards one. creates: the
+    object exists afterwards."""
     creation = "true" if creates else "false"
     return {**of_attributes(params), "s3:ObjectCreationOperation": creation}
 
 
 def of_attributes(params: Mapping[str, Any]) -> Keys:
-    """Of what an object is to be like."""
+    """Return the keys of an object's new attributes."""
     keys = of_parameters(params)
     if isinstance(params.get("Tagging"), str):
         keys |= of_object_tags(tags.header_tags(params["Tagging"]))
@@ -127,7 +128,7 @@ def of_attributes(params: Mapping[str, Any]) -> Keys:
 
 
 def of_object_tags(given: Mapping[str, str]) -> Keys:
-    """Of tags that an object is to have."""
+    """Return the keys of an object's new tags."""
     if not given:
         return {}
     return {
@@ -137,18 +138,18 @@ def of_object_tags(given: Mapping[str, str]) -> Keys:
 
 
 def of_tag_set(params: Mapping[str, Any]) -> Keys:
-    """Of PutObjectTagging's body."""
+    """Return the keys of PutObjectTagging's body."""
     found = (params.get("Tagging") or {}).get("TagSet") or ()
     return of_object_tags({tag.get("Key", ""): tag.get("Value", "") for tag in found})
 
 
 def of_existing_tags(given: Mapping[str, str]) -> dict[str, str]:
-    """Of tags that an object has."""
+    """Return the keys of an object's present tags."""
     return {f"{EXISTING_TAG}{key}": value for key, value in given.items()}
 
 
 def of_bucket(given: Mapping[str, str]) -> Keys:
-    """Of the tags of a bucket."""
+    """Return the keys of a bucket's tags."""
     return {
         **tag_keys.of_resource(given),
         **{f"s3:BucketTag/{key}": value for key, value in given.items()},
@@ -156,7 +157,7 @@ def of_bucket(given: Mapping[str, str]) -> Keys:
 
 
 def of_new_bucket(params: Mapping[str, Any]) -> Keys:
-    """Of CreateBucket's body."""
+    """Return the keys of CreateBucket's body."""
     configuration = params.get("CreateBucketConfiguration") or {}
     keys: Keys = {}
     if configuration.get("LocationConstraint"):

@@ -1,4 +1,4 @@
-"""Records of asynchronous invocations, kept in buckets by the function's own role."""
+"""Records of asynchronous invocations, stored in buckets by the function's own role."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class BucketDestinations:
         self._host = host
 
     def may_deliver(self, target_arn: str, source: EventSource) -> bool:
-        """S3 itself refuses what the role may not do."""
+        """Return True: the write itself checks the role's permission."""
         return True
 
     async def deliver(self, target_arn: str, message: Message) -> str:

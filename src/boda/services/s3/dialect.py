@@ -86,10 +86,11 @@ _DIGEST_REQUIRED = frozenset(
         *("PutObjectLockConfiguration", "PutObjectRetention"),
     }
 )
-"""The model marks more, whose clients send a digest while the service takes them without."""
+"""The model marks more operations, whose clients send a digest; the service accepts them
+without."""
 
 _BODY_BYTES = 4 * MIB
-"""It holds 10,000 parts with a checksum each, and 1,000 keys of 1,024 characters."""
+"""Enough for 10,000 parts with a checksum each, and for 1,000 keys of 1,024 characters."""
 
 
 def _rule(operation: str, limit: int) -> BodyRule:

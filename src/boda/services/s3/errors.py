@@ -85,5 +85,5 @@ def too_large(size: int, limit: int) -> AwsError:
 
 
 def absent(code: str, message: str, bucket: str) -> AwsError:
-    """A part of a bucket's configuration that was never set."""
+    """Return the error for a part of a bucket's configuration that was never set."""
     return AwsError(code, message, 404, BucketName=bucket)

@@ -7,11 +7,11 @@ _BUCKET_DOMAINS = (".localhost.localstack.cloud", ".localhost", ".amazonaws.com"
 
 
 def bucket_of_host(host: str) -> str:
-    """The bucket that a host name means, or "" for path style.
+    """Return the bucket that a host name stands for, or "" for path style.
 
-    ``<bucket>.s3.localhost``, ``<bucket>.s3.<region>.localhost``, ``<bucket>.localhost``. A
-    label ``s3`` behind other labels marks a bucket under any suffix: its path holds a key,
-    which must never be taken for a bucket.
+    ``<bucket>.s3.localhost``, ``<bucket>.s3.<region>.localhost``, ``<bucket>.localhost``. A label
+    ``s3`` behind other labels marks a bucket under any suffix: its path holds a key, which must
+    never be taken for a bucket.
     """
     name = host.rpartition(":")[0] if ":" in host and not host.endswith("]") else host
     for domain in _BUCKET_DOMAINS:

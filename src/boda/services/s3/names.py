@@ -1,4 +1,4 @@
-"""Names of buckets, keys and versions, and who owns them. Pure."""
+"""Names of buckets, keys and versions, and the ids of owners. Pure."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz._"
 
 
 def check_bucket_name(name: str) -> None:
-    """Raise InvalidBucketName unless the name keeps the rules for general purpose buckets."""
+    """Raise InvalidBucketName unless the name follows the rules for general purpose buckets."""
     good = (
         _BUCKET.fullmatch(name)
         and ".." not in name
@@ -48,9 +48,10 @@ def _is_address(name: str) -> bool:
 
 
 def check_key(key: str) -> bytes:
-    """The key's bytes as they are stored; raises KeyTooLongError, InvalidURI and InvalidRequest.
+    """Return the key's bytes as they are stored. Raises KeyTooLongError, InvalidURI and
+    InvalidRequest.
 
-    A key may climb (``..``) only as far as its segments before have gone down.
+    A key may climb (``..``) only as far as its earlier segments have descended.
     """
     try:
         raw = key.encode()
@@ -83,7 +84,7 @@ def _climbs_out(key: str) -> bool:
 
 
 def new_version_id(ids: Ids) -> str:
-    """32 characters, as S3's."""
+    """Return a version id: 32 characters, as S3's."""
     return "".join(_ALPHABET[byte & 63] for byte in ids.bytes(32))
 
 
@@ -94,7 +95,7 @@ def new_upload_id(ids: Ids) -> str:
 def check_version_id(version_id: str, *, versioned: bool) -> None:
     """Raise InvalidArgument for an id in a bucket that never had versions, and for an empty one.
 
-    In a bucket with versions an id that names none is looked up like any other: NoSuchVersion.
+    In a bucket with versions an unknown id is looked up like any other: NoSuchVersion.
     """
     if version_id == NULL_VERSION:
         return
@@ -111,24 +112,24 @@ def is_upload_id(text: str) -> bool:
 
 
 def check_upload_id(upload_id: str) -> None:
-    """Raise NoSuchUpload for what never was one."""
+    """Raise NoSuchUpload for a text that is no upload id."""
     if not is_upload_id(upload_id):
         raise errors.no_such_upload(upload_id)
 
 
 def canonical_id(account: str) -> str:
-    """The 64 digits by which S3 knows an account."""
+    """Return the 64 digits of an account in S3."""
     return hashlib.sha256(f"s3:{account}".encode()).hexdigest()
 
 
 def owner_principal(account: str) -> str:
-    """The short customer id that event records show as a bucket's owner."""
+    """Return the short customer id that event records show as a bucket's owner."""
     digest = hashlib.sha256(f"customer:{account}".encode()).digest()
     return "A" + base64.b32encode(digest)[:13].decode()
 
 
 def host_id(request_id: str) -> str:
-    """What ``x-amz-id-2`` carries."""
+    """Return the value of ``x-amz-id-2``."""
     return base64.b64encode(hashlib.sha384(request_id.encode()).digest()).decode()
 
 
@@ -137,12 +138,12 @@ def quoted(etag: str) -> str:
 
 
 def form_encoded(text: str) -> str:
-    """As lists with ``encoding-type=url`` and event records show a key: space is ``+``."""
+    """Encode a key as in lists with ``encoding-type=url`` and event records: space is ``+``."""
     return quote_plus(text, safe="/")
 
 
 def parse_copy_source(source: str) -> tuple[str, str, str | None]:
-    """``[/]bucket/key[?versionId=…]`` to bucket, key and version id."""
+    """Split ``[/]bucket/key[?versionId=…]`` into bucket, key and version id."""
     path, _, query = source.partition("?versionId=")
     try:
         bucket, slash, key = unquote(path, errors="strict").removeprefix("/").partition("/")

@@ -24,7 +24,7 @@ MALFORMED_XML = (
     "The XML you provided was not well-formed or did not validate against our published schema"
 )
 _PART_NUMBER = "Part number must be an integer between 1 and 10000, inclusive"
-# The models that SDKs carry name an answer by its shape; the service names its documents so.
+# SDKs' models name an answer by its shape; the service names its documents so.
 _ROOTS = {
     "CompleteMultipartUpload": "CompleteMultipartUploadResult",
     "CreateMultipartUpload": "InitiateMultipartUploadResult",
@@ -106,7 +106,7 @@ class S3Protocol(RestXml):
             params[member] = convert(text)
         except MalformedInput:
             if name in ("expires", "content-length") or name.startswith("if-"):
-                return  # conditions that can not be read are no conditions to S3
+                return  # malformed conditions are no conditions to S3
             raise AwsError(
                 "InvalidArgument",
                 f"The value of the {name} header is not valid.",
@@ -148,5 +148,5 @@ class S3Protocol(RestXml):
 
 
 def _host_id(request_id: str) -> str:
-    """An opaque second identifier, the same for the same request."""
+    """Return an opaque second identifier, the same for the same request."""
     return base64.b64encode(hashlib.sha384(request_id.encode()).digest()).decode()

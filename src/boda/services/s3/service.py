@@ -25,7 +25,7 @@ from boda.services.s3.uploads.operations import MultipartOperations
 
 
 class S3:
-    """service: for the gateway."""
+    """S3's parts. service: for the gateway."""
 
     def __init__(self, core: S3Core) -> None:
         self._core = core
@@ -57,7 +57,8 @@ class S3:
         return found.region if found is not None else ""
 
     def policy_of(self, resource: Arn, principal: Principal) -> Policy | None:
-        """A bucket's policy as it holds for the principal; None also where there is no bucket."""
+        """Return a bucket's policy as it holds for the principal; None also if there is no
+        bucket."""
         found = self._core.buckets.find(resource.path[0])
         return found.policy_for(principal) if found is not None else None
 

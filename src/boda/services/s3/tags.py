@@ -41,19 +41,20 @@ _OF_NEW_BUCKETS = _rules(
 
 
 def object_tags(tag_set: Iterable[Mapping[str, Any]] | None) -> dict[str, str]:
-    """A ``TagSet`` of PutObjectTagging as a dict, or S3's complaint."""
+    """Return the ``TagSet`` of PutObjectTagging as a dict. Raises AwsError."""
     return _OF_OBJECTS.read(_pairs(tag_set))
 
 
 def bucket_tags(
     tag_set: Iterable[Mapping[str, Any]] | None, *, new: bool = False
 ) -> dict[str, str]:
-    """The same for a bucket's. new: of CreateBucket, which words one refusal in its own way."""
+    """Return a bucket's tags as a dict. new: of CreateBucket, which words one refusal in its own
+    way."""
     return (_OF_NEW_BUCKETS if new else _OF_BUCKETS).read(_pairs(tag_set))
 
 
 def header_tags(header: str | None) -> dict[str, str]:
-    """The header ``x-amz-tagging``: url-encoded pairs."""
+    """Parse the header ``x-amz-tagging``: url-encoded pairs."""
     if not header:
         return {}
     given = parse_qsl(header, keep_blank_values=True)

@@ -1,1 +1,1 @@
-"""Who may do what with buckets and objects."""
+"""Permissions on buckets and objects."""

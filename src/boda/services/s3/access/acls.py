@@ -1,8 +1,8 @@
 """Access control lists: the owner has full control, nothing else is offered.
 
-S3 itself turned lists off for new buckets in 2023 (BucketOwnerEnforced); permissions are given
-by policies. What a caller asks of lists beyond ``private`` is checked as S3 checks it and then
-answered "not implemented".
+S3 itself turned lists off for new buckets in 2023 (BucketOwnerEnforced); permissions are given by
+policies. A request for a list beyond ``private`` is validated as S3 does and then answered "not
+implemented".
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ def check_ownership(value: str) -> str:
 
 
 def check_object(acl: str | None, operation: str, bucket: Bucket, account: str) -> None:
-    """Check the canned ACL of a new object; ``account`` is the caller's.
+    """Check the canned ACL of a new object. account: the caller's.
 
-    ``private`` says what holds anyway where the bucket's own account writes, whatever the
-    bucket's ownership setting; older clients send it with each object.
+    ``private`` changes nothing if the bucket's own account writes, whatever the bucket's ownership
+    setting; older clients send it with each object.
     """
     if acl == "private" and account == bucket.account:
         return
@@ -53,7 +53,7 @@ def check_object(acl: str | None, operation: str, bucket: Bucket, account: str) 
 def check_canned(
     acl: str | None, operation: str, ownership: str | None, *, bucket_acl: bool = False
 ) -> None:
-    """Let pass what changes nothing here; the rest is refused as S3 does, or by name."""
+    """Accept an ACL that changes nothing here; refuse others as S3 does, or as not implemented."""
     if not acl:
         return
     if acl not in _CANNED:
@@ -82,7 +82,7 @@ def check_put(
     policy: Mapping[str, Any] | None,
     grants: Mapping[str, str | None],
 ) -> None:
-    """PutBucketAcl and PutObjectAcl. grants: by their header names."""
+    """Check the parameters of PutBucketAcl and PutObjectAcl. grants: by their header names."""
     acl = acl or None
     given = {header: value for header, value in grants.items() if value is not None}
     if acl is not None and given:
@@ -111,7 +111,7 @@ def check_put(
 
 
 def owner_alone(account: str) -> dict[str, Any]:
-    """The one list there is, as GetBucketAcl and GetObjectAcl show it."""
+    """Return the only list there is, in the form of GetBucketAcl and GetObjectAcl."""
     owner = names.canonical_id(account)
     return {
         "Owner": {"ID": owner},

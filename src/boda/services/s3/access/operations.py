@@ -1,4 +1,4 @@
-"""Operations on who may do what: policies, public access, ownership, access control lists."""
+"""Operations on permissions: policies, public access, ownership, access control lists."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _PUBLIC_ACCESS = (
 
 
 class AccessOperations:
-    """Bucket policies and what stands around them."""
+    """Bucket policies, public access and ownership settings."""
 
     def __init__(self, core: S3Core) -> None:
         self.core = core
@@ -272,7 +272,8 @@ def _policy_text(text: str | None, bucket: str) -> str:
 
 
 def _checked_policy(ctx: Context, text: str, bucket: str) -> str:
-    """The policy as it is kept. Raises MalformedPolicy unless it is one for this bucket."""
+    """Return the stored form of a policy. Raises MalformedPolicy unless it is one for this
+    bucket."""
 
     def malformed(message: str) -> AwsError:
         return AwsError("MalformedPolicy", message)

@@ -1,7 +1,7 @@
-"""Whether a bucket policy is public, as S3 decides it. Pure.
+"""Decide as S3 does whether a bucket policy is public. Pure.
 
-A policy is public unless every Allow for everybody is bound to fixed values of a condition that
-says who or where (Amazon S3 User Guide, "The meaning of public").
+A policy is public unless every Allow for everybody is bound to fixed values of a condition on the
+caller or its address (Amazon S3 User Guide, "The meaning of public").
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _BINDING_KEYS = _ARNS | {
 _WIDEST = {4: 8, 6: 32}
 """The shortest prefix of an address range that is not public; private ranges never are."""
 _MOST = {4: 2**28, 6: 2**100}
-"""Addresses that all ranges of a policy may have together: sixteen of the widest."""
+"""The most addresses of all ranges of a policy together: sixteen of the widest."""
 _PRIVATE = [
     ipaddress.IPv4Network(text) for text in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")
 ]
@@ -45,7 +45,7 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 def is_public(document: str | Mapping[str, Any]) -> bool:
-    """document: a policy that parses."""
+    """Return whether a policy is public. document: a valid policy."""
     policy = json.loads(document) if isinstance(document, str) else document
     ranges: list[Network] = []
     for statement in _list(policy.get("Statement")):
@@ -72,7 +72,7 @@ def _is_for_everybody(statement: Any) -> bool:
 
 
 def _tests(condition: Mapping[str, Any], operators: set[str]) -> Iterator[tuple[str, list[str]]]:
-    """The lower-case keys that these operators test, each with its values."""
+    """Yield the lower-case keys that these operators test, each with its values."""
     for operator, tests in condition.items():
         if operator.lower().removeprefix("foranyvalue:") in operators:
             for key, values in tests.items():
@@ -90,8 +90,8 @@ def _is_fixed(key: str, value: str) -> bool:
     if "${" in value:
         return False
     if key in _ARNS:
-        # The account must be given, and nothing before it that could stretch over a colon. The
-        # ARN of a bucket has no account.
+        # The account must be given, and no wildcard before it that could match a colon. The ARN of
+        # a bucket has no account.
         fields = components(value)
         if len(fields) == 6 and fields[4]:
             return not any(_has_wildcard(field) for field in fields[:5])
@@ -103,7 +103,7 @@ def _has_wildcard(text: str) -> bool:
 
 
 def _ranges(condition: Mapping[str, Any]) -> list[Network]:
-    """The addresses that a statement is bound to; empty if it is bound to none."""
+    """Return the addresses that a statement is bound to; empty if it is bound to none."""
     for key, values in _tests(condition, _ADDRESSES):
         if key == "aws:sourceip":
             try:
@@ -114,7 +114,7 @@ def _ranges(condition: Mapping[str, Any]) -> list[Network]:
 
 
 def _is_broad(ranges: Iterable[Network]) -> bool:
-    """Whether a range, or what ranges make up together, is as good as everywhere."""
+    """Return whether one range, or all of them together, covers too much to be a restriction."""
     merged: list[Network] = [
         *ipaddress.collapse_addresses(n for n in ranges if isinstance(n, ipaddress.IPv4Network)),
         *ipaddress.collapse_addresses(n for n in ranges if isinstance(n, ipaddress.IPv6Network)),

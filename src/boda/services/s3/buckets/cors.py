@@ -1,7 +1,7 @@
 """Cross-origin requests: a bucket's rules, and the headers that they answer with.
 
-Recorded from S3: the first rule that lets origin and method in answers; a rule whose origin is
-``*`` answers ``*``, any other echoes the origin and allows credentials.
+Recorded from S3: the first rule that admits origin and method answers; a rule whose origin is ``*``
+answers ``*``, any other echoes the origin and allows credentials.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class CorsOperations:
         await self.core.configure(found, lambda settings: settings.pop("cors", None))
 
     async def preflight(self, request: WireRequest, labels: Mapping[str, str]) -> WireResponse:
-        """Answer ``OPTIONS``; raises BadRequest and AccessForbidden."""
+        """Answer ``OPTIONS``. Raises BadRequest and AccessForbidden."""
         origin = request.headers.get("origin")
         method = request.headers.get("access-control-request-method")
         if not origin:
@@ -92,13 +92,13 @@ class CorsOperations:
         return WireResponse(200, answer)
 
     def admits(self, request: WireRequest, labels: Mapping[str, str]) -> bool:
-        """Whether a rule lets this request's origin send it."""
+        """Return whether a rule allows this request's origin to send it."""
         return self._answer(request, labels) is not None
 
     async def decorate(
         self, request: WireRequest, labels: Mapping[str, str], response: WireResponse
     ) -> None:
-        """Add the headers of the rule that lets this request's origin in."""
+        """Add the headers of the rule that admits this request's origin."""
         answer = self._answer(request, labels)
         if answer is not None:
             response.headers.extend(answer)
@@ -114,7 +114,7 @@ class CorsOperations:
 
 
 def validated(given: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The rules as they are kept, or S3's complaint."""
+    """Return the rules in their stored form. Raises AwsError."""
     rules = [dict(rule) for rule in given]
     if not 1 <= len(rules) <= _RULES_LIMIT:
         raise errors.malformed_xml()
@@ -148,7 +148,7 @@ def validated(given: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
 def headers_for(
     rules: Iterable[Mapping[str, Any]], origin: str, method: str, asked: Iterable[str]
 ) -> list[tuple[str, str]] | None:
-    """The headers of the first rule that lets this in; None when no rule does.
+    """Return the headers of the first rule that admits a request; None if no rule does.
 
     asked: the header names that a preflight announces.
     """

@@ -1,7 +1,7 @@
-"""Settings that no bucket here can have, and the truth about them: they are not set.
+"""Settings that no bucket here can have; they are answered as unset.
 
-Tools read a bucket's whole configuration before they change a part of it (Terraform does); what
-boda does not offer to set is answered as S3 answers for a bucket where it was never set.
+Tools read a bucket's whole configuration before they change a part of it (Terraform does); a
+setting that boda does not offer is answered as S3 answers for a bucket where it was never set.
 """
 
 from __future__ import annotations

@@ -26,14 +26,14 @@ _BY_TOKEN = Paged(
             "FetchOwner",
             "OptionalObjectAttributes",
             "RequestPayer",
-            "StartAfter",  # which a token overrides
+            "StartAfter",  # unless a token overrides it
         }
     )
 )
 
 
 def _on_list(action: str) -> Authorize:
-    """Authorise a list, with what it lists as condition keys."""
+    """Authorise a list, with its parameters as condition keys."""
 
     def needs(group: Any, ctx: Context, params: Mapping[str, Any]) -> Iterable[Need]:
         core: S3Core = group.core
@@ -48,7 +48,7 @@ def _on_list(action: str) -> Authorize:
 
 
 class ListingOperations:
-    """What shows a bucket's contents, page by page."""
+    """Operations that list a bucket's contents, page by page."""
 
     def __init__(self, core: S3Core) -> None:
         self.core = core
@@ -208,7 +208,7 @@ class ListingOperations:
         _check_limit("max-uploads", "max-uploads", max_uploads)
         scope = _scope(found, prefix, delimiter)
         marker = _raw(key_marker)
-        # Without a key marker S3 does not look at the upload's.
+        # Without a key marker S3 ignores the upload's.
         above: int | None = None
         if marker and upload_id_marker:
             upload: Upload | None = None

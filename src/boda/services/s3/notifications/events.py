@@ -1,4 +1,4 @@
-"""What S3 tells the world when an object changes. Pure.
+"""The events that S3 sends when an object changes. Pure.
 
 Shapes: Amazon S3 User Guide, "Event message structure", and answers recorded from S3.
 """
@@ -40,11 +40,11 @@ _DELETIONS = {
 
 @dataclass(frozen=True, slots=True)
 class Happening:
-    """Something that happened to an object.
+    """A change of an object.
 
-    name: without ``s3:``, for example ``ObjectCreated:Put``. at: seconds since the epoch.
-    seq: of the write. etag, size: where the event carries them. version_id: of a versioned
-    bucket's object, else "".
+    name: without ``s3:``, for example ``ObjectCreated:Put``. at: seconds since the epoch. seq: of
+    the write. etag, size: if the event has them. version_id: of a versioned bucket's object, else
+    "".
     """
 
     name: str
@@ -59,7 +59,7 @@ class Happening:
 def messages(
     happening: Happening, bucket: Bucket, ctx: Context, ids: Ids
 ) -> Iterator[tuple[str, bytes]]:
-    """(target ARN, event as JSON) for each destination that wants to know."""
+    """Yield target ARN and event (JSON) for each destination whose rule picks the change."""
     for rule in bucket.notifications.picked("s3:" + happening.name, happening.key):
         record = _record(happening, bucket, ctx, rule.id)
         yield rule.target, json.dumps({"Records": [record]}).encode()
@@ -73,7 +73,7 @@ def event_bus(bucket: Bucket) -> str:
 
 
 def test_event(bucket: Bucket, ctx: Context, at: float) -> bytes:
-    """What queues and topics receive when a configuration names them."""
+    """Return the event that queues and topics receive when a configuration names them."""
     return json.dumps(
         {
             "Service": "Amazon S3",
@@ -156,7 +156,7 @@ def _bridge_event(happening: Happening, bucket: Bucket, ctx: Context, ids: Ids) 
 
 
 def principal_id(principal: Principal) -> str:
-    """As ``userIdentity`` shows a caller."""
+    """Return a caller in the form of ``userIdentity``."""
     if principal.kind == "anonymous":
         return "Anonymous"
     if principal.kind == "service":

@@ -18,7 +18,7 @@ from boda.services.s3.notifications.outbox import S3_HOST
 
 
 class NotificationOperations:
-    """Where a bucket's events go."""
+    """The notification configuration of buckets."""
 
     def __init__(self, core: S3Core) -> None:
         self.core = core
@@ -58,7 +58,7 @@ class NotificationOperations:
     def _check_destinations(
         self, kept: Mapping[str, Any], bucket: Bucket, source: EventSource
     ) -> None:
-        """Raise InvalidArgument naming every destination that S3 may not reach."""
+        """Raise InvalidArgument naming every destination that S3 may not send to."""
         fields: dict[str, Any] = {}
         for kind, arn in notifications.targets(kept):
             if self._reachable(arn, bucket, source):
@@ -88,7 +88,7 @@ class NotificationOperations:
     async def _greet(
         self, ctx: Context, bucket: Bucket, kept: Mapping[str, Any], source: EventSource
     ) -> None:
-        """Queues and topics receive a test event, once each."""
+        """Send a test event to queues and topics, once each."""
         test = events.test_event(bucket, ctx, self.core.clock.now())
         for arn in dict.fromkeys(arn for kind, arn in notifications.targets(kept)):
             if Arn.parse(arn).service == "lambda" or not self._reachable(arn, bucket, source):

@@ -1,4 +1,4 @@
-"""A bucket's notification configuration: its rules, and which events they pick. Pure."""
+"""A bucket's notification configuration: its rules, and the events that they pick. Pure."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ KINDS = (
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One configuration: what it is called, where it goes, what it picks.
+    """One configuration: its id, its target, and the events that it picks.
 
     events: names with ``s3:``, some ending in ``*``. prefix, suffix: of the key, raw.
     """
@@ -65,7 +65,8 @@ class Rule:
     suffix: str = ""
 
     def picks(self, event: str, key: str) -> bool:
-        """event: with ``s3:``, for example ``s3:ObjectCreated:Put``."""
+        """Return whether the rule picks an event. event: with ``s3:``, for example
+        ``s3:ObjectCreated:Put``."""
         family = event.rpartition(":")[0] + ":*"
         return (
             (event in self.events or family in self.events)
@@ -74,7 +75,7 @@ class Rule:
         )
 
     def overlaps(self, other: Rule) -> bool:
-        """Whether one event could be picked by both, by S3's reckoning of prefix and suffix."""
+        """Return whether both rules could pick one event, as S3 compares prefix and suffix."""
         return (
             any(_same(ours, theirs) for ours in self.events for theirs in other.events)
             and _either(str.startswith, self.prefix, other.prefix)
@@ -84,7 +85,7 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Notifications:
-    """A configuration made ready: its rules, and whether everything goes to EventBridge."""
+    """A parsed configuration: its rules, and whether everything goes to EventBridge."""
 
     rules: tuple[Rule, ...] = ()
     event_bridge: bool = False
@@ -94,7 +95,7 @@ class Notifications:
 
     @classmethod
     def parse(cls, configuration: Mapping[str, Any]) -> Notifications:
-        """configuration: by model names, valid."""
+        """Parse a valid configuration by model names."""
         rules = tuple(
             _rule(found, found[arn_member]) for _, arn_member, found in _each(configuration)
         )
@@ -105,9 +106,10 @@ class Notifications:
 
 
 def validated(configuration: Mapping[str, Any], ids: Ids) -> dict[str, Any]:
-    """The configuration as it is kept: ids given where absent, filter names as S3 writes them.
+    """Return the configuration in its stored form: missing ids made, filter names as S3 writes
+    them.
 
-    Raises InvalidArgument and MalformedXML as S3 does. Destinations are not looked at here.
+    Destinations are not checked here. Raises InvalidArgument and MalformedXML as S3 does.
     """
     kept: dict[str, Any] = {}
     for member, arn_member, label, service in KINDS:
@@ -134,7 +136,7 @@ def validated(configuration: Mapping[str, Any], ids: Ids) -> dict[str, Any]:
 
 
 def targets(configuration: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """(kind, ARN) of every destination, the kind as in KINDS' error names."""
+    """Yield (kind, ARN) of every destination, the kind as in KINDS' error names."""
     for member, arn_member, label, _ in KINDS:
         for found in configuration.get(member) or ():
             yield label, found[arn_member]

@@ -1,4 +1,4 @@
-"""What an object carries besides its bytes: headers, metadata, storage class. Pure."""
+"""An object's attributes besides its bytes: headers, metadata, storage class. Pure."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ def details(
     expires: datetime | None,
     **headers: str | None,
 ) -> dict[str, Any]:
-    """The details of a new version. headers: by their model names."""
+    """Return the details of a new version. headers: by their model names."""
     found: dict[str, Any] = {}
     kept = {name: value for name, value in headers.items() if value}
     if "ContentEncoding" in kept:
-        # How the request was framed is no property of the object.
+        # The framing of the request is no property of the object.
         codings = [each.strip() for each in kept["ContentEncoding"].split(",")]
         kept["ContentEncoding"] = ",".join(each for each in codings if each != "aws-chunked")
         if not kept["ContentEncoding"]:
@@ -97,7 +97,7 @@ def check_encryption(operation: str, algorithm: str | None) -> None:
 
 
 def shown(version: ObjectVersion, *, versioned: bool) -> dict[str, Any]:
-    """The members of GetObject and HeadObject that come from the version alone."""
+    """Return the members of GetObject and HeadObject that come from the version alone."""
     found = version.details
     output: dict[str, Any] = {
         "AcceptRanges": "bytes",

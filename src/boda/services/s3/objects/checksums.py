@@ -1,8 +1,8 @@
 """Checksums as S3 computes them.
 
-An object has one MD5 (its ETag) and one checksum. What the caller does not choose is CRC64NVME.
-A multipart object's checksum is either FULL_OBJECT (the parts' CRCs combined: as if computed
-over the whole) or COMPOSITE (the checksum of the parts' checksums, with ``-N``).
+An object has one MD5 (its ETag) and one checksum, by default CRC64NVME. A multipart object's
+checksum is either FULL_OBJECT (the parts' CRCs combined: as if computed over the whole) or
+COMPOSITE (the checksum of the parts' checksums, with ``-N``).
 """
 
 from __future__ import annotations
@@ -44,14 +44,14 @@ def hasher(algorithm: str) -> Hash:
 
 
 def of(algorithm: str, data: bytes) -> bytes:
-    """The checksum of bytes at hand."""
+    """Return the checksum of bytes in memory."""
     found = hasher(algorithm)
     found.update(data)
     return found.digest()
 
 
 class Digest:
-    """MD5 and the wanted checksums of a stream of bytes, in one pass."""
+    """Computes MD5 and the wanted checksums of a stream of bytes, in one pass."""
 
     def __init__(self, algorithms: Iterable[str] = ()) -> None:
         self._md5 = hashlib.md5(usedforsecurity=False)
@@ -71,26 +71,26 @@ class Digest:
         return self._md5.hexdigest()
 
     def checksum(self, algorithm: str) -> str:
-        """Base64, as it stands in headers."""
+        """Return a checksum in base64, as in headers."""
         return encode(self._others[algorithm].digest())
 
 
 @dataclass(frozen=True, slots=True)
 class ObjectChecksum:
-    """An object's checksum. value: base64, with ``-N`` behind it when composite."""
+    """An object's checksum. value: base64, with ``-N`` behind it if composite."""
 
     algorithm: str
     value: str
     type: str = FULL_OBJECT
 
     def members(self) -> dict[str, str]:
-        """As output members."""
+        """Return it as output members."""
         return {f"Checksum{self.algorithm}": self.value, "ChecksumType": self.type}
 
 
 @dataclass(frozen=True, slots=True)
 class ClaimedChecksum:
-    """What the caller says the checksum is: a value now, or one that a trailer will bring."""
+    """The checksum that the caller announces: a value now, or one that a trailer will bring."""
 
     algorithm: str
     value: str = ""
@@ -106,7 +106,7 @@ class ClaimedChecksum:
 
 
 def claim_of(given: Mapping[str, str | None], headers: Mapping[str, str]) -> ClaimedChecksum | None:
-    """The checksum a request announces.
+    """Return the checksum a request announces.
 
     given: header values by algorithm; headers: the request's, for ``x-amz-trailer``.
     """
@@ -135,7 +135,7 @@ def check_form(algorithm: str, value: str) -> None:
 
 
 def check_md5(content_md5: str | None, digest: Digest) -> None:
-    """Hold the ``Content-MD5`` header against what was received."""
+    """Compare the ``Content-MD5`` header with the received bytes. Raises AwsError."""
     if content_md5 is None:
         return
     said = decode(content_md5)
@@ -160,7 +160,7 @@ def check_algorithm(algorithm: str) -> str:
 
 
 def multipart_type(algorithm: str, wanted: str | None) -> str:
-    """The checksum type of an upload: what was asked for, where the algorithm can do it."""
+    """Return the checksum type of an upload: the wanted one, if the algorithm supports it."""
     full_only = algorithm == "CRC64NVME"
     composite_only = algorithm in ("SHA1", "SHA256")
     chosen = wanted or (FULL_OBJECT if full_only else COMPOSITE)
@@ -175,7 +175,7 @@ def multipart_type(algorithm: str, wanted: str | None) -> str:
 
 
 def composite(algorithm: str, parts: Sequence[str]) -> str:
-    """The checksum of the parts' checksums, base64 with ``-N``."""
+    """Return the checksum of the parts' checksums, base64 with ``-N``."""
     whole = hasher(algorithm)
     for part in parts:
         whole.update(base64.b64decode(part))
@@ -183,13 +183,13 @@ def composite(algorithm: str, parts: Sequence[str]) -> str:
 
 
 def combined(algorithm: str, parts: Sequence[tuple[str, int]]) -> str:
-    """The checksum of the whole from the parts' (checksum, size in bytes)."""
+    """Return the checksum of the whole from the parts' (checksum, size in bytes)."""
     digests = ((base64.b64decode(part), size) for part, size in parts)
     return encode(crc.combined(algorithm.lower(), digests))
 
 
 def multipart_etag(parts: Sequence[str]) -> str:
-    """MD5 of the parts' MD5s, with ``-N``; parts: hexadecimal."""
+    """Return the MD5 of the parts' MD5s, with ``-N``. parts: hexadecimal."""
     whole = hashlib.md5(b"".join(bytes.fromhex(part) for part in parts), usedforsecurity=False)
     return f"{whole.hexdigest()}-{len(parts)}"
 

@@ -1,4 +1,4 @@
-"""The source of a copy: another object, looked up and held open."""
+"""The source of a copy: another object, found and held open."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class CopySource:
     _open: list[Any] = field(default_factory=list)
 
     async def chunks(self, start: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
-        """The bytes; InternalError (500) when the object was replaced this very moment."""
+        """Yield the bytes. Raises InternalError (500) if the object is replaced at this moment."""
         count = self.version.size - start if length is None else length
         try:
             reader = await self.contents.give(self.version, start, count)
@@ -45,7 +45,7 @@ class CopySource:
 
 
 class CopySources:
-    """Finds what ``x-amz-copy-source`` names."""
+    """Finds the object that ``x-amz-copy-source`` names."""
 
     def __init__(self, core: S3Core) -> None:
         self._core = core

@@ -19,7 +19,7 @@ COPY_PREFIX = "x-amz-copy-source-"
 
 @dataclass(frozen=True, slots=True)
 class ReadConditions:
-    """What a read asks of the object. prefix: before the header names in errors (copies)."""
+    """The preconditions of a read. prefix: before the header names in errors (copies)."""
 
     if_match: str | None = None
     if_none_match: str | None = None
@@ -28,7 +28,7 @@ class ReadConditions:
     prefix: str = ""
 
     def check(self, version: ObjectVersion, now: float) -> bool:
-        """Whether the object is to be sent; False means "not modified".
+        """Return whether the object is to be sent; False means "not modified".
 
         Raises PreconditionFailed (412).
         """
@@ -47,7 +47,7 @@ class ReadConditions:
         return True
 
     def check_copy(self, version: ObjectVersion, now: float) -> None:
-        """A copy answers 412 where a read would answer "not modified"."""
+        """Check for a copy, which answers 412 where a read would answer "not modified"."""
         if not self.check(version, now):
             name = "If-None-Match" if self.if_none_match is not None else "If-Modified-Since"
             raise self._failed(name)
@@ -58,13 +58,14 @@ class ReadConditions:
 
 @dataclass(frozen=True, slots=True)
 class WriteConditions:
-    """What a write asks of the current object: ``If-None-Match: *`` or ``If-Match: <etag>``."""
+    """The preconditions of a write on the current object: ``If-None-Match: *`` or ``If-Match:
+    <etag>``."""
 
     if_match: str | None = None
     if_none_match: str | None = None
 
     def check_form(self) -> None:
-        """Raises NotImplemented (501) for what S3 itself does not take."""
+        """Raises NotImplemented (501) for a form that S3 itself refuses."""
         if self.if_match is not None and self.if_none_match is not None:
             raise errors.header_not_implemented(
                 "If-Match,If-None-Match",
@@ -81,8 +82,10 @@ class WriteConditions:
             )
 
     def check(self, key: str, current: ObjectVersion | None, *, disturbed: bool = False) -> None:
-        """current: the newest version, if any. disturbed: the key was written since the upload
-        that asks began. Raises NoSuchKey, PreconditionFailed and ConditionalRequestConflict.
+        """Check the current object.
+
+        current: the newest version, if any. disturbed: the key was written since the caller's
+        upload began. Raises NoSuchKey, PreconditionFailed and ConditionalRequestConflict.
         """
         there = current if current is not None and not current.marker else None
         if self.if_none_match is not None:
@@ -100,7 +103,7 @@ class WriteConditions:
 
 
 def matches(header: str, etag: str) -> bool:
-    """Whether an entity tag is among those of the header; quotes may be missing."""
+    """Return whether an entity tag is among those of the header; quotes may be missing."""
     return any(
         each == "*" or each.removeprefix("W/").strip('"') == etag
         for each in (part.strip() for part in header.split(","))

@@ -31,7 +31,7 @@ class Span:
 
 
 def parse(header: str | None, size: int) -> Span | None:
-    """The span a ``Range`` header asks for; None when S3 ignores the header (bad form, several).
+    """Return the span of a ``Range`` header; None if S3 ignores the header (bad form, several).
 
     Raises InvalidRange (416).
     """
@@ -55,7 +55,7 @@ def parse(header: str | None, size: int) -> Span | None:
 
 
 def parse_copy(header: str, size: int) -> Span:
-    """The span of ``x-amz-copy-source-range``, which S3 takes strictly."""
+    """Return the span of ``x-amz-copy-source-range``, which S3 parses strictly."""
     found = _COPY_RANGE.fullmatch(header)
     bad = found is None or max(map(len, found.groups())) > _DIGITS
     if bad or found is None or int(found[2]) < int(found[1]):

@@ -1,7 +1,7 @@
-"""Metadata that is not ASCII: encoded words, as headers carry them (RFC 2047). Pure.
+"""Metadata that is not ASCII: encoded words, as in headers (RFC 2047). Pure.
 
-Recorded from S3: words that arrive encoded are kept decoded; a value that cannot stand in a header
-as it is leaves as one encoded word, in Q where most of its characters are printable ASCII, in B
+Recorded from S3: words that arrive encoded are stored decoded; a value that cannot stand in a
+header as it is leaves as one encoded word, in Q if most of its characters are printable ASCII, in B
 otherwise.
 """
 
@@ -18,7 +18,7 @@ _SPECIAL = frozenset(b"=_?")
 
 
 def decoded(value: str) -> str:
-    """A header's value as text: raw UTF-8 read as such, encoded words decoded.
+    """Return a header's value as text: raw UTF-8 read as such, encoded words decoded.
 
     value: one character for each byte of the header, as HTTP heads are read.
     """
@@ -42,7 +42,7 @@ def _decode(word: re.Match[str]) -> str:
 
 
 def encoded(value: str) -> str:
-    """The value as it stands in an answer's header."""
+    """Return the value in the form of an answer's header."""
     plain = sum(map(_is_plain, value))
     if plain == len(value):
         return value

@@ -1,4 +1,4 @@
-"""What makes parts an object: the rules of CompleteMultipartUpload. Pure."""
+"""The rules of CompleteMultipartUpload, which makes parts an object. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from boda.services.s3.objects.checksums import COMPOSITE, FULL_OBJECT, ObjectChe
 from boda.services.s3.rows import Part, Upload
 
 MIN_PART = 5 * 1024 * 1024
-"""Bytes that every part but the last must have."""
+"""The least size of every part but the last, in bytes."""
 
 _PART_LIMIT = 10_000
 
@@ -32,8 +32,8 @@ class CompletedObject:
 class Completion:
     """A request to complete an upload.
 
-    listed: the parts as the caller lists them, by model names. claimed: checksums of the whole
-    by algorithm. checksum_type, size: what the caller says of them.
+    listed: the parts as the caller lists them, by model names. claimed: checksums of the whole by
+    algorithm. checksum_type, size: as the caller states them.
     """
 
     upload_id: str
@@ -43,7 +43,7 @@ class Completion:
     size: int | None = None
 
     def checked(self, upload: Upload, stored: Iterable[Part]) -> CompletedObject:
-        """Hold the request against the parts; raises S3's errors."""
+        """Check the request against the parts. Raises S3's errors."""
         listed = list(self.listed)
         if not listed:
             raise errors.invalid_request("You must specify at least one part")
@@ -69,7 +69,7 @@ class Completion:
         )
 
     def repeats(self, completed: Iterable[Part]) -> bool:
-        """Whether it lists the very parts of an upload that is complete already.
+        """Return whether it lists the same parts as an upload that is complete already.
 
         Source: S3 API Reference, CompleteMultipartUpload: the operation is idempotent.
         """
