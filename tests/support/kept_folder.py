@@ -445,11 +445,8 @@ def _files(location: str) -> dict[str, str]:
     return {name: archive.read(name).decode() for name in archive.namelist()}
 
 
-def opened(archive: Path, folder: Path) -> tuple[Boda, dict[str, Any]]:
-    """Unpack a folder that is kept; return a boda for it, and what is known about it.
-
-    No time has passed in it.
-    """
+def unpacked(archive: Path, folder: Path) -> tuple[Path, dict[str, Any]]:
+    """Unpack a folder that is kept; return its path, and what is known about it."""
     with tarfile.open(archive) as packed:
         if hasattr(tarfile, "tar_filter"):  # absent before Python 3.11.4
             packed.extraction_filter = tarfile.tar_filter
@@ -457,6 +454,12 @@ def opened(archive: Path, folder: Path) -> tuple[Boda, dict[str, Any]]:
     data = folder / "data"
     about: dict[str, Any] = json.loads((data / "kept.json").read_text())
     (data / "kept.json").unlink()
+    return data, about
+
+
+def opened(archive: Path, folder: Path) -> tuple[Boda, dict[str, Any]]:
+    """Unpack a folder, in which no time has passed; return a boda for it."""
+    data, about = unpacked(archive, folder)
     boda = Boda(data)
     pass_time(boda, about, 0)
     return boda, about

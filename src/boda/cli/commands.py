@@ -14,6 +14,7 @@ import typer
 from boda import __version__
 from boda.cli import (
     INTERRUPTED,
+    backup,
     check,
     cost,
     delete,
@@ -24,6 +25,7 @@ from boda.cli import (
     invoke,
     logs,
     ps,
+    restore,
     runtimes,
     status,
     up,
@@ -52,6 +54,8 @@ _COMMANDS: tuple[tuple[Callable[..., None], tuple[str, ...]], ...] = (
     (env.env, env.EXAMPLES),
     (doctor.doctor, doctor.EXAMPLES),
     (check.check, check.EXAMPLES),
+    (backup.backup, backup.EXAMPLES),
+    (restore.restore, restore.EXAMPLES),
     (runtimes.runtimes, runtimes.EXAMPLES),
     (deploy.deploy, deploy.EXAMPLES),
     (delete.delete, delete.EXAMPLES),

@@ -10,6 +10,7 @@ sandbox/      state of running environments
 root.json     the root user's key pair, mode 0600
 address.json  the address of a running boda
 boda.log      the output of a detached boda, and boda.log.1, its older output
+backup.lock   held by a backup, which keeps files from deletion
 lock          locked by the running boda, with its process id
 """
 

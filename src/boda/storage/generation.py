@@ -77,7 +77,7 @@ class Generation:
         marked, stored = self.examine()
         if marked is None:
             marked = DatabaseLabel(self._ids.hex(32), 0)
-            self._write(marked)
+            self.mark(marked)
         self._label = stored if stored is not None and stored.folder else marked
         self._descriptor = os.open(self._marker, os.O_WRONLY | os.O_CLOEXEC)
 
@@ -105,9 +105,13 @@ class Generation:
         with contextlib.suppress(FileNotFoundError):
             self._marker.unlink()
         if stored.folder:
-            self._write(stored)
+            self.mark(stored)
         for folder in self._contents:
             (folder / "00").mkdir(parents=True, exist_ok=True)
+
+    def mark(self, label: DatabaseLabel) -> None:
+        """Write the marker of a folder whose database has this label."""
+        replace_durably(self._marker, _encoded(label))
 
     def marked(self) -> DatabaseLabel | None:
         """Return the marker's label, or None if there is no marker. Raises PlatformError if it is
@@ -254,9 +258,6 @@ class Generation:
             f"{first}, or go on with what the database holds by `boda check --accept --data-dir "
             f"{self._database.parent}`."
         )
-
-    def _write(self, label: DatabaseLabel) -> None:
-        replace_durably(self._marker, _encoded(label))
 
 
 def _encoded(label: DatabaseLabel) -> bytes:

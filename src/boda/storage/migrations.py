@@ -84,7 +84,7 @@ def bring_forward(
     """
     with transaction() as connection:
         tables = set(sa.inspect(connection).get_table_names())
-        found = stored_numbers(connection) if numbers.name in tables else {}
+        found = stored_numbers(connection)
         check_numbers(found, schemas)
         older: list[tuple[Schema, int]] = []
         for schema in schemas:
@@ -102,7 +102,9 @@ def bring_forward(
 
 
 def stored_numbers(connection: Connection) -> dict[str, int]:
-    """Return the number of each schema of a database by its name."""
+    """Return the number of each schema by its name; none of a database from before numbers."""
+    if not sa.inspect(connection).has_table(numbers.name):
+        return {}
     return {row.name: row.number for row in connection.execute(sa.select(numbers))}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -30,6 +31,34 @@ _DOCUMENTS = {
 
 Keep = Callable[[str, bytes], None]
 """Stores what a blob from before is verified by, its blocks' checksums."""
+
+
+class NamedBlob(NamedTuple):
+    """A blob that a row names. owner: of the blob, for people. crcs: of its blocks, or b""."""
+
+    owner: str
+    id: str
+    size: int
+    crcs: bytes
+
+
+def named_blobs(connection: Connection) -> Iterator[NamedBlob]:
+    """Yield every blob that an object or a part of an upload names, once."""
+    crcs = sa.func.coalesce(rows.blob_crcs.c.crcs, b"")
+    columns = rows.versions.c
+    in_versions = (
+        sa.select(columns.bucket, columns.key, columns.content, columns.size, crcs)
+        .join(rows.blob_crcs, rows.blob_crcs.c.content == columns.content, isouter=True)
+        .where(columns.place == rows.IN_BLOB)
+    )
+    for bucket, key, *rest in connection.execute(in_versions):
+        yield NamedBlob(f"object {bucket}/{key.decode(errors='replace')}", *rest)
+    columns = rows.parts.c
+    in_parts = sa.select(columns.upload, columns.number, columns.content, columns.size, crcs).join(
+        rows.blob_crcs, rows.blob_crcs.c.content == columns.content, isouter=True
+    )
+    for upload, number, *rest in connection.execute(in_parts):
+        yield NamedBlob(f"part {number} of upload {upload}", *rest)
 
 
 def row_faults(connection: Connection) -> Iterator[str]:

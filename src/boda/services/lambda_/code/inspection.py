@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
+import shutil
 import stat
 import sys
 import zipfile
@@ -12,12 +13,12 @@ import zlib
 from pathlib import Path
 
 from boda.core.errors import AwsError
-from boda.services.lambda_.code.package import Entry, entries
+from boda.services.lambda_.code.package import Entry, entries, unpack
 from boda.services.lambda_.quotas import Quotas
 
 _CHUNK = 1024 * 1024
-# An accepted package is not measured by quotas that were lowered since.
-_ANY = dataclasses.replace(Quotas(), entries=sys.maxsize)
+# An accepted package is not measured by quotas that were changed since.
+_ANY = dataclasses.replace(Quotas(), entries=sys.maxsize, unzipped_bytes=sys.maxsize)
 
 
 def package_fault(folder: Path) -> str:
@@ -54,6 +55,20 @@ def code_fault(folder: Path) -> str:
     except (AwsError, zipfile.BadZipFile, ValueError, NotImplementedError, EOFError):
         return f"its package {folder.name} cannot be read"
     return ""
+
+
+def unpack_again(folder: Path) -> None:
+    """Unpack the package kept in ``<code>/<sha256>``, which has no ``task`` yet. Blocking.
+
+    Raises AwsError if it is no package.
+    """
+    task = folder / "task"
+    task.mkdir(mode=0o755)
+    try:
+        unpack(folder / "code.zip", task, _ANY)
+    except AwsError:
+        shutil.rmtree(task, ignore_errors=True)
+        raise
 
 
 def _same(archive: zipfile.ZipFile, entry: Entry, place: Path) -> bool:

@@ -33,6 +33,7 @@ from boda.services.lambda_.code import inspection
 from boda.services.lambda_.code.package import unpack
 from boda.services.lambda_.errors import entity_too_large, invalid
 from boda.services.lambda_.quotas import Quotas
+from boda.storage.deletion_lock import DeletionLock
 from boda.storage.durable import replace_durably, sync_below, sync_folder
 from boda.storage.lost import LostAndFound, missing_contents
 
@@ -71,6 +72,7 @@ class CodeStore:
         self._ids = ids
         self._referenced = referenced
         self._lost = lost
+        self._deletions = DeletionLock.beside(root)
         self.report_damage = damaged
         self._verified: set[str] = set()
         self._verifying: Locks[str] = Locks()
@@ -89,14 +91,15 @@ class CodeStore:
             raise missing_contents(self._root, "functions' code")
         self._root.mkdir(parents=True, exist_ok=True, mode=0o711)
         self._key = _private_key(self._root / ".key", self._ids)
-        for entry in list(os.scandir(self._root)):
-            if entry.name.startswith(".new-"):
-                if entry.is_dir(follow_symlinks=False):
-                    shutil.rmtree(entry.path, ignore_errors=True)
-                else:
-                    os.unlink(entry.path)
-            elif len(entry.name) == 64 and not self._referenced(entry.name):
-                self._lost.keep(Path(entry.path), "code")
+        with self._deletions.deleting() as allowed:
+            for entry in list(os.scandir(self._root)):
+                if entry.name.startswith(".new-"):
+                    if entry.is_dir(follow_symlinks=False):
+                        shutil.rmtree(entry.path, ignore_errors=True)
+                    else:
+                        os.unlink(entry.path)
+                elif allowed and len(entry.name) == 64 and not self._referenced(entry.name):
+                    self._lost.keep(Path(entry.path), "code")
 
     def task(self, sha256: str) -> Path:
         """Return the folder of a package's unpacked code."""
@@ -181,19 +184,29 @@ class CodeStore:
             self._doubtful.setdefault(sha256, self._clock.monotonic())
 
     async def sweep(self) -> None:
-        """Remove packages that have been unreferenced for long enough."""
+        """Remove packages that have been unreferenced for long enough, except during a backup."""
+        if not self._doubtful:
+            return
+        with self._deletions.deleting() as allowed:
+            graves = self._bury() if allowed else []
+        for grave in graves:
+            await asyncio.to_thread(shutil.rmtree, grave, ignore_errors=True)
+
+    def _bury(self) -> list[Path]:
+        """Rename the packages to remove, so that one of the same digest can come back meanwhile."""
         now = self._clock.monotonic()
+        graves = []
         for sha256, since in list(self._doubtful.items()):
             if self._referenced(sha256) or self._pins[sha256]:
                 del self._doubtful[sha256]
             elif now - since >= _GRACE_S:
                 del self._doubtful[sha256]
                 grave = self._root / f".new-{self._ids.hex(16)}"
-                # Renamed at once, so that a package with the same digest can come back meanwhile.
                 self._verified.discard(sha256)
                 with suppress(FileNotFoundError):
                     (self._root / sha256).rename(grave)
-                    await asyncio.to_thread(shutil.rmtree, grave, ignore_errors=True)
+                    graves.append(grave)
+        return graves
 
     def sign(self, sha256: str) -> str:
         """Return the path under which the package can be fetched for ten minutes, without

@@ -15,6 +15,7 @@ from boda.services.s3 import rows
 from boda.services.s3.objects.contents import Contents
 from boda.storage.blobs import BlobStore
 from boda.storage.database import Database
+from boda.storage.deletion_lock import DeletionLock
 from boda.storage.lost import LostAndFound
 
 _log = logging.getLogger(__name__)
@@ -43,6 +44,7 @@ class UnreferencedBlobs:
         self._contents = contents
         self._clock = clock
         self._lost = lost
+        self._deletions = DeletionLock.beside(blobs.root)
         self._full = asyncio.Event()
         self._tasks = Tasks()
 
@@ -77,12 +79,15 @@ class UnreferencedBlobs:
                 self._full.set()
 
     async def empty(self) -> bool:
-        """Delete what nobody reads; whether something is left."""
+        """Delete what nobody reads; return whether something is left, as during a backup."""
         while True:
             waiting = await self._database.read(partial(rows.some_trash, limit=_BATCH))
             free = [blob for blob in waiting if blob not in self._contents.reading]
             if free:
-                await self._blobs.delete(free)
+                with self._deletions.deleting() as allowed:
+                    if not allowed:
+                        return True
+                    await self._blobs.delete(free)
                 await self._database.write(partial(rows.forget_trash, contents=free))
             if len(free) < len(waiting):
                 return True
