@@ -25,7 +25,7 @@ from boda import delivery
 from boda.core.clock import SystemClock
 from boda.delivery.journal import QueueJournal
 from boda.delivery.rows import QueuedEvent
-from boda.storage.database import Database
+from boda.storage.sqlite_rows import SqliteRows
 
 BUCKET = "again"
 _BESIDE = {"alone": 0, "beside others": 200}
@@ -80,7 +80,7 @@ def run(folder: Path, *, kills: int = KILLS, events: int = EVENTS) -> dict[str, 
 async def _waits(folder: Path, writes_per_s: int, removals: int = 300) -> dict[str, float]:
     """Milliseconds from the end of an event until its removal is on disk."""
     folder.mkdir()
-    database = Database(folder / "queue.db", [delivery.metadata])
+    database = SqliteRows(folder / "queue.db", [delivery.metadata])
     begun: dict[int, float] = {}
     took: list[float] = []
 
@@ -99,7 +99,7 @@ async def _waits(folder: Path, writes_per_s: int, removals: int = 300) -> dict[s
     async def write_on() -> None:
         while True:
             await asyncio.sleep(1 / writes_per_s)
-            await database.write(lambda connection: None)
+            await database.write(lambda tx: None)
 
     beside = asyncio.create_task(write_on()) if writes_per_s else None
     for event in events:

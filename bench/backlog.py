@@ -27,7 +27,7 @@ from boda.core.arn import function_arn
 from boda.core.ids import Ids
 from boda.delivery import rows
 from boda.invoke.function_table import LATEST
-from boda.storage.database import Database
+from boda.storage.sqlite_rows import SqliteRows
 
 EVENTS = 1_000_000
 STEP = 10_000
@@ -111,9 +111,9 @@ class _Half:
 async def fill(data: Path, events: int) -> float:
     """Write events into the folder of a platform that is not running; seconds taken."""
     arn, ids = function_arn("000000000000", "us-east-1", BACKLOG), Ids()
-    database = Database(data / "boda.db", SCHEMAS)
+    database = SqliteRows(data / "boda.db", SCHEMAS)
     began, now = time.perf_counter(), time.time()
-    await database.write(lambda connection: rows.add_lanes(connection, [(1, arn)]))
+    await database.write(lambda tx: rows.add_lanes(tx, [(1, arn)]))
     for first in range(0, events, STEP):
         some = [
             rows.Event(
@@ -130,7 +130,7 @@ async def fill(data: Path, events: int) -> float:
             )
             for number in range(first + 1, min(events, first + STEP) + 1)
         ]
-        await database.write(lambda connection, some=some: rows.add(connection, some))  # type: ignore[misc]
+        await database.write(lambda tx, some=some: rows.add(tx, some))  # type: ignore[misc]
     database.close()
     return time.perf_counter() - began
 

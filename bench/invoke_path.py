@@ -33,7 +33,7 @@ from boda.runtime.function import FunctionVersion, LogSettings
 from boda.runtime.library import RuntimeLibrary
 from boda.runtime.session import RuntimeSession
 from boda.sandbox.linux import LinuxSandboxes
-from boda.storage.database import Database
+from boda.storage.sqlite_rows import SqliteRows
 
 SECONDS = 3.0
 HANDLER = (
@@ -58,7 +58,7 @@ async def measure(folder: Path, isolation: Any) -> dict[str, Any]:
     folder.chmod(0o755)
     catalogue = RuntimeCatalogue.discover()
     clock, ids = SystemClock(), Ids()
-    database = Database(folder / "db", [telemetry.metadata])
+    database = SqliteRows(folder / "db", [telemetry.metadata])
     recorder = telemetry.build(database, clock)
     await recorder.start()
     sandboxes = LinuxSandboxes(

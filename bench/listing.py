@@ -24,7 +24,7 @@ from bench.host import Boda
 from boda.app import SCHEMAS
 from boda.services.s3 import rows
 from boda.services.s3.rows import ObjectVersion
-from boda.storage.database import Database
+from boda.storage.sqlite_rows import SqliteRows
 
 KEYS = 156_602
 FOLDERS = 2_000
@@ -79,15 +79,15 @@ def _ms(seconds: float) -> float:
 
 def _fill(data: Path, keys: int) -> None:
     """One bucket of current objects, and one whose objects are all deleted, and show nothing."""
-    database = Database(data / "boda.db", SCHEMAS)
+    database = SqliteRows(data / "boda.db", SCHEMAS)
 
-    def work(connection: Any) -> None:
+    def work(tx: Any) -> None:
         for number in range(keys):
             key = b"d%04d/%06d" % (number * FOLDERS // keys, number)
-            _insert(connection, BUCKET, key, 2 * number + 1, False)
+            _insert(tx, BUCKET, key, 2 * number + 1, False)
             if number % 10 == 0:
-                _insert(connection, VERSIONED, key, 2 * number + 2, True)
-        rows.set_last_number(connection, 4 * keys)
+                _insert(tx, VERSIONED, key, 2 * number + 2, True)
+        rows.set_last_number(tx, 4 * keys)
 
     database.write_now(work)
     database.close()

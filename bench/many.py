@@ -15,8 +15,6 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy.engine import Connection
-
 from bench.host import Boda
 from boda.app import SCHEMAS
 from boda.core.clock import SystemClock
@@ -33,8 +31,9 @@ from boda.services.lambda_.records import (
     Version,
     fingerprint,
 )
-from boda.storage.database import Database
 from boda.storage.lost import LostAndFound
+from boda.storage.rows import Tx
+from boda.storage.sqlite_rows import SqliteRows
 
 FUNCTIONS = 5000
 VERSIONS = 10
@@ -118,14 +117,14 @@ async def fill(data: Path) -> None:
         entry.external_attr = 0o644 << 16  # or the function could not read it
         archive.writestr(entry, "def lambda_handler(event, context): pass\n")
     async with store.from_bytes(memory.getvalue()) as package:
-        database = Database(data / "boda.db", SCHEMAS)
+        database = SqliteRows(data / "boda.db", SCHEMAS)
         for first in range(0, FUNCTIONS, 250):
             some = [_function(_name(at), package, ids) for at in range(first, first + 250)]
 
-            def work(connection: Connection, some: list[Function] = some) -> None:
+            def work(tx: Tx, some: list[Function] = some) -> None:
                 for function in some:
-                    rows.put_function(connection, function)
-                    rows.put_versions(connection, function.versions.values())
+                    rows.put_function(tx, function)
+                    rows.put_versions(tx, function.versions.values())
 
             await database.write(work)
         database.close()

@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import Literal
 
 import uvloop
-from sqlalchemy.exc import SQLAlchemyError
 
 from boda import __version__, check, delivery, telemetry
 from boda.core import descriptors
@@ -70,10 +69,10 @@ from boda.services import iam, lambda_, logs, platform, s3, sts
 from boda.services.absent import LACKING
 from boda.storage import disk
 from boda.storage.blobs import BlobStore
-from boda.storage.database import Database
 from boda.storage.folder import DataFolder, RootKeys
 from boda.storage.lost import LostAndFound
-from boda.storage.vacuum import Vacuum
+from boda.storage.rows import Rows, RowsError
+from boda.storage.sqlite_rows import SqliteRows
 from boda.telemetry.monitor import HealthMonitor
 
 log = logging.getLogger("boda")
@@ -216,7 +215,7 @@ class Platform:
             raise PlatformError(f"{reason}.") from None
         except SandboxError as error:
             raise PlatformError(f"boda cannot start: {error}.") from None
-        except (ValueError, LookupError, TypeError, SQLAlchemyError) as error:
+        except (ValueError, LookupError, TypeError, RowsError) as error:
             # Rows are read whole at every start; which of them is damaged is asked only then.
             fault = await asyncio.to_thread(check.first_damaged_row, self._folder)
             if not fault:
@@ -236,18 +235,18 @@ class Platform:
         catalogue, findings = await asyncio.gather(
             asyncio.to_thread(RuntimeCatalogue.discover), self._check_isolation()
         )
-        database, recorder = await self._open_database()
+        rows, recorder = await self._open_rows()
         bound = bind(settings.host, settings.port)
         self._later("address", lambda: _close(bound))
         inside = self._inside(bound)
         library = RuntimeLibrary(self._folder.library)
         sandboxes = await self._open_sandboxes(catalogue, library, findings, inside)
         compute, post_office = self._compute(
-            database, recorder, sandboxes, catalogue, _within(settings.fleet(inside.url), shares)
+            rows, recorder, sandboxes, catalogue, _within(settings.fleet(inside.url), shares)
         )
         hosts = Hosts(settings.host, settings.names())
         host = Host(
-            database,
+            rows,
             BlobStore(self._folder.blobs, health=self.health),
             self._folder.code,
             clock,
@@ -317,20 +316,18 @@ class Platform:
         self._lay_out(library)
         self._warn(findings)
 
-    async def _open_database(self) -> tuple[Database, telemetry.Recorder]:
-        database = Database(
+    async def _open_rows(self) -> tuple[Rows, telemetry.Recorder]:
+        rows = SqliteRows(
             self._folder.database,
             SCHEMAS,
             generation=check.generation_of(self._folder, self._ids),
             health=self.health,
         )
-        self._later("database", lambda: asyncio.to_thread(database.close))
-        recorder = telemetry.build(
-            database, self._clock, lambda: disk.why_reserved(self._folder.path)
-        )
+        self._later("database", lambda: asyncio.to_thread(rows.close))
+        recorder = telemetry.build(rows, self._clock, lambda: disk.why_reserved(self._folder.path))
         await recorder.start()
         self._later("telemetry", recorder.stop)
-        return database, recorder
+        return rows, recorder
 
     def _inside(self, bound: list[socket.socket]) -> InsideEndpoint:
         """Where functions reach boda. Raises PlatformError if that was opened to something else."""
@@ -378,7 +375,7 @@ class Platform:
 
     def _compute(
         self,
-        database: Database,
+        rows: Rows,
         recorder: telemetry.Recorder,
         sandboxes: LinuxSandboxes,
         catalogue: RuntimeCatalogue,
@@ -409,7 +406,7 @@ class Platform:
         self._later("fleet", lambda: fleet.close(self._settings.grace_s))
         invoker = self.invoker = Invoker(fleet, concurrency, functions, recorder)
         post_office = delivery.build(
-            database,
+            rows,
             functions,
             invoker,
             recorder,
@@ -430,9 +427,9 @@ class Platform:
 
     def _watch(self, host: Host, post_office: delivery.Delivery) -> None:
         """Begin what looks after the data in the background."""
-        database, recorder, clock = host.database, host.telemetry, self._clock
+        rows, recorder, clock = host.rows, host.telemetry, self._clock
         scrub = Scrub(
-            lambda: check.contents(database.read_now, self._folder, partial(_keep, database)),
+            lambda: check.contents(rows.read_now, self._folder, partial(_keep, rows)),
             LostAndFound.beside(self._folder.blobs, clock),
             clock,
             host.damaged,
@@ -443,7 +440,7 @@ class Platform:
         monitor = HealthMonitor(
             self.health,
             self._folder.path,
-            database,
+            rows,
             clock,
             late=post_office.queue.late_s,
             dropped={
@@ -453,9 +450,9 @@ class Platform:
         )
         monitor.start()
         self._later("monitor", monitor.stop)
-        shrinking = Tasks()
-        shrinking.spawn(Vacuum(database, clock).run(), name="vacuum")
-        self._later("vacuum", shrinking.cancel)
+        upkeep = Tasks()
+        upkeep.spawn(rows.upkeep(clock), name="upkeep")
+        self._later("upkeep", upkeep.cancel)
 
     async def stop(self) -> None:
         """Stop in reverse what was started; one failure does not keep the rest from stopping."""
@@ -608,9 +605,9 @@ def _within(settings: FleetSettings, shares: Descriptors) -> FleetSettings:
     )
 
 
-def _keep(database: Database, content: str, crcs: bytes) -> None:
+def _keep(rows: Rows, content: str, crcs: bytes) -> None:
     """Store what an older blob is verified by."""
-    database.write_now(lambda connection: s3.keep_crcs(connection, content, crcs))
+    rows.write_now(lambda tx: s3.keep_crcs(tx, content, crcs))
 
 
 async def _close(sockets: list[socket.socket]) -> None:

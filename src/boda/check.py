@@ -6,7 +6,6 @@ Nothing here changes the folder. What is replaced while it is looked at is no fa
 from __future__ import annotations
 
 import os
-import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -14,21 +13,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import sqlalchemy as sa
-from sqlalchemy.engine import Connection
-from sqlalchemy.exc import SQLAlchemyError
-
 from boda.core.errors import PlatformError
 from boda.core.ids import Ids
 from boda.services.iam import inspection as iam
 from boda.services.lambda_ import inspection as lambda_
 from boda.services.s3 import inspection as s3
-from boda.storage.database import driver
 from boda.storage.folder import DataFolder
 from boda.storage.generation import Generation
 from boda.storage.inspection import InspectionStep, Read
+from boda.storage.rows import RowsError, Tx
+from boda.storage.sqlite_reader import SqliteReader
 
-_FAULTS = 100
 _ROOM_S = 60.0
 _BATCH = 500
 
@@ -70,13 +65,13 @@ def check(folder: DataFolder, say: Callable[[str], object] = lambda _: None) -> 
         if not folder.database.exists() and not folder.marker.exists():
             raise
         note(str(error))
-    except sqlite3.DatabaseError as error:
+    except RowsError as error:
         note(f"the database {folder.database} cannot be read ({error})")
         return report
     if not folder.database.exists():
         return report
-    with _DatabaseReader(folder.database) as reader:
-        for step in _everything(reader.read, folder):
+    with SqliteReader(folder.database) as reader:
+        for step in _everything(reader, folder):
             report.read += step.read
             if step.fault:
                 note(step.fault)
@@ -95,31 +90,24 @@ def contents(
 
 def first_damaged_row(folder: DataFolder) -> str:
     """One line that names a row that cannot be read; "" if all can."""
-    with _DatabaseReader(folder.database) as reader:
+    with SqliteReader(folder.database) as reader:
         return next((step.fault for step in _rows(reader.read)), "")
 
 
-def _everything(read: Read[Any], folder: DataFolder) -> Iterator[InspectionStep]:
+def _everything(reader: SqliteReader, folder: DataFolder) -> Iterator[InspectionStep]:
+    read = reader.read
     try:
-        for line in read(_pages):
+        for line in reader.damaged_pages():
             yield InspectionStep(0, f"the database {folder.database}: {line}")
         damaged = list(_rows(read))
         yield from damaged
         yield from _key_file(read, folder)
         if not damaged:  # else what they name cannot be asked
             yield from contents(read, folder)
-    except (SQLAlchemyError, sqlite3.DatabaseError) as error:
-        cause = getattr(error, "orig", None) or error
+    except RowsError as error:
         yield InspectionStep(
-            0, f"the database {folder.database} cannot be read to its end ({cause})"
+            0, f"the database {folder.database} cannot be read to its end ({error})"
         )
-
-
-def _pages(connection: Connection) -> list[str]:
-    """What SQLite finds wrong with pages and indexes: it cannot tell a value that was changed."""
-    found = driver(connection).execute(f"PRAGMA integrity_check({_FAULTS})").fetchall()
-    lines = [" ".join(str(row[0]).split()) for row in found]
-    return [] if lines == ["ok"] else lines
 
 
 def _rows(read: Read[Any]) -> Iterator[InspectionStep]:
@@ -128,8 +116,8 @@ def _rows(read: Read[Any]) -> Iterator[InspectionStep]:
             yield InspectionStep(0, line)
 
 
-def _listed(faults: Callable[[Connection], Iterator[str]], connection: Connection) -> list[str]:
-    return list(faults(connection))
+def _listed(faults: Callable[[Tx], Iterator[str]], tx: Tx) -> list[str]:
+    return list(faults(tx))
 
 
 def _key_file(read: Read[Any], folder: DataFolder) -> Iterator[InspectionStep]:
@@ -157,23 +145,3 @@ def _unnamed(read: Read[Any], blobs: Path) -> int:
                 except FileNotFoundError:
                     continue
     return count
-
-
-class _DatabaseReader:
-    """Reads a database without changing anything beside it."""
-
-    def __init__(self, database: Path) -> None:
-        self._engine = sa.create_engine(
-            f"sqlite:///{database.absolute().as_uri()}?mode=ro&uri=true",
-            connect_args={"timeout": 30},
-        )
-
-    def __enter__(self) -> _DatabaseReader:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._engine.dispose()
-
-    def read(self, work: Callable[[Connection], Any]) -> Any:
-        with self._engine.connect() as connection:
-            return work(connection)

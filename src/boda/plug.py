@@ -43,8 +43,8 @@ from boda.invoke.path import Invoker
 from boda.runtime.catalogue import RuntimeCatalogue
 from boda.runtime.function import FunctionVersion
 from boda.storage.blobs import BlobStore
-from boda.storage.database import Database
-from boda.storage.migrations import Schema
+from boda.storage.rows import Rows
+from boda.storage.schema import Schema
 from boda.telemetry.recorder import Recorder
 
 
@@ -156,7 +156,7 @@ class Host:
 
     def __init__(
         self,
-        database: Database,
+        rows: Rows,
         blobs: BlobStore,
         code_dir: Path,
         clock: Clock,
@@ -173,7 +173,7 @@ class Host:
         compute: Compute | None = None,
         identities: Identities | None = None,
     ) -> None:
-        self.database = database
+        self.rows = rows
         self.blobs = blobs
         self.code_dir = code_dir
         self.clock = clock

@@ -191,10 +191,10 @@ async def _(here: World) -> AwsError:
     def refuse(work: Any) -> Any:
         raise OSError(28, "No space left on device")
 
-    here.database.write = refuse  # type: ignore[method-assign]
+    here.rows.write = refuse  # type: ignore[method-assign]
     error = await here.error("TagResource", Resource=F, Tags={"a": "b"})
-    del here.database.write
-    assert here.database.read_now(rows.load)[0].tags == {}
+    del here.rows.write
+    assert here.rows.read_now(rows.load)[0].tags == {}
     return error
 
 

@@ -155,8 +155,8 @@ async def prepared(here: World) -> None:
 
 def stored(here: World) -> Any:
     """What is on disk, comparable to what is in memory."""
-    functions = here.database.read_now(rows.load)
-    beside = here.database.read_now(rows_resources.load)
+    functions = here.rows.read_now(rows.load)
+    beside = here.rows.read_now(rows_resources.load)
     return {f.key: f for f in functions}, sorted(
         (place, kind, id_) for place, kind, id_, _ in beside
     )

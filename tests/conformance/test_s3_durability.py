@@ -282,17 +282,17 @@ async def test_a_number_that_is_taken_all_the_same_is_not_used(world: World) -> 
     client = world.client()
     await run(client.put_object, Bucket="a-bucket", Key="k", Body=b"before")
     (number,) = [version.seq for version in versions_of(world)]
-    await world.database.write(lambda c: rows.insert_body(c, number + 1, b"a stranger's"))
+    await world.rows.write(lambda tx: rows.insert_body(tx, number + 1, b"a stranger's"))
     world.core.numbers._last = number
     world.core.numbers._clock = StandingClock(behind_s=300)
     for body in (b"one", b"two"):
         await run(client.put_object, Bucket="a-bucket", Key="k", Body=body)
         assert (await run(client.get_object, Bucket="a-bucket", Key="k"))["Body"] == body
-    assert await world.database.read(lambda c: rows.body(c, str(number + 1))) == b"a stranger's"
+    assert await world.rows.read(lambda tx: rows.body(tx, str(number + 1))) == b"a stranger's"
 
 
 def versions_of(world: World) -> list[rows.ObjectVersion]:
-    return world.database.read_now(lambda c: list(rows.versions_from(c, "a-bucket", b"")))
+    return world.rows.read_now(lambda tx: list(rows.versions_from(tx, "a-bucket", b"")))
 
 
 async def test_objects_whose_folder_is_taken_away_refuse_the_start(tmp_path: Path) -> None:

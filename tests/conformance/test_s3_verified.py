@@ -75,7 +75,7 @@ async def test_a_small_object_whose_row_changed_is_refused(
     await run(client.put_object, **WHERE, Body=b"hello", ChecksumAlgorithm=algorithm)
     assert (await run(client.get_object, **WHERE))["Body"] == b"hello"
     other = "UPDATE s3_bodies SET data = X'68656c6c70'"
-    await world.database.write(lambda c: c.exec_driver_sql(other))
+    await world.rows.write(lambda tx: tx.run(sa.text(other)))
     for more in ({}, {"Range": "bytes=0-1"}):
         found = await failure(client.get_object, **WHERE, **more)
         assert (found["Code"], found["status"]) == ("InternalError", 500)
@@ -165,9 +165,9 @@ async def test_parts_are_verified_each(
         MultipartUpload={"Parts": listed},
     )  # fmt: skip
     assert len((await run(client.get_object, **WHERE))["Body"]) == 12 * 1024 * 1024
-    version = await world.database.read(lambda c: rows.latest(c, "a-bucket", b"k"))
+    version = await world.rows.read(lambda tx: rows.latest(tx, "a-bucket", b"k"))
     assert version is not None
-    second = (await world.database.read(lambda c: rows.parts_of(c, version.content)))[1].content
+    second = (await world.rows.read(lambda tx: rows.parts_of(tx, version.content)))[1].content
     path = tmp_path / "blobs" / second[-2:] / second
     if harm == "flipped":
         flip(path, 5)
@@ -197,7 +197,7 @@ async def test_checksums_go_with_their_blobs(world: World) -> None:
 
     def left() -> int:
         query = "SELECT count(*) FROM s3_blob_crcs"
-        return int(world.database.read_now(lambda c: c.exec_driver_sql(query).scalar_one()))
+        return int(world.rows.read_now(lambda tx: tx.run(sa.text(query)).scalar()))
 
     for _ in range(300):
         if not left():
@@ -207,7 +207,7 @@ async def test_checksums_go_with_their_blobs(world: World) -> None:
 
 
 def looked_at(world: World, folder: Path, keep: Any = None) -> list[str]:
-    steps = inspection.steps(world.database.read_now, folder / "blobs", keep)
+    steps = inspection.steps(world.rows.read_now, folder / "blobs", keep)
     return [step.fault for step in steps if step.fault]
 
 
@@ -220,22 +220,22 @@ async def test_blobs_of_before_are_verified_by_their_objects_checksum_and_then_b
     await run(client.put_object, **WHERE, Body=os.urandom(BIG), ChecksumAlgorithm=algorithm)
     content = the_blob(tmp_path).name
     forget = "DELETE FROM s3_blob_crcs"
-    crcs = await world.database.read(lambda c: c.execute(sa.select(rows.blob_crcs.c.crcs)).scalar())
-    await world.database.write(lambda c: c.exec_driver_sql(forget))
+    crcs = await world.rows.read(lambda tx: tx.run(sa.select(rows.blob_crcs.c.crcs)).scalar())
+    await world.rows.write(lambda tx: tx.run(sa.text(forget)))
     if harm is not None:
         flip(the_blob(tmp_path), BIG // 2)
 
     def keep(content: str, crcs: bytes) -> None:
-        world.database.write_now(lambda c: inspection.keep_crcs(c, content, crcs))
+        world.rows.write_now(lambda tx: inspection.keep_crcs(tx, content, crcs))
 
     faults = await asyncio.to_thread(looked_at, world, tmp_path, keep)
-    kept = await world.database.read(lambda c: c.execute(sa.select(rows.blob_crcs)).all())
+    kept = await world.rows.read(lambda tx: tx.run(sa.select(rows.blob_crcs)).all())
     if harm is None:
         assert (faults, [tuple(row) for row in kept]) == ([], [(content, crcs)])
         # Once for all, and not of what is gone meanwhile.
         await asyncio.to_thread(keep, content, b"others")
         await asyncio.to_thread(keep, "f" * 32, b"of nobody")
-        again = await world.database.read(lambda c: c.execute(sa.select(rows.blob_crcs)).all())
+        again = await world.rows.read(lambda tx: tx.run(sa.select(rows.blob_crcs)).all())
         assert again == kept
     else:
         assert faults == [f"object a-bucket/k: its {algorithm} is wrong"]
@@ -256,8 +256,8 @@ async def test_what_is_looked_at_is_named_and_all_of_it(world: World, tmp_path: 
     for path in (tmp_path / "blobs").glob("??/*"):
         os.truncate(path, path.stat().st_size - 1)
     last = sa.select(sa.func.max(rows.bodies.c.id)).scalar_subquery()
-    await world.database.write(
-        lambda c: c.execute(sa.delete(rows.bodies).where(rows.bodies.c.id == last))
+    await world.rows.write(
+        lambda tx: tx.run(sa.delete(rows.bodies).where(rows.bodies.c.id == last))
     )
     assert sorted(await asyncio.to_thread(looked_at, world, tmp_path)) == [
         "object a-bucket/k: the checksum of its block 1 is wrong",
@@ -271,7 +271,7 @@ async def test_what_is_replaced_while_it_is_looked_at_is_no_fault(
 ) -> None:
     client = world.client()
     await run(client.put_object, **WHERE, Body=os.urandom(BIG))
-    steps = inspection.steps(world.database.read_now, tmp_path / "blobs")
+    steps = inspection.steps(world.rows.read_now, tmp_path / "blobs")
     first = await asyncio.to_thread(next, steps)
     flip(the_blob(tmp_path), BIG - 1)
     await run(client.delete_object, **WHERE)

@@ -24,11 +24,11 @@ from boda.core.errors import PlatformError
 from boda.core.ids import Ids
 from boda.services.lambda_.code.store import CodeStore
 from boda.services.lambda_.quotas import Quotas
-from boda.storage.database import Database
 from boda.storage.deletion_lock import DeletionLock
 from boda.storage.folder import DataFolder
 from boda.storage.lost import LostAndFound
-from boda.storage.migrations import Migration, Schema
+from boda.storage.schema import Migration, Schema
+from boda.storage.sqlite_rows import SqliteRows
 from support.kept_folder import unpacked
 
 ARCHIVE = next((Path(__file__).parents[1] / "fixtures/folders").glob("*.tar.xz"))
@@ -227,7 +227,7 @@ def test_an_older_backup_is_brought_forward_by_the_next_start(file: Path, tmp_pa
     restored(file, tmp_path / "new")
     later = [*SCHEMAS, Schema("later", (Migration(1, "Begin"),))]
     sa.Table("later", later[-1], sa.Column("name", sa.Text, primary_key=True))
-    Database(tmp_path / "new" / "boda.db", later).close()
+    SqliteRows(tmp_path / "new" / "boda.db", later).close()
 
 
 _KILLED = """

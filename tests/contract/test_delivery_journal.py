@@ -14,7 +14,7 @@ from boda.core.clock import ManualClock
 from boda.delivery import rows
 from boda.delivery.journal import LINGER_S, QueueJournal
 from boda.delivery.rows import QueuedEvent
-from boda.storage.database import Database
+from boda.storage.sqlite_rows import SqliteRows
 
 ARN = "arn:aws:lambda:us-east-1:000000000000:function:f"
 
@@ -22,9 +22,9 @@ ARN = "arn:aws:lambda:us-east-1:000000000000:function:f"
 class Stage:
     def __init__(self, folder: Path) -> None:
         self.clock = ManualClock()
-        self.database = Database(folder / "boda.db", [delivery.metadata])
+        self.rows = SqliteRows(folder / "boda.db", [delivery.metadata])
         self.gone: list[int] = []
-        self.journal = QueueJournal(self.database, self.clock, lambda some: None, self._removed)
+        self.journal = QueueJournal(self.rows, self.clock, lambda some: None, self._removed)
 
     def _removed(self, some: Sequence[QueuedEvent]) -> None:
         self.gone += [event.id for event in some]
@@ -40,7 +40,7 @@ class Stage:
         return events
 
     def left(self) -> int:
-        return self.database.read_now(rows.count)
+        return self.rows.read_now(rows.count)
 
     async def until_gone(self, *ids: int) -> None:
         async with asyncio.timeout(20):
@@ -53,18 +53,18 @@ async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
     made = Stage(tmp_path)
     yield made
     made.journal.close()
-    made.database.close()
+    made.rows.close()
 
 
 async def test_removals_go_with_whoever_commits_next(stage: Stage) -> None:
     first, second, third = await stage.add(3)
     stage.journal.remove(first)
     stage.journal.remove(second)
-    await stage.database.write(lambda connection: None)  # another room's; no time has passed
+    await stage.rows.write(lambda tx: None)  # another room's; no time has passed
     assert stage.left() == 1
     await stage.until_gone(0, 1)
     stage.journal.remove(third)
-    await stage.database.write(lambda connection: None)
+    await stage.rows.write(lambda tx: None)
     assert stage.left() == 0
 
 
@@ -85,9 +85,9 @@ async def test_a_removal_that_a_full_disk_took_back_is_tried_again(stage: Stage)
 
     stage.journal.remove(event)
     with pytest.raises(Exception, match="cannot write"):
-        await stage.database.write(refuse)
+        await stage.rows.write(refuse)
     assert stage.left() == 1
-    await stage.database.write(lambda connection: None)
+    await stage.rows.write(lambda tx: None)
     await stage.until_gone(0)
     assert stage.left() == 0
 
@@ -97,7 +97,7 @@ async def test_flush_returns_when_what_rides_is_on_disk_too(stage: Stage) -> Non
     writes = []
     for event in events:
         stage.journal.remove(event)
-        writes.append(asyncio.ensure_future(stage.database.write(lambda connection: None)))
+        writes.append(asyncio.ensure_future(stage.rows.write(lambda tx: None)))
         await asyncio.sleep(0)
     await stage.journal.flush()
     assert stage.left() == 0

@@ -17,9 +17,10 @@ import sqlalchemy as sa
 
 from boda.core.errors import PlatformError
 from boda.core.ids import Ids
-from boda.storage.database import Database
 from boda.storage.generation import Generation
-from boda.storage.migrations import Schema
+from boda.storage.rows import Tx
+from boda.storage.schema import Schema
+from boda.storage.sqlite_rows import SqliteRows
 
 METADATA = Schema("things")
 THINGS = sa.Table("things", METADATA, sa.Column("name", sa.Integer, primary_key=True))
@@ -30,15 +31,15 @@ def generation(folder: Path) -> Generation:
     return Generation(folder / "folder.json", folder / "boda.db", contents, Ids())
 
 
-def opened(folder: Path) -> Database:
-    return Database(folder / "boda.db", [METADATA], generation=generation(folder))
+def opened(folder: Path) -> SqliteRows:
+    return SqliteRows(folder / "boda.db", [METADATA], generation=generation(folder))
 
 
 def count(folder: Path) -> int:
     database = opened(folder)
     try:
         query = sa.select(sa.func.count(THINGS.c.name))
-        return int(database.read_now(lambda c: c.execute(query).scalar_one()))
+        return int(database.read_now(lambda tx: tx.run(query).scalar()))
     finally:
         database.close()
 
@@ -47,7 +48,7 @@ def add(folder: Path, names: range) -> None:
     """Write and stop cleanly."""
     database = opened(folder)
     for name in names:
-        database.write_now(lambda c, name=name: c.execute(sa.insert(THINGS).values(name=name)))
+        database.write_now(lambda tx, name=name: tx.run(sa.insert(THINGS).values(name=name)))
     database.close()
 
 
@@ -59,11 +60,11 @@ sys.path[:0] = {path!r}
 from contract.test_generation import THINGS, opened
 database = opened(Path({folder!r}))
 for name in range({first}, {last}):
-    database.write_now(lambda c: c.execute(sa.insert(THINGS).values(name=name)))
+    database.write_now(lambda tx: tx.run(sa.insert(THINGS).values(name=name)))
     if name == {checkpoint}:
-        database.write_now(lambda c: None)
+        database.write_now(lambda tx: None)
         with database._engine.connect() as c:
-            c.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+            c.execute(sa.text("PRAGMA wal_checkpoint(TRUNCATE)"))
 os._exit(9)
 """
 
@@ -110,8 +111,8 @@ def test_a_power_failure_that_kept_an_earlier_marker_is_started_from(tmp_path: P
 
 
 def test_a_database_of_before_markers_gets_one(tmp_path: Path) -> None:
-    database = Database(tmp_path / "boda.db", [METADATA])
-    database.write_now(lambda c: c.execute(sa.insert(THINGS).values(name=1)))
+    database = SqliteRows(tmp_path / "boda.db", [METADATA])
+    database.write_now(lambda tx: tx.run(sa.insert(THINGS).values(name=1)))
     database.close()
     hold_a_blob(tmp_path)
     assert count(tmp_path) == 1
@@ -260,7 +261,7 @@ def test_a_marker_that_cannot_be_written_stops_nothing(
         raise OSError(errno.EIO, "I/O error")
 
     monkeypatch.setattr(os, "pwrite", full)
-    database.write_now(lambda c: c.execute(sa.insert(THINGS).values(name=1)))
+    database.write_now(lambda tx: tx.run(sa.insert(THINGS).values(name=1)))
     monkeypatch.undo()
     database.close()
     assert count(tmp_path) == 1
@@ -269,8 +270,8 @@ def test_a_marker_that_cannot_be_written_stops_nothing(
 def test_what_a_commit_refused_is_not_counted(tmp_path: Path) -> None:
     database = opened(tmp_path)
 
-    def fail(connection: sa.Connection) -> None:
-        connection.execute(sa.insert(THINGS).values(name=1))
+    def fail(tx: Tx) -> None:
+        tx.run(sa.insert(THINGS).values(name=1))
         raise KeyError
 
     before = (tmp_path / "folder.json").read_bytes()

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from boda.storage.database import Database
 from boda.storage.inspection import damaged_rows
-from boda.storage.migrations import Schema
+from boda.storage.schema import Schema
+from boda.storage.sqlite_rows import SqliteRows
 
 METADATA = Schema("things")
 KEYS = sa.Table(
@@ -40,21 +40,21 @@ WHOLE = {
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    database = Database(tmp_path / "rows.db", [METADATA])
-    database.write_now(lambda c: c.execute(sa.insert(KEYS).values(**WHOLE)))
-    database.write_now(lambda c: c.execute(sa.insert(KEYS).values(**WHOLE | {"name": "bob"})))
+def database(tmp_path: Path) -> Iterator[SqliteRows]:
+    database = SqliteRows(tmp_path / "rows.db", [METADATA])
+    database.write_now(lambda tx: tx.run(sa.insert(KEYS).values(**WHOLE)))
+    database.write_now(lambda tx: tx.run(sa.insert(KEYS).values(**WHOLE | {"name": "bob"})))
     yield database
     database.close()
 
 
-def faults(database: Database, make: object = dict) -> list[str]:
+def faults(database: SqliteRows, make: object = dict) -> list[str]:
     return database.read_now(
-        lambda c: list(damaged_rows(c, KEYS, ("document",), make))  # type: ignore[arg-type]
+        lambda tx: list(damaged_rows(tx, KEYS, ("document",), make))  # type: ignore[arg-type]
     )
 
 
-def test_whole_rows_have_no_faults(database: Database) -> None:
+def test_whole_rows_have_no_faults(database: SqliteRows) -> None:
     made: list[object] = []
     assert faults(database, made.append) == []
     read = WHOLE | {"document": {}}
@@ -74,13 +74,13 @@ def test_whole_rows_have_no_faults(database: Database) -> None:
         ("data", "'hush'"),
     ],
 )
-def test_a_row_that_cannot_be_read_is_named(database: Database, column: str, value: str) -> None:
+def test_a_row_that_cannot_be_read_is_named(database: SqliteRows, column: str, value: str) -> None:
     other = f"UPDATE keys SET \"{column}\" = {value} WHERE name = 'ann'"
-    database.write_now(lambda c: c.exec_driver_sql(other))
+    database.write_now(lambda tx: tx.run(sa.text(other)))
     assert faults(database) == [f"row 1/ann of table keys: its {column} cannot be read"]
 
 
-def test_a_row_whose_values_do_not_fit_is_named(database: Database) -> None:
+def test_a_row_whose_values_do_not_fit_is_named(database: SqliteRows) -> None:
     def make(row: dict[str, object]) -> None:
         if row["name"] == "bob":
             raise KeyError("hush")
@@ -88,14 +88,14 @@ def test_a_row_whose_values_do_not_fit_is_named(database: Database) -> None:
     assert faults(database, make) == ["row 1/bob of table keys: its values do not fit together"]
 
 
-def test_a_name_that_is_damaged_stays_one_line(database: Database) -> None:
+def test_a_name_that_is_damaged_stays_one_line(database: SqliteRows) -> None:
     other = "UPDATE keys SET secret = X'00', name = CAST(X'0a1bff' AS TEXT) WHERE name = 'ann'"
-    database.write_now(lambda c: c.exec_driver_sql(other))
+    database.write_now(lambda tx: tx.run(sa.text(other)))
     (line,) = faults(database)
     assert line.isprintable() and line.startswith("row 1/")
 
 
 def test_a_table_that_is_not_there_yet_has_no_faults(tmp_path: Path) -> None:
-    database = Database(tmp_path / "other.db", [])
+    database = SqliteRows(tmp_path / "other.db", [])
     assert faults(database) == []
     database.close()

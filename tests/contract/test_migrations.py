@@ -13,8 +13,9 @@ import pytest
 import sqlalchemy as sa
 
 from boda.core.errors import PlatformError
-from boda.storage.database import Database
 from boda.storage.migrations import Migration, Schema, add_columns, stored_numbers
+from boda.storage.rows import Tx
+from boda.storage.sqlite_rows import SqliteRows
 from support.schemas import shape
 
 
@@ -27,14 +28,14 @@ def things(*columns: str, migrations: Sequence[Migration] = (), name: str = "thi
     return schema
 
 
-def give_colour(connection: sa.Connection) -> None:
-    add_columns(connection, "things", sa.Column("colour", sa.Text, server_default="none"))
-    connection.exec_driver_sql("UPDATE things SET colour = 'red'")
+def give_colour(tx: Tx) -> None:
+    add_columns(tx, "things", sa.Column("colour", sa.Text, server_default="none"))
+    tx.run(sa.text("UPDATE things SET colour = 'red'"))
 
 
-def give_size(connection: sa.Connection) -> None:
-    add_columns(connection, "things", sa.Column("size", sa.Text, server_default="none"))
-    connection.exec_driver_sql("UPDATE things SET size = colour || ' and large'")
+def give_size(tx: Tx) -> None:
+    add_columns(tx, "things", sa.Column("size", sa.Text, server_default="none"))
+    tx.run(sa.text("UPDATE things SET size = colour || ' and large'"))
 
 
 COLOUR = Migration(1, "Give every thing a colour", give_colour)
@@ -44,12 +45,12 @@ LAST = things("colour", "size", migrations=(COLOUR, SIZE))
 
 def found(path: Path, *schemas: Schema) -> tuple[dict[str, int], list[tuple[str, ...]]]:
     """The numbers of the schemas, and the rows of the table, after a start."""
-    database = Database(path, schemas)
+    database = SqliteRows(path, schemas)
     try:
         return database.read_now(
-            lambda c: (
-                stored_numbers(c),
-                [tuple(row) for row in c.exec_driver_sql("SELECT * FROM things").fetchall()],
+            lambda tx: (
+                {k: n for k, n in stored_numbers(tx).items() if k != "storage"},
+                [tuple(row) for row in tx.run(sa.text("SELECT * FROM things")).all()],
             )
         )
     finally:
@@ -60,8 +61,8 @@ def found(path: Path, *schemas: Schema) -> tuple[dict[str, int], list[tuple[str,
 def path(tmp_path: Path) -> Path:
     """A database at number 0, with one row."""
     path = tmp_path / "rows.db"
-    database = Database(path, [things()])
-    database.write_now(lambda c: c.exec_driver_sql("INSERT INTO things VALUES ('a')"))
+    database = SqliteRows(path, [things()])
+    database.write_now(lambda tx: tx.run(sa.text("INSERT INTO things VALUES ('a')")))
     database.close()
     return path
 
@@ -70,8 +71,8 @@ def unnumbered(path: Path) -> None:
     """Make a database what it was before schemas had numbers."""
     engine = sa.create_engine(f"sqlite:///{path}")
     with engine.begin() as connection:
-        connection.exec_driver_sql("DROP TABLE boda_schemas")
-        connection.exec_driver_sql("PRAGMA user_version=1")
+        connection.execute(sa.text("DROP TABLE boda_schemas"))
+        connection.execute(sa.text("PRAGMA user_version=1"))
     engine.dispose()
 
 
@@ -104,13 +105,13 @@ def test_a_schema_that_is_new_is_made_beside_the_others(path: Path) -> None:
 
 
 def test_a_step_that_fails_leaves_the_number_before_it(path: Path) -> None:
-    def fail(connection: sa.Connection) -> None:
-        give_size(connection)
+    def fail(tx: Tx) -> None:
+        give_size(tx)
         raise KeyError("no such size")
 
     bad = things("colour", "size", migrations=(COLOUR, Migration(2, SIZE.purpose, fail)))
     with pytest.raises(PlatformError) as caught:
-        Database(path, [bad])
+        SqliteRows(path, [bad])
     sentence = str(caught.value)
     assert "migration 2 of things (Give every thing a size) failed (KeyError" in sentence
     assert "it was before" in sentence and "\n" not in sentence
@@ -124,15 +125,15 @@ import os, signal, sys
 from pathlib import Path
 sys.path[:0] = {path!r}
 import contract_migrations as tests
-from boda.storage.database import Database
-from boda.storage.migrations import Migration
+from boda.storage.sqlite_rows import SqliteRows
+from boda.storage.schema import Migration
 
-def die(connection):
-    tests.give_size(connection)
+def die(tx):
+    tests.give_size(tx)
     os.kill(os.getpid(), signal.SIGKILL)
 
 steps = (tests.COLOUR, Migration(2, "Give every thing a size", die))
-Database(Path({database!r}), [tests.things("colour", "size", migrations=steps)])
+SqliteRows(Path({database!r}), [tests.things("colour", "size", migrations=steps)])
 """
 
 
@@ -159,7 +160,7 @@ def test_a_newer_database_is_refused_and_left_alone(path: Path) -> None:
         ([things(name="other")], "it has things, which this one does not know"),
     ):
         with pytest.raises(PlatformError, match=f"written by a newer boda \\({why}\\)"):
-            Database(path, schemas)
+            SqliteRows(path, schemas)
     assert path.read_bytes() == content
     assert found(path, LAST)[0] == {"things": 2}
 

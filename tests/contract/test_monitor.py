@@ -13,14 +13,14 @@ from boda.core.clock import ManualClock
 from boda.core.errors import Unwritable
 from boda.core.health import Health
 from boda.storage import disk
-from boda.storage.database import Database
+from boda.storage.sqlite_rows import SqliteRows
 from boda.telemetry.monitor import LATE_S, HealthMonitor
 
 
 @dataclass
 class Stage:
     health: Health
-    database: Database
+    rows: SqliteRows
     monitor: HealthMonitor
     said: list[str] = field(default_factory=list)
     late_s: float = 0.0
@@ -37,7 +37,7 @@ async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
     health = Health(clock.monotonic, said.append)
     folder = tmp_path / "data"
     folder.mkdir()
-    database = Database(folder / "boda.db", [], health=health)
+    database = SqliteRows(folder / "boda.db", [], health=health)
     monitor = HealthMonitor(
         health,
         folder,
@@ -83,7 +83,7 @@ async def test_little_that_is_left_is_told_before_nothing_is(
 async def test_a_folder_that_was_removed(stage: Stage, tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "data")
     with pytest.raises(Unwritable, match="removed while boda was running"):
-        await stage.database.write(lambda connection: None)
+        await stage.rows.write(lambda tx: None)
     await stage.monitor.look()
     assert set(stage.names()) == {"disk", "database"}
 
@@ -114,7 +114,7 @@ async def test_a_database_that_refuses_and_takes_again(
         raise OSError(28, "No space left on device")
 
     with pytest.raises(Unwritable) as caught:
-        await stage.database.write(refuse)
+        await stage.rows.write(refuse)
     assert caught.value.status == 503
     assert stage.names() == ["database"]
     await stage.monitor.look()  # which writes, although nobody else does

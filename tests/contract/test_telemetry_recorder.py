@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from boda import telemetry
 from boda.core.clock import Clock, ManualClock, SystemClock
 from boda.core.errors import AwsError, Unwritable
-from boda.storage.database import Database
+from boda.storage.sqlite_rows import SqliteRows
 from boda.telemetry import Recorder, log_reader
 from boda.telemetry.block import SPAN_MS
 from boda.telemetry.contract import MeteredInvocation, StreamKey
@@ -31,7 +31,7 @@ DAY_S = 86_400
 
 @pytest.fixture
 def database(tmp_path: Path) -> Any:
-    database = Database(tmp_path / "boda.db", [telemetry.metadata])
+    database = SqliteRows(tmp_path / "boda.db", [telemetry.metadata])
     yield database
     database.close()
 
@@ -42,7 +42,7 @@ def clock() -> ManualClock:
 
 
 @pytest.fixture
-async def recorder(database: Database, clock: ManualClock) -> AsyncIterator[Recorder]:
+async def recorder(database: SqliteRows, clock: ManualClock) -> AsyncIterator[Recorder]:
     recorder = telemetry.build(database, clock)
     yield recorder
     await recorder.stop()
@@ -74,7 +74,7 @@ def _fields(search: LogSearch) -> dict[str, Any]:
     return {name: getattr(search, name) for name in LogSearch.__slots__}
 
 
-async def test_a_burst_arrives_whole_in_order_and_in_bounded_memory(database: Database) -> None:
+async def test_a_burst_arrives_whole_in_order_and_in_bounded_memory(database: SqliteRows) -> None:
     recorder = Recorder(database, SystemClock(), high_bytes=2_000_000, low_bytes=1_000_000)
     await recorder.start()
     peak = 0
@@ -90,7 +90,7 @@ async def test_a_burst_arrives_whole_in_order_and_in_bounded_memory(database: Da
     await recorder.stop()
 
 
-async def test_the_event_loop_is_not_held_up_by_writing(database: Database) -> None:
+async def test_the_event_loop_is_not_held_up_by_writing(database: SqliteRows) -> None:
     recorder = Recorder(database, SystemClock())
     await recorder.start()
     batch = [(1_000_000, f"line {n} {'.' * 60}") for n in range(100)]
@@ -127,7 +127,7 @@ async def test_logging_makes_group_and_stream(recorder: Recorder, clock: ManualC
 
 
 async def test_what_was_flushed_survives_and_goes_on(
-    database: Database, clock: ManualClock
+    database: SqliteRows, clock: ManualClock
 ) -> None:
     first = telemetry.build(database, clock)
     first.log(KEY, [(1, "before")])
@@ -141,7 +141,7 @@ async def test_what_was_flushed_survives_and_goes_on(
 
 
 async def test_the_writer_gathers_for_a_moment_then_writes(
-    database: Database, clock: ManualClock
+    database: SqliteRows, clock: ManualClock
 ) -> None:
     recorder = telemetry.build(database, clock)
     await recorder.start()
@@ -211,7 +211,7 @@ async def test_pages_show_everything_once_in_order_however_blocks_overlap(
 
 
 async def test_a_search_by_time_does_not_read_what_lies_far_away(
-    recorder: Recorder, database: Database
+    recorder: Recorder, database: SqliteRows
 ) -> None:
     day = DAY_S * 1000
     for number in range(20):
@@ -219,8 +219,8 @@ async def test_a_search_by_time_does_not_read_what_lies_far_away(
         await recorder.flush()
     # What is damaged elsewhere is not even looked at.
     await database.write(
-        lambda c: (
-            c.execute(
+        lambda tx: (
+            tx.run(
                 sa.update(log_blocks)
                 .where(log_blocks.c.first_ms != 10 * day)
                 .values(data=b"damaged")
@@ -232,25 +232,28 @@ async def test_a_search_by_time_does_not_read_what_lies_far_away(
     assert [event.message for event in page.events] == ["day 10"]
     plan = []
     await database.read(
-        lambda c: plan.extend(
-            c.exec_driver_sql(
-                "EXPLAIN QUERY PLAN SELECT data FROM log_blocks INDEXED BY log_blocks_group_first "
-                "WHERE group_id=1 AND first_ms<=10 AND last_ms>=5 AND first_ms>=-5 "
-                "ORDER BY first_ms, id"
+        lambda tx: plan.extend(
+            tx.run(
+                sa.text(
+                    "EXPLAIN QUERY PLAN SELECT data FROM log_blocks "
+                    "INDEXED BY log_blocks_group_first "
+                    "WHERE group_id=1 AND first_ms<=10 AND last_ms>=5 AND first_ms>=-5 "
+                    "ORDER BY first_ms, id"
+                )
             ).all()
         )
     )
     assert "TEMP B-TREE" not in str(plan)
 
 
-async def test_a_damaged_block_hides_only_itself(recorder: Recorder, database: Database) -> None:
+async def test_a_damaged_block_hides_only_itself(recorder: Recorder, database: SqliteRows) -> None:
     recorder.log(KEY, [(1, "lost")])
     await recorder.flush()
     recorder.log(KEY, [(2, "kept")])
     await recorder.flush()
     await database.write(
-        lambda c: (
-            c.execute(
+        lambda tx: (
+            tx.run(
                 sa.update(log_blocks).where(log_blocks.c.first_ms == 1).values(data=b"\x01junk")
             ).rowcount
         )
@@ -260,7 +263,7 @@ async def test_a_damaged_block_hides_only_itself(recorder: Recorder, database: D
 
 
 async def test_retention_hides_at_once_and_deletes_whole_blocks(
-    recorder: Recorder, database: Database, clock: ManualClock
+    recorder: Recorder, database: SqliteRows, clock: ManualClock
 ) -> None:
     now_ms = int(clock.now() * 1000)
     recorder.log(KEY, [(now_ms - 3 * DAY_S * 1000, "old")])
@@ -281,12 +284,14 @@ async def test_retention_hides_at_once_and_deletes_whole_blocks(
     assert group is not None
     assert group.stored_bytes == len("young") + 26
     assert (
-        database.read_now(lambda c: c.scalar(sa.select(sa.func.count()).select_from(log_blocks)))
+        database.read_now(
+            lambda tx: tx.run(sa.select(sa.func.count()).select_from(log_blocks)).scalar()
+        )
         == 1
     )
 
 
-async def test_the_sweeper_runs_by_itself(database: Database, clock: ManualClock) -> None:
+async def test_the_sweeper_runs_by_itself(database: SqliteRows, clock: ManualClock) -> None:
     recorder = telemetry.build(database, clock)
     recorder.log(KEY, [(int(clock.now() * 1000), "x")])
     await recorder.flush()
@@ -295,7 +300,7 @@ async def test_the_sweeper_runs_by_itself(database: Database, clock: ManualClock
 
     def blocks() -> int:
         query = sa.select(sa.func.count()).select_from(log_blocks)
-        return database.read_now(lambda c: c.scalar(query)) or 0
+        return database.read_now(lambda tx: tx.run(query).scalar()) or 0
 
     await clock.settle()
     assert blocks() == 1
@@ -310,7 +315,7 @@ async def test_the_sweeper_runs_by_itself(database: Database, clock: ManualClock
 
 
 async def test_deleting_a_group_takes_its_events_and_later_its_space(
-    recorder: Recorder, database: Database
+    recorder: Recorder, database: SqliteRows
 ) -> None:
     other = StreamKey("0", "us-east-1", "/aws/lambda/g", "one")
     for number in range(1200):
@@ -325,7 +330,7 @@ async def test_deleting_a_group_takes_its_events_and_later_its_space(
 
     def count(table: sa.Table) -> Any:
         query = sa.select(sa.func.count()).select_from(table)
-        return database.read_now(lambda c: c.scalar(query))
+        return database.read_now(lambda tx: tx.run(query).scalar())
 
     assert (count(log_blocks), count(log_streams), count(log_trash)) == (2, 2, 0)
     events = await read_all(recorder, LogSearch(await group_id(recorder, other)))
@@ -345,36 +350,36 @@ async def test_a_deleted_stream_comes_back_empty(recorder: Recorder) -> None:
 
 
 async def test_a_stream_deleted_behind_the_recorders_back_is_made_again(
-    recorder: Recorder, database: Database
+    recorder: Recorder, database: SqliteRows
 ) -> None:
     recorder.log(KEY, [(1, "gone")])
     await recorder.flush()
-    await database.write(lambda c: c.execute(sa.delete(log_streams)).rowcount)
+    await database.write(lambda tx: tx.run(sa.delete(log_streams)).rowcount)
     recorder.log(KEY, [(2, "new")])
     events = await read_all(recorder, LogSearch(await group_id(recorder)))
     assert [event.message for event in events] == ["new"]
 
 
 async def test_put_events_answers_after_commit_and_makes_no_stream(
-    recorder: Recorder, database: Database
+    recorder: Recorder, database: SqliteRows
 ) -> None:
     assert not await recorder.put_events(KEY, [(1, "x")])
     await recorder.logs.create_group("0", "us-east-1", KEY.group, {})
     assert not await recorder.put_events(KEY, [(1, "x")])
     assert await recorder.logs.create_stream(KEY) == "created"
     assert await recorder.put_events(KEY, [(1, "x")])
-    assert database.read_now(lambda c: c.scalar(sa.select(log_blocks.c.events))) == 1
+    assert database.read_now(lambda tx: tx.run(sa.select(log_blocks.c.events)).scalar()) == 1
 
 
 class Failing:
     """A database whose disk is full for a while."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, database: SqliteRows) -> None:
+        self._rows = database
         self.failures = 0
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._database, name)
+        return getattr(self._rows, name)
 
     async def write(self, work: Callable[[Any], Any]) -> Any:
         def fail(connection: Any) -> Any:
@@ -385,12 +390,12 @@ class Failing:
 
         if self.failures:
             self.failures -= 1
-            return await self._database.write(fail)
-        return await self._database.write(work)
+            return await self._rows.write(fail)
+        return await self._rows.write(work)
 
 
 async def test_a_flush_that_nobody_waits_for_any_more_fails_in_silence(
-    database: Database, clock: ManualClock
+    database: SqliteRows, clock: ManualClock
 ) -> None:
     complaints: list[Any] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, what: complaints.append(what))
@@ -408,7 +413,7 @@ async def test_a_flush_that_nobody_waits_for_any_more_fails_in_silence(
 
 
 async def test_what_a_full_disk_refused_is_written_later_once(
-    database: Database, clock: ManualClock
+    database: SqliteRows, clock: ManualClock
 ) -> None:
     failing = Failing(database)
     recorder = Recorder(failing, clock, high_bytes=10)  # type: ignore[arg-type]
@@ -446,7 +451,7 @@ async def test_what_a_full_disk_refused_is_written_later_once(
     await recorder.stop()
 
 
-async def test_logs_stop_before_the_disk_is_full(database: Database, clock: ManualClock) -> None:
+async def test_logs_stop_before_the_disk_is_full(database: SqliteRows, clock: ManualClock) -> None:
     """What may not be lost goes on being written, and each stream tells what it misses."""
     why = ""
     recorder = Recorder(database, clock, lambda: why)
@@ -477,7 +482,7 @@ async def test_logs_stop_before_the_disk_is_full(database: Database, clock: Manu
     await recorder.stop()
 
 
-async def test_back_pressure_ends_when_the_writer_has_caught_up(database: Database) -> None:
+async def test_back_pressure_ends_when_the_writer_has_caught_up(database: SqliteRows) -> None:
     recorder = Recorder(database, SystemClock(), high_bytes=1000, low_bytes=500)
     await recorder.start()
     recorder.log(KEY, [(1, "x" * 2000)])

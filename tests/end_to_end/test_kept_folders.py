@@ -17,8 +17,8 @@ from botocore.exceptions import ClientError
 
 from boda.app import SCHEMAS
 from boda.check import check
-from boda.storage.database import Database
 from boda.storage.folder import DataFolder
+from boda.storage.sqlite_rows import SqliteRows
 from support.kept_folder import (
     PENDING,
     SOURCE,
@@ -56,7 +56,7 @@ def test_a_folder_of_an_earlier_release_keeps_everything(archive: Path, tmp_path
         report = check(DataFolder(boda.folder))
         assert (report.faults, report.unnamed) == ([], 0)
     fresh = tmp_path / "fresh.db"
-    Database(fresh, SCHEMAS).close()
+    SqliteRows(fresh, SCHEMAS).close()
     old = shape(boda.folder / "boda.db")
     assert old.pop("boda_folder")
     assert old == shape(fresh), "a table was changed without a migration of its schema"

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
-from sqlalchemy.engine import Connection
 
 from boda.core.errors import AwsError
 from boda.delivery import lane_runner, rows
@@ -18,6 +17,7 @@ from boda.delivery.pace import FEW
 from boda.delivery.rows import QueuedEvent
 from boda.invoke.concurrency import Concurrency
 from boda.invoke.function_table import LATEST
+from boda.storage.rows import Tx
 from support.delivery_world import Office, arn, failed, office, ok, throttled
 
 T = TypeVar("T")
@@ -30,7 +30,7 @@ async def running(folder: Path, **settings: Any) -> AsyncIterator[Office]:
         yield made
     finally:
         await made.delivery.stop(grace_s=0)
-        made.database.close()
+        made.rows.close()
 
 
 def fill(here: Office, name: str, events: int, lane: int = 1, **changes: Any) -> None:
@@ -56,28 +56,28 @@ def fill(here: Office, name: str, events: int, lane: int = 1, **changes: Any) ->
         for member, value in changes.items():
             setattr(one, member, value)
 
-    def work(connection: Connection) -> None:
-        rows.add_lanes(connection, [(lane, arn(name))])
-        rows.add(connection, some)
+    def work(tx: Tx) -> None:
+        rows.add_lanes(tx, [(lane, arn(name))])
+        rows.add(tx, some)
 
-    here.database.write_now(work)
+    here.rows.write_now(work)
 
 
 def count_reads(here: Office) -> Counter[str]:
     """From now on, how often the database is read and written."""
     counts: Counter[str] = Counter()
-    read, write = here.database.read, here.database.write
+    read, write = here.rows.read, here.rows.write
 
-    async def counted_read(work: Callable[[Connection], T]) -> T:
+    async def counted_read(work: Callable[[Tx], T]) -> T:
         counts["reads"] += 1
         return await read(work)
 
-    async def counted_write(work: Callable[[Connection], T]) -> T:
+    async def counted_write(work: Callable[[Tx], T]) -> T:
         counts["writes"] += 1
         return await write(work)
 
-    here.database.read = counted_read  # type: ignore[method-assign]
-    here.database.write = counted_write  # type: ignore[method-assign]
+    here.rows.read = counted_read  # type: ignore[method-assign]
+    here.rows.write = counted_write  # type: ignore[method-assign]
     return counts
 
 
@@ -302,15 +302,15 @@ async def test_events_that_cannot_be_read_are_read_a_little_later(tmp_path: Path
     async with running(tmp_path) as here:
         here.function("f")
         fill(here, "f", 3)
-        read, reads = here.database.read, []
+        read, reads = here.rows.read, []
 
-        async def refuses(work: Callable[[Connection], T]) -> T:
+        async def refuses(work: Callable[[Tx], T]) -> T:
             reads.append(work)
             if len(reads) == 2:  # the first is the start's own
                 raise OSError(5, "Input/output error")
             return await read(work)
 
-        here.database.read = refuses  # type: ignore[method-assign]
+        here.rows.read = refuses  # type: ignore[method-assign]
         await here.delivery.start()
         await here.clock.advance(0.5)
         assert not here.invoker.log
@@ -327,7 +327,7 @@ async def test_while_nothing_can_be_removed_nothing_more_is_run(tmp_path: Path) 
         here.invoker.duration_s = lambda call: 0.01
         await here.delivery.start()
         await here.clock.advance(0.1)
-        here.database.failing = lambda: True
+        here.rows.failing = lambda: True
         await here.clock.advance(0.1)
         before = len(here.invoker.log)
         await here.clock.advance(60)
@@ -335,7 +335,7 @@ async def test_while_nothing_can_be_removed_nothing_more_is_run(tmp_path: Path) 
         with pytest.raises(AwsError) as refused:
             await accept(here, "f", "refused")
         assert refused.value.status == 503
-        here.database.failing = lambda: False
+        here.rows.failing = lambda: False
         await here.clock.advance(60)
         assert await here.waiting() == 0
         ran = Counter(key for _, _, key, _ in here.invoker.log)
@@ -365,10 +365,10 @@ async def test_stopping_does_not_wait_for_a_disk_that_refuses(tmp_path: Path) ->
         here.invoker.duration_s = lambda call: 1.0
         await here.delivery.start()
         await accept(here, "f", "a")
-        here.database.failing = lambda: True
+        here.rows.failing = lambda: True
         await here.clock.advance(2)
         await asyncio.wait_for(here.delivery.stop(), 5)
-        here.database.failing = lambda: False
+        here.rows.failing = lambda: False
         here.rebuild()
         await here.delivery.start()
         await here.clock.advance(2)
@@ -387,7 +387,7 @@ async def test_lanes_of_functions_without_events_are_forgotten_at_the_next_start
         await here.clock.advance(1)
         assert await here.waiting() == 0
         await here.crash()
-        found, _ = await here.database.read(rows.backlogs)
+        found, _ = await here.rows.read(rows.backlogs)
         assert found == []
         await accept(here, "b", "again")
         await here.clock.advance(1)

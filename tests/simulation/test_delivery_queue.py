@@ -32,7 +32,7 @@ async def running(folder: Path, **settings: Any) -> AsyncIterator[Office]:
         yield made
     finally:
         await made.delivery.stop(grace_s=0)
-        made.database.close()
+        made.rows.close()
 
 
 async def post(here: Office, name: str, number: int = 0, **settings: str) -> None:
@@ -211,7 +211,7 @@ async def test_nothing_acknowledged_is_lost_over_crashes(tmp_path: Path, seed: i
 
         here.invoker.outcome = outcome
         here.invoker.duration_s = lambda call: chance.choice((0.0, 0.0, 0.5, 20.0))
-        here.database.failing = lambda: chance.random() < 0.02
+        here.rows.failing = lambda: chance.random() < 0.02
         acknowledged: list[str] = []
         for turn in range(12):
             for number in range(100):
@@ -223,10 +223,10 @@ async def test_nothing_acknowledged_is_lost_over_crashes(tmp_path: Path, seed: i
                 acknowledged.append(str(key))
             await here.clock.advance(chance.choice((0.0, 0.3, 5.0, 90.0)))
             if chance.random() < 0.5:
-                here.database.failing = lambda: False
+                here.rows.failing = lambda: False
                 await here.crash()
-                here.database.failing = lambda: chance.random() < 0.02
-        here.database.failing = lambda: False
+                here.rows.failing = lambda: chance.random() < 0.02
+        here.rows.failing = lambda: False
         await here.clock.advance(30_000)
         assert await here.waiting() == 0
         finished = {key.rpartition("-")[2] for key in done}
@@ -257,12 +257,12 @@ async def test_an_event_that_was_not_stored_is_not_acknowledged(
 ) -> None:
     async with running(tmp_path) as here:
         here.function("f")
-        here.database.failing = lambda: True
+        here.rows.failing = lambda: True
         for _ in range(20):
             with pytest.raises(AwsError) as refused:
                 await post(here, "f")
             assert refused.value.status == 503
-        here.database.failing = lambda: False
+        here.rows.failing = lambda: False
         await here.clock.advance(10)
         assert not here.invoker.log and await here.waiting() == 0
         # The operator hears of it once, however many events are refused, and of its end.
@@ -280,16 +280,16 @@ async def test_what_comes_while_the_disk_is_written_to_is_written_next(
     """Without anything else that would have it written."""
     async with running(tmp_path) as here:
         here.function("f")
-        write, turn = here.database.write, asyncio.Event()
+        write, turn = here.rows.write, asyncio.Event()
 
         async def slowly(work: Any) -> Any:
-            here.database.write = write  # type: ignore[method-assign]
+            here.rows.write = write  # type: ignore[method-assign]
             await turn.wait()
             if refused:
                 raise OSError(28, "No space left on device")
             return await write(work)
 
-        here.database.write = slowly  # type: ignore[method-assign]
+        here.rows.write = slowly  # type: ignore[method-assign]
         first = asyncio.create_task(post(here, "f", 1))
         await here.clock.settle()
         second = asyncio.create_task(post(here, "f", 2))
@@ -330,7 +330,7 @@ async def test_an_orderly_stop_leaves_nothing_to_be_run_twice(tmp_path: Path) ->
         await post(here, "f")
         assert len(here.invoker.log) == 1
         await here.delivery.stop()
-        assert here.database.read_now(rows.count) == 0
+        assert here.rows.read_now(rows.count) == 0
 
 
 async def test_a_caller_that_goes_away_leaves_its_event(tmp_path: Path) -> None:
@@ -350,7 +350,7 @@ async def test_who_is_called_back_hears_of_the_commit_and_not_before(tmp_path: P
     told: list[tuple[AwsError | None, int]] = []
 
     def accepted(error: AwsError | None) -> None:
-        told.append((error, here.database.read_now(rows.count)))
+        told.append((error, here.rows.read_now(rows.count)))
         raise RuntimeError("whoever listens has a defect")  # and the others hear all the same
 
     def begin(number: int) -> bool:
@@ -374,16 +374,16 @@ async def test_who_is_called_back_hears_of_the_commit_and_not_before(tmp_path: P
     assert told == [(None, 3)] * 3
     await here.clock.advance(10)
     assert Counter(each for _, _, each, _ in here.invoker.log) == {f"f-{n}": 1 for n in (1, 2, 3)}
-    here.database.failing = lambda: True
+    here.rows.failing = lambda: True
     assert begin(4)
     await here.clock.settle()
     error = told[-1][0]
     assert error is not None and (error.code, error.status) == ("ServiceException", 503)
-    here.database.failing = lambda: False
+    here.rows.failing = lambda: False
     await here.clock.advance(10)
     assert len(here.invoker.log) == 3 and await here.waiting() == 0
     await here.delivery.stop(grace_s=0)
-    here.database.close()
+    here.rows.close()
 
 
 async def test_one_backlog_delays_nobody_else(tmp_path: Path) -> None:

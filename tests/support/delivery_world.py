@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 from unittest.mock import patch
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection
 
 from boda import delivery
 from boda.core.clock import ManualClock
@@ -26,8 +25,9 @@ from boda.delivery.post_office import Message
 from boda.invoke.call import Call, Outcome
 from boda.invoke.function_table import LATEST, FunctionTable
 from boda.runtime.function import FunctionVersion, LogSettings
-from boda.storage.database import Database, _engine
-from boda.storage.migrations import Schema
+from boda.storage.rows import Tx
+from boda.storage.schema import Schema
+from boda.storage.sqlite_rows import SqliteRows, _engine
 from boda.telemetry.contract import MeteredInvocation, StreamKey
 
 T = TypeVar("T")
@@ -72,7 +72,7 @@ def _careless_engine(path: Path) -> sa.Engine:
     return engine
 
 
-class PromptDatabase(Database):
+class PromptRows(SqliteRows):
     """Waits for its threads where it stands, so that a manual clock sees no time pass.
 
     failing: asked before every write; True: the disk refuses.
@@ -82,13 +82,13 @@ class PromptDatabase(Database):
 
     def __init__(self, path: Path, metadata: list[Schema]) -> None:
         # Thousands of commits one after the other: the disk itself is not what is tested here.
-        with patch("boda.storage.database._engine", _careless_engine):
+        with patch("boda.storage.sqlite_rows._engine", _careless_engine):
             super().__init__(path, metadata)
 
-    async def read(self, work: Callable[[Connection], T]) -> T:
+    async def read(self, work: Callable[[Tx], T]) -> T:
         return self.read_now(work)
 
-    async def write(self, work: Callable[[Connection], T]) -> T:
+    async def write(self, work: Callable[[Tx], T]) -> T:
         if self.failing():
             raise OSError(28, "No space left on device")
         return self.write_now(work)
@@ -235,7 +235,7 @@ def _nothing_reserved(account: str, region: str, function: str) -> int | None:
 class Office:
     """What survives a crash, and the post office that does not."""
 
-    database: PromptDatabase
+    rows: PromptRows
     clock: ManualClock
     functions: FunctionTable
     invoker: Scripted
@@ -267,7 +267,7 @@ class Office:
 
     def rebuild(self) -> None:
         self.delivery = delivery.build(
-            self.database,
+            self.rows,
             self.functions,
             self.invoker,
             self.telemetry,
@@ -299,7 +299,7 @@ class Office:
             task.cancel()
         journal._additions, journal._deferrals = [], []
         journal._removals.clear()
-        self.database._riders.clear()
+        self.rows._riders.clear()
         await asyncio.gather(*tasks, return_exceptions=True)
         assert not journal._removals, "nothing may be written after the end"
         self.invoker.running.clear()
@@ -313,7 +313,7 @@ class Office:
 def office(folder: Path, seed: int = 1, **settings: Any) -> Office:
     clock = ManualClock()
     made = Office(
-        PromptDatabase(folder / "queue.sqlite", [delivery.metadata]),
+        PromptRows(folder / "queue.sqlite", [delivery.metadata]),
         clock,
         FunctionTable(),
         Scripted(clock),

@@ -9,9 +9,8 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from sqlalchemy.engine import Connection
-
-from support.delivery_world import PromptDatabase
+from boda.storage.rows import Tx
+from support.delivery_world import PromptRows
 
 T = TypeVar("T")
 
@@ -44,16 +43,16 @@ def without_threads() -> None:
     asyncio.get_running_loop().set_default_executor(_InPlace())
 
 
-class InPlaceDatabase(PromptDatabase):
+class InPlaceRows(PromptRows):
     """Others get their turn before a transaction and behind it, as they do beside a thread."""
 
-    async def read(self, work: Callable[[Connection], T]) -> T:
+    async def read(self, work: Callable[[Tx], T]) -> T:
         await asyncio.sleep(0)
         found = await super().read(work)
         await asyncio.sleep(0)
         return found
 
-    async def write(self, work: Callable[[Connection], T]) -> T:
+    async def write(self, work: Callable[[Tx], T]) -> T:
         await asyncio.sleep(0)
         found = await super().write(work)
         await asyncio.sleep(0)

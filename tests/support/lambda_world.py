@@ -30,7 +30,7 @@ from boda.plug import Compute, Host
 from boda.runtime.function import FunctionVersion
 from boda.services import lambda_
 from boda.telemetry.contract import MeteredUrlRequest
-from support.in_place import InPlaceDatabase, without_threads
+from support.in_place import InPlaceRows, without_threads
 from support.world import ACCOUNT, NotingPost, NotingTelemetry
 
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/worker"
@@ -327,7 +327,7 @@ async def world(
         dataclasses.replace(lambda_.PLUG, build=partial(lambda_.plug_in, made=build)),
         *beside,
         clock=clock,
-        database=InPlaceDatabase,
+        kind=InPlaceRows,
         compute=Compute(functions or FunctionTable(), *surroundings),
         noting=None if "logs" in beside else noted,
         post=NotingPost(),

@@ -15,17 +15,18 @@ from typing import Any, TypeVar
 from unittest.mock import patch
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection
 
-from boda.storage.database import _GROUP_LIMIT, Database
-from boda.storage.migrations import Schema
+from boda.storage.group_commit import GROUP_LIMIT
+from boda.storage.rows import Tx
+from boda.storage.schema import Schema
+from boda.storage.sqlite_rows import SqliteRows
 from support.delivery_world import _careless_engine
 from support.simulated_loop import SimulatedLoop
 
 T = TypeVar("T")
 
 
-class SimulatedDatabase(Database):
+class SimulatedRows(SqliteRows):
     """refuses: asked at each transaction: "" or "begin" or "commit". slow: seconds until the next
     one, and until its answer is heard. unreadable: asked at each read."""
 
@@ -39,7 +40,7 @@ class SimulatedDatabase(Database):
         slow: Callable[[], float] = lambda: 0.0,
         unreadable: Callable[[], bool] = lambda: False,
     ) -> None:
-        with patch("boda.storage.database._engine", _careless_engine):
+        with patch("boda.storage.sqlite_rows._engine", _careless_engine):
             super().__init__(path, metadata)
         self._loop = loop
         self._refuses = refuses
@@ -64,7 +65,7 @@ class SimulatedDatabase(Database):
         self._waiting.append(write)
         self._wake()
 
-    def write_along(self, work: Callable[[Connection], T]) -> asyncio.Future[T]:
+    def write_along(self, work: Callable[[Tx], T]) -> asyncio.Future[T]:
         future = super().write_along(work)
         self._riders[-1].loop = self  # type: ignore[assignment]
         return future
@@ -78,7 +79,7 @@ class SimulatedDatabase(Database):
         self._due = False
         if self._cut:
             return
-        group, self._waiting = self._waiting[:_GROUP_LIMIT], self._waiting[_GROUP_LIMIT:]
+        group, self._waiting = self._waiting[:GROUP_LIMIT], self._waiting[GROUP_LIMIT:]
         self._refused = self._refuses()
         try:
             self._commit(self._writing, group)
@@ -87,9 +88,9 @@ class SimulatedDatabase(Database):
         if self._waiting:
             self._wake()
 
-    def call_soon_threadsafe(self, settle: Callable[..., None], writes: list[Any]) -> None:
+    def call_soon_threadsafe(self, settle: Callable[..., None], *what: Any) -> None:
         """It is on the disk, or not; whoever waits hears of it a moment later."""
-        self._loop.call_later(self._slow(), lambda: self._cut or settle(writes))
+        self._loop.call_later(self._slow(), lambda: self._cut or settle(*what))
 
     def _fail(self, at: str) -> None:
         if self._refused == at:
@@ -97,7 +98,7 @@ class SimulatedDatabase(Database):
             error.sqlite_errorcode = sqlite3.SQLITE_FULL
             raise error
 
-    async def read(self, work: Callable[[Connection], T]) -> T:
+    async def read(self, work: Callable[[Tx], T]) -> T:
         if self._cut:  # the process is no more; what still unwinds learns nothing
             raise OSError("there is no process that could read")
         if self._unreadable():

@@ -27,6 +27,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import sqlalchemy as sa
+
 from boda import delivery, telemetry
 from boda.core.arn import function_arn
 from boda.core.clock import Clock
@@ -48,7 +50,7 @@ from support.delivery_world import ACCOUNT, REGION, ROLE
 from support.fake_guests import FramedGuest, Guest, HttpGuest
 from support.fake_sandbox import function
 from support.fleet_platform import Platform
-from support.simulated_disk import SimulatedDatabase
+from support.simulated_disk import SimulatedRows
 from support.simulated_guests import Guests
 from support.simulated_ledger import LONGEST_S, Asked, Ledger, Witness
 from support.simulated_loop import ProcessDied, SimulatedClock, SimulatedLoop, Stuck
@@ -295,7 +297,7 @@ class Life:
         self.ledger.counts["deaths"] += 1
         self.cut = True
         self.witness.wired = False
-        self.database.cut()
+        self.rows.cut()
         self.ledger.lost_process()
         sandboxes = self.platform.sandboxes
         sandboxes.init = sandboxes.snapshot = sandboxes.restore = lambda guest: None
@@ -309,7 +311,7 @@ class Life:
             self._cancel_all()  # what began as the connections ended
         finally:
             self.ledger.deaf = False
-        self.database.close()
+        self.rows.close()
 
     def _cancel_all(self) -> None:
         for _ in range(20):
@@ -322,10 +324,10 @@ class Life:
 
     async def _main(self) -> None:
         world = self.world
-        self.platform, self.database = self._build()
+        self.platform, self.rows = self._build()
         self._tell_functions()
         if world.recorded:
-            self.recorder = telemetry.build(self.database, self.platform.clock)
+            self.recorder = telemetry.build(self.rows, self.platform.clock)
             await self.recorder.start()
             self.witness.beside = self.recorder
         self._watch_starts()
@@ -348,7 +350,7 @@ class Life:
             await self._come_to_rest()
         await self._close(0.0)
 
-    def _build(self) -> tuple[Platform, SimulatedDatabase]:
+    def _build(self) -> tuple[Platform, SimulatedRows]:
         world = self.world
         clock = SimulatedClock(self.loop, lambda: world.wall_s)
         ids = Ids(world.chance.randrange(1 << 30))
@@ -367,7 +369,7 @@ class Life:
         world.guests.script(platform.sandboxes)
         platform.sandboxes.framing = world.framing
         world.guests.hang_up = Program(self).hang_up
-        database = SimulatedDatabase(
+        rows = SimulatedRows(
             world.folder / "rows.sqlite",
             [delivery.metadata, *([telemetry.metadata] if world.recorded else [])],
             self.loop,
@@ -376,7 +378,7 @@ class Life:
             unreadable=world.unreadable,
         )
         self.delivery = delivery.build(
-            database,
+            rows,
             platform.functions,
             platform.invoker,
             self.witness,
@@ -389,7 +391,7 @@ class Life:
             role=lambda version: ROLE,
         )
         self.delivery.post.add("sqs", _Targets(self))
-        return platform, database
+        return platform, rows
 
     async def _start(self) -> None:
         """It may be refused while the disk is full; whoever runs it tries again."""
@@ -468,14 +470,12 @@ class Life:
         templates = len({key for key in current if key[2] == "s"})
         if len(fleet._live) > self.world.settings.max_environments + templates:
             ledger.fault(f"{len(fleet._live)} environments live")
-        if not self.database._waiting and not self.delivery.queue._journal._additions:
+        if not self.rows._waiting and not self.delivery.queue._journal._additions:
             self._check_durable()
 
     def _check_durable(self) -> None:
-        rows = self.database.read_now(
-            lambda connection: connection.exec_driver_sql(
-                "SELECT request_id FROM async_events"
-            ).fetchall()
+        rows = self.rows.read_now(
+            lambda tx: tx.run(sa.text("SELECT request_id FROM async_events")).all()
         )
         self.ledger.check_durable({row[0] for row in rows})
 
@@ -558,11 +558,13 @@ class Life:
         """What rows tell of logs and metering is what was seen of them."""
         await self.recorder.flush()
         ledger = self.ledger
-        rows = self.database.read_now(
-            lambda connection: connection.exec_driver_sql(
-                "SELECT function, version, sum(requests), sum(billed_ms) FROM metering "
-                "GROUP BY function, version"
-            ).fetchall()
+        rows = self.rows.read_now(
+            lambda tx: tx.run(
+                sa.text(
+                    "SELECT function, version, sum(requests), sum(billed_ms) FROM metering "
+                    "GROUP BY function, version"
+                )
+            ).all()
         )
         seen = {
             name: (each["requests"], each["billed_ms"])
@@ -570,10 +572,8 @@ class Life:
             if "billed_ms" in each
         }
         found = {f"{row[0]}:{row[1]}": (row[2], row[3]) for row in rows}
-        lines = self.database.read_now(
-            lambda connection: connection.exec_driver_sql(
-                "SELECT sum(events) FROM log_blocks"
-            ).scalar()
+        lines = self.rows.read_now(
+            lambda tx: tx.run(sa.text("SELECT sum(events) FROM log_blocks")).scalar()
         )
         if ledger.life == 1 and found != seen:
             ledger.fault(f"metered {found}, not {seen}")
@@ -654,7 +654,7 @@ class Life:
             task.cancel()
         await asyncio.sleep(0)
         self.loop.dies_after = None  # it has ended
-        self.database.close()
+        self.rows.close()
 
 
 class _Targets:

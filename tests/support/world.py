@@ -32,8 +32,8 @@ from boda.gateway.signing.identity import Credential
 from boda.plug import Compute, Host, House, Plug
 from boda.services.absent import LACKING
 from boda.storage.blobs import BlobStore
-from boda.storage.database import Database
-from boda.storage.migrations import Schema
+from boda.storage.schema import Schema
+from boda.storage.sqlite_rows import SqliteRows
 from boda.telemetry.contract import MeteredUrlRequest
 from support.dialects import DIALECTS
 
@@ -61,7 +61,7 @@ def _no_rows(tables: tuple[Schema, ...]) -> bytes:
     """A database file with empty tables: to make them takes longer than a small test would."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "rows.sqlite")
-        Database(path, list(tables)).close()
+        SqliteRows(path, list(tables)).close()
         return path.read_bytes()
 
 
@@ -128,8 +128,9 @@ class World:
         return self.house.host
 
     @property
-    def database(self) -> Database:
-        return self.host.database
+    def rows(self) -> SqliteRows:
+        assert isinstance(self.host.rows, SqliteRows)
+        return self.host.rows
 
     @property
     def clock(self) -> Any:
@@ -214,7 +215,7 @@ async def world(
     *services: str | Plug,
     clock: Clock | None = None,
     ids: Ids | None = None,
-    database: type[Database] = Database,
+    kind: type[SqliteRows] = SqliteRows,
     open_mode: bool = False,
     identities: Any = None,
     compute: Compute | None = None,
@@ -236,7 +237,7 @@ async def world(
         path = folder / "rows.sqlite"
         if not path.exists():
             path.write_bytes(_no_rows(tuple(tables)))
-        rows = database(path, tables)
+        rows = kind(path, tables)
         stack.callback(rows.close)
         recorder: Any = noting or telemetry.build(rows, clock)
         stack.push_async_callback(recorder.stop)

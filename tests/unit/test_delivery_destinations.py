@@ -35,14 +35,14 @@ async def here(tmp_path: Path):
     made = office(tmp_path)
     yield made
     await made.delivery.stop(grace_s=0)
-    made.database.close()
+    made.rows.close()
 
 
 async def start(
     here: Office, rules: AsyncRules, *, role: Any = ROLE, permits: bool = True, **settings: Any
 ) -> None:
     here.delivery = delivery.build(
-        here.database,
+        here.rows,
         here.functions,
         here.invoker,
         here.telemetry,
@@ -209,9 +209,9 @@ async def test_a_full_disk_keeps_no_function_from_being_told(here: Office) -> No
     await start(here, AsyncRules(on_success=arn("g")))
     here.invoker.duration_s = lambda call: 1.0
     await send(here)
-    here.database.failing = lambda: True
+    here.rows.failing = lambda: True
     await here.clock.advance(30)
-    here.database.failing = lambda: False
+    here.rows.failing = lambda: False
     await here.clock.advance(90)
     assert [name for _, name, _, _ in here.invoker.log] == ["f", "g"]
     assert await here.waiting() == 0

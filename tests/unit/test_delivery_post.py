@@ -26,7 +26,7 @@ async def here(tmp_path: Path) -> AsyncIterator[Office]:
     await made.delivery.start()
     yield made
     await made.delivery.stop(grace_s=0)
-    made.database.close()
+    made.rows.close()
 
 
 def test_it_is_the_contract() -> None:

@@ -204,4 +204,4 @@ async def test_events_lose_no_attempt_to_it(tmp_path: Path) -> None:
     closing = asyncio.ensure_future(platform.fleet.close())
     await here.clock.settle()
     await closing
-    here.database.close()
+    here.rows.close()

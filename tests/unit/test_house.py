@@ -84,3 +84,24 @@ def test_every_difference_from_aws_names_a_test() -> None:
         named = re.search(r"`(\w+/test_\w+\.py)::(\w+)` \|$", line)
         assert named, line
         assert f"def {named[2]}(" in (ROOT / "tests" / named[1]).read_text(), line
+
+
+DRIVERS = re.compile(r"(sqlite3|psycopg|sqlalchemy\.(engine|exc|dialects|pool))(\.|$)")
+NO_ROWS = {"core/json_check.py", "guest"}
+"""Where SQLite reads JSON, and where its random numbers are seeded anew."""
+
+
+def test_storage_alone_calls_the_drivers_of_databases() -> None:
+    source = ROOT / "src" / "boda"
+    found = []
+    for path in source.rglob("*.py"):
+        place = path.relative_to(source)
+        if place.parts[0] == "storage" or place.parts[0] in NO_ROWS or str(place) in NO_ROWS:
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [one.name for one in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom):
+                module = node.module or ""
+                names = [module, *(f"{module}.{one.name}" for one in node.names)]
+            found += [f"{place} imports {name}" for name in names if DRIVERS.match(name)]
+    assert not found

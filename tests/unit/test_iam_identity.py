@@ -260,9 +260,9 @@ async def test_nothing_is_shown_that_was_not_written(aws: Platform) -> None:
     async def fail(_work: Any) -> None:
         raise OSError("disk full")
 
-    write, aws.database.write = aws.database.write, fail  # type: ignore[method-assign, assignment]
+    write, aws.host.rows.write = aws.host.rows.write, fail  # type: ignore[method-assign, assignment]
     with pytest.raises(OSError, match="disk full"):
         await aws.iam("CreateUser", UserName="bob")
-    aws.database.write = write  # type: ignore[method-assign]
+    aws.host.rows.write = write  # type: ignore[method-assign]
     assert (await aws.iam("ListUsers"))["Users"] == []
     assert aws.identity.generation == generation

@@ -249,7 +249,7 @@ async def test_what_a_crash_left_in_motion_is_finished_at_the_next_start(
                 Handler="a.b",
                 Code={"ZipFile": package()},
             )
-        stored = await here.database.read(rows.load)
+        stored = await here.rows.read(rows.load)
     assert {each.latest.state.state for each in stored} == {"Pending", "Active"}
     (tmp_path / "code" / ".new-left").mkdir()
     async with world(tmp_path) as again:
@@ -534,7 +534,7 @@ async def test_a_caller_that_goes_away_leaves_no_half_function(here: World, step
     await manual(here).settle(steps)
     task.cancel()
     await here.settle()
-    stored = await here.database.read(rows.load)
+    stored = await here.rows.read(rows.load)
     listed = (await here.call("ListFunctions"))["Functions"]
     assert len(stored) == len(listed)
     if stored:
@@ -551,7 +551,7 @@ async def test_a_full_disk_is_a_clear_error_and_changes_nothing(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr(here.database, "write", full)
+        patched.setattr(here.rows, "write", full)
         error = await here.error("UpdateFunctionConfiguration", FunctionName="f", MemorySize=512)
         gone = await here.error("DeleteFunction", FunctionName="f")
     assert (error.status, gone.status) == (503, 503)

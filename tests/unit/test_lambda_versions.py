@@ -94,7 +94,7 @@ async def test_publishing_refuses_what_is_not_as_the_caller_thinks(here: World) 
 async def test_a_pending_function_is_not_published(
     here: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write, calls = here.database.write, []
+    write, calls = here.rows.write, []
 
     async def once(work: Any) -> Any:
         calls.append(work)
@@ -103,7 +103,7 @@ async def test_a_pending_function_is_not_published(
         return await write(work)
 
     with monkeypatch.context() as patched:
-        patched.setattr(here.database, "write", once)  # it cannot become Active meanwhile
+        patched.setattr(here.rows, "write", once)  # it cannot become Active meanwhile
         await here.create("new")
         error = await here.error("PublishVersion", FunctionName="new")
     assert error.message.endswith("The function is currently in the following state: Pending")

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +21,9 @@ from boda.services.lambda_.code.inspection import unpack_again
 from boda.storage.database_copy import relabel
 from boda.storage.durable import sync_below, sync_folder
 from boda.storage.folder import DataFolder
-from boda.storage.migrations import NewerDatabase, Schema, check_numbers
+from boda.storage.migrations import NewerDatabase, check_numbers
+from boda.storage.rows import RowsError
+from boda.storage.schema import Schema
 
 _COMING = "boda.db.restoring"
 
@@ -59,7 +60,7 @@ def restore(
         raise PlatformError(
             f"The backup {file} was written by a newer boda ({error}); upgrade boda."
         ) from None
-    except sqlite3.Error as error:
+    except RowsError as error:
         raise PlatformError(f"The rows of the backup {file} cannot be used ({error}).") from None
     except OSError as error:
         place = os.fsdecode(error.filename or folder.path)

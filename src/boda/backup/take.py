@@ -10,13 +10,10 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import sqlite3
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
-
-from sqlalchemy.exc import SQLAlchemyError
 
 from boda import __version__
 from boda.backup.archive import (
@@ -37,11 +34,13 @@ from boda.services.lambda_ import inspection as lambda_
 from boda.services.s3 import inspection as s3
 from boda.storage.blobs import blob_path
 from boda.storage.block_checksums import BLOCK, wrong_block
-from boda.storage.database_copy import copy_database, page_faults, reading_copy
+from boda.storage.database_copy import copy_database
 from boda.storage.deletion_lock import DeletionLock
 from boda.storage.durable import sync_folder
 from boda.storage.folder import DataFolder
 from boda.storage.migrations import stored_numbers
+from boda.storage.rows import RowsError
+from boda.storage.sqlite_reader import SqliteReader
 
 
 @dataclass(slots=True)
@@ -96,10 +95,9 @@ def take(
             finally:
                 rows.unlink(missing_ok=True)
                 partial.unlink(missing_ok=True)
-    except (sqlite3.Error, SQLAlchemyError) as error:
-        cause = getattr(error, "orig", None) or error
+    except RowsError as error:
         raise PlatformError(
-            f"The rows of {folder.path} cannot be copied ({cause}); `boda check` says more."
+            f"The rows of {folder.path} cannot be copied ({error}); `boda check` says more."
         ) from None
     except OSError as error:
         place = os.fsdecode(error.filename or file)
@@ -112,7 +110,7 @@ def take(
 def _check_source(folder: DataFolder) -> None:
     try:
         _, stored = generation_of(folder, Ids()).examine()
-    except sqlite3.DatabaseError as error:
+    except RowsError as error:
         raise PlatformError(
             f"The database {folder.database} cannot be read ({error}); `boda check` says more."
         ) from None
@@ -164,11 +162,12 @@ def _write(
     os.close(os.open(rows, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
     copy_database(folder.database, rows, lambda done, size: progress("rows", done, size))
     report = BackupReport()
-    with reading_copy(rows) as read:
-        report.faults += [f"the database: {line}" for line in read(page_faults)]
+    with SqliteReader(rows, still=True) as reader:
+        read = reader.read
+        report.faults += [f"the database: {line}" for line in reader.damaged_pages("quick_check")]
         numbers = read(stored_numbers)
         packages = read(lambda_.packages)
-        blobs = read(lambda connection: list(s3.named_blobs(connection)))
+        blobs = read(lambda tx: list(s3.named_blobs(tx)))
     keys = [
         _Source(name, folder.path / name, "key file", (folder.path / name).stat().st_size)
         for name in ("root.json", "code/.key")

@@ -30,7 +30,7 @@ from boda.delivery.sender import Sender
 from boda.invoke.call import InvokePath
 from boda.invoke.function_table import FunctionTable
 from boda.runtime.function import FunctionVersion
-from boda.storage.database import Database
+from boda.storage.rows import Rows
 from boda.telemetry.contract import Telemetry
 
 __all__ = ["AsyncRules", "Delivery", "RetryPolicy", "build", "metadata"]
@@ -70,7 +70,7 @@ def _no_role(version: FunctionVersion) -> Principal | None:
 
 
 def build(
-    database: Database,
+    rows: Rows,
     functions: FunctionTable,
     invoker: InvokePath,
     telemetry: Telemetry,
@@ -85,7 +85,7 @@ def build(
 ) -> Delivery:
     """Build the room, without access to the disk.
 
-    database: made with ``metadata`` among its tables. slots: attempts at once of all functions
+    rows: made with ``metadata`` among its tables. slots: attempts at once of all functions
     together. boot: a name of the machine's run, by which a restarted platform knows that the
     monotonic clock went on. reserved: reserved concurrency by account, region and function name,
     None where there is none. rules: retries and destinations of a version under the qualifier it
@@ -95,7 +95,7 @@ def build(
     sender = Sender(post, clock, role)
     counts = EventMetrics(telemetry)
     queue = EventQueue(
-        database,
+        rows,
         functions,
         invoker,
         DeadLetters(sender, telemetry, counts, clock),

@@ -16,12 +16,10 @@ import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from sqlalchemy.engine import Connection
-
 from boda.core.clock import Clock, Timer
 from boda.delivery import rows
 from boda.delivery.rows import QueuedEvent
-from boda.storage.database import Database
+from boda.storage.rows import Rows, Tx
 
 _log = logging.getLogger(__name__)
 
@@ -44,12 +42,12 @@ class QueueJournal:
 
     def __init__(
         self,
-        database: Database,
+        rows: Rows,
         clock: Clock,
         added: Callable[[Sequence[QueuedEvent]], None],
         removed: Callable[[Sequence[QueuedEvent]], None],
     ) -> None:
-        self._database = database
+        self._rows = rows
         self._clock = clock
         self._added = added
         self._removed = removed
@@ -94,12 +92,12 @@ class QueueJournal:
         riding: list[QueuedEvent] = []
         self._riding = riding
 
-        def work(connection: Connection) -> None:
+        def work(tx: Tx) -> None:
             _move(self._removals, riding)
             if riding:
-                rows.remove(connection, [event.id for event in riding])
+                rows.remove(tx, [event.id for event in riding])
 
-        self._database.write_along(work).add_done_callback(self._rode)
+        self._rows.write_along(work).add_done_callback(self._rode)
 
     def _rode(self, future: asyncio.Future[None]) -> None:
         riding, self._riding = self._riding or [], None
@@ -174,21 +172,21 @@ class QueueJournal:
         _move(self._removals, removals)
         fresh = {event.lane: event.arn for event, _ in additions if event.lane not in self._lanes}
 
-        def work(connection: Connection) -> None:
+        def work(tx: Tx) -> None:
             if fresh:
-                rows.add_lanes(connection, fresh.items())
+                rows.add_lanes(tx, fresh.items())
             if additions:
-                rows.add(connection, [event for event, _ in additions])
+                rows.add(tx, [event for event, _ in additions])
             if deferrals:
-                rows.defer(connection, [event for event, _ in deferrals])
+                rows.defer(tx, [event for event, _ in deferrals])
             if removals:
-                rows.remove(connection, [event.id for event in removals])
+                rows.remove(tx, [event.id for event in removals])
 
         if not (additions or deferrals or removals or self._riding):
             self.failing = False
             return False
         try:
-            await self._database.write(work)
+            await self._rows.write(work)
         except Exception as error:
             if not self._refused:
                 # Once, and not for each event: a full disk may hold these lines as well.

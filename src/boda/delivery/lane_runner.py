@@ -23,7 +23,7 @@ from boda.delivery.journal import QueueJournal
 from boda.delivery.lane import Lane
 from boda.delivery.rows import QueuedEvent
 from boda.delivery.slot_shares import SlotShares
-from boda.storage.database import Database
+from boda.storage.rows import Rows
 
 _log = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ class LaneRunner:
 
     def __init__(
         self,
-        database: Database,
+        rows: Rows,
         attempts: EventAttempts,
         metrics: EventMetrics,
         clock: Clock,
@@ -58,8 +58,8 @@ class LaneRunner:
         reserved: Callable[[str, str, str], int | None],
         on_turn: Callable[[], None],
     ) -> None:
-        self.journal = QueueJournal(database, clock, self._added, self._removed)
-        self._database = database
+        self.journal = QueueJournal(rows, clock, self._added, self._removed)
+        self._rows = rows
         self._attempts = attempts
         self._metrics = metrics
         self._clock = clock
@@ -179,7 +179,7 @@ class LaneRunner:
         while found is None:
             now = self._now()
             try:
-                found, rest = await self._database.read(
+                found, rest = await self._rows.read(
                     partial(
                         rows.page,
                         lane=lane.number,
@@ -277,9 +277,7 @@ class LaneRunner:
             return held
         while True:
             try:
-                return await self._database.read(
-                    lambda connection: rows.payload(connection, event.id)
-                )
+                return await self._rows.read(lambda tx: rows.payload(tx, event.id))
             except Exception as error:
                 _log.warning("an event for %s cannot be read: %s", event.arn, error)
                 await self._clock.sleep(_AGAIN_S)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Any
 
 from boda.core.clock import Clock
 from boda.core.errors import AwsError
@@ -28,7 +27,7 @@ from boda.delivery.rows import QueuedEvent
 from boda.invoke.call import InvokePath
 from boda.invoke.function_table import LATEST, FunctionTable
 from boda.runtime.function import FunctionVersion
-from boda.storage.database import Database
+from boda.storage.rows import Rows, Tx
 
 _log = logging.getLogger(__name__)
 
@@ -50,7 +49,7 @@ class EventQueue:
 
     def __init__(
         self,
-        database: Database,
+        rows: Rows,
         functions: FunctionTable,
         invoker: InvokePath,
         dead_letters: DeadLetters,
@@ -64,7 +63,7 @@ class EventQueue:
         rules: Rules,
         destinations: Destinations,
     ) -> None:
-        self._database = database
+        self._rows = rows
         self._time = QueueTime(clock, boot)
         self._now = self._time.now
         attempts = EventAttempts(
@@ -73,7 +72,7 @@ class EventQueue:
             rules=rules,
         )
         self._runner = LaneRunner(
-            *(database, attempts, metrics, clock, self._now),
+            *(rows, attempts, metrics, clock, self._now),
             slots=slots,
             reserved=reserved,
             on_turn=self._see_clock,
@@ -200,7 +199,7 @@ class EventQueue:
     async def waiting(self) -> int:
         """Return the number of events that are accepted and not finished."""
         await self._journal.flush()
-        return await self._database.read(rows.count)
+        return await self._rows.read(rows.count)
 
     def late_s(self) -> float:
         """Return for how long the event that waits longest has been due; 0 if none is."""
@@ -228,8 +227,8 @@ class EventQueue:
         async with self._opening:
             if self._last_id >= 0:
                 return
-            earlier, (found, highest) = await self._database.read(
-                lambda connection: (rows.read_time(connection), rows.backlogs(connection))
+            earlier, (found, highest) = await self._rows.read(
+                lambda tx: (rows.read_time(tx), rows.backlogs(tx))
             )
             self._time.resume(earlier)
             time = self._time.unstored()
@@ -237,9 +236,7 @@ class EventQueue:
             now = self._now()
             ahead = [one.lane for one in found if (one.last_due or now) > now + _FARTHEST_S]
             if empty or ahead or time is not None:
-                await self._database.write(
-                    lambda connection: _tidy(connection, empty, ahead, now, time)
-                )
+                await self._rows.write(lambda tx: _tidy(tx, empty, ahead, now, time))
             if time is not None:
                 self._time.was_stored(time)
             for one in found:
@@ -255,7 +252,7 @@ class EventQueue:
         time = self._time.unstored()
         if time is not None:
             try:
-                await self._database.write(lambda connection: rows.store_time(connection, time))
+                await self._rows.write(lambda tx: rows.store_time(tx, time))
                 self._time.was_stored(time)
             except Exception as error:
                 _log.debug("the queue's time was not stored: %s", error)
@@ -274,11 +271,9 @@ def _not_accepted(arn: str, error: Exception) -> AwsError:
     )
 
 
-def _tidy(
-    connection: Any, empty: list[int], ahead: list[int], now: float, time: StoredTime | None
-) -> None:
+def _tidy(tx: Tx, empty: list[int], ahead: list[int], now: float, time: StoredTime | None) -> None:
     if time is not None:
-        rows.store_time(connection, time)
-    rows.drop_lanes(connection, empty)
+        rows.store_time(tx, time)
+    rows.drop_lanes(tx, empty)
     for lane in ahead:
-        rows.hasten(connection, lane, now + _FARTHEST_S, now)
+        rows.hasten(tx, lane, now + _FARTHEST_S, now)

@@ -2,7 +2,7 @@
 
 Each function with events has a lane, a number for its ARN. A lane's events are read in the order in
 which they are due, by one index; nothing here reads more than it returns. Events are written and
-removed thousands of times a second, so this file uses the driver directly.
+removed thousands of times a second, so the statements are prepared.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection
 
 from boda.delivery.queue_time import StoredTime
-from boda.storage.database import driver
-from boda.storage.migrations import Schema
+from boda.storage.prepared import PreparedStatement
+from boda.storage.rows import Tx
+from boda.storage.schema import Schema
 
 metadata = Schema("delivery")
 
@@ -97,70 +97,121 @@ class LaneBacklog:
     last_due: float | None
 
 
-_ADD = """
-    INSERT INTO async_events (id, lane, due_at, accepted_at, failures, throttles, qualifier,
-        request_id, invoked_arn, trace_id, tenant, payload)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-    """
+_lane: sa.BindParameter[int] = sa.bindparam("of_lane")
+_now: sa.BindParameter[float] = sa.bindparam("now")
+_LATER = sa.tuple_(events.c.due_at, events.c.id) > sa.tuple_(
+    sa.bindparam("after_due", type_=sa.Float), sa.bindparam("after_id", type_=sa.Integer)
+)
+
+_ADD = PreparedStatement(sa.insert(events))
+_DEFER = PreparedStatement(
+    sa.update(events)
+    .where(events.c.id == sa.bindparam("event"))
+    .values(
+        due_at=sa.bindparam("due"),
+        failures=sa.bindparam("failed"),
+        throttles=sa.bindparam("throttled"),
+    )
+)
+_REMOVE = PreparedStatement(sa.delete(events).where(events.c.id == sa.bindparam("event")))
+_PAGE = PreparedStatement(
+    sa.select(
+        *(events.c.id, events.c.due_at, events.c.accepted_at, events.c.failures),
+        *(events.c.throttles, events.c.qualifier, events.c.request_id, events.c.invoked_arn),
+        *(events.c.trace_id, events.c.tenant),
+        sa.case(
+            (sa.func.length(events.c.payload) <= sa.bindparam("bytes"), events.c.payload)
+        ).label("payload"),
+    )
+    .where(events.c.lane == _lane, _LATER, events.c.due_at <= _now)
+    .order_by(events.c.due_at, events.c.id)
+    .limit(sa.bindparam("most"))
+)
+_NEXT_DUE = PreparedStatement(
+    sa.select(sa.func.min(events.c.due_at)).where(events.c.lane == _lane, events.c.due_at > _now)
+)
+_PAYLOAD = PreparedStatement(
+    sa.select(events.c.payload).where(events.c.id == sa.bindparam("event"))
+)
+_of_lane = events.c.lane == lanes.c.lane
+_BACKLOGS = PreparedStatement(
+    sa.select(
+        lanes.c.lane,
+        lanes.c.arn,
+        sa.select(sa.func.min(events.c.due_at)).where(_of_lane).scalar_subquery().label("first"),
+        sa.select(sa.func.max(events.c.due_at)).where(_of_lane).scalar_subquery().label("last"),
+    )
+)
+_HIGHEST = PreparedStatement(sa.select(sa.func.max(events.c.id)))
+_HASTEN = PreparedStatement(
+    sa.update(events)
+    .where(events.c.lane == _lane, events.c.due_at > sa.bindparam("beyond"))
+    .values(
+        due_at=_now,
+        accepted_at=sa.case((events.c.accepted_at > _now, _now), else_=events.c.accepted_at),
+    )
+)
+_DROP_LANE = PreparedStatement(
+    sa.delete(lanes).where(
+        lanes.c.lane == _lane, ~sa.select(events.c.id).where(events.c.lane == _lane).exists()
+    )
+)
+_TIME = sa.select(queue_time.c.boot, queue_time.c.origin, queue_time.c.ahead)
 
 
-def add(connection: Connection, some: Iterable[QueuedEvent]) -> None:
+def add(tx: Tx, some: Iterable[QueuedEvent]) -> None:
     """Insert accepted events, with their payloads."""
-    driver(connection).executemany(
+    tx.run_many(
         _ADD,
         [
-            (
-                one.id,
-                one.lane,
-                one.due_at,
-                one.accepted_at,
-                one.failures,
-                one.throttles,
-                one.qualifier,
-                one.request_id,
-                "" if one.invoked_arn == one.arn else one.invoked_arn,
-                one.trace_id,
-                one.tenant,
-                one.payload,
-            )
+            {
+                "id": one.id,
+                "lane": one.lane,
+                "due_at": one.due_at,
+                "accepted_at": one.accepted_at,
+                "failures": one.failures,
+                "throttles": one.throttles,
+                "qualifier": one.qualifier,
+                "request_id": one.request_id,
+                "invoked_arn": "" if one.invoked_arn == one.arn else one.invoked_arn,
+                "trace_id": one.trace_id,
+                "tenant": one.tenant,
+                "payload": one.payload,
+            }
             for one in some
         ],
     )
 
 
-def add_lanes(connection: Connection, some: Iterable[tuple[int, str]]) -> None:
+def add_lanes(tx: Tx, some: Iterable[tuple[int, str]]) -> None:
     """Store the numbers of ARNs."""
-    driver(connection).executemany(
-        "INSERT OR IGNORE INTO async_lanes (lane, arn) VALUES (?, ?)", list(some)
-    )
+    for lane, arn in some:
+        tx.add(lanes, {"lane": lane, "arn": arn})
 
 
-def defer(connection: Connection, some: Iterable[QueuedEvent]) -> None:
+def defer(tx: Tx, some: Iterable[QueuedEvent]) -> None:
     """Store when events are due again, and why."""
-    driver(connection).executemany(
-        "UPDATE async_events SET due_at = ?, failures = ?, throttles = ? WHERE id = ?",
-        [(one.due_at, one.failures, one.throttles, one.id) for one in some],
+    tx.run_many(
+        _DEFER,
+        [
+            {
+                "due": one.due_at,
+                "failed": one.failures,
+                "throttled": one.throttles,
+                "event": one.id,
+            }
+            for one in some
+        ],
     )
 
 
-def remove(connection: Connection, ids: Iterable[int]) -> None:
+def remove(tx: Tx, ids: Iterable[int]) -> None:
     """Delete finished events."""
-    driver(connection).executemany(
-        "DELETE FROM async_events WHERE id = ?", [(each,) for each in ids]
-    )
-
-
-_PAGE = """
-    SELECT id, due_at, accepted_at, failures, throttles, qualifier, request_id, invoked_arn,
-        trace_id, tenant, CASE WHEN length(payload) <= ? THEN payload END
-    FROM async_events
-    WHERE lane = ? AND (due_at, id) > (?, ?) AND due_at <= ?
-    ORDER BY due_at, id LIMIT ?
-    """
+    tx.run_many(_REMOVE, [{"event": each} for each in ids])
 
 
 def page(
-    connection: Connection,
+    tx: Tx,
     lane: int,
     arn: str,
     after: Position,
@@ -173,7 +224,14 @@ def page(
     Payloads of up to ``payload_bytes`` are read as well. The time is None if no event is left, and
     may be too early.
     """
-    raw = driver(connection)
+    asked = {
+        "of_lane": lane,
+        "after_due": after[0],
+        "after_id": after[1],
+        "now": now,
+        "most": limit,
+        "bytes": payload_bytes,
+    }
     found = [
         QueuedEvent(
             row[0],
@@ -190,72 +248,46 @@ def page(
             row[4],
             row[10],
         )
-        for row in raw.execute(_PAGE, (payload_bytes, lane, *after, now, limit))
+        for row in tx.run(_PAGE, asked)
     ]
     if len(found) == limit:
         return found, found[-1].due_at
-    later = raw.execute(
-        "SELECT min(due_at) FROM async_events WHERE lane = ? AND due_at > ?", (lane, now)
-    ).fetchone()
-    return found, later[0]
+    return found, tx.run(_NEXT_DUE, {"of_lane": lane, "now": now}).scalar()
 
 
-def payload(connection: Connection, event_id: int) -> bytes | None:
+def payload(tx: Tx, event_id: int) -> bytes | None:
     """Return the payload of an event, or None if the event was deleted."""
-    row = (
-        driver(connection)
-        .execute("SELECT payload FROM async_events WHERE id = ?", (event_id,))
-        .fetchone()
-    )
-    return None if row is None else row[0]
+    found: bytes | None = tx.run(_PAYLOAD, {"event": event_id}).scalar()
+    return found
 
 
-def backlogs(connection: Connection) -> tuple[Sequence[LaneBacklog], int]:
+def backlogs(tx: Tx) -> tuple[Sequence[LaneBacklog], int]:
     """Return every lane's backlog, and the highest id of all events."""
-    raw = driver(connection)
-    found = raw.execute(
-        """
-        SELECT lane, arn,
-            (SELECT min(due_at) FROM async_events WHERE lane = async_lanes.lane),
-            (SELECT max(due_at) FROM async_events WHERE lane = async_lanes.lane)
-        FROM async_lanes
-        """
-    ).fetchall()
-    (highest,) = raw.execute("SELECT max(id) FROM async_events").fetchone()
-    return [LaneBacklog(*row) for row in found], highest or 0
+    found = [LaneBacklog(*row) for row in tx.run(_BACKLOGS)]
+    return found, tx.run(_HIGHEST).scalar() or 0
 
 
-def read_time(connection: Connection) -> StoredTime | None:
+def read_time(tx: Tx) -> StoredTime | None:
     """Return the queue's time as an earlier process stored it."""
-    row = driver(connection).execute("SELECT boot, origin, ahead FROM async_time").fetchone()
+    row = tx.run(_TIME).first()
     return None if row is None else StoredTime(*row)
 
 
-def store_time(connection: Connection, time: StoredTime) -> None:
+def store_time(tx: Tx, time: StoredTime) -> None:
     """Store the queue's time, for the next process to continue."""
-    driver(connection).execute(
-        "INSERT OR REPLACE INTO async_time (one, boot, origin, ahead) VALUES (1, ?, ?, ?)", time
-    )
+    tx.upsert(queue_time, {"one": 1, **time._asdict()})
 
 
-def hasten(connection: Connection, lane: int, beyond: float, now: float) -> None:
+def hasten(tx: Tx, lane: int, beyond: float, now: float) -> None:
     """Make events due now that are due after ``beyond``, as only a clock set back explains."""
-    driver(connection).execute(
-        "UPDATE async_events SET due_at = ?, accepted_at = min(accepted_at, ?) "
-        "WHERE lane = ? AND due_at > ?",
-        (now, now, lane, beyond),
-    )
+    tx.run(_HASTEN, {"of_lane": lane, "beyond": beyond, "now": now})
 
 
-def drop_lanes(connection: Connection, some: Iterable[int]) -> None:
+def drop_lanes(tx: Tx, some: Iterable[int]) -> None:
     """Delete lanes that have no events."""
-    driver(connection).executemany(
-        "DELETE FROM async_lanes WHERE lane = ? AND NOT EXISTS "
-        "(SELECT 1 FROM async_events WHERE async_events.lane = async_lanes.lane)",
-        [(each,) for each in some],
-    )
+    tx.run_many(_DROP_LANE, [{"of_lane": each} for each in some])
 
 
-def count(connection: Connection) -> int:
+def count(tx: Tx) -> int:
     """Count the unfinished events; reads an index from end to end."""
-    return int(driver(connection).execute("SELECT count(*) FROM async_events").fetchone()[0])
+    return int(tx.run(sa.select(sa.func.count()).select_from(events)).scalar())

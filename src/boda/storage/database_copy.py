@@ -1,20 +1,14 @@
-"""Copies a database that may be in use, and reads and relabels the copy."""
+"""Copies a database that may be in use, and relabels the copy."""
 
 from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
 
-import sqlalchemy as sa
-from sqlalchemy.engine import Connection
-
-from boda.storage.database import driver
 from boda.storage.generation import TABLE, DatabaseLabel
-
-T = TypeVar("T")
+from boda.storage.sqlite_tx import rows_errors
 
 _STEP_PAGES = 2048
 
@@ -25,11 +19,12 @@ def copy_database(
     """Copy the rows of one moment into a new file, while others read and write. Blocking.
 
     progress: called with the bytes copied so far, and those of the whole.
-    Raises sqlite3.Error and OSError.
+    Raises RowsError and OSError.
     """
     target.unlink(missing_ok=True)
     address = f"{source.absolute().as_uri()}?mode=ro"
     with (
+        rows_errors(),
         contextlib.closing(sqlite3.connect(address, uri=True, isolation_level=None)) as read,
         contextlib.closing(sqlite3.connect(target, isolation_level=None)) as write,
     ):
@@ -48,36 +43,13 @@ def copy_database(
         )
 
 
-@contextlib.contextmanager
-def reading_copy(copy: Path) -> Iterator[Callable[[Callable[[Connection], Any]], Any]]:
-    """Yield what runs a function on a connection to a copy, which nothing is to change."""
-    address = f"sqlite:///{copy.absolute().as_uri()}?immutable=1&uri=true"
-    engine = sa.create_engine(address)
-
-    def read(work: Callable[[Connection], T]) -> T:
-        with engine.connect() as connection:
-            return work(connection)
-
-    try:
-        yield read
-    finally:
-        engine.dispose()
-
-
-def page_faults(connection: Connection) -> list[str]:
-    """Return what SQLite finds wrong with the pages of a database, a line for each fault."""
-    found = driver(connection).execute("PRAGMA quick_check(10)").fetchall()
-    lines = [" ".join(str(row[0]).split()) for row in found]
-    return [] if lines == ["ok"] else lines
-
-
 def relabel(copy: Path, folder: str) -> DatabaseLabel | None:
     """Make a copy the database of another data folder; return its label.
 
-    folder: the new folder's id. Returns None for a database from before labels. Raises
-    sqlite3.Error.
+    folder: the new folder's id. Returns None for a database from before labels. Raises RowsError.
     """
-    with contextlib.closing(sqlite3.connect(copy, isolation_level=None)) as connection:
+    opened = sqlite3.connect(copy, isolation_level=None)
+    with rows_errors(), contextlib.closing(opened) as connection:
         known = "SELECT 1 FROM sqlite_master WHERE name = ?"
         if connection.execute(known, (TABLE,)).fetchone() is None:
             return None

@@ -27,6 +27,7 @@ from boda.core.crc import crc32
 from boda.core.errors import PlatformError
 from boda.core.ids import Ids
 from boda.storage.durable import replace_durably
+from boda.storage.sqlite_tx import rows_errors
 
 _log = logging.getLogger(__name__)
 
@@ -71,8 +72,8 @@ class Generation:
     def check(self) -> None:
         """Check the database, and make the marker of a new folder.
 
-        Raises PlatformError if the database is not the folder's newest, and sqlite3.DatabaseError
-        if it cannot be read.
+        Raises PlatformError if the database is not the folder's newest, and RowsError if it cannot
+        be read.
         """
         marked, stored = self.examine()
         if marked is None:
@@ -133,12 +134,12 @@ class Generation:
     def stored(self) -> DatabaseLabel | None:
         """Return the database's label; None if there is no database or it has no tables.
 
-        ``folder`` is "" for a database from before labels.
+        ``folder`` is "" for a database from before labels. Raises RowsError if it cannot be read.
         """
         # SQLite would delete the log of an empty file, as that of another database.
         if not self._database.exists() or not self._database.stat().st_size:
             return None
-        with _reading(self._database, "mode=ro") as connection:
+        with rows_errors(), _reading(self._database, "mode=ro") as connection:
             tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master")}
             if not tables:
                 return None

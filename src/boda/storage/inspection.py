@@ -12,15 +12,14 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection
 
 from boda.storage.blob_reader import READ_PIECE
 from boda.storage.block_checksums import BLOCK, wrong_block
-from boda.storage.database import driver
+from boda.storage.rows import Tx
 
 T = TypeVar("T")
-Read = Callable[[Callable[[Connection], T]], T]
-"""Runs work on a read connection, in the calling thread."""
+Read = Callable[[Callable[[Tx], T]], T]
+"""Reads in the calling thread; ``Rows.read_now``."""
 
 _SHOWN = 120
 
@@ -33,7 +32,7 @@ class InspectionStep(NamedTuple):
 
 
 def damaged_rows(
-    connection: Connection,
+    tx: Tx,
     table: sa.Table,
     documents: Collection[str] = (),
     make: Callable[[Mapping[str, Any]], object] = dict,
@@ -42,12 +41,7 @@ def damaged_rows(
 
     documents: columns that hold JSON. make: called with a row's values, raises if they do not fit.
     """
-    raw = driver(connection)
-    if not raw.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (table.name,)).fetchone():
-        return
-    names = ", ".join(f'CAST("{each.name}" AS BLOB), typeof("{each.name}")' for each in table.c)
-    for found in raw.execute(f'SELECT {names} FROM "{table.name}"'):  # noqa: S608
-        pairs = list(zip(found[::2], found[1::2], strict=True))
+    for pairs in tx.stored(table):
         values: dict[str, Any] = {}
         fault = ""
         for column, (value, kind) in zip(table.c, pairs, strict=True):

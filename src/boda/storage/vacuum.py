@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import logging
 
-from sqlalchemy.engine import Connection
-
 from boda.core.clock import Clock
-from boda.storage.database import Database, driver
 from boda.storage.rewrite import INCREMENTAL
+from boda.storage.rows import Rows, Tx
+from boda.storage.sqlite_tx import SqliteTx
 
 LOOK_S = 600.0
 STEP_S = 1.0
@@ -27,8 +26,8 @@ _log = logging.getLogger("boda.storage")
 class Vacuum:
     """Shrinks the database in the background; ``run`` until cancelled."""
 
-    def __init__(self, database: Database, clock: Clock) -> None:
-        self._database = database
+    def __init__(self, rows: Rows, clock: Clock) -> None:
+        self._rows = rows
         self._clock = clock
 
     async def run(self) -> None:
@@ -43,24 +42,24 @@ class Vacuum:
 
     async def step(self) -> bool:
         """Give back a few pages; return whether there are more."""
-        free, pages = await self._database.read(_free)
+        free, pages = await self._rows.read(_free)
         if free - max(KEPT_PAGES, pages // 10) < STEP_PAGES:
             return False
-        await self._database.write(_give_back)
+        await self._rows.write(_give_back)
         return True
 
 
-def _free(connection: Connection) -> tuple[int, int]:
-    raw = driver(connection)
+def _free(tx: Tx) -> tuple[int, int]:
+    assert isinstance(tx, SqliteTx)
     found = [
-        int(raw.execute(f"PRAGMA {name}").fetchone()[0])
+        int(tx.raw.execute(f"PRAGMA {name}").fetchone()[0])
         for name in ("freelist_count", "page_count", "auto_vacuum")
     ]
     free, pages, mode = found
     return (free if mode == INCREMENTAL else 0), pages
 
 
-def _give_back(connection: Connection) -> None:
-    raw = driver(connection)
+def _give_back(tx: Tx) -> None:
+    assert isinstance(tx, SqliteTx)
     for _ in range(STEP_PAGES):  # Python's driver takes one step of this pragma, which is a page
-        raw.execute("PRAGMA incremental_vacuum(1)")
+        tx.raw.execute("PRAGMA incremental_vacuum(1)")

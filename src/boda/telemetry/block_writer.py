@@ -10,9 +10,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection
 
 from boda.core.clock import Clock
+from boda.storage.rows import Tx
 from boda.telemetry.block import LogBlock
 from boda.telemetry.contract import StreamKey
 from boda.telemetry.log_rows import group_row, insert_group, insert_stream, stream_row
@@ -57,7 +57,7 @@ class BlockWriter:
 
     def write_blocks(
         self,
-        connection: Connection,
+        tx: Tx,
         packed: Iterable[tuple[StreamKey, Sequence[LogBlock]]],
         *,
         create: bool = True,
@@ -69,7 +69,7 @@ class BlockWriter:
         times a second.
         """
         wanted = [(key, blocks) for key, blocks in packed if blocks]
-        numbers = self._numbers(connection, [key for key, _ in wanted], create)
+        numbers = self._numbers(tx, [key for key, _ in wanted], create)
         streams: list[dict[str, Any]] = []
         rows: list[dict[str, Any]] = []
         sizes: dict[int, int] = {}
@@ -102,11 +102,9 @@ class BlockWriter:
                 for block in blocks
             )
         if rows:
-            connection.execute(_TOUCH_STREAM, streams)
-            connection.execute(_INSERT_BLOCK, rows)
-            connection.execute(
-                _GROW_GROUP, [{"group": one, "added": size} for one, size in sizes.items()]
-            )
+            tx.run_many(_TOUCH_STREAM, streams)
+            tx.run_many(_INSERT_BLOCK, rows)
+            tx.run_many(_GROW_GROUP, [{"group": one, "added": size} for one, size in sizes.items()])
         return len(numbers) == len({key for key, _ in wanted})
 
     def forget(self, key: StreamKey | None = None) -> None:
@@ -118,7 +116,7 @@ class BlockWriter:
             self._known.pop(key, None)
 
     def _numbers(
-        self, connection: Connection, keys: Sequence[StreamKey], create: bool
+        self, tx: Tx, keys: Sequence[StreamKey], create: bool
     ) -> dict[StreamKey, tuple[int, int]]:
         """Return the group and stream numbers of streams that exist, or that are made now."""
         numbers = {key: self._known[key] for key in keys if key in self._known}
@@ -126,12 +124,12 @@ class BlockWriter:
         alive: set[int] = set()
         for start in range(0, len(remembered), _IDS_PER_QUERY):
             some = remembered[start : start + _IDS_PER_QUERY]
-            alive.update(connection.scalars(_ALIVE, {"ids": some}))
+            alive.update(row.id for row in tx.run(_ALIVE, {"ids": some}))
         for key in keys:
             known = numbers.get(key)
             if known is not None and known[1] in alive:
                 continue
-            found = self._find(connection, key, create)
+            found = self._find(tx, key, create)
             if found is None:
                 numbers.pop(key, None)
                 continue
@@ -142,19 +140,17 @@ class BlockWriter:
             self._known[key] = found
         return numbers
 
-    def _find(self, connection: Connection, key: StreamKey, create: bool) -> tuple[int, int] | None:
-        group = group_row(connection, key.account, key.region, key.group)
+    def _find(self, tx: Tx, key: StreamKey, create: bool) -> tuple[int, int] | None:
+        group = group_row(tx, key.account, key.region, key.group)
         if group is not None:
             group_id = group.id
         elif create:
-            group_id = insert_group(
-                connection, key.account, key.region, key.group, {}, self._clock.now()
-            )
+            group_id = insert_group(tx, key.account, key.region, key.group, {}, self._clock.now())
         else:
             return None
-        stream = stream_row(connection, group_id, key.stream)
+        stream = stream_row(tx, group_id, key.stream)
         if stream is not None:
             return group_id, stream.id
         if not create:
             return None
-        return group_id, insert_stream(connection, group_id, key.stream, self._clock.now())
+        return group_id, insert_stream(tx, group_id, key.stream, self._clock.now())

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection
 
+from boda.storage.rows import Tx
 from boda.telemetry.block import EVENT_OVERHEAD_BYTES, SPAN_MS, position, time_of, unpack
 from boda.telemetry.tables import log_blocks, log_streams
 
@@ -67,7 +67,7 @@ class LogSearch:
     late: Callable[[], bool] = lambda: False
 
 
-def read_page(connection: Connection, search: LogSearch) -> LogPage:
+def read_page(tx: Tx, search: LogSearch) -> LogPage:
     """Read the first page of a search."""
     low = position(max(search.start_ms, 0))
     high = position(search.end_ms) if search.end_ms is not None else position(1 << 62)
@@ -80,7 +80,7 @@ def read_page(connection: Connection, search: LogSearch) -> LogPage:
     if low >= high:
         return LogPage([], None)
     scanned_bytes = scanned_blocks = 0
-    for row in _blocks(connection, search, low, high):
+    for row in _blocks(tx, search, low, high):
         first = position(row.first_ms, row.id)
         last = position(row.last_ms, row.id, row.events - 1)
         if last < low or first >= high:
@@ -99,7 +99,7 @@ def read_page(connection: Connection, search: LogSearch) -> LogPage:
     return chosen.page(more=False)
 
 
-def _blocks(connection: Connection, search: LogSearch, low: int, high: int) -> Iterator[Any]:
+def _blocks(tx: Tx, search: LogSearch, low: int, high: int) -> Iterator[Any]:
     low_ms, high_ms = time_of(low), time_of(high - 1)
     blocks, streams = log_blocks.c, log_streams.c
     query = (
@@ -138,10 +138,7 @@ def _blocks(connection: Connection, search: LogSearch, low: int, high: int) -> I
         query = query.order_by(blocks.last_ms.desc(), blocks.id.desc())
     index = f"log_blocks_{'stream' if one_stream else 'group'}_{side}"
     query = query.with_hint(log_blocks, f"INDEXED BY {index}", "sqlite")
-    with connection.execution_options(stream_results=True, max_row_buffer=32).execute(
-        query
-    ) as rows:
-        yield from rows
+    yield from tx.stream(query)
 
 
 def _events(row: Any, low: int, high: int, match: Match | None) -> Iterator[LogEvent]:

@@ -8,9 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection
 
+from boda.storage.rows import Tx
 from boda.telemetry.tables import log_groups, log_streams
+
+_NEW_GROUP = sa.insert(log_groups).returning(log_groups.c.id)
+_NEW_STREAM = sa.insert(log_streams).returning(log_streams.c.id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +40,13 @@ class LogStream:
     ingested_ms: int | None
 
 
-def group_row(connection: Connection, account: str, region: str, name: str) -> Any:
-    return connection.execute(sa.select(log_groups).where(named(account, region, name))).first()
+def group_row(tx: Tx, account: str, region: str, name: str) -> Any:
+    return tx.run(sa.select(log_groups).where(named(account, region, name))).first()
 
 
-def stream_row(connection: Connection, group_id: int, name: str) -> Any:
+def stream_row(tx: Tx, group_id: int, name: str) -> Any:
     columns = log_streams.c
-    return connection.execute(
+    return tx.run(
         sa.select(log_streams).where(columns.group_id == group_id, columns.name == name)
     ).first()
 
@@ -64,7 +67,7 @@ def log_stream(row: Any) -> LogStream:
 
 
 def insert_group(
-    connection: Connection,
+    tx: Tx,
     account: str,
     region: str,
     name: str,
@@ -72,28 +75,20 @@ def insert_group(
     now_s: float,
 ) -> int:
     """Insert a group and return its number. now_s: epoch seconds."""
-    return _new_id(
-        connection.execute(
-            sa.insert(log_groups).values(
-                account=account,
-                region=region,
-                name=name,
-                created_ms=int(now_s * 1000),
-                tags=json.dumps(dict(tags), sort_keys=True),
-            )
-        )
-    )
+    row = {
+        "account": account,
+        "region": region,
+        "name": name,
+        "created_ms": int(now_s * 1000),
+        "tags": json.dumps(dict(tags), sort_keys=True),
+    }
+    return int(tx.run(_NEW_GROUP, row).scalar())
 
 
-def insert_stream(connection: Connection, group_id: int, name: str, now_s: float) -> int:
+def insert_stream(tx: Tx, group_id: int, name: str, now_s: float) -> int:
     """Insert a stream and return its number. now_s: epoch seconds."""
-    return _new_id(
-        connection.execute(
-            sa.insert(log_streams).values(
-                group_id=group_id, name=name, created_ms=int(now_s * 1000)
-            )
-        )
-    )
+    row = {"group_id": group_id, "name": name, "created_ms": int(now_s * 1000)}
+    return int(tx.run(_NEW_STREAM, row).scalar())
 
 
 def named(account: str, region: str, name: str) -> sa.ColumnElement[bool]:
@@ -109,9 +104,3 @@ def begins_with(name: Any, prefix: str) -> tuple[sa.ColumnElement[bool], ...]:
         name <= prefix + last * 512,
         sa.func.substr(name, 1, len(prefix)) == prefix,
     )
-
-
-def _new_id(result: sa.CursorResult[Any]) -> int:
-    key = result.inserted_primary_key
-    assert key is not None
-    return int(key[0])

@@ -8,10 +8,9 @@ from dataclasses import replace
 from typing import Any, Literal
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection
 
 from boda.core.clock import Clock
-from boda.storage.database import Database
+from boda.storage.rows import Rows, Tx
 from boda.telemetry.block_writer import BlockWriter
 from boda.telemetry.contract import StreamKey
 from boda.telemetry.log_reader import LogPage, LogSearch, read_page
@@ -43,13 +42,13 @@ class LogStore:
 
     def __init__(
         self,
-        database: Database,
+        rows: Rows,
         clock: Clock,
         writer: BlockWriter,
         settle: Callable[[], Awaitable[None]],
         on_trash: Callable[[], None] = lambda: None,
     ) -> None:
-        self._database = database
+        self._rows = rows
         self._clock = clock
         self._writer = writer
         self._settle = settle
@@ -62,36 +61,36 @@ class LogStore:
     ) -> bool:
         """Create a group; False if it exists already."""
 
-        def work(connection: Connection) -> bool:
-            if group_row(connection, account, region, name) is not None:
+        def work(tx: Tx) -> bool:
+            if group_row(tx, account, region, name) is not None:
                 return False
-            insert_group(connection, account, region, name, tags, self._clock.now())
+            insert_group(tx, account, region, name, tags, self._clock.now())
             return True
 
-        return await self._database.write(work)
+        return await self._rows.write(work)
 
     async def delete_group(self, account: str, region: str, name: str) -> bool:
         """Delete a group; False if there is none. Its events are hidden at once and removed
         later."""
         await self._settle()
 
-        def work(connection: Connection) -> bool:
-            row = group_row(connection, account, region, name)
+        def work(tx: Tx) -> bool:
+            row = group_row(tx, account, region, name)
             if row is None:
                 return False
-            connection.execute(sa.delete(log_groups).where(log_groups.c.id == row.id))
-            connection.execute(sa.insert(log_trash).values(group_id=row.id))
+            tx.run(sa.delete(log_groups).where(log_groups.c.id == row.id))
+            tx.run(sa.insert(log_trash).values(group_id=row.id))
             self._writer.forget()
             return True
 
-        deleted = await self._database.write(work)
+        deleted = await self._rows.write(work)
         if deleted:
             self._on_trash()
         return deleted
 
     async def group(self, account: str, region: str, name: str) -> LogGroup | None:
         await self._settle()
-        row = await self._database.read(lambda c: group_row(c, account, region, name))
+        row = await self._rows.read(lambda tx: group_row(tx, account, region, name))
         return None if row is None else log_group(row)
 
     async def groups(
@@ -115,9 +114,9 @@ class LogStore:
         if names is not None:
             query = query.where(columns.name.in_(names))
 
-        def work(connection: Connection) -> tuple[list[LogGroup], bool]:
+        def work(tx: Tx) -> tuple[list[LogGroup], bool]:
             found: list[LogGroup] = []
-            for row in connection.execution_options(stream_results=True).execute(query):
+            for row in tx.stream(query):
                 if not accept(row.name):
                     continue
                 if len(found) == limit:
@@ -125,7 +124,7 @@ class LogStore:
                 found.append(log_group(row))
             return found, False
 
-        return await self._database.read(work)
+        return await self._rows.read(work)
 
     async def set_retention(self, account: str, region: str, name: str, days: int | None) -> bool:
         """Set the days after which events expire; False if there is no such group."""
@@ -133,7 +132,7 @@ class LogStore:
         statement = (
             sa.update(log_groups).where(named(account, region, name)).values(retention_days=days)
         )
-        return await self._database.write(lambda c: c.execute(statement).rowcount == 1)
+        return await self._rows.write(lambda tx: tx.run(statement).rowcount == 1)
 
     async def change_tags(
         self,
@@ -148,49 +147,49 @@ class LogStore:
         """
         await self._settle()
 
-        def work(connection: Connection) -> bool:
-            row = group_row(connection, account, region, name)
+        def work(tx: Tx) -> bool:
+            row = group_row(tx, account, region, name)
             if row is None:
                 return False
             tags = dict(change(json.loads(row.tags)))
-            connection.execute(
+            tx.run(
                 sa.update(log_groups)
                 .where(log_groups.c.id == row.id)
                 .values(tags=json.dumps(tags, sort_keys=True))
             )
             return True
 
-        return await self._database.write(work)
+        return await self._rows.write(work)
 
     # Streams
 
     async def create_stream(self, key: StreamKey) -> Literal["created", "exists", "no group"]:
         await self._settle()
 
-        def work(connection: Connection) -> Literal["created", "exists", "no group"]:
-            group = group_row(connection, key.account, key.region, key.group)
+        def work(tx: Tx) -> Literal["created", "exists", "no group"]:
+            group = group_row(tx, key.account, key.region, key.group)
             if group is None:
                 return "no group"
-            if stream_row(connection, group.id, key.stream) is not None:
+            if stream_row(tx, group.id, key.stream) is not None:
                 return "exists"
-            insert_stream(connection, group.id, key.stream, self._clock.now())
+            insert_stream(tx, group.id, key.stream, self._clock.now())
             return "created"
 
-        return await self._database.write(work)
+        return await self._rows.write(work)
 
     async def delete_stream(self, key: StreamKey) -> Literal["deleted", "no group", "no stream"]:
         await self._settle()
 
-        def work(connection: Connection) -> Literal["deleted", "no group", "no stream"]:
-            group = group_row(connection, key.account, key.region, key.group)
+        def work(tx: Tx) -> Literal["deleted", "no group", "no stream"]:
+            group = group_row(tx, key.account, key.region, key.group)
             if group is None:
                 return "no group"
-            stream = stream_row(connection, group.id, key.stream)
+            stream = stream_row(tx, group.id, key.stream)
             if stream is None:
                 return "no stream"
-            connection.execute(sa.delete(log_streams).where(log_streams.c.id == stream.id))
-            connection.execute(sa.insert(log_trash).values(stream_id=stream.id))
-            connection.execute(
+            tx.run(sa.delete(log_streams).where(log_streams.c.id == stream.id))
+            tx.run(sa.insert(log_trash).values(stream_id=stream.id))
+            tx.run(
                 sa.update(log_groups)
                 .where(log_groups.c.id == group.id)
                 .values(stored_bytes=log_groups.c.stored_bytes - stream.stored_bytes)
@@ -198,14 +197,14 @@ class LogStore:
             self._writer.forget(key)
             return "deleted"
 
-        outcome = await self._database.write(work)
+        outcome = await self._rows.write(work)
         if outcome == "deleted":
             self._on_trash()
         return outcome
 
     async def stream(self, group_id: int, name: str) -> LogStream | None:
         await self._settle()
-        row = await self._database.read(lambda c: stream_row(c, group_id, name))
+        row = await self._rows.read(lambda tx: stream_row(tx, group_id, name))
         return None if row is None else log_stream(row)
 
     async def streams(
@@ -237,7 +236,7 @@ class LogStore:
             if by_time:  # implied by the line above, and used for the index
                 query = query.where(last <= seen[0] if descending else last >= seen[0])
         query = query.order_by(*(one.desc() if descending else one for one in order))
-        rows = await self._database.read(lambda c: c.execute(query.limit(limit + 1)).all())
+        rows = await self._rows.read(lambda tx: tx.run(query.limit(limit + 1)).all())
         return [log_stream(row) for row in rows[:limit]], len(rows) > limit
 
     # Events
@@ -246,13 +245,11 @@ class LogStore:
         """Return a page; it ends early after a costly ``match`` has taken SCAN_S seconds."""
         await self._settle()
 
-        def work(connection: Connection) -> LogPage:
+        def work(tx: Tx) -> LogPage:
             end = self._clock.monotonic() + SCAN_S
-            return read_page(
-                connection, replace(search, late=lambda: self._clock.monotonic() > end)
-            )
+            return read_page(tx, replace(search, late=lambda: self._clock.monotonic() > end))
 
-        return await self._database.read(work)
+        return await self._rows.read(work)
 
     def oldest_shown_ms(self, group: LogGroup) -> int:
         """Return the time before which events have expired by the group's retention."""

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection
 
+from boda.storage.rows import Tx
 from boda.telemetry.tables import metering
 
 FREE_EPHEMERAL_MB = 512
@@ -118,11 +118,11 @@ _ROLL_UP = sa.text(
 )
 
 
-def write_sums(connection: Connection, taken: Mapping[Key, UsageSums]) -> None:
+def write_sums(tx: Tx, taken: Mapping[Key, UsageSums]) -> None:
     """Add sums to the rows, in a transaction."""
     if taken:
         names = ("account", "region", "function", "version", "hour_s")
-        connection.execute(
+        tx.run_many(
             _ADD,
             [
                 {
@@ -134,12 +134,10 @@ def write_sums(connection: Connection, taken: Mapping[Key, UsageSums]) -> None:
         )
 
 
-def read_usage(
-    connection: Connection, account: str, start_s: int, end_s: int
-) -> list[VersionUsage]:
+def read_usage(tx: Tx, account: str, start_s: int, end_s: int) -> list[VersionUsage]:
     """Return sums per region, function and version of the hours in [start_s, end_s)."""
     columns = metering.c
-    rows = connection.execute(
+    rows = tx.run(
         sa.select(
             columns.region,
             columns.function,
@@ -172,11 +170,11 @@ class RollUpSpan(NamedTuple):
     end_s: int
 
 
-def past_spans(connection: Connection, now_s: float) -> list[RollUpSpan]:
+def past_spans(tx: Tx, now_s: float) -> list[RollUpSpan]:
     """Return past days and months that are to be rolled up."""
     columns = metering.c
     days_end = int(now_s - HOURS_LAST_S) // DAY_S * DAY_S
-    held = connection.execute(
+    held = tx.run(
         sa.select(columns.account, columns.hour_s).where(columns.hour_s < days_end).distinct()
     )
     spans: dict[RollUpSpan, None] = {}
@@ -192,12 +190,12 @@ def past_spans(connection: Connection, now_s: float) -> list[RollUpSpan]:
     return list(spans)
 
 
-def roll_up(connection: Connection, span: RollUpSpan) -> None:
+def roll_up(tx: Tx, span: RollUpSpan) -> None:
     """Add a span's rows up into those at its start, in a transaction."""
     later = {"account": span.account, "start": span.start_s, "end": span.end_s}
-    connection.execute(_ROLL_UP, later)
+    tx.run(_ROLL_UP, later)
     columns = metering.c
-    connection.execute(
+    tx.run(
         sa.delete(metering).where(
             columns.account == span.account,
             columns.hour_s > span.start_s,
@@ -206,9 +204,9 @@ def roll_up(connection: Connection, span: RollUpSpan) -> None:
     )
 
 
-def forget(connection: Connection, now_s: float) -> None:
+def forget(tx: Tx, now_s: float) -> None:
     """Delete rows older than MONTHS_LAST_S, in a transaction."""
-    connection.execute(sa.delete(metering).where(metering.c.hour_s < now_s - MONTHS_LAST_S))
+    tx.run(sa.delete(metering).where(metering.c.hour_s < now_s - MONTHS_LAST_S))
 
 
 def month_bounds(month: str) -> tuple[int, int]:

@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection
 
+from boda.storage.rows import Tx
 from boda.telemetry.tables import metric_minutes
 
 SERIES_LIMIT = 20_000
@@ -157,10 +157,10 @@ _ADD = sa.text(
 )
 
 
-def write_minutes(connection: Connection, taken: Mapping[tuple[Series, int], Statistics]) -> None:
+def write_minutes(tx: Tx, taken: Mapping[tuple[Series, int], Statistics]) -> None:
     """Add statistics to the rows, in a transaction."""
     if taken:
-        connection.execute(
+        tx.run_many(
             _ADD,
             [
                 {
@@ -185,7 +185,7 @@ def write_minutes(connection: Connection, taken: Mapping[tuple[Series, int], Sta
 
 
 def read_datapoints(
-    connection: Connection,
+    tx: Tx,
     account: str,
     region: str,
     namespace: str,
@@ -203,7 +203,7 @@ def read_datapoints(
         raise ValueError("A period is a multiple of 60 seconds.")
     columns = metric_minutes.c
     period = (columns.minute_s - columns.minute_s % period_s).label("period_s")
-    rows = connection.execute(
+    rows = tx.run(
         sa.select(
             period,
             columns.unit,

@@ -16,7 +16,7 @@ from boda.core.errors import BodaError
 from boda.core.health import Health
 from boda.core.tasks import Tasks, repeat
 from boda.storage import disk
-from boda.storage.database import Database
+from boda.storage.rows import Rows
 
 LOOK_S = 5.0
 LATE_S = 300.0
@@ -37,7 +37,7 @@ class HealthMonitor:
         self,
         health: Health,
         folder: Path,
-        database: Database,
+        rows: Rows,
         clock: Clock,
         *,
         late: Callable[[], float],
@@ -46,7 +46,7 @@ class HealthMonitor:
     ) -> None:
         self._health = health
         self._folder = folder
-        self._database = database
+        self._rows = rows
         self._clock = clock
         self._late = late
         self._dropped = dropped
@@ -72,7 +72,7 @@ class HealthMonitor:
             health.clear("disk")
         if health.has("database") or why:
             try:
-                await self._database.try_to_write()  # which reports a refusal, or its end
+                await self._rows.try_to_write()  # which reports a refusal, or its end
             except BodaError as error:
                 _log.debug("the database: %s", error)
         late_s = self._late()

@@ -19,7 +19,7 @@ from typing import Any
 
 from boda.core.clock import Clock
 from boda.core.tasks import Tasks
-from boda.storage.database import Database
+from boda.storage.rows import Rows
 from boda.telemetry import cost
 from boda.telemetry.block_writer import BlockWriter
 from boda.telemetry.contract import MeteredInvocation, MeteredUrlRequest, StreamKey, Telemetry
@@ -46,7 +46,7 @@ class Recorder(Telemetry):
 
     def __init__(
         self,
-        database: Database,
+        rows: Rows,
         clock: Clock,
         why_no_room: Callable[[], str] = lambda: "",
         *,
@@ -54,21 +54,21 @@ class Recorder(Telemetry):
         low_bytes: int = LOW_BYTES,
         hard_bytes: int = 128 * MIB,
     ) -> None:
-        self._database = database
+        self._rows = rows
         self._clock = clock
         blocks = BlockWriter(clock)
         self._writer = TelemetryWriter(
-            *(database, clock, blocks, why_no_room),
+            *(rows, clock, blocks, why_no_room),
             high_bytes=high_bytes,
             low_bytes=low_bytes,
             hard_bytes=hard_bytes,
         )
         self._subscriptions: list[Subscription] = []
-        self._sweeper = RetentionSweeper(database, clock)
+        self._sweeper = RetentionSweeper(rows, clock)
         self._sweep_now = asyncio.Event()
         self._tasks = Tasks()
         self._stopped = False
-        self.logs = LogStore(database, clock, blocks, self._writer.settle, self._sweep_now.set)
+        self.logs = LogStore(rows, clock, blocks, self._writer.settle, self._sweep_now.set)
 
     # Life
 
@@ -212,7 +212,7 @@ class Recorder(Telemetry):
         """
         start, end = month_bounds(month)
         await self._writer.settle()
-        return await self._database.read(lambda c: read_usage(c, account, start, end))
+        return await self._rows.read(lambda tx: read_usage(tx, account, start, end))
 
     async def usage_report(self, account: str, month: str = "") -> dict[str, Any]:
         """Return a month's usage with AWS's list price; see ``cost.report``. Default: this
@@ -234,9 +234,9 @@ class Recorder(Telemetry):
     ) -> list[Datapoint]:
         """Return datapoints of one metric in [start_s, end_s); 15 days are kept."""
         await self._writer.settle()
-        return await self._database.read(
-            lambda c: read_datapoints(
-                c, account, region, namespace, name, dimensions, start_s, end_s, period_s
+        return await self._rows.read(
+            lambda tx: read_datapoints(
+                tx, account, region, namespace, name, dimensions, start_s, end_s, period_s
             )
         )
 

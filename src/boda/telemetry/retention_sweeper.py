@@ -10,10 +10,9 @@ from __future__ import annotations
 from functools import partial
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection
 
 from boda.core.clock import Clock
-from boda.storage.database import Database
+from boda.storage.rows import Rows, Tx
 from boda.telemetry import metering
 from boda.telemetry.log_store import DAY_MS
 from boda.telemetry.tables import log_blocks, log_groups, log_streams, log_trash, metric_minutes
@@ -25,16 +24,16 @@ _ROWS_PER_WRITE = 500
 class RetentionSweeper:
     """Deletes expired log events, metrics and metering."""
 
-    def __init__(self, database: Database, clock: Clock) -> None:
-        self._database = database
+    def __init__(self, rows: Rows, clock: Clock) -> None:
+        self._rows = rows
         self._clock = clock
 
     async def sweep(self) -> None:
         """Delete all that has expired by now."""
         now_ms = int(self._clock.now() * 1000)
         await self._empty_trash()
-        limited = await self._database.read(
-            lambda c: c.execute(
+        limited = await self._rows.read(
+            lambda tx: tx.run(
                 sa.select(log_groups.c.id, log_groups.c.retention_days).where(
                     log_groups.c.retention_days.is_not(None)
                 )
@@ -42,15 +41,15 @@ class RetentionSweeper:
         )
         for group_id, days in limited:
             oldest = now_ms - days * DAY_MS
-            while await self._database.write(partial(_expire, group_id, oldest)):
+            while await self._rows.write(partial(_expire, group_id, oldest)):
                 pass
-            while await self._database.write(partial(_drop_empty, group_id, oldest)):
+            while await self._rows.write(partial(_drop_empty, group_id, oldest)):
                 pass
         await self._roll_up()
         too_old = now_ms // 1000 - METRIC_DAYS * 86_400
-        await self._database.write(
-            lambda c: (
-                c.execute(
+        await self._rows.write(
+            lambda tx: (
+                tx.run(
                     sa.delete(metric_minutes).where(metric_minutes.c.minute_s < too_old)
                 ).rowcount
             )
@@ -59,39 +58,39 @@ class RetentionSweeper:
     async def _roll_up(self) -> None:
         """Add metering by the hour up by the day, and by the month."""
         now_s = self._clock.now()
-        for span in await self._database.read(lambda c: metering.past_spans(c, now_s)):
-            await self._database.write(partial(metering.roll_up, span=span))
-        await self._database.write(partial(metering.forget, now_s=now_s))
+        for span in await self._rows.read(lambda tx: metering.past_spans(tx, now_s)):
+            await self._rows.write(partial(metering.roll_up, span=span))
+        await self._rows.write(partial(metering.forget, now_s=now_s))
 
     async def _empty_trash(self) -> None:
-        trash = await self._database.read(lambda c: c.execute(sa.select(log_trash)).all())
+        trash = await self._rows.read(lambda tx: tx.run(sa.select(log_trash)).all())
         for row in trash:
             discard = partial(_discard, row.id, row.group_id, row.stream_id)
-            while await self._database.write(discard):
+            while await self._rows.write(discard):
                 pass
 
 
-def _expire(group_id: int, oldest_ms: int, connection: Connection) -> bool:
+def _expire(group_id: int, oldest_ms: int, tx: Tx) -> bool:
     """Delete some expired blocks of a group; return whether there may be more."""
     blocks = log_blocks.c
-    rows = connection.execute(
+    rows = tx.run(
         sa.select(blocks.id, blocks.stream_id, blocks.size)
         .where(blocks.group_id == group_id, blocks.last_ms < oldest_ms)
         .limit(_ROWS_PER_WRITE)
     ).all()
     if not rows:
         return False
-    connection.execute(sa.delete(log_blocks).where(blocks.id.in_([row.id for row in rows])))
+    tx.run(sa.delete(log_blocks).where(blocks.id.in_([row.id for row in rows])))
     sizes: dict[int, int] = {}
     for row in rows:
         sizes[row.stream_id] = sizes.get(row.stream_id, 0) + row.size
     for stream_id, size in sizes.items():
-        connection.execute(
+        tx.run(
             sa.update(log_streams)
             .where(log_streams.c.id == stream_id)
             .values(stored_bytes=log_streams.c.stored_bytes - size)
         )
-    connection.execute(
+    tx.run(
         sa.update(log_groups)
         .where(log_groups.c.id == group_id)
         .values(stored_bytes=log_groups.c.stored_bytes - sum(sizes.values()))
@@ -99,7 +98,7 @@ def _expire(group_id: int, oldest_ms: int, connection: Connection) -> bool:
     return len(rows) == _ROWS_PER_WRITE
 
 
-def _drop_empty(group_id: int, oldest_ms: int, connection: Connection) -> bool:
+def _drop_empty(group_id: int, oldest_ms: int, tx: Tx) -> bool:
     """Delete some streams of a group whose events have all expired, or that are as old and never
     had any; return whether there may be more."""
     streams, blocks = log_streams.c, log_blocks.c
@@ -114,26 +113,24 @@ def _drop_empty(group_id: int, oldest_ms: int, connection: Connection) -> bool:
             .where(streams.group_id == group_id, expired, ~holds)
             .limit(_ROWS_PER_WRITE)
         )
-        found = connection.execute(sa.delete(log_streams).where(streams.id.in_(some)))
+        found = tx.run(sa.delete(log_streams).where(streams.id.in_(some)))
         deleted += found.rowcount
     return deleted >= _ROWS_PER_WRITE
 
 
-def _discard(
-    trash_id: int, group_id: int | None, stream_id: int | None, connection: Connection
-) -> bool:
+def _discard(trash_id: int, group_id: int | None, stream_id: int | None, tx: Tx) -> bool:
     """Delete some rows of a deleted group or stream; return whether there may be more."""
     if group_id is not None:
         mine = log_blocks.c.group_id == group_id
     else:
         mine = log_blocks.c.stream_id == stream_id
     some = sa.select(log_blocks.c.id).where(mine).limit(_ROWS_PER_WRITE)
-    if connection.execute(sa.delete(log_blocks).where(log_blocks.c.id.in_(some))).rowcount:
+    if tx.run(sa.delete(log_blocks).where(log_blocks.c.id.in_(some))).rowcount:
         return True
     if group_id is not None:
         streams = log_streams.c
         few = sa.select(streams.id).where(streams.group_id == group_id).limit(_ROWS_PER_WRITE)
-        if connection.execute(sa.delete(log_streams).where(streams.id.in_(few))).rowcount:
+        if tx.run(sa.delete(log_streams).where(streams.id.in_(few))).rowcount:
             return True
-    connection.execute(sa.delete(log_trash).where(log_trash.c.id == trash_id))
+    tx.run(sa.delete(log_trash).where(log_trash.c.id == trash_id))
     return False

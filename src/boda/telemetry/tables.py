@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from boda.storage.migrations import Schema
+from boda.storage.schema import Schema
 
 metadata = Schema("telemetry")
 

@@ -18,13 +18,10 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from sqlalchemy.engine import Connection
-from sqlalchemy.exc import OperationalError
-
 from boda.core.clock import Clock
-from boda.core.errors import BodaError, Unwritable
+from boda.core.errors import AwsError, PlatformError, Unwritable
 from boda.core.tasks import Tasks
-from boda.storage.database import Database
+from boda.storage.rows import Rows, Tx
 from boda.telemetry.block import LogBlock, pack
 from boda.telemetry.block_writer import BlockWriter
 from boda.telemetry.contract import MeteredInvocation, MeteredUrlRequest, StreamKey
@@ -59,7 +56,7 @@ class TelemetryWriter:
 
     def __init__(
         self,
-        database: Database,
+        rows: Rows,
         clock: Clock,
         blocks: BlockWriter,
         why_no_room: Callable[[], str],
@@ -74,7 +71,7 @@ class TelemetryWriter:
         self.metrics = MetricBuffer()
         self.wake = asyncio.Event()
         self.urgent = asyncio.Event()
-        self._database = database
+        self._rows = rows
         self._clock = clock
         self._blocks = blocks
         self._why_no_room = why_no_room
@@ -147,8 +144,8 @@ class TelemetryWriter:
             raise Unwritable(why)
         packed = await self._in_thread(lambda: [(key, list(pack(events, now_ms)))])
         try:
-            return await self._database.write(
-                lambda c: self._blocks.write_blocks(c, packed, create=False)
+            return await self._rows.write(
+                lambda tx: self._blocks.write_blocks(tx, packed, create=False)
             )
         except Exception:
             self._blocks.forget()
@@ -200,14 +197,14 @@ class TelemetryWriter:
             if not (packed or sums or minutes):
                 return
 
-            def work(connection: Connection) -> None:
-                self._blocks.write_blocks(connection, packed)
-                write_sums(connection, sums)
-                write_minutes(connection, minutes)
+            def work(tx: Tx) -> None:
+                self._blocks.write_blocks(tx, packed)
+                write_sums(tx, sums)
+                write_minutes(tx, minutes)
 
             try:
-                await self._database.write(work)
-            except (OperationalError, BodaError, OSError):
+                await self._rows.write(work)
+            except (AwsError, PlatformError, OSError):
                 # The disk is full, or the like: it may pass.
                 self._failing = True
                 self._blocks.forget()

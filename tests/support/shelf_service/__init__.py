@@ -22,7 +22,7 @@ from boda.gateway.calling.service import Service
 from boda.gateway.dialect import JSON
 from boda.gateway.http.wire import WireRequest, WireResponse
 from boda.plug import Host, Plug, Running
-from boda.storage.migrations import Schema
+from boda.storage.schema import Schema
 
 metadata = Schema("shelf")
 _THINGS = sa.Table(
@@ -50,7 +50,7 @@ class Shelf:
         self.runs = ""
 
     async def load(self) -> None:
-        rows = await self._host.database.read(lambda c: c.execute(sa.select(_THINGS)).all())
+        rows = await self._host.rows.read(lambda tx: tx.run(sa.select(_THINGS)).all())
         self.things = {(row.account, row.name): row.text for row in rows}
 
     async def start(self) -> None:
@@ -72,7 +72,7 @@ class Shelf:
 
     async def keep(self, account: str, name: str, text: str) -> None:
         row = {"account": account, "name": name, "text": text}
-        await self._host.database.write(lambda c: c.execute(sa.insert(_THINGS), row))
+        await self._host.rows.write(lambda tx: tx.run(sa.insert(_THINGS), row))
         self.things[account, name] = text
 
     def policy_of(self, resource: Arn, principal: Principal) -> Policy | None:

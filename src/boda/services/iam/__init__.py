@@ -32,11 +32,11 @@ def build(host: Host) -> Running:
     managed = aws_managed()
 
     def further(number: str) -> Account:
-        store = IamStore(host.database, number, managed)
+        store = IamStore(host.rows, number, managed)
         identity = Identity(store, host.clock, host.ids)
         return Account(identity, _service(store, identity, host).operations)
 
-    store = IamStore(host.database, host.account, managed)
+    store = IamStore(host.rows, host.account, managed)
     accounts = Accounts(store, host.clock, host.ids, further)
     service = _service(store, accounts, host)
     for name, operation in service.operations.items():

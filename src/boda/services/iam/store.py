@@ -12,7 +12,6 @@ from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection
 
 from boda.core.tasks import Tasks
 from boda.services.iam import rows
@@ -28,7 +27,7 @@ from boda.services.iam.entities import (
     from_row,
     to_row,
 )
-from boda.storage.database import Database
+from boda.storage.rows import Rows, Tx
 
 T = TypeVar("T")
 
@@ -49,7 +48,7 @@ class IamStore:
     generation: grows with every change of users, groups, roles, policies or keys.
     """
 
-    def __init__(self, database: Database, account: str, managed: Sequence[ManagedPolicy]) -> None:
+    def __init__(self, rows: Rows, account: str, managed: Sequence[ManagedPolicy]) -> None:
         self.account = account
         self.generation = 0
         self.users: dict[str, User] = {}
@@ -63,35 +62,35 @@ class IamStore:
         """Users and roles by ARN."""
         self.owners: dict[str, User | Role] = {}
         """Users and roles by unique id."""
-        self._database = database
+        self._rows = rows
         self._turn = asyncio.Lock()
         self._changes = Tasks()
 
     async def load(self) -> None:
         """Read every row of the account."""
 
-        def work(connection: Connection) -> list[Any]:
+        def work(tx: Tx) -> list[Any]:
             found = []
             for kind, table in TABLES.items():
                 query = sa.select(table).where(table.c.account == self.account)
-                for row in connection.execute(query).mappings():
-                    found.append(from_row(kind, dict(row)))
+                for row in tx.run(query):
+                    found.append(from_row(kind, row._asdict()))
             return found
 
-        for entity in await self._database.read(work):
+        for entity in await self._rows.read(work):
             self._show(entity)
 
     async def accounts(self) -> list[str]:
         """The numbers of all accounts that have rows."""
 
-        def work(connection: Connection) -> set[str]:
+        def work(tx: Tx) -> set[str]:
             return {
                 account
                 for table in TABLES.values()
-                for account in connection.execute(sa.select(table.c.account).distinct()).scalars()
+                for (account,) in tx.run(sa.select(table.c.account).distinct())
             }
 
-        return sorted(await self._database.read(work))
+        return sorted(await self._rows.read(work))
 
     async def exclusively(self, change: Coroutine[Any, Any, T]) -> T:
         """Run a change alone and to its end, whatever becomes of the caller."""
@@ -105,16 +104,16 @@ class IamStore:
     async def save(self, *put: Entity, remove: Sequence[Entity] = ()) -> None:
         """Write entities in the place of their former selves, durably, then show them."""
 
-        def work(connection: Connection) -> None:
-            for entity in (*remove, *put):
+        def work(tx: Tx) -> None:
+            for entity in remove:
                 table = TABLES[type(entity)]
                 row = to_row(entity)
                 same = [column == row[column.name] for column in table.primary_key.columns]
-                connection.execute(sa.delete(table).where(*same))
+                tx.run(sa.delete(table).where(*same))
             for entity in put:
-                connection.execute(sa.insert(TABLES[type(entity)]).values(**to_row(entity)))
+                tx.upsert(TABLES[type(entity)], to_row(entity))
 
-        await self._database.write(work)
+        await self._rows.write(work)
         for entity in remove:
             self._hide(entity)
         for entity in put:

@@ -112,7 +112,7 @@ class OtherResources:
         shelves: dict[str, Shelf] = {
             shelf.kind: shelf for shelf in (self.mappings.shelf, self.signing.shelf)
         }
-        for place, kind, id_, content in await core.database.read(rows_resources.load):
+        for place, kind, id_, content in await core.rows.read(rows_resources.load):
             if kind in shelves:  # else a later boda keeps it
                 shelves[kind].remember(place, id_, content)
         await self.mappings.finish_all()
@@ -151,7 +151,7 @@ class Lambda:
         """Read every function, finish what a crash interrupted, fill the invoke path's tables."""
         core = self._core
         await self._layers.load()
-        found = await core.database.read(rows.load)
+        found = await core.rows.read(rows.load)
         for function in found:
             core.remember(function)
         await asyncio.to_thread(core.code.open, needed=core.refers_to_any())
@@ -164,7 +164,7 @@ class Lambda:
                 if after.revision_id != version.revision_id or after.state != version.state:
                     moved.append(after)
         if moved:
-            await core.database.write(lambda connection: rows.put_versions(connection, moved))
+            await core.rows.write(lambda tx: rows.put_versions(tx, moved))
         for function in found:
             self._expose(function)
         every = (version for function in found for version in function.versions.values())
@@ -289,9 +289,7 @@ def build(host: Host, *, roles: RoleRules | None = None, options: Options | None
         lambda resource, principal: host.policy_of(resource, principal),
         ROLE_CREDENTIALS_S,
     )
-    core = LambdaCore(
-        host.database, compute.functions, compute.concurrency, clock, ids, chosen.quotas
-    )
+    core = LambdaCore(host.rows, compute.functions, compute.concurrency, clock, ids, chosen.quotas)
     core.runnable = compute.runtimes.__contains__
     core.answered = host.telemetry.url_requested
     lost = LostAndFound.beside(host.code_dir, clock)

@@ -14,8 +14,6 @@ from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Se
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
-from sqlalchemy.engine import Connection
-
 from boda.core import resource_policy
 from boda.core.clock import Clock
 from boda.core.errors import AwsError
@@ -33,7 +31,7 @@ from boda.services.lambda_.errors import not_found
 from boda.services.lambda_.identifiers import Identifier, parse
 from boda.services.lambda_.quotas import Quotas
 from boda.services.lambda_.records import Alias, Function, Key, Version
-from boda.storage.database import Database
+from boda.storage.rows import Rows, Tx
 from boda.telemetry.contract import MeteredUrlRequest
 
 T = TypeVar("T")
@@ -83,14 +81,14 @@ class LambdaCore:
 
     def __init__(
         self,
-        database: Database,
+        rows: Rows,
         hot: FunctionTable,
         reservations: Reservations,
         clock: Clock,
         ids: Ids,
         quotas: Quotas,
     ) -> None:
-        self.database = database
+        self.rows = rows
         self.hot = hot
         self.reservations = reservations
         self.clock = clock
@@ -195,10 +193,10 @@ class LambdaCore:
         await self._changes.drain()
         await self.settling.stop()
 
-    async def write(self, work: Callable[[Connection], T]) -> T:
+    async def write(self, work: Callable[[Tx], T]) -> T:
         """Write rows; when the disk refuses, the caller reads a sentence and nothing changed."""
         try:
-            return await self.database.write(work)
+            return await self.rows.write(work)
         except AwsError:
             raise
         except Exception as error:
@@ -206,17 +204,17 @@ class LambdaCore:
 
     async def last_number(self, key: Key) -> int:
         """The highest version number that a function of this name ever had; 0 for none."""
-        return await self.database.read(lambda connection: rows.last_number(connection, key))
+        return await self.rows.read(lambda tx: rows.last_number(tx, key))
 
     async def add(self, function: Function) -> None:
         """Keep a new function. Call under its lock."""
 
-        def work(connection: Connection) -> None:
-            rows.put_function(connection, function)
-            rows.put_versions(connection, function.versions.values())
+        def work(tx: Tx) -> None:
+            rows.put_function(tx, function)
+            rows.put_versions(tx, function.versions.values())
             for kind, held in function.attached.items():
                 for qualifier, content in held.items():
-                    rows.put_attached(connection, function.key, kind, qualifier, content)
+                    rows.put_attached(tx, function.key, kind, qualifier, content)
 
         await self.write(work)
         self.remember(function)
@@ -226,10 +224,10 @@ class LambdaCore:
         numbers = [int(each.version) for each in versions if each.version != LATEST]
         last = max([function.last_version, *numbers])
 
-        def work(connection: Connection) -> None:
-            rows.put_versions(connection, versions)
+        def work(tx: Tx) -> None:
+            rows.put_versions(tx, versions)
             if last != function.last_version:
-                rows.put_function(connection, dataclasses.replace(function, last_version=last))
+                rows.put_function(tx, dataclasses.replace(function, last_version=last))
 
         await self.write(work)
         function.last_version = last
@@ -251,11 +249,11 @@ class LambdaCore:
         attached: a kind and what is attached to the alias of it from then on, or None.
         """
 
-        def work(connection: Connection) -> None:
-            rows.put_alias(connection, function.key, alias)
+        def work(tx: Tx) -> None:
+            rows.put_alias(tx, function.key, alias)
             if attached is not None:
                 kind, content = attached
-                rows.put_attached(connection, function.key, kind, alias.name, content)
+                rows.put_attached(tx, function.key, kind, alias.name, content)
 
         await self.write(work)
         function.aliases[alias.name] = alias
@@ -267,7 +265,7 @@ class LambdaCore:
 
     async def drop_alias(self, function: Function, name: str) -> None:
         """Forget an alias. Call under the function's lock."""
-        await self.write(lambda connection: rows.delete_alias(connection, function.key, name))
+        await self.write(lambda tx: rows.delete_alias(tx, function.key, name))
         del function.aliases[name]
         self.hot.remove(function.arn, name)
         self.forget_qualifier(function, name)
@@ -277,9 +275,9 @@ class LambdaCore:
         draft = dataclasses.replace(function, **changes)
         latest = self.revised(function.latest) if revise else function.latest
 
-        def work(connection: Connection) -> None:
-            rows.put_function(connection, draft)
-            rows.put_version(connection, latest)
+        def work(tx: Tx) -> None:
+            rows.put_function(tx, draft)
+            rows.put_version(tx, latest)
 
         await self.write(work)
         for name, value in changes.items():
@@ -297,12 +295,12 @@ class LambdaCore:
         if alias is not None:
             alias = dataclasses.replace(alias, revision_id=self.ids.uuid())
 
-        def work(connection: Connection) -> None:
-            rows.put_policy(connection, function.key, qualifier, statements)
+        def work(tx: Tx) -> None:
+            rows.put_policy(tx, function.key, qualifier, statements)
             if revised is not None:
-                rows.put_version(connection, revised)
+                rows.put_version(tx, revised)
             if alias is not None:
-                rows.put_alias(connection, function.key, alias)
+                rows.put_alias(tx, function.key, alias)
 
         await self.write(work)
         if statements:
@@ -319,9 +317,7 @@ class LambdaCore:
         self, function: Function, kind: str, qualifier: str, content: dict[str, Any] | None
     ) -> None:
         """Replace, or with None remove, what is attached to a qualifier. Under the lock."""
-        await self.write(
-            lambda connection: rows.put_attached(connection, function.key, kind, qualifier, content)
-        )
+        await self.write(lambda tx: rows.put_attached(tx, function.key, kind, qualifier, content))
         function.attach(kind, qualifier, content)
 
     def forget_qualifier(self, function: Function, qualifier: str) -> None:
@@ -335,7 +331,7 @@ class LambdaCore:
 
     async def drop(self, function: Function) -> None:
         """Forget a function altogether. Call under its lock."""
-        await self.write(lambda connection: rows.delete_function(connection, function))
+        await self.write(lambda tx: rows.delete_function(tx, function))
         self._functions.get(function.key[:2], {}).pop(function.name, None)
         self._names.pop(function.key[:2], None)
         self.hot.remove(function.arn)
@@ -347,7 +343,7 @@ class LambdaCore:
 
     async def drop_version(self, function: Function, version: str) -> None:
         """Forget one version. Call under the function's lock."""
-        await self.write(lambda connection: rows.delete_version(connection, function.key, version))
+        await self.write(lambda tx: rows.delete_version(tx, function.key, version))
         self.hot.remove(function.arn, version)
         self.unrefer(function.versions.pop(version).packages)
         self.forget_qualifier(function, version)

@@ -8,36 +8,36 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection
 
 from boda.services.lambda_ import rows, rows_resources
 from boda.services.lambda_.code.inspection import code_fault, package_fault
 from boda.services.lambda_.layers import records as layer_records
 from boda.storage.inspection import InspectionStep, damaged_rows
+from boda.storage.rows import Tx
 
 
-def row_faults(connection: Connection) -> Iterator[str]:
+def row_faults(tx: Tx) -> Iterator[str]:
     """One line for each row that cannot be read."""
-    yield from damaged_rows(connection, rows.functions, ("tags",))
-    yield from damaged_rows(connection, rows.versions, (), _version)
-    yield from damaged_rows(connection, rows.aliases, ("weights",))
-    yield from damaged_rows(connection, rows.policies, ("statements",))
-    yield from damaged_rows(connection, rows.attached, ("content",))
-    yield from damaged_rows(connection, rows_resources.resources, ("content",))
-    yield from damaged_rows(connection, layer_records.layers)
+    yield from damaged_rows(tx, rows.functions, ("tags",))
+    yield from damaged_rows(tx, rows.versions, (), _version)
+    yield from damaged_rows(tx, rows.aliases, ("weights",))
+    yield from damaged_rows(tx, rows.policies, ("statements",))
+    yield from damaged_rows(tx, rows.attached, ("content",))
+    yield from damaged_rows(tx, rows_resources.resources, ("content",))
+    yield from damaged_rows(tx, layer_records.layers)
     documents = ("runtimes", "architectures", "statements")
-    yield from damaged_rows(connection, layer_records.layer_versions, documents)
+    yield from damaged_rows(tx, layer_records.layer_versions, documents)
     for table in (rows.versions, rows.aliases, rows.policies, rows.attached):
-        yield from _strays(connection, table, rows.functions)
-    yield from _strays(connection, layer_records.layer_versions, layer_records.layers)
+        yield from _strays(tx, table, rows.functions)
+    yield from _strays(tx, layer_records.layer_versions, layer_records.layers)
 
 
-def _strays(connection: Connection, table: sa.Table, owners: sa.Table) -> Iterator[str]:
+def _strays(tx: Tx, table: sa.Table, owners: sa.Table) -> Iterator[str]:
     """Rows of functions or layers that have no row themselves."""
     known = sa.select(sa.literal(1)).where(
         *(table.c[name] == owners.c[name] for name in ("account", "region", "name"))
     )
-    for row in connection.execute(sa.select(*table.primary_key).where(~known.exists())):
+    for row in tx.run(sa.select(*table.primary_key).where(~known.exists())):
         yield f"row {'/'.join(map(str, row))} of table {table.name}: it belongs to nothing"
 
 
@@ -47,13 +47,13 @@ def _version(row: Mapping[str, Any]) -> None:
     rows.standing_of(row["update"])
 
 
-def packages(connection: Connection) -> dict[str, str]:
+def packages(tx: Tx) -> dict[str, str]:
     """The digests of all packages that something refers to, each with the name of one of them."""
     found: dict[str, str] = {}
-    for layer in layer_records.load(connection).values():
+    for layer in layer_records.load(tx).values():
         for layer_version in layer.versions.values():
             found[layer_version.sha256] = layer_version.arn
-    for function in rows.load(connection):
+    for function in rows.load(tx):
         for version in function.versions.values():
             for sha256 in version.packages:
                 found.setdefault(sha256, version.arn)

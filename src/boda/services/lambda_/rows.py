@@ -12,8 +12,6 @@ from typing import Any
 
 import orjson
 import sqlalchemy as sa
-from sqlalchemy.dialects.sqlite import insert
-from sqlalchemy.engine import Connection
 
 from boda.core.resource_policy import Statement
 from boda.services.lambda_.records import (
@@ -26,7 +24,8 @@ from boda.services.lambda_.records import (
     Version,
     plain,
 )
-from boda.storage.migrations import Schema
+from boda.storage.rows import Tx
+from boda.storage.schema import Schema
 
 metadata = Schema("lambda")
 
@@ -118,7 +117,7 @@ _VERSION_COLUMNS = [
 ]
 
 
-def load(connection: Connection) -> list[Function]:
+def load(tx: Tx) -> list[Function]:
     """Every function with its versions, aliases, policies and what is attached to it."""
     found: dict[Key, Function] = {}
     standings: dict[bytes, ReasonedState] = {}  # there are few different ones
@@ -129,7 +128,7 @@ def load(connection: Connection) -> list[Function]:
             known = standings[content] = standing_of(content)
         return known
 
-    for row in connection.execute(sa.select(functions)):
+    for row in tx.run(sa.select(functions)):
         found[row.account, row.region, row.name] = Function(
             row.account,
             row.region,
@@ -141,7 +140,7 @@ def load(connection: Connection) -> list[Function]:
             last_version=row.last_version,
         )
     # There are many of these: columns by their place cost half of what they cost by name.
-    for row in connection.execute(sa.select(*_VERSION_COLUMNS)):
+    for row in tx.run(sa.select(*_VERSION_COLUMNS)):
         account, region, name, number, settings, sha256, code, unzipped, revision, build, at = row[
             :11
         ]
@@ -161,167 +160,162 @@ def load(connection: Connection) -> list[Function]:
             standing(row[12]),
             row[13],
         )
-    for row in connection.execute(sa.select(aliases)):
+    for row in tx.run(sa.select(aliases)):
         found[row.account, row.region, row.name].aliases[row.alias] = Alias(
             row.alias, row.version, row.description, orjson.loads(row.weights), row.revision_id
         )
-    for row in connection.execute(sa.select(policies)):
+    for row in tx.run(sa.select(policies)):
         statements = orjson.loads(row.statements)
         found[row.account, row.region, row.name].policies[row.qualifier] = statements
-    for row in connection.execute(sa.select(attached)):
+    for row in tx.run(sa.select(attached)):
         kinds = found[row.account, row.region, row.name].attached
         kinds.setdefault(row.kind, {})[row.qualifier] = orjson.loads(row.content)
     return list(found.values())
 
 
-def put_function(connection: Connection, function: Function) -> None:
+def put_function(tx: Tx, function: Function) -> None:
     """Make or replace what belongs to the function as a whole."""
-    _replace(
-        connection,
+    tx.upsert(
         functions,
-        account=function.account,
-        region=function.region,
-        name=function.name,
-        tags=orjson.dumps(function.tags),
-        reserved=function.reserved,
-        recursive_loop=function.recursive_loop,
-        last_version=function.last_version,
+        {
+            "account": function.account,
+            "region": function.region,
+            "name": function.name,
+            "tags": orjson.dumps(function.tags),
+            "reserved": function.reserved,
+            "recursive_loop": function.recursive_loop,
+            "last_version": function.last_version,
+        },
     )
 
 
-def put_version(connection: Connection, version: Version) -> None:
+def put_version(tx: Tx, version: Version) -> None:
     """Make or replace one version."""
-    _replace(
-        connection,
+    tx.upsert(
         versions,
-        account=version.account,
-        region=version.region,
-        name=version.name,
-        version=version.version,
-        settings=orjson.dumps(plain(version.settings)),
-        code_sha256=version.code_sha256,
-        code_bytes=version.code_bytes,
-        unzipped_bytes=version.unzipped_bytes,
-        revision_id=version.revision_id,
-        build_id=version.build_id,
-        modified_at=version.modified_at,
-        state=orjson.dumps(dataclasses.astuple(version.state)),
-        update=orjson.dumps(dataclasses.astuple(version.update)),
-        origin=version.origin,
+        {
+            "account": version.account,
+            "region": version.region,
+            "name": version.name,
+            "version": version.version,
+            "settings": orjson.dumps(plain(version.settings)),
+            "code_sha256": version.code_sha256,
+            "code_bytes": version.code_bytes,
+            "unzipped_bytes": version.unzipped_bytes,
+            "revision_id": version.revision_id,
+            "build_id": version.build_id,
+            "modified_at": version.modified_at,
+            "state": orjson.dumps(dataclasses.astuple(version.state)),
+            "update": orjson.dumps(dataclasses.astuple(version.update)),
+            "origin": version.origin,
+        },
     )
 
 
-def put_versions(connection: Connection, some: Iterable[Version]) -> None:
+def put_versions(tx: Tx, some: Iterable[Version]) -> None:
     for version in some:
-        put_version(connection, version)
+        put_version(tx, version)
 
 
-def put_alias(connection: Connection, key: Key, alias: Alias) -> None:
+def put_alias(tx: Tx, key: Key, alias: Alias) -> None:
     """Make or replace an alias."""
-    _replace(
-        connection,
+    tx.upsert(
         aliases,
-        account=key[0],
-        region=key[1],
-        name=key[2],
-        alias=alias.name,
-        version=alias.version,
-        description=alias.description,
-        weights=orjson.dumps(alias.weights),
-        revision_id=alias.revision_id,
+        {
+            "account": key[0],
+            "region": key[1],
+            "name": key[2],
+            "alias": alias.name,
+            "version": alias.version,
+            "description": alias.description,
+            "weights": orjson.dumps(alias.weights),
+            "revision_id": alias.revision_id,
+        },
     )
 
 
-def delete_alias(connection: Connection, key: Key, alias: str) -> None:
-    connection.execute(sa.delete(aliases).where(_is(aliases, key), aliases.c.alias == alias))
-    delete_qualifier(connection, key, alias)
+def delete_alias(tx: Tx, key: Key, alias: str) -> None:
+    tx.run(sa.delete(aliases).where(_is(aliases, key), aliases.c.alias == alias))
+    delete_qualifier(tx, key, alias)
 
 
-def put_policy(
-    connection: Connection, key: Key, qualifier: str, statements: Sequence[Statement]
-) -> None:
+def put_policy(tx: Tx, key: Key, qualifier: str, statements: Sequence[Statement]) -> None:
     """Replace the policy of one qualifier; no statements: remove it."""
     if statements:
-        _replace(
-            connection,
+        tx.upsert(
             policies,
-            account=key[0],
-            region=key[1],
-            name=key[2],
-            qualifier=qualifier,
-            statements=orjson.dumps(statements),
+            {
+                "account": key[0],
+                "region": key[1],
+                "name": key[2],
+                "qualifier": qualifier,
+                "statements": orjson.dumps(statements),
+            },
         )
         return
-    connection.execute(
-        sa.delete(policies).where(_is(policies, key), policies.c.qualifier == qualifier)
-    )
+    tx.run(sa.delete(policies).where(_is(policies, key), policies.c.qualifier == qualifier))
 
 
 def put_attached(
-    connection: Connection, key: Key, kind: str, qualifier: str, content: dict[str, Any] | None
+    tx: Tx, key: Key, kind: str, qualifier: str, content: dict[str, Any] | None
 ) -> None:
     """Replace what is attached to a qualifier; None: remove it."""
     if content is not None:
-        _replace(
-            connection,
+        tx.upsert(
             attached,
-            account=key[0],
-            region=key[1],
-            name=key[2],
-            kind=kind,
-            qualifier=qualifier,
-            content=orjson.dumps(content),
+            {
+                "account": key[0],
+                "region": key[1],
+                "name": key[2],
+                "kind": kind,
+                "qualifier": qualifier,
+                "content": orjson.dumps(content),
+            },
         )
         return
-    connection.execute(
+    tx.run(
         sa.delete(attached).where(
             _is(attached, key), attached.c.kind == kind, attached.c.qualifier == qualifier
         )
     )
 
 
-def delete_function(connection: Connection, function: Function) -> None:
+def delete_function(tx: Tx, function: Function) -> None:
     """Remove the function and everything that hangs on it, but for its last number."""
     key = function.key
     for table in (functions, versions, aliases, policies, attached):
-        connection.execute(sa.delete(table).where(_is(table, key)))
+        tx.run(sa.delete(table).where(_is(table, key)))
     if function.last_version:
-        _replace(
-            connection,
+        tx.upsert(
             last_numbers,
-            account=key[0],
-            region=key[1],
-            name=key[2],
-            last_version=function.last_version,
+            {
+                "account": key[0],
+                "region": key[1],
+                "name": key[2],
+                "last_version": function.last_version,
+            },
         )
 
 
-def last_number(connection: Connection, key: Key) -> int:
+def last_number(tx: Tx, key: Key) -> int:
     """The highest version number of a deleted function of this name; 0 for none."""
     asked = sa.select(last_numbers.c.last_version).where(_is(last_numbers, key))
-    return connection.execute(asked).scalar() or 0
+    return tx.run(asked).scalar() or 0
 
 
-def delete_version(connection: Connection, key: Key, version: str) -> None:
-    connection.execute(sa.delete(versions).where(_is(versions, key), versions.c.version == version))
-    delete_qualifier(connection, key, version)
+def delete_version(tx: Tx, key: Key, version: str) -> None:
+    tx.run(sa.delete(versions).where(_is(versions, key), versions.c.version == version))
+    delete_qualifier(tx, key, version)
 
 
-def delete_qualifier(connection: Connection, key: Key, qualifier: str) -> None:
+def delete_qualifier(tx: Tx, key: Key, qualifier: str) -> None:
     """Remove what hangs on a version or an alias: its policy and what is attached to it."""
     for table in (policies, attached):
-        connection.execute(sa.delete(table).where(_is(table, key), table.c.qualifier == qualifier))
+        tx.run(sa.delete(table).where(_is(table, key), table.c.qualifier == qualifier))
 
 
 def _is(table: sa.Table, key: Key) -> sa.ColumnElement[bool]:
     return sa.and_(table.c.account == key[0], table.c.region == key[1], table.c.name == key[2])
-
-
-def _replace(connection: Connection, table: sa.Table, **values: Any) -> None:
-    keys = [column.name for column in table.primary_key]
-    statement = insert(table).values(values)
-    others = {name: statement.excluded[name] for name in values if name not in keys}
-    connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=others))
 
 
 def settings_of(content: bytes) -> FunctionSettings:

@@ -10,10 +10,9 @@ from typing import Any
 
 import orjson
 import sqlalchemy as sa
-from sqlalchemy.dialects.sqlite import insert
-from sqlalchemy.engine import Connection
 
 from boda.services.lambda_.rows import metadata
+from boda.storage.rows import Tx
 
 Place = tuple[str, str]
 """Account and region."""
@@ -29,37 +28,26 @@ resources = sa.Table(
 )
 
 
-def load(connection: Connection) -> list[tuple[Place, str, str, dict[str, Any]]]:
+def load(tx: Tx) -> list[tuple[Place, str, str, dict[str, Any]]]:
     """Place, kind, id and content of every one."""
-    return list(_read(connection))
+    return list(_read(tx))
 
 
-def _read(connection: Connection) -> Iterator[tuple[Place, str, str, dict[str, Any]]]:
-    for row in connection.execute(sa.select(resources)):
+def _read(tx: Tx) -> Iterator[tuple[Place, str, str, dict[str, Any]]]:
+    for row in tx.run(sa.select(resources)):
         yield (row.account, row.region), row.kind, row.id, orjson.loads(row.content)
 
 
-def put(connection: Connection, place: Place, kind: str, id_: str, content: dict[str, Any]) -> None:
+def put(tx: Tx, place: Place, kind: str, id_: str, content: dict[str, Any]) -> None:
     """Make or replace one."""
-    values = {
-        "account": place[0],
-        "region": place[1],
-        "kind": kind,
-        "id": id_,
-        "content": orjson.dumps(content),
-    }
-    statement = insert(resources).values(values)
-    connection.execute(
-        statement.on_conflict_do_update(
-            index_elements=["account", "region", "kind", "id"],
-            set_={"content": statement.excluded.content},
-        )
-    )
+    account, region = place
+    row = {"account": account, "region": region, "kind": kind, "id": id_}
+    tx.upsert(resources, {**row, "content": orjson.dumps(content)})
 
 
-def delete(connection: Connection, place: Place, kind: str, id_: str) -> None:
+def delete(tx: Tx, place: Place, kind: str, id_: str) -> None:
     table = resources.c
-    connection.execute(
+    tx.run(
         sa.delete(resources).where(
             table.account == place[0], table.region == place[1], table.kind == kind, table.id == id_
         )

@@ -43,16 +43,12 @@ class Shelf:
 
     async def put(self, place: Place, id_: str, document: Document) -> None:
         """Call under the lock. AwsError when the disk refuses."""
-        await self._core.write(
-            lambda connection: rows_resources.put(connection, place, self.kind, id_, document)
-        )
+        await self._core.write(lambda tx: rows_resources.put(tx, place, self.kind, id_, document))
         self.remember(place, id_, document)
 
     async def drop(self, place: Place, id_: str) -> None:
         """Call under the lock. AwsError when the disk refuses."""
-        await self._core.write(
-            lambda connection: rows_resources.delete(connection, place, self.kind, id_)
-        )
+        await self._core.write(lambda tx: rows_resources.delete(tx, place, self.kind, id_))
         self._held.get(place, {}).pop(id_, None)
 
     def remember(self, place: Place, id_: str, document: Document) -> None:

@@ -6,8 +6,6 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy.exc import SQLAlchemyError
-
 from boda.core.clock import Clock
 from boda.core.errors import AwsError, BodaError
 from boda.gateway.calling.operation import Context, operation
@@ -65,7 +63,7 @@ class LogEventOperations:
             key = StreamKey(ctx.account, ctx.region, log_group_name, log_stream_name)
             try:
                 stored = await self._recorder.put_events(key, accepted.events)
-            except (SQLAlchemyError, BodaError, OSError):
+            except (BodaError, OSError):
                 raise AwsError(
                     "ServiceUnavailableException", "The log events could not be stored.", 503
                 ) from None

@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import Any, TypeVar
 
-from sqlalchemy.engine import Connection
-
 from boda.core.arn import bucket_arn
 from boda.core.errors import AwsError
 from boda.core.tasks import Tasks
@@ -26,6 +24,7 @@ from boda.services.s3.objects.unreferenced import UnreferencedBlobs
 from boda.services.s3.rows import OutboxMessage
 from boda.services.s3.sequence import Sequence
 from boda.storage.lost import LostAndFound, missing_contents
+from boda.storage.rows import Tx
 
 T = TypeVar("T")
 
@@ -35,7 +34,7 @@ class S3Core:
 
     def __init__(self, host: Host) -> None:
         self.regions = host.regions
-        self.database = database = host.database
+        self.rows = kept = host.rows
         self.blobs = blobs = host.blobs
         self.post = host.post
         self.clock = clock = host.clock
@@ -43,15 +42,15 @@ class S3Core:
         self.buckets = Buckets()
         self._changes = Tasks()
         self.numbers = Sequence(clock)
-        self.contents = Contents(database, blobs, host.damaged)
-        self.outbox = Outbox(database, host.post, clock, host.ids, self.numbers)
+        self.contents = Contents(kept, blobs, host.damaged)
+        self.outbox = Outbox(kept, host.post, clock, host.ids, self.numbers)
         self.trash = UnreferencedBlobs(
-            database, blobs, self.contents, clock, LostAndFound.beside(blobs.root, clock)
+            kept, blobs, self.contents, clock, LostAndFound.beside(blobs.root, clock)
         )
-        if blobs.holds_nothing() and database.read_now(rows.names_blobs):
+        if blobs.holds_nothing() and kept.read_now(rows.names_blobs):
             raise missing_contents(blobs.root, "objects")
-        database.read_now(self.buckets.load)
-        self.numbers.raise_to(database.read_now(rows.last_number))
+        kept.read_now(self.buckets.load)
+        self.numbers.raise_to(kept.read_now(rows.last_number))
 
     async def start(self) -> None:
         await self.outbox.start()
@@ -114,10 +113,10 @@ class S3Core:
         async def read() -> dict[str, str]:
             raw = key.encode(errors="replace")
             version = await self.read(
-                lambda c: (
-                    rows.latest(c, bucket, raw)
+                lambda tx: (
+                    rows.latest(tx, bucket, raw)
                     if version_id is None
-                    else rows.named(c, bucket, raw, version_id)
+                    else rows.named(tx, bucket, raw, version_id)
                 )
             )
             return condition_keys.of_existing_tags(version.tags) if version is not None else {}
@@ -132,17 +131,17 @@ class S3Core:
         """Let work that follows a commit reach its end though the caller goes away meanwhile."""
         return await self._changes.finish(work)
 
-    async def read(self, work: Callable[[Connection], T]) -> T:
-        return await self.database.read(work)
+    async def read(self, work: Callable[[Tx], T]) -> T:
+        return await self.rows.read(work)
 
-    async def write(self, work: Callable[[Connection], T]) -> T:
-        return await self.database.write(work)
+    async def write(self, work: Callable[[Tx], T]) -> T:
+        return await self.rows.write(work)
 
     async def commit(
         self,
         ctx: Context,
         bucket: Bucket,
-        work: Callable[[Connection], tuple[T, Iterable[Happening]]],
+        work: Callable[[Tx], tuple[T, Iterable[Happening]]],
     ) -> T:
         """Write, then post what happened; returns when both are done.
 
@@ -152,12 +151,12 @@ class S3Core:
         if not bucket.notifications:
             return (await self.write(work))[0]
 
-        def with_events(connection: Connection) -> tuple[T, list[OutboxMessage]]:
-            result, happenings = work(connection)
+        def with_events(tx: Tx) -> tuple[T, list[OutboxMessage]]:
+            result, happenings = work(tx)
             messages = [
                 message
                 for happening in happenings
-                for message in self.outbox.put(connection, bucket, happening, ctx)
+                for message in self.outbox.put(tx, bucket, happening, ctx)
             ]
             return result, messages
 

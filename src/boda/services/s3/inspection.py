@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection
 
 from boda.services.s3 import rows
 from boda.services.s3.objects import checksums
@@ -18,6 +17,7 @@ from boda.services.s3.rows import ObjectVersion, Part
 from boda.storage.blobs import blob_path
 from boda.storage.block_checksums import BlockChecksums
 from boda.storage.inspection import InspectionStep, Read, blob_steps, damaged_rows
+from boda.storage.rows import Tx
 
 _PAGE = 100
 _DOCUMENTS = {
@@ -42,7 +42,7 @@ class NamedBlob(NamedTuple):
     crcs: bytes
 
 
-def named_blobs(connection: Connection) -> Iterator[NamedBlob]:
+def named_blobs(tx: Tx) -> Iterator[NamedBlob]:
     """Yield every blob that an object or a part of an upload names, once."""
     crcs = sa.func.coalesce(rows.blob_crcs.c.crcs, b"")
     columns = rows.versions.c
@@ -51,20 +51,20 @@ def named_blobs(connection: Connection) -> Iterator[NamedBlob]:
         .join(rows.blob_crcs, rows.blob_crcs.c.content == columns.content, isouter=True)
         .where(columns.place == rows.IN_BLOB)
     )
-    for bucket, key, *rest in connection.execute(in_versions):
+    for bucket, key, *rest in tx.run(in_versions):
         yield NamedBlob(f"object {bucket}/{key.decode(errors='replace')}", *rest)
     columns = rows.parts.c
     in_parts = sa.select(columns.upload, columns.number, columns.content, columns.size, crcs).join(
         rows.blob_crcs, rows.blob_crcs.c.content == columns.content, isouter=True
     )
-    for upload, number, *rest in connection.execute(in_parts):
+    for upload, number, *rest in tx.run(in_parts):
         yield NamedBlob(f"part {number} of upload {upload}", *rest)
 
 
-def row_faults(connection: Connection) -> Iterator[str]:
+def row_faults(tx: Tx) -> Iterator[str]:
     """One line for each row that cannot be read."""
     for table, documents in _DOCUMENTS.items():
-        yield from damaged_rows(connection, table, documents)
+        yield from damaged_rows(tx, table, documents)
 
 
 def steps(read: Read[object], blobs: Path, keep: Keep | None = None) -> Iterator[InspectionStep]:
@@ -99,7 +99,7 @@ class _Inspection:
         name = f"object {version.bucket}/{version.name}"
         there = partial(_there, version=version)
         if version.place == rows.IN_ROW:
-            data = self._read(lambda c: rows.body(c, version.content))
+            data = self._read(lambda tx: rows.body(tx, version.content))
             read = len(data) if isinstance(data, bytes) else 0
             if not isinstance(data, bytes):
                 yield self._step(InspectionStep(0, "its bytes are missing"), name, there)
@@ -120,7 +120,7 @@ class _Inspection:
     def parts(
         self, name: str, upload_id: str, algorithm: str, version: ObjectVersion | None = None
     ) -> Iterator[InspectionStep]:
-        parts = self._read(lambda c: rows.parts_to_read(c, upload_id))
+        parts = self._read(lambda tx: rows.parts_to_read(tx, upload_id))
         assert isinstance(parts, list)
         if version is not None and sum(part.size for part in parts) != version.size:
             fault = InspectionStep(0, "some of its parts are missing")
@@ -135,7 +135,7 @@ class _Inspection:
     def _blob(
         self,
         name: str,
-        there: Callable[[Connection], bool],
+        there: Callable[[Tx], bool],
         content: str,
         size: int,
         crcs: bytes,
@@ -160,9 +160,7 @@ class _Inspection:
         elif self._keep is not None:
             self._keep(content, blocks.crcs())
 
-    def _step(
-        self, step: InspectionStep, name: str, there: Callable[[Connection], bool]
-    ) -> InspectionStep:
+    def _step(self, step: InspectionStep, name: str, there: Callable[[Tx], bool]) -> InspectionStep:
         if not step.fault:
             return step
         return InspectionStep(step.read, f"{name}: {step.fault}" if self._read(there) else "")
@@ -173,15 +171,15 @@ def _see(blocks: BlockChecksums, whole: Hash, data: bytes) -> None:
     whole.update(data)
 
 
-def _page(connection: Connection, after: tuple[str, bytes, int]) -> list[ObjectVersion]:
+def _page(tx: Tx, after: tuple[str, bytes, int]) -> list[ObjectVersion]:
     """The next versions in the order of the primary key, with what verifies their blobs."""
-    found = [*rows.versions_behind(connection, *after, limit=_PAGE)]
+    found = [*rows.versions_behind(tx, *after, limit=_PAGE)]
     for version in found:
-        rows.with_crcs(connection, version)
+        rows.with_crcs(tx, version)
     return found
 
 
-def _uploads(connection: Connection) -> list[tuple[str, str, str]]:
+def _uploads(tx: Tx) -> list[tuple[str, str, str]]:
     query = sa.select(*rows.uploads.c["bucket", "key", "id", "algorithm"])
     return [
         (
@@ -189,29 +187,28 @@ def _uploads(connection: Connection) -> list[tuple[str, str, str]]:
             row.id,
             row.algorithm or checksums.DEFAULT,
         )
-        for row in connection.execute(query)
+        for row in tx.run(query)
     ]
 
 
-def _there(connection: Connection, version: ObjectVersion) -> bool:
+def _there(tx: Tx, version: ObjectVersion) -> bool:
     """Whether the version is still the one that was looked at."""
-    found = rows.numbered(connection, version.bucket, version.key, version.seq)
+    found = rows.numbered(tx, version.bucket, version.key, version.seq)
     return found is not None and found.content == version.content
 
 
-def _part_there(connection: Connection, upload_id: str, part: Part) -> bool:
+def _part_there(tx: Tx, upload_id: str, part: Part) -> bool:
     return any(
-        each.content == part.content
-        for each in rows.parts_of(connection, upload_id, part.number - 1, 1)
+        each.content == part.content for each in rows.parts_of(tx, upload_id, part.number - 1, 1)
     )
 
 
-def orphans(connection: Connection, names: list[str]) -> set[str]:
+def orphans(tx: Tx, names: list[str]) -> set[str]:
     """Those of these blobs that no row names."""
-    return set(names) - rows.known_blobs(connection, names)
+    return set(names) - rows.known_blobs(tx, names)
 
 
-def keep_crcs(connection: Connection, content: str, crcs: bytes) -> None:
+def keep_crcs(tx: Tx, content: str, crcs: bytes) -> None:
     """Store what a blob is verified by, if a row still names it and it has none."""
-    if rows.known_blobs(connection, [content]):
-        rows.keep_crcs_once(connection, content, crcs)
+    if rows.known_blobs(tx, [content]):
+        rows.keep_crcs_once(tx, content, crcs)

@@ -13,11 +13,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection
 
-from boda.storage.database import driver
-from boda.storage.migrations import Schema
 from boda.storage.prepared import PreparedStatement
+from boda.storage.rows import Tx
+from boda.storage.schema import Schema
 
 metadata = Schema("s3")
 
@@ -205,38 +204,55 @@ _NAMED = PreparedStatement(
     sa.select(versions).where(*_BY_KEY, versions.c.version_id == sa.bindparam("v"))
 )
 _DROP = PreparedStatement(sa.delete(versions).where(*_BY_KEY, versions.c.rank == sa.bindparam("r")))
-# What a listing shows of a version; rows come one by one, as many as are asked for.
-_LISTED = """v.key, v.rank, v.version_id, v.marker, v.modified, v.size, v.etag, v.algorithm,
-    v.checksum_type, v.storage_class"""
-_AT_OR_AFTER = f"""
-    SELECT {_LISTED} FROM s3_versions v WHERE bucket = ?1 AND key >= ?2 ORDER BY key, rank
-    """  # noqa: S608 (the columns are ours)
-_REST_OF_KEY = f"""
-    SELECT {_LISTED} FROM s3_versions v WHERE bucket = ?1 AND key = ?2 AND rank > ?3
-    ORDER BY rank
-    """  # noqa: S608
+# The columns of a version that a listing shows.
+_LISTED = (
+    *(versions.c.key, versions.c.rank, versions.c.version_id, versions.c.marker),
+    *(versions.c.modified, versions.c.size, versions.c.etag, versions.c.algorithm),
+    *(versions.c.checksum_type, versions.c.storage_class),
+)
+_AT_OR_AFTER = PreparedStatement(
+    sa.select(*_LISTED)
+    .where(versions.c.bucket == sa.bindparam("b"), versions.c.key >= sa.bindparam("k"))
+    .order_by(versions.c.key, versions.c.rank)
+)
+_REST_OF_KEY = PreparedStatement(
+    sa.select(*_LISTED)
+    .where(*_BY_KEY, versions.c.rank > sa.bindparam("r"))
+    .order_by(versions.c.rank)
+)
 # From key to key, whatever number of versions stands between them.
-_CURRENT = f"""
-    WITH RECURSIVE walk (key) AS (
-        SELECT (SELECT key FROM s3_versions WHERE bucket = ?1 AND key >= ?2 ORDER BY key LIMIT 1)
-        UNION ALL
-        SELECT (SELECT key FROM s3_versions WHERE bucket = ?1 AND key > walk.key
-            ORDER BY key LIMIT 1)
-        FROM walk WHERE walk.key IS NOT NULL
+_CURRENT = PreparedStatement(
+    sa.text(
+        f"""
+        WITH RECURSIVE walk (key) AS (
+            SELECT (SELECT key FROM s3_versions WHERE bucket = :b AND key >= :k
+                ORDER BY key LIMIT 1)
+            UNION ALL
+            SELECT (SELECT key FROM s3_versions WHERE bucket = :b AND key > walk.key
+                ORDER BY key LIMIT 1)
+            FROM walk WHERE walk.key IS NOT NULL
+        )
+        SELECT {", ".join(f"v.{column.name}" for column in _LISTED)}
+        FROM walk CROSS JOIN s3_versions v
+        WHERE v.bucket = :b AND v.key = walk.key AND v.rank =
+            (SELECT min(rank) FROM s3_versions WHERE bucket = :b AND key = walk.key)
+        """  # noqa: S608 (the columns are ours)
+    ).columns(*_LISTED)
+)
+_UPLOADS_AFTER = PreparedStatement(
+    sa.select(uploads)
+    .where(
+        uploads.c.bucket == sa.bindparam("b"),
+        sa.tuple_(uploads.c.key, uploads.c.seq)
+        > sa.tuple_(
+            sa.bindparam("k", type_=sa.LargeBinary), sa.bindparam("s", type_=sa.BigInteger)
+        ),
     )
-    SELECT {_LISTED} FROM walk CROSS JOIN s3_versions v
-    WHERE v.bucket = ?1 AND v.key = walk.key AND v.rank =
-        (SELECT min(rank) FROM s3_versions WHERE bucket = ?1 AND key = walk.key)
-    """  # noqa: S608
-_UPLOADS_AFTER = """
-    SELECT id, bucket, key, seq, initiated, initiator, algorithm, checksum_type, storage_class,
-        details, disturbed
-    FROM s3_uploads WHERE bucket = ?1 AND (key, seq) > (?2, ?3) ORDER BY key, seq
-    """
+    .order_by(uploads.c.key, uploads.c.seq)
+)
 _BODY = PreparedStatement(sa.select(bodies.c.data).where(bodies.c.id == sa.bindparam("i")))
 _DROP_BODY = PreparedStatement(sa.delete(bodies).where(bodies.c.id == sa.bindparam("i")))
 _INSERT_VERSION = PreparedStatement(sa.insert(versions))
-_INSERT_BODY = PreparedStatement(sa.insert(bodies))
 _INSERT_MESSAGE = PreparedStatement(sa.insert(outbox))
 _INSERT_CRCS = PreparedStatement(sa.insert(blob_crcs))
 _CRCS = PreparedStatement(
@@ -255,7 +271,7 @@ def _version(row: Any) -> ObjectVersion:
         row[1],
         -row[2],
         row[3],
-        bool(row[4]),
+        row[4],
         row[5],
         row[6],
         row[7],
@@ -272,35 +288,33 @@ def _version(row: Any) -> ObjectVersion:
 # Versions
 
 
-def latest(connection: Connection, bucket: str, key: bytes) -> ObjectVersion | None:
+def latest(tx: Tx, bucket: str, key: bytes) -> ObjectVersion | None:
     """The newest version of a key; it may be a delete marker."""
-    row = _LATEST.run(connection, {"b": bucket, "k": key}).fetchone()
+    row = tx.run(_LATEST, {"b": bucket, "k": key}).first()
     return None if row is None else _version(row)
 
 
-def named(connection: Connection, bucket: str, key: bytes, version_id: str) -> ObjectVersion | None:
-    row = _NAMED.run(connection, {"b": bucket, "k": key, "v": version_id}).fetchone()
+def named(tx: Tx, bucket: str, key: bytes, version_id: str) -> ObjectVersion | None:
+    row = tx.run(_NAMED, {"b": bucket, "k": key, "v": version_id}).first()
     return None if row is None else _version(row)
 
 
-def with_crcs(connection: Connection, version: ObjectVersion | None) -> ObjectVersion | None:
+def with_crcs(tx: Tx, version: ObjectVersion | None) -> ObjectVersion | None:
     """The version with what its blob is verified by."""
     if version is not None and version.place == IN_BLOB:
-        row = _CRCS.run(connection, {"c": version.content}).fetchone()
+        row = tx.run(_CRCS, {"c": version.content}).first()
         version.crcs = b"" if row is None else row[0]
     return version
 
 
-def keep_crcs(connection: Connection, content: str, crcs: bytes) -> None:
+def keep_crcs(tx: Tx, content: str, crcs: bytes) -> None:
     """Store what a blob is verified by. Once for each blob."""
-    _INSERT_CRCS.run(connection, {"content": content, "crcs": crcs})
+    tx.run(_INSERT_CRCS, {"content": content, "crcs": crcs})
 
 
-def version_of_upload(
-    connection: Connection, bucket: str, key: bytes, upload_id: str
-) -> ObjectVersion | None:
+def version_of_upload(tx: Tx, bucket: str, key: bytes, upload_id: str) -> ObjectVersion | None:
     """The version that an upload became, if it is still there."""
-    found = connection.execute(
+    found = tx.run(
         sa.select(versions.c.version_id).where(
             versions.c.bucket == bucket,
             versions.c.key == key,
@@ -308,20 +322,19 @@ def version_of_upload(
             versions.c.content == upload_id,
         )
     ).scalar()
-    return None if found is None else named(connection, bucket, key, found)
+    return None if found is None else named(tx, bucket, key, found)
 
 
-def keep_crcs_once(connection: Connection, content: str, crcs: bytes) -> None:
+def keep_crcs_once(tx: Tx, content: str, crcs: bytes) -> None:
     """The same for a blob that may have them."""
-    insert = sa.insert(blob_crcs).prefix_with("OR IGNORE")
-    connection.execute(insert, {"content": content, "crcs": crcs})
+    tx.add(blob_crcs, {"content": content, "crcs": crcs})
 
 
-def insert_version(connection: Connection, version: ObjectVersion) -> None:
+def insert_version(tx: Tx, version: ObjectVersion) -> None:
     if version.place == IN_BLOB:
-        keep_crcs(connection, version.content, version.crcs)
-    _INSERT_VERSION.run(
-        connection,
+        keep_crcs(tx, version.content, version.crcs)
+    tx.run(
+        _INSERT_VERSION,
         {
             "bucket": version.bucket,
             "key": version.key,
@@ -342,19 +355,19 @@ def insert_version(connection: Connection, version: ObjectVersion) -> None:
     )
 
 
-def drop_version(connection: Connection, version: ObjectVersion) -> None:
+def drop_version(tx: Tx, version: ObjectVersion) -> None:
     """Remove a version; what held its bytes goes to the trash in the same transaction."""
-    _DROP.run(connection, {"b": version.bucket, "k": version.key, "r": -version.seq})
+    tx.run(_DROP, {"b": version.bucket, "k": version.key, "r": -version.seq})
     if version.place == IN_ROW:
-        _DROP_BODY.run(connection, {"i": int(version.content)})
+        tx.run(_DROP_BODY, {"i": int(version.content)})
     elif version.place == IN_BLOB:
-        connection.execute(sa.insert(trash), {"content": version.content})
+        tx.run(sa.insert(trash), {"content": version.content})
     elif version.place == IN_PARTS:
-        drop_parts(connection, version.content)
+        drop_parts(tx, version.content)
 
 
-def set_details(connection: Connection, version: ObjectVersion) -> None:
-    connection.execute(
+def set_details(tx: Tx, version: ObjectVersion) -> None:
+    tx.run(
         sa.update(versions)
         .where(*_BY_KEY, versions.c.rank == sa.bindparam("r"))
         .values(details=sa.bindparam("d")),
@@ -368,15 +381,15 @@ def set_details(connection: Connection, version: ObjectVersion) -> None:
 
 
 def _listed(
-    connection: Connection, bucket: str, statement: str, *values: object
+    tx: Tx, bucket: str, statement: PreparedStatement, **values: object
 ) -> Iterator[ObjectVersion]:
-    for row in driver(connection).execute(statement, (bucket, *values)):
+    for row in tx.stream(statement, {"b": bucket, **values}):
         yield ObjectVersion(
             bucket,
             row[0],
             -row[1],
             row[2],
-            bool(row[3]),
+            row[3],
             row[4],
             row[5],
             row[6],
@@ -386,25 +399,23 @@ def _listed(
         )
 
 
-def current_from(connection: Connection, bucket: str, key: bytes) -> Iterator[ObjectVersion]:
+def current_from(tx: Tx, bucket: str, key: bytes) -> Iterator[ObjectVersion]:
     """The newest version of each key from this one on, in order, as far as a list shows it."""
-    return _listed(connection, bucket, _CURRENT, key)
+    return _listed(tx, bucket, _CURRENT, k=key)
 
 
-def versions_from(connection: Connection, bucket: str, key: bytes) -> Iterator[ObjectVersion]:
+def versions_from(tx: Tx, bucket: str, key: bytes) -> Iterator[ObjectVersion]:
     """All versions from this key on, in order, as far as a list shows them."""
-    return _listed(connection, bucket, _AT_OR_AFTER, key)
+    return _listed(tx, bucket, _AT_OR_AFTER, k=key)
 
 
-def older_versions(
-    connection: Connection, bucket: str, key: bytes, seq: int
-) -> Iterator[ObjectVersion]:
+def older_versions(tx: Tx, bucket: str, key: bytes, seq: int) -> Iterator[ObjectVersion]:
     """Versions of one key older than ``seq``, newest first, as far as a list shows them."""
-    return _listed(connection, bucket, _REST_OF_KEY, key, -seq)
+    return _listed(tx, bucket, _REST_OF_KEY, k=key, r=-seq)
 
 
 def versions_behind(
-    connection: Connection, bucket: str, key: bytes, rank: int, limit: int
+    tx: Tx, bucket: str, key: bytes, rank: int, limit: int
 ) -> Iterator[ObjectVersion]:
     """Versions of all buckets behind a primary key, in its order."""
     columns = versions.c
@@ -417,37 +428,37 @@ def versions_behind(
         .order_by(columns.bucket, columns.key, columns.rank)
         .limit(limit)
     )
-    for row in connection.execute(query):
+    for row in tx.run(query):
         yield _version(row)
 
 
-def numbered(connection: Connection, bucket: str, key: bytes, seq: int) -> ObjectVersion | None:
+def numbered(tx: Tx, bucket: str, key: bytes, seq: int) -> ObjectVersion | None:
     """The version of a key that was written under this number."""
     query = sa.select(versions).where(*_BY_KEY, versions.c.rank == sa.bindparam("r"))
-    row = connection.execute(query, {"b": bucket, "k": key, "r": -seq}).first()
+    row = tx.run(query, {"b": bucket, "k": key, "r": -seq}).first()
     return None if row is None else _version(row)
 
 
-def holds_versions(connection: Connection, bucket: str) -> bool:
+def holds_versions(tx: Tx, bucket: str) -> bool:
     query = sa.select(versions.c.rank).where(versions.c.bucket == bucket).limit(1)
-    return connection.execute(query).first() is not None
+    return tx.run(query).first() is not None
 
 
-def insert_body(connection: Connection, seq: int, data: bytes) -> None:
-    """Raises sqlite3.IntegrityError if the number is taken."""
-    _INSERT_BODY.run(connection, {"id": seq, "data": data})
+def insert_body(tx: Tx, seq: int, data: bytes) -> bool:
+    """Store the bytes of a version; return False if the number is taken."""
+    return tx.add(bodies, {"id": seq, "data": data})
 
 
-def body(connection: Connection, content: str) -> bytes | None:
-    row = _BODY.run(connection, {"i": int(content)}).fetchone()
+def body(tx: Tx, content: str) -> bytes | None:
+    row = tx.run(_BODY, {"i": int(content)}).first()
     return None if row is None else row[0]
 
 
 # Multipart uploads
 
 
-def insert_upload(connection: Connection, upload: Upload) -> None:
-    connection.execute(
+def insert_upload(tx: Tx, upload: Upload) -> None:
+    tx.run(
         sa.insert(uploads),
         {
             "id": upload.id,
@@ -477,12 +488,12 @@ def _upload(row: Any) -> Upload:
         row[7],
         row[8],
         json.loads(row[9]),
-        bool(row[10]),
+        row[10],
     )
 
 
-def upload(connection: Connection, bucket: str, key: bytes, upload_id: str) -> Upload | None:
-    row = connection.execute(
+def upload(tx: Tx, bucket: str, key: bytes, upload_id: str) -> Upload | None:
+    row = tx.run(
         sa.select(uploads).where(
             uploads.c.id == upload_id, uploads.c.bucket == bucket, uploads.c.key == key
         )
@@ -490,41 +501,41 @@ def upload(connection: Connection, bucket: str, key: bytes, upload_id: str) -> U
     return None if row is None else _upload(row)
 
 
-def uploads_after(connection: Connection, bucket: str, key: bytes, seq: int) -> Iterator[Upload]:
+def uploads_after(tx: Tx, bucket: str, key: bytes, seq: int) -> Iterator[Upload]:
     """Uploads of a bucket behind (key, seq) in the order of keys, then of their beginning."""
-    for row in driver(connection).execute(_UPLOADS_AFTER, (bucket, key, seq)):
+    for row in tx.stream(_UPLOADS_AFTER, {"b": bucket, "k": key, "s": seq}):
         yield _upload(row)
 
 
-def buckets_with_uploads(connection: Connection) -> dict[str, int]:
+def buckets_with_uploads(tx: Tx) -> dict[str, int]:
     query = sa.select(uploads.c.bucket, sa.func.count()).group_by(uploads.c.bucket)
-    return {row[0]: row[1] for row in connection.execute(query)}
+    return {row[0]: row[1] for row in tx.run(query)}
 
 
-def drop_upload(connection: Connection, upload_id: str) -> None:
+def drop_upload(tx: Tx, upload_id: str) -> None:
     """Forget an upload; its parts stay until they are dropped or belong to an object."""
-    connection.execute(sa.delete(uploads).where(uploads.c.id == upload_id))
+    tx.run(sa.delete(uploads).where(uploads.c.id == upload_id))
 
 
-def drop_uploads_of(connection: Connection, bucket: str) -> None:
+def drop_uploads_of(tx: Tx, bucket: str) -> None:
     found = sa.select(uploads.c.id).where(uploads.c.bucket == bucket)
-    for (upload_id,) in connection.execute(found).all():
-        drop_parts(connection, upload_id)
-        drop_upload(connection, upload_id)
+    for (upload_id,) in tx.run(found).all():
+        drop_parts(tx, upload_id)
+        drop_upload(tx, upload_id)
 
 
-def disturb_uploads(connection: Connection, bucket: str, key: bytes) -> None:
-    _DISTURB.run(connection, {"b": bucket, "k": key})
+def disturb_uploads(tx: Tx, bucket: str, key: bytes) -> None:
+    tx.run(_DISTURB, {"b": bucket, "k": key})
 
 
-def put_part(connection: Connection, upload_id: str, part: Part) -> bool:
+def put_part(tx: Tx, upload_id: str, part: Part) -> bool:
     """Add a part; one of the same number gives way, and then the answer is True."""
     same = (parts.c.upload == upload_id, parts.c.number == part.number)
-    old = connection.execute(sa.select(parts.c.content).where(*same)).scalar()
+    old = tx.run(sa.select(parts.c.content).where(*same)).scalar()
     if old is not None:
-        connection.execute(sa.insert(trash), {"content": old})
-        connection.execute(sa.delete(parts).where(*same))
-    connection.execute(
+        tx.run(sa.insert(trash), {"content": old})
+        tx.run(sa.delete(parts).where(*same))
+    tx.run(
         sa.insert(parts),
         {
             "upload": upload_id,
@@ -536,13 +547,11 @@ def put_part(connection: Connection, upload_id: str, part: Part) -> bool:
             "content": part.content,
         },
     )
-    keep_crcs(connection, part.content, part.crcs)
+    keep_crcs(tx, part.content, part.crcs)
     return old is not None
 
 
-def parts_of(
-    connection: Connection, upload_id: str, after: int = 0, limit: int | None = None
-) -> list[Part]:
+def parts_of(tx: Tx, upload_id: str, after: int = 0, limit: int | None = None) -> list[Part]:
     """Parts by their numbers, those behind ``after``."""
     query = (
         sa.select(
@@ -558,10 +567,10 @@ def parts_of(
     )
     if limit is not None:
         query = query.limit(limit)
-    return [Part(*row) for row in connection.execute(query)]
+    return [Part(*row) for row in tx.run(query)]
 
 
-def parts_to_read(connection: Connection, upload_id: str) -> list[Part]:
+def parts_to_read(tx: Tx, upload_id: str) -> list[Part]:
     """Parts by their numbers, with what their blobs are verified by."""
     query = (
         sa.select(
@@ -577,35 +586,31 @@ def parts_to_read(connection: Connection, upload_id: str) -> list[Part]:
         .where(parts.c.upload == upload_id)
         .order_by(parts.c.number)
     )
-    return [Part(*row) for row in connection.execute(query)]
+    return [Part(*row) for row in tx.run(query)]
 
 
-def drop_parts(
-    connection: Connection, upload_id: str, numbers: Sequence[int] | None = None
-) -> None:
+def drop_parts(tx: Tx, upload_id: str, numbers: Sequence[int] | None = None) -> None:
     """Drop all parts of an upload, or those of these numbers; their blobs go to the trash."""
     which = [parts.c.upload == upload_id]
     if numbers is not None:
         which.append(parts.c.number.in_(numbers))
-    connection.execute(
-        sa.insert(trash).from_select(["content"], sa.select(parts.c.content).where(*which))
-    )
-    connection.execute(sa.delete(parts).where(*which))
+    tx.run(sa.insert(trash).from_select(["content"], sa.select(parts.c.content).where(*which)))
+    tx.run(sa.delete(parts).where(*which))
 
 
 # Blobs that wait to be deleted
 
 
-def some_trash(connection: Connection, limit: int) -> list[str]:
-    return [row[0] for row in connection.execute(sa.select(trash.c.content).limit(limit))]
+def some_trash(tx: Tx, limit: int) -> list[str]:
+    return [row[0] for row in tx.run(sa.select(trash.c.content).limit(limit))]
 
 
-def forget_trash(connection: Connection, contents: Sequence[str]) -> None:
-    connection.execute(sa.delete(trash).where(trash.c.content.in_(contents)))
-    connection.execute(sa.delete(blob_crcs).where(blob_crcs.c.content.in_(contents)))
+def forget_trash(tx: Tx, contents: Sequence[str]) -> None:
+    tx.run(sa.delete(trash).where(trash.c.content.in_(contents)))
+    tx.run(sa.delete(blob_crcs).where(blob_crcs.c.content.in_(contents)))
 
 
-def known_blobs(connection: Connection, contents: Sequence[str]) -> set[str]:
+def known_blobs(tx: Tx, contents: Sequence[str]) -> set[str]:
     """Those of these blobs that an object, a part or the trash names."""
     found: set[str] = set()
     in_versions = sa.select(versions.c.content).where(
@@ -616,17 +621,17 @@ def known_blobs(connection: Connection, contents: Sequence[str]) -> set[str]:
     in_parts = sa.select(parts.c.content).where(parts.c.content.in_(contents))
     in_trash = sa.select(trash.c.content).where(trash.c.content.in_(contents))
     for query in (in_versions, in_parts, in_trash):
-        found.update(row[0] for row in connection.execute(query))
+        found.update(row[0] for row in tx.run(query))
     return found
 
 
-def names_blobs(connection: Connection) -> bool:
+def names_blobs(tx: Tx) -> bool:
     """Whether an object or a part names a blob."""
     in_versions = sa.select(versions.c.content).where(
         versions.c.place == sa.literal_column(f"'{IN_BLOB}'")
     )
     return any(
-        connection.execute(query.limit(1)).first() is not None
+        tx.run(query.limit(1)).first() is not None
         for query in (in_versions, sa.select(parts.c.content))
     )
 
@@ -634,13 +639,13 @@ def names_blobs(connection: Connection) -> bool:
 # Buckets
 
 
-def all_buckets(connection: Connection) -> list[tuple[str, str, str, float, dict[str, Any]]]:
-    rows = connection.execute(sa.select(buckets)).all()
+def all_buckets(tx: Tx) -> list[tuple[str, str, str, float, dict[str, Any]]]:
+    rows = tx.run(sa.select(buckets)).all()
     return [(r.name, r.account, r.region, r.created, json.loads(r.settings)) for r in rows]
 
 
 def insert_bucket(
-    connection: Connection,
+    tx: Tx,
     name: str,
     account: str,
     region: str,
@@ -649,10 +654,10 @@ def insert_bucket(
 ) -> tuple[str, str] | None:
     """None, or whose the bucket of that name already is: (account, region)."""
     taken = sa.select(buckets.c.account, buckets.c.region).where(buckets.c.name == name)
-    row = connection.execute(taken).first()
+    row = tx.run(taken).first()
     if row is not None:
         return (row[0], row[1])
-    connection.execute(
+    tx.run(
         sa.insert(buckets),
         {
             "name": name,
@@ -665,20 +670,18 @@ def insert_bucket(
     return None
 
 
-def settings_of(connection: Connection, name: str) -> dict[str, Any] | None:
+def settings_of(tx: Tx, name: str) -> dict[str, Any] | None:
     query = sa.select(buckets.c.settings).where(buckets.c.name == name)
-    found = connection.execute(query).scalar()
+    found = tx.run(query).scalar()
     return None if found is None else json.loads(found)
 
 
-def set_settings(connection: Connection, name: str, settings: Mapping[str, Any]) -> None:
-    connection.execute(
-        sa.update(buckets).where(buckets.c.name == name).values(settings=json.dumps(settings))
-    )
+def set_settings(tx: Tx, name: str, settings: Mapping[str, Any]) -> None:
+    tx.run(sa.update(buckets).where(buckets.c.name == name).values(settings=json.dumps(settings)))
 
 
-def drop_bucket(connection: Connection, name: str) -> None:
-    connection.execute(sa.delete(buckets).where(buckets.c.name == name))
+def drop_bucket(tx: Tx, name: str) -> None:
+    tx.run(sa.delete(buckets).where(buckets.c.name == name))
 
 
 # Events that wait to be posted, and the sequence
@@ -697,9 +700,9 @@ class OutboxMessage:
     trace_id: str
 
 
-def insert_message(connection: Connection, message: OutboxMessage) -> None:
-    _INSERT_MESSAGE.run(
-        connection,
+def insert_message(tx: Tx, message: OutboxMessage) -> None:
+    tx.run(
+        _INSERT_MESSAGE,
         {
             "id": message.id,
             "target": message.target,
@@ -712,31 +715,27 @@ def insert_message(connection: Connection, message: OutboxMessage) -> None:
     )
 
 
-def message_ids(connection: Connection) -> list[int]:
-    return [row[0] for row in connection.execute(sa.select(outbox.c.id))]
+def message_ids(tx: Tx) -> list[int]:
+    return [row[0] for row in tx.run(sa.select(outbox.c.id))]
 
 
-def messages_of(connection: Connection, ids: Sequence[int]) -> list[OutboxMessage]:
+def messages_of(tx: Tx, ids: Sequence[int]) -> list[OutboxMessage]:
     query = sa.select(outbox).where(outbox.c.id.in_(ids)).order_by(outbox.c.id)
-    return [OutboxMessage(*row) for row in connection.execute(query)]
+    return [OutboxMessage(*row) for row in tx.run(query)]
 
 
-def drop_messages(connection: Connection, ids: Sequence[int]) -> None:
-    connection.execute(sa.delete(outbox).where(outbox.c.id.in_(ids)))
+def drop_messages(tx: Tx, ids: Sequence[int]) -> None:
+    tx.run(sa.delete(outbox).where(outbox.c.id.in_(ids)))
 
 
-def last_number(connection: Connection) -> int:
+def last_number(tx: Tx) -> int:
     """The highest sequence number that a restart must stay above: the kept one, which outlives
     deletions, and those that rows hold as their identity."""
     kept = sa.select(counters.c.value).where(counters.c.name == "sequence")
     held = (bodies.c.id, outbox.c.id, uploads.c.seq)
-    numbers = [connection.execute(sa.select(sa.func.max(column))).scalar() for column in held]
-    return max(connection.execute(kept).scalar() or 0, *(number or 0 for number in numbers))
+    numbers = [tx.run(sa.select(sa.func.max(column))).scalar() for column in held]
+    return max(tx.run(kept).scalar() or 0, *(number or 0 for number in numbers))
 
 
-def set_last_number(connection: Connection, value: int) -> None:
-    changed = connection.execute(
-        sa.update(counters).where(counters.c.name == "sequence").values(value=value)
-    )
-    if changed.rowcount == 0:
-        connection.execute(sa.insert(counters), {"name": "sequence", "value": value})
+def set_last_number(tx: Tx, value: int) -> None:
+    tx.upsert(counters, {"name": "sequence", "value": value})

@@ -11,12 +11,11 @@ from typing import Any
 
 import orjson
 import sqlalchemy as sa
-from sqlalchemy.dialects.sqlite import insert
-from sqlalchemy.engine import Connection
 
 from boda.core.arn import build
 from boda.services.lambda_.records import Key
 from boda.services.lambda_.rows import metadata
+from boda.storage.rows import Tx
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,31 +95,24 @@ layer_versions = sa.Table(
 _JSON = ("runtimes", "architectures", "statements")
 
 
-def load(connection: Connection) -> dict[Key, Layer]:
+def load(tx: Tx) -> dict[Key, Layer]:
     """Every layer with its versions; of one whose versions are deleted, the last number."""
     found = {
-        (row.account, row.region, row.name): Layer(row.last)
-        for row in connection.execute(sa.select(layers))
+        (row.account, row.region, row.name): Layer(row.last) for row in tx.run(sa.select(layers))
     }
-    for row in connection.execute(sa.select(layer_versions)).mappings():
-        members = dict(row) | {name: orjson.loads(row[name]) for name in _JSON}
+    for row in tx.run(sa.select(layer_versions)):
+        members = row._asdict() | {name: orjson.loads(getattr(row, name)) for name in _JSON}
         version = LayerVersion(**members)
         found[version.account, version.region, version.name].versions[version.number] = version
     return found
 
 
-def put_layer(connection: Connection, key: Key, last: int) -> None:
+def put_layer(tx: Tx, key: Key, last: int) -> None:
     account, region, name = key
-    values = {"account": account, "region": region, "name": name, "last": last}
-    statement = insert(layers).values(values)
-    connection.execute(
-        statement.on_conflict_do_update(
-            index_elements=["account", "region", "name"], set_={"last": last}
-        )
-    )
+    tx.upsert(layers, {"account": account, "region": region, "name": name, "last": last})
 
 
-def put_version(connection: Connection, version: LayerVersion) -> None:
+def put_version(tx: Tx, version: LayerVersion) -> None:
     """Make or replace a version."""
     values = {
         column.name: orjson.dumps(getattr(version, column.name))
@@ -128,15 +120,12 @@ def put_version(connection: Connection, version: LayerVersion) -> None:
         else getattr(version, column.name)
         for column in layer_versions.columns
     }
-    keys = [column.name for column in layer_versions.primary_key]
-    statement = insert(layer_versions).values(values)
-    others = {name: statement.excluded[name] for name in values if name not in keys}
-    connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=others))
+    tx.upsert(layer_versions, values)
 
 
-def delete_version(connection: Connection, version: LayerVersion) -> None:
+def delete_version(tx: Tx, version: LayerVersion) -> None:
     columns = layer_versions.c
-    connection.execute(
+    tx.run(
         sa.delete(layer_versions).where(
             columns.account == version.account,
             columns.region == version.region,

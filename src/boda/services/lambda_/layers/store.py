@@ -6,8 +6,6 @@ import asyncio
 import dataclasses
 from collections.abc import Iterable, Sequence
 
-from sqlalchemy.engine import Connection
-
 from boda.core import resource_policy
 from boda.core.arn import Arn, is_arn, split_version
 from boda.core.errors import AwsError
@@ -22,6 +20,7 @@ from boda.services.lambda_.identifiers import Identifier
 from boda.services.lambda_.layers import records as layer_records
 from boda.services.lambda_.layers.records import Layer, LayerVersion, layer_arn
 from boda.services.lambda_.records import Key, LayerUse
+from boda.storage.rows import Tx
 
 _ACTION = "lambda:GetLayerVersion"
 
@@ -37,7 +36,7 @@ class Layers:
 
     async def load(self) -> None:
         """Read every layer; their packages are needed from then on."""
-        self._layers = await self._core.database.read(layer_records.load)
+        self._layers = await self._core.rows.read(layer_records.load)
         for version in self.all():
             self._core.refer([version.sha256])
 
@@ -77,9 +76,9 @@ class Layers:
         key = (version.account, version.region, version.name)
         last = max(version.number, self.next_number(key) - 1)
 
-        def work(connection: Connection) -> None:
-            layer_records.put_layer(connection, key, last)
-            layer_records.put_version(connection, version)
+        def work(tx: Tx) -> None:
+            layer_records.put_layer(tx, key, last)
+            layer_records.put_version(tx, version)
 
         await self._core.write(work)
         layer = self._layers.setdefault(key, Layer())
@@ -101,7 +100,7 @@ class Layers:
 
     async def drop(self, version: LayerVersion) -> None:
         """Delete a version; functions that have it keep it. Call under the layer's lock."""
-        await self._core.write(lambda connection: layer_records.delete_version(connection, version))
+        await self._core.write(lambda tx: layer_records.delete_version(tx, version))
         del self._layers[version.account, version.region, version.name].versions[version.number]
         self._core.unrefer([version.sha256])
 

@@ -7,8 +7,6 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from sqlalchemy.engine import Connection
-
 from boda.core.arn import bucket_arn
 from boda.core.errors import AwsError, not_implemented
 from boda.core.tags import as_list
@@ -19,6 +17,7 @@ from boda.services.s3 import condition_keys, errors, names, rows, tags
 from boda.services.s3.access import acls
 from boda.services.s3.buckets.store import NEW_BUCKET, Bucket
 from boda.services.s3.core import S3Core, on_bucket
+from boda.storage.rows import Tx
 
 _MAX_BUCKETS = 10_000
 _BUCKETS = Paged(size=_MAX_BUCKETS, most=_MAX_BUCKETS)
@@ -81,9 +80,9 @@ class BucketOperations:
         return {"Location": place, "BucketArn": bucket_arn(bucket)}
 
     async def _insert(self, new: Bucket) -> tuple[str, str] | None:
-        def work(connection: Connection) -> tuple[str, str] | None:
+        def work(tx: Tx) -> tuple[str, str] | None:
             return rows.insert_bucket(
-                connection, new.name, new.account, new.region, new.created, new.settings
+                tx, new.name, new.account, new.region, new.created, new.settings
             )
 
         there = await self.core.write(work)
@@ -188,15 +187,15 @@ class BucketOperations:
         await self.core.finish(self._delete(self.core.bucket(bucket, expected_bucket_owner)))
 
     async def _delete(self, found: Bucket) -> None:
-        def work(connection: Connection) -> None:
+        def work(tx: Tx) -> None:
             found.check()
-            if rows.holds_versions(connection, found.name):
+            if rows.holds_versions(tx, found.name):
                 message = "The bucket you tried to delete is not empty"
                 if found.versioned:
                     message += ". You must delete all versions in the bucket."
                 raise AwsError("BucketNotEmpty", message, 409, BucketName=found.name)
-            rows.drop_uploads_of(connection, found.name)
-            rows.drop_bucket(connection, found.name)
+            rows.drop_uploads_of(tx, found.name)
+            rows.drop_bucket(tx, found.name)
             found.gone = True
 
         try:

@@ -11,8 +11,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy.engine import Connection
-
 from boda.core.arn import bucket_arn
 from boda.core.policy import MalformedPolicy, Policy
 from boda.core.principal import Principal
@@ -20,6 +18,7 @@ from boda.gateway.asking.tag_keys import Keys
 from boda.services.s3 import condition_keys, errors, rows
 from boda.services.s3.access.public import is_public
 from boda.services.s3.notifications.rules import Notifications
+from boda.storage.rows import Tx
 
 NEW_BUCKET: Mapping[str, Any] = {
     "public_access": {
@@ -112,9 +111,9 @@ class Buckets:
     def __init__(self) -> None:
         self._buckets: dict[str, Bucket] = {}
 
-    def load(self, connection: Connection) -> None:
-        uploads = rows.buckets_with_uploads(connection)
-        for name, account, region, created, settings in rows.all_buckets(connection):
+    def load(self, tx: Tx) -> None:
+        uploads = rows.buckets_with_uploads(tx)
+        for name, account, region, created, settings in rows.all_buckets(tx):
             bucket = Bucket(name, account, region, created, settings)
             bucket.open_uploads = uploads.get(name, 0)
             self._buckets[name] = bucket
@@ -143,19 +142,19 @@ class Buckets:
             del self._buckets[bucket.name]
 
 
-def change(bucket: Bucket, edit: Callable[[dict[str, Any]], None]) -> Callable[[Connection], Any]:
+def change(bucket: Bucket, edit: Callable[[dict[str, Any]], None]) -> Callable[[Tx], Any]:
     """A write that edits a bucket's settings; give its answer to ``adopt``.
 
     Runs on the writer thread, so that two edits of one bucket cannot undo each other.
     """
 
-    def work(connection: Connection) -> dict[str, Any]:
+    def work(tx: Tx) -> dict[str, Any]:
         bucket.check()
-        settings = rows.settings_of(connection, bucket.name)
+        settings = rows.settings_of(tx, bucket.name)
         if settings is None:
             raise errors.no_such_bucket(bucket.name)
         edit(settings)
-        rows.set_settings(connection, bucket.name, settings)
+        rows.set_settings(tx, bucket.name, settings)
         return settings
 
     return work

@@ -12,10 +12,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from sqlalchemy.engine import Connection
-
 from boda.services.s3 import rows
 from boda.services.s3.rows import ObjectVersion, Upload
+from boda.storage.rows import Tx
 
 T = TypeVar("T")
 
@@ -83,7 +82,7 @@ class _WalkPause:
 
 
 def keys(
-    connection: Connection,
+    tx: Tx,
     scope: ListingScope,
     marker: bytes,
     limit: int,
@@ -97,22 +96,22 @@ def keys(
     end early after passing so many keys that do not show.
     """
     start = marker + b"\0" if exact else scope.first(marker)
-    return _page(_walk_keys(connection, scope, start, hidden), limit)
+    return _page(_walk_keys(tx, scope, start, hidden), limit)
 
 
 def versions(
-    connection: Connection, scope: ListingScope, marker: bytes, below: int | None, limit: int
+    tx: Tx, scope: ListingScope, marker: bytes, below: int | None, limit: int
 ) -> ListingPage[ListedVersion]:
     """All versions behind ``marker``: from the next key on, or, when ``below`` is given, first
     those of the key itself that are older than that sequence number."""
-    return _page(_walk_versions(connection, scope, marker, below), limit)
+    return _page(_walk_versions(tx, scope, marker, below), limit)
 
 
 def uploads(
-    connection: Connection, scope: ListingScope, marker: bytes, above: int | None, limit: int
+    tx: Tx, scope: ListingScope, marker: bytes, above: int | None, limit: int
 ) -> ListingPage[Upload]:
     """Multipart uploads behind ``marker``, or behind the one of it that ``above`` numbers."""
-    return _page(_walk_uploads(connection, scope, marker, above), limit)
+    return _page(_walk_uploads(tx, scope, marker, above), limit)
 
 
 def _page(walk: Iterator[T | bytes | _WalkPause], limit: int) -> ListingPage[T]:
@@ -135,12 +134,12 @@ def _page(walk: Iterator[T | bytes | _WalkPause], limit: int) -> ListingPage[T]:
 
 
 def _walk_keys(
-    connection: Connection, scope: ListingScope, start: bytes, hidden: int | None
+    tx: Tx, scope: ListingScope, start: bytes, hidden: int | None
 ) -> Iterator[ObjectVersion | bytes | _WalkPause]:
     passed = 0
     cursor: bytes | None = start
     while cursor is not None:
-        found, cursor = rows.current_from(connection, scope.bucket, cursor), None
+        found, cursor = rows.current_from(tx, scope.bucket, cursor), None
         for version in found:
             if not version.key.startswith(scope.prefix):
                 return
@@ -158,16 +157,16 @@ def _walk_keys(
 
 
 def _walk_versions(
-    connection: Connection, scope: ListingScope, marker: bytes, below: int | None
+    tx: Tx, scope: ListingScope, marker: bytes, below: int | None
 ) -> Iterator[ListedVersion | bytes]:
     cursor: bytes | None = scope.first(marker)
     if below is not None:
         if marker.startswith(scope.prefix) and scope.common_prefix(marker) is None:
-            for version in rows.older_versions(connection, scope.bucket, marker, below):
+            for version in rows.older_versions(tx, scope.bucket, marker, below):
                 yield ListedVersion(version, False)
         cursor = max(scope.prefix, marker + b"\0")
     while cursor is not None:
-        found, cursor = rows.versions_from(connection, scope.bucket, cursor), None
+        found, cursor = rows.versions_from(tx, scope.bucket, cursor), None
         key: bytes | None = None
         for version in found:
             if not version.key.startswith(scope.prefix):
@@ -182,13 +181,13 @@ def _walk_versions(
 
 
 def _walk_uploads(
-    connection: Connection, scope: ListingScope, marker: bytes, above: int | None
+    tx: Tx, scope: ListingScope, marker: bytes, above: int | None
 ) -> Iterator[Upload | bytes]:
     cursor: tuple[bytes, int] | None = (scope.first(marker), -1)
     if above is not None:
         cursor = (marker, above)
     while cursor is not None:
-        found, cursor = rows.uploads_after(connection, scope.bucket, *cursor), None
+        found, cursor = rows.uploads_after(tx, scope.bucket, *cursor), None
         for upload in found:
             if not upload.key.startswith(scope.prefix):
                 return

@@ -12,8 +12,6 @@ import logging
 from collections.abc import Sequence
 from functools import partial
 
-from sqlalchemy.engine import Connection
-
 from boda.core.arn import bucket_arn
 from boda.core.clock import Clock
 from boda.core.errors import AwsError
@@ -28,7 +26,7 @@ from boda.services.s3.buckets.store import Bucket
 from boda.services.s3.notifications import events
 from boda.services.s3.rows import OutboxMessage
 from boda.services.s3.sequence import Sequence as Numbers
-from boda.storage.database import Database
+from boda.storage.rows import Rows, Tx
 
 _log = logging.getLogger(__name__)
 
@@ -46,9 +44,9 @@ class Outbox:
     """
 
     def __init__(
-        self, database: Database, post: PostOffice, clock: Clock, ids: Ids, numbers: Numbers
+        self, rows: Rows, post: PostOffice, clock: Clock, ids: Ids, numbers: Numbers
     ) -> None:
-        self._database = database
+        self._rows = rows
         self._post = post
         self._clock = clock
         self._ids = ids
@@ -61,7 +59,7 @@ class Outbox:
 
     async def start(self) -> None:
         """Post what an earlier run left, in the background."""
-        self._waiting = set(await self._database.read(rows.message_ids))
+        self._waiting = set(await self._rows.read(rows.message_ids))
         if self._waiting:
             self._have_waiting.set()
         self._tasks.spawn(self._forget(), "forgetting posted events")
@@ -72,7 +70,7 @@ class Outbox:
         await self._forget_posted()
 
     def put(
-        self, connection: Connection, bucket: Bucket, happening: events.Happening, ctx: Context
+        self, tx: Tx, bucket: Bucket, happening: events.Happening, ctx: Context
     ) -> list[OutboxMessage]:
         """On the writer thread, within the object's transaction: write down who is to know."""
         written = []
@@ -87,11 +85,11 @@ class Outbox:
                 bucket.region,
                 trace_id,
             )
-            rows.insert_message(connection, message)
+            rows.insert_message(tx, message)
             written.append(message)
         if written:
             # A deletion leaves no row whose number a restart could find, so it is kept here.
-            rows.set_last_number(connection, written[-1].id)
+            rows.set_last_number(tx, written[-1].id)
         return written
 
     async def post(self, messages: Sequence[OutboxMessage]) -> None:
@@ -147,7 +145,7 @@ class Outbox:
         while self._posted:
             batch, self._posted = self._posted[:_BATCH], self._posted[_BATCH:]
             try:
-                await self._database.write(partial(rows.drop_messages, ids=batch))
+                await self._rows.write(partial(rows.drop_messages, ids=batch))
             except Exception:
                 # They are posted again at the next start, which "at least once" allows.
                 _log.exception("the rows of posted events could not be removed")
@@ -171,7 +169,7 @@ class Outbox:
         for index in range(0, len(waiting), _BATCH):
             batch = waiting[index : index + _BATCH]
             try:
-                messages = await self._database.read(partial(rows.messages_of, ids=batch))
+                messages = await self._rows.read(partial(rows.messages_of, ids=batch))
             except Exception:
                 _log.exception("waiting events could not be read")
                 return

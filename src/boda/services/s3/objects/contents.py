@@ -24,7 +24,7 @@ from boda.services.s3.rows import ObjectVersion, Part
 from boda.storage.blob_reader import BlobMissing, BlobReader
 from boda.storage.blobs import BlobStore
 from boda.storage.block_checksums import Verification
-from boda.storage.database import Database
+from boda.storage.rows import Rows
 
 INLINE_LIMIT = 16 * 1024
 """Bytes up to which an object stands in a row."""
@@ -84,8 +84,8 @@ class IncomingContent:
 class Contents:
     """Takes and gives objects' bytes."""
 
-    def __init__(self, database: Database, blobs: BlobStore, report: Callable[[str], None]) -> None:
-        self._database = database
+    def __init__(self, rows: Rows, blobs: BlobStore, report: Callable[[str], None]) -> None:
+        self._rows = rows
         self._blobs = blobs
         self._report = report
         self.reading: Counter[str] = Counter()
@@ -148,11 +148,11 @@ class Contents:
             check = Verification(version.size, version.crcs, damaged)
             return await self._blobs.open(version.content, start, length, check)
         if version.place == rows.IN_PARTS:
-            parts = await self._database.read(lambda c: rows.parts_to_read(c, version.content))
+            parts = await self._rows.read(lambda tx: rows.parts_to_read(tx, version.content))
             reader = _PartsReader(self._blobs, self.reading, parts, start, length, damaged)
             await reader.open()
             return reader
-        data = await self._database.read(lambda c: rows.body(c, version.content))
+        data = await self._rows.read(lambda tx: rows.body(tx, version.content))
         if data is None:
             raise ReplacedContent
         return _Pieces(self.verified(version, data)[start : start + length])

@@ -8,8 +8,6 @@ from datetime import datetime
 from email.utils import format_datetime
 from typing import Any
 
-from sqlalchemy.engine import Connection
-
 from boda.core.errors import AwsError
 from boda.core.tags import as_list
 from boda.gateway.asking.need import ConditionKeys, LateKeys, Need
@@ -26,6 +24,7 @@ from boda.services.s3.objects.preconditions import ReadConditions
 from boda.services.s3.objects.ranges import Span
 from boda.services.s3.rows import ObjectVersion, Part
 from boda.storage.blob_reader import BlobMissing
+from boda.storage.rows import Tx
 
 _TRIES = 5
 _MAX_PARTS = 1000
@@ -283,9 +282,7 @@ class ReadingOperations:
         raw = names.check_key(key)
         if version_id is not None:
             names.check_version_id(version_id, versioned=bucket.versioned)
-        version, data = await self.core.read(
-            lambda connection: _find(connection, bucket, raw, version_id)
-        )
+        version, data = await self.core.read(lambda tx: _find(tx, bucket, raw, version_id))
         if version is None:
             await self.core.hide_missing(ctx, bucket)
         return _present(version, bucket, key, version_id, method), data
@@ -348,7 +345,7 @@ class ReadingOperations:
             if number != 1:
                 raise _no_such_part(number, 1)
             return Span(0, version.size, version.size), None, None
-        parts = await self.core.read(lambda c: rows.parts_of(c, version.content))
+        parts = await self.core.read(lambda tx: rows.parts_of(tx, version.content))
         if number > len(parts):
             raise _no_such_part(number, len(parts))
         start = sum(part.size for part in parts[: number - 1])
@@ -360,7 +357,9 @@ class ReadingOperations:
         if version.checksum_type != COMPOSITE:
             # S3 tells the parts of an object only when each has a checksum of its own.
             return {"TotalPartsCount": total}
-        found = await self.core.read(lambda c: rows.parts_of(c, version.content, marker, limit + 1))
+        found = await self.core.read(
+            lambda tx: rows.parts_of(tx, version.content, marker, limit + 1)
+        )
         page = found[:limit]
         shown: dict[str, Any] = {
             "TotalPartsCount": total,
@@ -402,12 +401,12 @@ class ReadingOperations:
         if version_id is not None:
             names.check_version_id(version_id, versioned=bucket.versioned)
 
-        def work(connection: Connection) -> tuple[ObjectVersion, list[Happening]]:
+        def work(tx: Tx) -> tuple[ObjectVersion, list[Happening]]:
             bucket.check()
             found = (
-                rows.latest(connection, bucket.name, raw)
+                rows.latest(tx, bucket.name, raw)
                 if version_id is None
-                else rows.named(connection, bucket.name, raw, version_id)
+                else rows.named(tx, bucket.name, raw, version_id)
             )
             if found is not None and found.marker:
                 raise errors.delete_marker(method, {"x-amz-version-id": found.version_id})
@@ -415,7 +414,7 @@ class ReadingOperations:
             version.details = {**version.details, "tags": new}
             if not new:
                 del version.details["tags"]
-            rows.set_details(connection, version)
+            rows.set_details(tx, version)
             happening = Happening(
                 event,
                 key,
@@ -436,16 +435,16 @@ def _attempts() -> Sequence[int]:
 
 
 def _find(
-    connection: Connection, bucket: Bucket, key: bytes, version_id: str | None
+    tx: Tx, bucket: Bucket, key: bytes, version_id: str | None
 ) -> tuple[ObjectVersion | None, bytes | None]:
     version = (
-        rows.latest(connection, bucket.name, key)
+        rows.latest(tx, bucket.name, key)
         if version_id is None
-        else rows.named(connection, bucket.name, key, version_id)
+        else rows.named(tx, bucket.name, key, version_id)
     )
     if version is None or version.place != rows.IN_ROW:
-        return rows.with_crcs(connection, version), None
-    return version, rows.body(connection, version.content)
+        return rows.with_crcs(tx, version), None
+    return version, rows.body(tx, version.content)
 
 
 def _present(

@@ -14,9 +14,9 @@ from boda.core.tasks import Tasks
 from boda.services.s3 import rows
 from boda.services.s3.objects.contents import Contents
 from boda.storage.blobs import BlobStore
-from boda.storage.database import Database
 from boda.storage.deletion_lock import DeletionLock
 from boda.storage.lost import LostAndFound
+from boda.storage.rows import Rows
 
 _log = logging.getLogger(__name__)
 
@@ -33,13 +33,13 @@ class UnreferencedBlobs:
 
     def __init__(
         self,
-        database: Database,
+        rows: Rows,
         blobs: BlobStore,
         contents: Contents,
         clock: Clock,
         lost: LostAndFound,
     ) -> None:
-        self._database = database
+        self._rows = rows
         self._blobs = blobs
         self._contents = contents
         self._clock = clock
@@ -81,18 +81,18 @@ class UnreferencedBlobs:
     async def empty(self) -> bool:
         """Delete what nobody reads; return whether something is left, as during a backup."""
         while True:
-            waiting = await self._database.read(partial(rows.some_trash, limit=_BATCH))
+            waiting = await self._rows.read(partial(rows.some_trash, limit=_BATCH))
             free = [blob for blob in waiting if blob not in self._contents.reading]
             if free:
                 with self._deletions.deleting() as allowed:
                     if not allowed:
                         return True
                     await self._blobs.delete(free)
-                await self._database.write(partial(rows.forget_trash, contents=free))
+                await self._rows.write(partial(rows.forget_trash, contents=free))
             if len(free) < len(waiting):
                 return True
             if not waiting:
                 return False
 
     async def _known(self, blobs: list[str]) -> set[str]:
-        return await self._database.read(partial(rows.known_blobs, contents=blobs))
+        return await self._rows.read(partial(rows.known_blobs, contents=blobs))

@@ -7,10 +7,7 @@ Suspended         a write or a marker takes the place of the "null" version only
 
 from __future__ import annotations
 
-import sqlite3
 from dataclasses import dataclass
-
-from sqlalchemy.engine import Connection
 
 from boda.services.s3 import errors, names, rows
 from boda.services.s3.buckets.store import Bucket
@@ -20,6 +17,7 @@ from boda.services.s3.objects.checksums import ObjectChecksum
 from boda.services.s3.objects.preconditions import WriteConditions, matches
 from boda.services.s3.rows import ObjectVersion
 from boda.services.s3.sequence import Sequence
+from boda.storage.rows import Tx
 
 EMPTY_ETAG = "d41d8cd98f00b204e9800998ecf8427e"
 
@@ -58,7 +56,7 @@ class Versions:
 
     def put(
         self,
-        connection: Connection,
+        tx: Tx,
         bucket: Bucket,
         new: ObjectVersion,
         data: bytes | None,
@@ -69,34 +67,31 @@ class Versions:
     ) -> WriteResult:
         """Make ``new`` the current version; ``data`` are its bytes when they stand in a row."""
         bucket.check()
-        current = rows.latest(connection, bucket.name, new.key)
+        current = rows.latest(tx, bucket.name, new.key)
         conditions.check(new.name, current, disturbed=disturbed)
         new.seq = self._numbers.next(current.seq if current else 0)
         new.version_id = fresh_id if bucket.versioning == "Enabled" else NULL_VERSION
-        freed = self._make_room(connection, bucket, new, current)
+        freed = self._make_room(tx, bucket, new, current)
         if data is not None:
             if data:
-                self._insert_body(connection, new, data)
+                self._insert_body(tx, new, data)
                 new.place, new.content = rows.IN_ROW, str(new.seq)
             else:
                 new.place, new.content = rows.NOWHERE, ""
-        rows.insert_version(connection, new)
+        rows.insert_version(tx, new)
         if bucket.open_uploads:
-            rows.disturb_uploads(connection, bucket.name, new.key)
+            rows.disturb_uploads(tx, bucket.name, new.key)
         return WriteResult(new, freed)
 
-    def _insert_body(self, connection: Connection, new: ObjectVersion, data: bytes) -> None:
+    def _insert_body(self, tx: Tx, new: ObjectVersion, data: bytes) -> None:
         """Under the version's number; under a fresh one where that is taken."""
-        try:
-            rows.insert_body(connection, new.seq, data)
-        except sqlite3.IntegrityError:
-            self._numbers.raise_to(rows.last_number(connection))
+        while not rows.insert_body(tx, new.seq, data):
+            self._numbers.raise_to(rows.last_number(tx))
             new.seq = self._numbers.next(new.seq)
-            rows.insert_body(connection, new.seq, data)
 
     def delete(
         self,
-        connection: Connection,
+        tx: Tx,
         bucket: Bucket,
         key: bytes,
         version_id: str | None,
@@ -105,21 +100,17 @@ class Versions:
         if_match: str | None = None,
     ) -> tuple[DeletionResult, list[Happening]]:
         bucket.check()
-        current = rows.latest(connection, bucket.name, key)
+        current = rows.latest(tx, bucket.name, key)
         if if_match is not None:
-            target = (
-                current
-                if version_id is None
-                else rows.named(connection, bucket.name, key, version_id)
-            )
+            target = current if version_id is None else rows.named(tx, bucket.name, key, version_id)
             if target is None or target.marker:
                 raise errors.no_such_key(key.decode())
             if not matches(if_match, target.etag):
                 raise errors.precondition_failed("If-Match")
         if bucket.open_uploads:
-            rows.disturb_uploads(connection, bucket.name, key)
+            rows.disturb_uploads(tx, bucket.name, key)
         if version_id is not None or not bucket.versioned:
-            return self._remove(connection, bucket, key, version_id, current, now)
+            return self._remove(tx, bucket, key, version_id, current, now)
         marker = ObjectVersion(
             bucket.name,
             key,
@@ -128,8 +119,8 @@ class Versions:
             True,
             int(now),
         )
-        freed = self._make_room(connection, bucket, marker, current)
-        rows.insert_version(connection, marker)
+        freed = self._make_room(tx, bucket, marker, current)
+        rows.insert_version(tx, marker)
         happening = Happening(
             "ObjectRemoved:DeleteMarkerCreated",
             key.decode(),
@@ -142,7 +133,7 @@ class Versions:
 
     def _remove(
         self,
-        connection: Connection,
+        tx: Tx,
         bucket: Bucket,
         key: bytes,
         version_id: str | None,
@@ -152,11 +143,11 @@ class Versions:
         if version_id is None or (current is not None and current.version_id == version_id):
             found = current
         else:
-            found = rows.named(connection, bucket.name, key, version_id)
+            found = rows.named(tx, bucket.name, key, version_id)
         shown = version_id or ""
         if found is None:
             return DeletionResult(shown), []
-        rows.drop_version(connection, found)
+        rows.drop_version(tx, found)
         happening = Happening(
             "ObjectRemoved:Delete",
             key.decode(),
@@ -169,7 +160,7 @@ class Versions:
 
     def _make_room(
         self,
-        connection: Connection,
+        tx: Tx,
         bucket: Bucket,
         new: ObjectVersion,
         current: ObjectVersion | None,
@@ -180,12 +171,12 @@ class Versions:
         if current is not None and current.version_id == NULL_VERSION:
             old: ObjectVersion | None = current
         elif current is not None and bucket.versioned:
-            old = rows.named(connection, bucket.name, new.key, NULL_VERSION)
+            old = rows.named(tx, bucket.name, new.key, NULL_VERSION)
         else:
             return False
         if old is None:
             return False
-        rows.drop_version(connection, old)
+        rows.drop_version(tx, old)
         return old.place in (rows.IN_BLOB, rows.IN_PARTS)
 
 

@@ -6,8 +6,6 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy.engine import Connection
-
 from boda.core.errors import AwsError, not_implemented
 from boda.gateway.asking.need import Need
 from boda.gateway.calling.operation import Context, operation
@@ -30,6 +28,7 @@ from boda.services.s3.objects.copy_source import CopySources
 from boda.services.s3.objects.preconditions import COPY_PREFIX, ReadConditions, WriteConditions
 from boda.services.s3.objects.versions import DeletionResult, Versions, created, new_version
 from boda.services.s3.rows import ObjectVersion
+from boda.storage.rows import Tx
 
 _DELETE_LIMIT = 1000
 
@@ -303,10 +302,8 @@ class WritingOperations:
         fresh_id = names.new_version_id(self.core.ids)
         now = self.core.clock.now()
 
-        def work(connection: Connection) -> tuple[DeletionResult, list[Happening]]:
-            return self._versions.delete(
-                connection, found, raw, version_id, fresh_id, now, if_match
-            )
+        def work(tx: Tx) -> tuple[DeletionResult, list[Happening]]:
+            return self._versions.delete(tx, found, raw, version_id, fresh_id, now, if_match)
 
         deleted = await self.core.commit(ctx, found, work)
         if deleted.blobs_freed:
@@ -351,13 +348,13 @@ class WritingOperations:
                 failed.append(_failure(entry, error))
         now = self.core.clock.now()
 
-        def work(connection: Connection) -> tuple[list[Any], list[Happening]]:
+        def work(tx: Tx) -> tuple[list[Any], list[Happening]]:
             outcomes: list[Any] = []
             happenings: list[Happening] = []
             for entry, raw, fresh_id in allowed:
                 try:
                     deleted, happened = self._versions.delete(
-                        connection,
+                        tx,
                         found,
                         raw,
                         entry.get("VersionId"),
@@ -414,9 +411,9 @@ class WritingOperations:
     ) -> ObjectVersion:
         fresh_id = names.new_version_id(self.core.ids) if bucket.versioned else ""
 
-        def work(connection: Connection) -> tuple[Any, list[Happening]]:
+        def work(tx: Tx) -> tuple[Any, list[Happening]]:
             name = fresh_id or names.new_version_id(self.core.ids)
-            written = self._versions.put(connection, bucket, version, taken.data, name, conditions)
+            written = self._versions.put(tx, bucket, version, taken.data, name, conditions)
             happenings = []
             if bucket.notifications:
                 happenings.append(created(event, written.version, bucket, self.core.clock.now()))

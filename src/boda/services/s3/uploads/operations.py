@@ -12,8 +12,6 @@ from functools import partial
 from typing import Any
 from urllib.parse import quote
 
-from sqlalchemy.engine import Connection
-
 from boda.core.arn import last_name
 from boda.core.errors import AwsError
 from boda.gateway.asking.need import LateKeys, Need
@@ -39,6 +37,7 @@ from boda.services.s3.objects.preconditions import COPY_PREFIX, ReadConditions, 
 from boda.services.s3.objects.versions import Versions, WriteResult, created, new_version
 from boda.services.s3.rows import Part, Upload
 from boda.services.s3.uploads.completion import Completion
+from boda.storage.rows import Tx
 
 _PART_LIMIT = 10_000
 
@@ -76,7 +75,7 @@ class MultipartOperations:
 
     async def _asked(self, bucket: str, key: str, upload_id: str) -> Keys:
         raw = key.encode(errors="replace")
-        found = await self.core.read(lambda c: rows.upload(c, bucket, raw, upload_id))
+        found = await self.core.read(lambda tx: rows.upload(tx, bucket, raw, upload_id))
         return condition_keys.of_attributes(found.details.get("asked", {})) if found else {}
 
     @operation("CreateMultipartUpload", authorize=_create_needs)
@@ -147,10 +146,10 @@ class MultipartOperations:
             {**details, "asked": asked} if asked else details,
         )
 
-        def work(connection: Connection) -> None:
+        def work(tx: Tx) -> None:
             found.check()
             upload.seq = self.core.numbers.next()
-            rows.insert_upload(connection, upload)
+            rows.insert_upload(tx, upload)
             found.open_uploads += 1
 
         await self.core.write(work)
@@ -324,20 +323,20 @@ class MultipartOperations:
         fresh_id = names.new_version_id(self.core.ids)
         now = self.core.clock.now()
 
-        def work(connection: Connection) -> tuple[WriteResult, list[Happening]]:
+        def work(tx: Tx) -> tuple[WriteResult, list[Happening]]:
             found.check()
-            upload = rows.upload(connection, found.name, raw, upload_id)
+            upload = rows.upload(tx, found.name, raw, upload_id)
             if upload is None:
-                again = rows.version_of_upload(connection, found.name, raw, upload_id)
-                if again is None or not completion.repeats(rows.parts_of(connection, upload_id)):
+                again = rows.version_of_upload(tx, found.name, raw, upload_id)
+                if again is None or not completion.repeats(rows.parts_of(tx, upload_id)):
                     raise errors.no_such_upload(upload_id)
                 return WriteResult(again, repeated=True), []
-            parts = rows.parts_of(connection, upload_id)
+            parts = rows.parts_of(tx, upload_id)
             whole = completion.checked(upload, parts)
             chosen = {part.number for part in whole.parts}
             left_out = [part.number for part in parts if part.number not in chosen]
             if left_out:
-                rows.drop_parts(connection, upload_id, left_out)
+                rows.drop_parts(tx, upload_id, left_out)
             version = new_version(
                 found,
                 raw,
@@ -350,9 +349,9 @@ class MultipartOperations:
                 details=_completed_details(upload, len(whole.parts)),
             )
             version.place, version.content = rows.IN_PARTS, upload_id
-            rows.drop_upload(connection, upload_id)
+            rows.drop_upload(tx, upload_id)
             written = self._versions.put(
-                connection,
+                tx,
                 found,
                 version,
                 None,
@@ -397,11 +396,11 @@ class MultipartOperations:
         raw = names.check_key(key)
         names.check_upload_id(upload_id)
 
-        def work(connection: Connection) -> None:
-            if rows.upload(connection, found.name, raw, upload_id) is None:
+        def work(tx: Tx) -> None:
+            if rows.upload(tx, found.name, raw, upload_id) is None:
                 raise errors.no_such_upload(upload_id)
-            rows.drop_parts(connection, upload_id)
-            rows.drop_upload(connection, upload_id)
+            rows.drop_parts(tx, upload_id)
+            rows.drop_upload(tx, upload_id)
 
         await self.core.write(work)
         found.open_uploads -= 1
@@ -430,7 +429,7 @@ class MultipartOperations:
         marker = part_number_marker or 0
 
         async def read(_key: Key, limit: int) -> Page:
-            parts = await self.core.read(lambda c: rows.parts_of(c, upload_id, marker, limit + 1))
+            parts = await self.core.read(lambda tx: rows.parts_of(tx, upload_id, marker, limit + 1))
             shown = [_part_shown(part, upload) for part in parts[:limit]]
             last = shown[-1]["PartNumber"] if shown else 0
             more = len(parts) > limit
@@ -453,7 +452,7 @@ class MultipartOperations:
     async def _upload(self, bucket: Bucket, key: str, upload_id: str) -> Upload:
         raw = names.check_key(key)
         names.check_upload_id(upload_id)
-        found = await self.core.read(lambda c: rows.upload(c, bucket.name, raw, upload_id))
+        found = await self.core.read(lambda tx: rows.upload(tx, bucket.name, raw, upload_id))
         if found is None:
             raise errors.no_such_upload(upload_id)
         return found
@@ -471,11 +470,11 @@ class MultipartOperations:
             taken.crcs,
         )
 
-        def work(connection: Connection) -> bool:
+        def work(tx: Tx) -> bool:
             # The upload may have been completed or aborted while the part arrived.
-            if rows.upload(connection, bucket.name, upload.key, upload.id) is None:
+            if rows.upload(tx, bucket.name, upload.key, upload.id) is None:
                 raise errors.no_such_upload(upload.id)
-            return rows.put_part(connection, upload.id, part)
+            return rows.put_part(tx, upload.id, part)
 
         try:
             replaced = await self.core.write(work)

@@ -1,53 +1,54 @@
-"""Rows, with group commit.
+"""Rows in SQLite, in one file of the data folder.
 
-Law of this file: ``write`` returns only after its transaction is durable. Many writes share one
-commit: a single writer thread takes all that wait, runs each in its own savepoint, commits once
-and then resolves all their futures. A write that raises is rolled back alone.
-
-``read`` runs on a thread pool with connections of its own (SQLite's WAL lets readers and the
-writer work in parallel). Nothing here is called on the synchronous invoke path.
+Law of this file: a write is answered only after its transaction is durable. The writer thread runs
+each write of a group in its own savepoint and commits once; a write that raises is rolled back
+alone. Readers have connections of their own (SQLite's WAL lets them and the writer work in
+parallel). Nothing here is called on the synchronous invoke path.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
-import queue
 import sqlite3
-import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent import futures
 from pathlib import Path
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from boda.core.clock import Clock
 from boda.core.errors import PlatformError, Unwritable
 from boda.core.health import Health
 from boda.storage import disk
 from boda.storage.generation import Generation
-from boda.storage.migrations import NewerDatabase, Schema, bring_forward
+from boda.storage.group_commit import GroupedRows, WaitingWrite
+from boda.storage.migrations import NewerDatabase, bring_forward
+from boda.storage.own_tables import metadata as storage_tables
 from boda.storage.rewrite import let_shrink, make_shrinkable
+from boda.storage.rows import RowsError, Tx
+from boda.storage.schema import Schema
+from boda.storage.sqlite_tx import SqliteTx, driver_of, rows_errors, translated
+from boda.storage.transaction import Statements, Transaction
+from boda.storage.vacuum import Vacuum
 
 T = TypeVar("T")
 
 _FORMAT = 2
 """The number that SQLite keeps in the file: 2 since ``boda_schemas`` says what the tables are."""
-_GROUP_LIMIT = 512
 _CHECK_S = 0.2
 _CHECK_STEPS = 2_000
 
 
-class Database:
-    """The rows of one data folder in SQLite.
+class SqliteRows(GroupedRows):
+    """The rows of one data folder.
 
     path: the database file; made if absent.
     schemas: the tables of every room: made if absent, brought forward if older. A database that a
     newer version wrote raises PlatformError.
+    now: epoch seconds, for leases.
     health: refused writes are reported to it.
     generation: raises PlatformError for a database that lost commits; counts the commits.
     """
@@ -60,23 +61,23 @@ class Database:
         readers: int = 4,
         generation: Generation | None = None,
         health: Health | None = None,
+        now: Callable[[], float] = time.time,
     ) -> None:
+        super().__init__(readers)
         self._path = path
         self._health = health or Health(time.monotonic, lambda _: None)
         self._failing = False
         self._generation = generation
+        self._now = now
         if generation is not None:
             try:
                 generation.check()
-            except sqlite3.DatabaseError as error:
+            except RowsError as error:
                 raise self._unusable(error, error) from None
         _make_private(path)
         self._file = _identity(path)
         self._engine = _engine(path)
-        self._queue: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
-        self._riders: deque[_Write] = deque()
-        self._readers = futures.ThreadPoolExecutor(readers, thread_name_prefix="boda-read")
-        self._closed = False
+        self._statements = Statements(self._engine.dialect)
         try:
             let_shrink(path)
             self._prepare(schemas)
@@ -86,8 +87,7 @@ class Database:
             self._engine.dispose()
             raise self._unusable(error, error.orig) from None
         make_shrinkable(path)
-        self._writer = threading.Thread(target=self._run_writer, name="boda-write", daemon=True)
-        self._writer.start()
+        self._begin_to_write()
 
     def _unusable(self, error: Exception, cause: BaseException | None) -> PlatformError:
         remedy = "free some space" if disk.refused(error) else "restore it from a backup"
@@ -97,6 +97,7 @@ class Database:
         )
 
     def _prepare(self, schemas: Sequence[Schema]) -> None:
+        schemas = (storage_tables, *schemas)
         with self._engine.connect() as connection:
             found = connection.exec_driver_sql("PRAGMA user_version").scalar() or 0
             if found > _FORMAT:
@@ -111,14 +112,15 @@ class Database:
                 self._check_columns(connection, schema)
 
     @contextlib.contextmanager
-    def _starting(self) -> Iterator[Connection]:
+    def _starting(self) -> Iterator[Transaction]:
         """Run a transaction of the start."""
         generation = self._generation
         with self._engine.begin() as connection:
-            yield connection
-            connection.exec_driver_sql(f"PRAGMA user_version={_FORMAT}")
+            tx = self._tx(connection)
+            yield tx
+            _rewrite_format(tx)
             if generation is not None:
-                generation.prepare(driver(connection))
+                generation.prepare(tx.raw)
         if generation is not None:
             generation.committed()
 
@@ -144,7 +146,7 @@ class Database:
     def _check_pages(self, connection: Connection) -> None:
         """Raise PlatformError for a damaged file; of a big one only a part is checked, for the time
         that a start may take."""
-        raw = driver(connection)
+        raw = driver_of(connection)
         until = time.perf_counter() + _CHECK_S
         raw.set_progress_handler(lambda: time.perf_counter() > until, _CHECK_STEPS)
         try:
@@ -162,105 +164,58 @@ class Database:
                 "choose another --data-dir."
             )
 
-    async def read(self, work: Callable[[Connection], T]) -> T:
-        """Run ``work`` on a read connection and return its result."""
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._readers, self.read_now, work)
-
-    def read_now(self, work: Callable[[Connection], T]) -> T:
+    def read_now(self, work: Callable[[Tx], T]) -> T:
         """Read in the calling thread; for start-up and worker threads."""
-        with self._engine.connect() as connection:
-            return work(connection)
+        with self._engine.connect() as connection, rows_errors():
+            return work(self._tx(connection))
 
-    async def write(self, work: Callable[[Connection], T]) -> T:
-        """Run ``work`` in a transaction and return its result once it is durable."""
-        if self._closed:
-            raise PlatformError("The database is closed.")
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[Any] = loop.create_future()
-        self._queue.put(_Write(work, loop, future))
-        # A cancelled caller cancels the future, but not the write, which has been handed over.
-        result: T = await future
-        return result
-
-    def write_along(self, work: Callable[[Connection], T]) -> asyncio.Future[T]:
-        """Run ``work`` in the next transaction, without causing one.
-
-        The future has its result once that transaction is durable, and never if there is none.
-        """
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[T] = loop.create_future()
-        self._riders.append(_Write(work, loop, future))
-        return future
-
-    def write_now(self, work: Callable[[Connection], T]) -> T:
-        """Write, and block the calling thread meanwhile."""
-        done: futures.Future[T] = futures.Future()
-        self._queue.put(_Write(work, None, done))
-        return done.result()
+    def _tx(self, connection: Connection) -> SqliteTx:
+        return SqliteTx(connection, self._statements, self._now)
 
     async def try_to_write(self) -> None:
         """Write an unchanged value, to see whether the disk accepts it. Raises Unwritable."""
-        await self.write(lambda c: c.exec_driver_sql(f"PRAGMA user_version={_FORMAT}"))
+        await self.write(_rewrite_format)
+
+    async def upkeep(self, clock: Clock) -> None:
+        """Shrink the file in small steps, until cancelled."""
+        await Vacuum(self, clock).run()
 
     def close(self) -> None:
         """Finish the writes that wait, then close. Idempotent."""
-        if self._closed:
-            return
-        self._closed = True
-        self._queue.put(None)
-        self._writer.join()
-        self._readers.shutdown()
-        self._engine.dispose()
-        if self._generation is not None:
-            self._generation.close()
+        if self._end_to_write():
+            self._engine.dispose()
+            if self._generation is not None:
+                self._generation.close()
 
-    def _run_writer(self) -> None:
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[Connection]:
         with self._engine.connect() as connection:
-            while True:
-                first = self._queue.get()
-                if first is None:
-                    return
-                group = [first]
-                stop = False
-                while len(group) < _GROUP_LIMIT:
-                    try:
-                        item = self._queue.get_nowait()
-                    except queue.Empty:
-                        break
-                    if item is None:
-                        stop = True
-                        break
-                    group.append(item)
-                self._commit(connection, group)
-                if stop:
-                    return
+            yield connection
 
-    def _commit(self, connection: Connection, group: list[_Write]) -> None:
-        while self._riders:
-            group.append(self._riders.popleft())
+    def _commit(self, held: Connection, group: list[WaitingWrite]) -> None:
+        self._take_riders(group)
         generation = self._generation
+        tx = self._tx(held)
         try:
             if _identity(self._path) != self._file:
                 # SQLite would go on in files without a name.
                 raise Unwritable(f"{self._path} was removed while boda was running")
-            with connection.begin():
-                raw = driver(connection)
+            with held.begin():
                 if len(group) == 1:  # a single write is rolled back with the transaction
-                    group[0].value = group[0].work(connection)
+                    group[0].value = group[0].work(tx)
                 else:
                     for write in group:
-                        _run_apart(connection, raw, write)
+                        _run_apart(tx, write)
                 if generation is not None:
-                    generation.advance(raw)
+                    generation.advance(tx.raw)
         except Exception as error:
             # The transaction itself failed (disk full, for example), and with it every write.
             # After a COMMIT that failed SQLAlchemy regards it as ended; SQLite may not, and the
             # refused writes would then be committed with the next group.
-            raw = driver(connection)
-            if raw.in_transaction:
-                raw.rollback()
-            failure: Exception = error
+            if tx.raw.in_transaction:
+                tx.raw.rollback()
+            tx.changes.clear()
+            failure = translated(error)
             if disk.refused(error):
                 failure = refusal = disk.unwritable(error)
                 self._failing = True
@@ -273,56 +228,33 @@ class Database:
             if self._failing:
                 self._failing = False
                 self._health.clear("database")
-        _answer(group)
+        self._answer(group, tx.changes)
 
 
-def driver(connection: Connection) -> sqlite3.Connection:
-    """Return the connection below SQLAlchemy's, in the same transaction.
-
-    It is for statements that run thousands of times a second. Its values are SQLite's own: text,
-    bytes, integers and floats.
-    """
-    below = connection.connection.driver_connection
-    assert isinstance(below, sqlite3.Connection)
-    return below
+def _rewrite_format(tx: Tx) -> None:
+    assert isinstance(tx, SqliteTx)
+    tx.raw.execute(f"PRAGMA user_version={_FORMAT}")
 
 
-def _run_apart(connection: Connection, raw: sqlite3.Connection, write: _Write) -> None:
+def _run_apart(tx: SqliteTx, write: WaitingWrite) -> None:
     """Run one of several writes; a write that raises is rolled back alone.
 
     The savepoint is the driver's own: SQLAlchemy compiles those of its nested transactions anew
     each time.
     """
+    raw, told = tx.raw, len(tx.changes)
     raw.execute("SAVEPOINT one")
     try:
-        write.value = write.work(connection)
+        write.value = write.work(tx)
     except Exception as error:
+        del tx.changes[told:]
         raw.execute("ROLLBACK TO SAVEPOINT one")
         raw.execute("RELEASE SAVEPOINT one")
         if disk.refused(error):
             raise
-        write.error = error
+        write.error = translated(error)
     else:
         raw.execute("RELEASE SAVEPOINT one")
-
-
-def _answer(group: list[_Write]) -> None:
-    """Resolve all futures, with one wake-up for each event loop."""
-    by_loop: dict[asyncio.AbstractEventLoop, list[_Write]] = {}
-    for write in group:
-        if write.loop is None:
-            write.settle()
-        else:
-            by_loop.setdefault(write.loop, []).append(write)
-    for loop, writes in by_loop.items():
-        # RuntimeError: the loop was closed, as the platform was stopped meanwhile.
-        with contextlib.suppress(RuntimeError):
-            loop.call_soon_threadsafe(_settle_all, writes)
-
-
-def _settle_all(writes: list[_Write]) -> None:
-    for write in writes:
-        write.settle()
 
 
 def _make_private(path: Path) -> None:
@@ -341,32 +273,6 @@ def _identity(path: Path) -> tuple[int, int]:
     except OSError:
         return (0, 0)
     return (found.st_dev, found.st_ino)
-
-
-class _Write:
-    """A write that waits. loop: of the future; None for a thread's future."""
-
-    __slots__ = ("error", "future", "loop", "value", "work")
-
-    def __init__(
-        self,
-        work: Callable[[Connection], Any],
-        loop: asyncio.AbstractEventLoop | None,
-        future: asyncio.Future[Any] | futures.Future[Any],
-    ) -> None:
-        self.work = work
-        self.loop = loop
-        self.future = future
-        self.value: Any = None
-        self.error: BaseException | None = None
-
-    def settle(self) -> None:
-        if self.future.done():
-            return
-        if self.error is not None:
-            self.future.set_exception(self.error)
-        else:
-            self.future.set_result(self.value)
 
 
 def _engine(path: Path) -> sa.Engine:

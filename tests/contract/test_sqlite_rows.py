@@ -12,10 +12,11 @@ import pytest
 import sqlalchemy as sa
 
 from boda.core.errors import AwsError, PlatformError
-from boda.storage import database as database_module
-from boda.storage.database import Database, driver
-from boda.storage.migrations import Schema
+from boda.storage import sqlite_rows
 from boda.storage.prepared import PreparedStatement
+from boda.storage.rows import RowsError, Tx
+from boda.storage.schema import Schema
+from boda.storage.sqlite_rows import SqliteRows
 
 METADATA = Schema("things")
 THINGS = sa.Table(
@@ -24,22 +25,22 @@ THINGS = sa.Table(
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    database = Database(tmp_path / "rows.db", [METADATA])
+def database(tmp_path: Path) -> Iterator[SqliteRows]:
+    database = SqliteRows(tmp_path / "rows.db", [METADATA])
     yield database
     database.close()
 
 
 def put(name: str, data: str = "") -> object:
-    return lambda c: c.execute(sa.insert(THINGS).values(name=name, data=data)) and name
+    return lambda tx: tx.run(sa.insert(THINGS).values(name=name, data=data)) and name
 
 
-def names(connection: sa.Connection) -> list[str]:
-    return list(connection.execute(sa.select(THINGS.c.name).order_by(THINGS.c.name)).scalars())
+def names(tx: Tx) -> list[str]:
+    return [row.name for row in tx.run(sa.select(THINGS.c.name).order_by(THINGS.c.name))]
 
 
 async def test_what_was_answered_is_seen_by_another_process(
-    database: Database, tmp_path: Path
+    database: SqliteRows, tmp_path: Path
 ) -> None:
     assert await database.write(put("a")) == "a"
     with sqlite3.connect(tmp_path / "rows.db") as other:
@@ -47,9 +48,9 @@ async def test_what_was_answered_is_seen_by_another_process(
     other.close()
 
 
-async def test_writes_share_commits_and_a_failing_one_fails_alone(database: Database) -> None:
+async def test_writes_share_commits_and_a_failing_one_fails_alone(database: SqliteRows) -> None:
     gate = threading.Event()
-    first = asyncio.ensure_future(database.write(lambda c: gate.wait()))
+    first = asyncio.ensure_future(database.write(lambda tx: gate.wait()))
     await asyncio.sleep(0)
     rest = [asyncio.ensure_future(database.write(put(name))) for name in "abca"]
     await asyncio.sleep(0)
@@ -57,13 +58,13 @@ async def test_writes_share_commits_and_a_failing_one_fails_alone(database: Data
     await first
     outcomes = await asyncio.gather(*rest, return_exceptions=True)
     assert outcomes[:3] == ["a", "b", "c"]
-    assert isinstance(outcomes[3], sa.exc.IntegrityError)
+    assert isinstance(outcomes[3], RowsError)
     assert await database.read(names) == ["a", "b", "c"]
 
 
-async def test_a_write_that_raises_leaves_nothing_half_done(database: Database) -> None:
-    def work(connection: sa.Connection) -> None:
-        connection.execute(sa.insert(THINGS).values(name="half"))
+async def test_a_write_that_raises_leaves_nothing_half_done(database: SqliteRows) -> None:
+    def work(tx: Tx) -> None:
+        tx.run(sa.insert(THINGS).values(name="half"))
         raise KeyError("no")
 
     with pytest.raises(KeyError):
@@ -71,55 +72,53 @@ async def test_a_write_that_raises_leaves_nothing_half_done(database: Database) 
     assert await database.read(names) == []
 
 
-async def test_a_cancelled_waiter_does_not_undo_the_write(database: Database) -> None:
+async def test_a_cancelled_waiter_does_not_undo_the_write(database: SqliteRows) -> None:
     gate = threading.Event()
-    waiting = asyncio.ensure_future(database.write(lambda c: gate.wait()))
+    waiting = asyncio.ensure_future(database.write(lambda tx: gate.wait()))
     task = asyncio.ensure_future(database.write(put("kept")))
     await asyncio.sleep(0)
     task.cancel()
     gate.set()
     await waiting
-    await database.write(lambda c: None)
+    await database.write(lambda tx: None)
     assert await database.read(names) == ["kept"]
 
 
-async def test_a_full_disk_is_told_and_nothing_is_lost(database: Database) -> None:
+async def test_a_full_disk_is_told_and_nothing_is_lost(database: SqliteRows) -> None:
     await database.write(put("before"))
-    pages = await database.write(lambda c: c.exec_driver_sql("PRAGMA page_count").scalar())
-    await database.write(lambda c: c.exec_driver_sql(f"PRAGMA max_page_count={pages + 3}").scalar())
+    pages = await database.write(lambda tx: tx.run(sa.text("PRAGMA page_count")).scalar())
+    await database.write(lambda tx: tx.run(sa.text(f"PRAGMA max_page_count={pages + 3}")).scalar())
     with pytest.raises(AwsError, match="full") as caught:
         await database.write(put("large", "x" * 100_000))
     assert caught.value.status == 503
-    await database.write(lambda c: c.exec_driver_sql("PRAGMA max_page_count=100000").scalar())
+    await database.write(lambda tx: tx.run(sa.text("PRAGMA max_page_count=100000")).scalar())
     await database.write(put("after", "x" * 100_000))
     assert await database.read(names) == ["after", "before"]
 
 
-async def test_a_commit_that_fails_leaves_no_transaction_behind(database: Database) -> None:
+async def test_a_commit_that_fails_leaves_no_transaction_behind(database: SqliteRows) -> None:
     """SQLite keeps a transaction open whose COMMIT it refused, here for a promise not kept."""
 
-    def owe(connection: sa.Connection) -> None:
-        put("owing")(connection)  # type: ignore[operator]
-        connection.exec_driver_sql(
-            "CREATE TABLE debts (name REFERENCES things DEFERRABLE INITIALLY DEFERRED)"
-        )
-        connection.exec_driver_sql("INSERT INTO debts VALUES ('nobody')")
+    def owe(tx: Tx) -> None:
+        put("owing")(tx)  # type: ignore[operator]
+        tx.run(sa.text("CREATE TABLE debts (name REFERENCES things DEFERRABLE INITIALLY DEFERRED)"))
+        tx.run(sa.text("INSERT INTO debts VALUES ('nobody')"))
 
-    with pytest.raises(sa.exc.IntegrityError):
+    with pytest.raises(RowsError):
         await database.write(owe)
     await database.write(put("after"))
     assert await database.read(names) == ["after"]
 
 
 async def test_close_finishes_what_waits(tmp_path: Path) -> None:
-    database = Database(tmp_path / "rows.db", [METADATA])
+    database = SqliteRows(tmp_path / "rows.db", [METADATA])
     tasks = [asyncio.ensure_future(database.write(put(str(n)))) for n in range(50)]
     await asyncio.sleep(0)
     await asyncio.to_thread(database.close)
     await asyncio.gather(*tasks)
     with pytest.raises(PlatformError):
         await database.write(put("late"))
-    again = Database(tmp_path / "rows.db", [METADATA])
+    again = SqliteRows(tmp_path / "rows.db", [METADATA])
     assert len(await again.read(names)) == 50
     again.close()
 
@@ -127,32 +126,34 @@ async def test_close_finishes_what_waits(tmp_path: Path) -> None:
 def test_a_file_that_is_no_database_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "rows.db").write_bytes(b"not a database, " * 200)
     with pytest.raises(PlatformError, match="cannot be used"):
-        Database(tmp_path / "rows.db", [METADATA])
+        SqliteRows(tmp_path / "rows.db", [METADATA])
 
 
 def test_a_big_file_is_looked_at_for_a_while_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = Database(tmp_path / "rows.db", [METADATA])
-    first.write_now(lambda c: c.execute(sa.insert(THINGS), [{"name": str(n)} for n in range(9000)]))
+    first = SqliteRows(tmp_path / "rows.db", [METADATA])
+    first.write_now(
+        lambda tx: tx.run_many(sa.insert(THINGS), [{"name": str(n)} for n in range(9000)])
+    )
     first.close()
-    monkeypatch.setattr(database_module, "_CHECK_S", -1.0)
-    again = Database(tmp_path / "rows.db", [METADATA])
+    monkeypatch.setattr(sqlite_rows, "_CHECK_S", -1.0)
+    again = SqliteRows(tmp_path / "rows.db", [METADATA])
     assert len(again.read_now(names)) == 9000
     again.write_now(put("more"))
     again.close()
 
 
-async def test_statements_of_the_driver_are_part_of_the_write(database: Database) -> None:
-    def work(connection: sa.Connection) -> None:
-        driver(connection).execute("INSERT INTO things (name) VALUES ('raw')")
-        put("core")(connection)
+async def test_statements_of_the_driver_are_part_of_the_write(database: SqliteRows) -> None:
+    def work(tx: Tx) -> None:
+        tx.add(THINGS, {"name": "raw"})
+        put("core")(tx)
         if gate.is_set():
             raise KeyError("no")
 
     gate = threading.Event()
     gate.set()
-    hold = asyncio.ensure_future(database.write(lambda c: held.wait()))
+    hold = asyncio.ensure_future(database.write(lambda tx: held.wait()))
     held = threading.Event()
     await asyncio.sleep(0)
     together = [asyncio.ensure_future(database.write(each)) for each in (work, put("other"))]
@@ -167,16 +168,18 @@ async def test_statements_of_the_driver_are_part_of_the_write(database: Database
     assert await database.read(names) == ["core", "other", "raw"]
 
 
-async def test_a_full_disk_met_below_sqlalchemy_is_told_as_well(database: Database) -> None:
-    pages = await database.write(lambda c: c.exec_driver_sql("PRAGMA page_count").scalar())
-    await database.write(lambda c: c.exec_driver_sql(f"PRAGMA max_page_count={pages + 3}").scalar())
-    large = "INSERT INTO things (name, data) VALUES ('large', ?)"
+async def test_a_full_disk_met_below_sqlalchemy_is_told_as_well(database: SqliteRows) -> None:
+    pages = await database.write(lambda tx: tx.run(sa.text("PRAGMA page_count")).scalar())
+    await database.write(lambda tx: tx.run(sa.text(f"PRAGMA max_page_count={pages + 3}")).scalar())
+    large = PreparedStatement(sa.insert(THINGS))
     with pytest.raises(AwsError, match="full"):
-        await database.write(lambda c: driver(c).execute(large, ("x" * 100_000,)) and None)
+        await database.write(
+            lambda tx: tx.run(large, {"name": "large", "data": "x" * 100_000}).rowcount
+        )
     assert await database.read(names) == []
 
 
-async def test_a_prepared_statement_says_what_sqlalchemy_says(database: Database) -> None:
+async def test_a_prepared_statement_says_what_sqlalchemy_says(database: SqliteRows) -> None:
     insert = PreparedStatement(sa.insert(THINGS))
     query = (
         sa.select(THINGS)
@@ -190,13 +193,13 @@ async def test_a_prepared_statement_says_what_sqlalchemy_says(database: Database
     )
     for name in "cab":
         given = {"name": name, "data": "x" if name == "a" else None}
-        await database.write(lambda c, given=given: insert.run(c, given) and None)
-    expected = await database.read(lambda c: c.execute(query, {"from": "b"}).all())
-    found = await database.read(lambda c: find.run(c, {"from": "b"}).fetchall())
+        await database.write(lambda tx, given=given: tx.run(insert, given))
+    expected = await database.read(lambda tx: tx.run(query, {"from": "b"}).all())
+    found = await database.read(lambda tx: tx.run(find, {"from": "b"}).all())
     assert found == [tuple(row) for row in expected] == [("b", None), ("c", None)]
     with pytest.raises(KeyError):
-        await database.read(lambda c: find.run(c, {}).fetchall())
-    assert await database.write(lambda c: drop.run(c, {}).rowcount) == 1
+        await database.read(lambda tx: tx.run(find, {}).all())
+    assert await database.write(lambda tx: tx.run(drop, {}).rowcount) == 1
 
 
 def test_what_would_need_conversion_cannot_be_prepared() -> None:
