@@ -44,6 +44,7 @@ PARTS = (
     "many",
     "crash",
     "again",
+    "backup",
     "attacks",
     "health",
 )
