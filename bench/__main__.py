@@ -31,6 +31,7 @@ PARTS = (
     "compare",
     "invoke",
     "stages",
+    "gateway",
     "cold",
     "burst",
     "deploy",

@@ -121,7 +121,7 @@ async def _run(folder: Path) -> dict[str, Any]:
     platform = Platform(settings)
     try:
         await platform.start()
-        files = await _prepare(platform, folder)
+        files = await prepare(platform, folder)
         report: dict[str, Any] = {}
         for name, file in files.items():
             report[f"{name}: platform CPU us"] = round(await _cpu(platform, file), 1)
@@ -132,7 +132,7 @@ async def _run(folder: Path) -> dict[str, Any]:
         watch.around(owner, method, stage)
     try:
         await platform.start()
-        files = await _prepare(platform, folder)
+        files = await prepare(platform, folder)
         for name, file in files.items():
             report |= await _stages(platform, file, name, watch, report)
     finally:
@@ -144,18 +144,18 @@ async def _run(folder: Path) -> dict[str, Any]:
 
 async def _cpu(platform: Platform, file: Path) -> float:
     """Microseconds per request, all threads, kernel included, without the stopwatch."""
-    await _load(platform, file, 1.5)
+    await load(platform, file, 1.5)
     begin = time.process_time()
-    found = await _load(platform, file, SECONDS)
+    found = await load(platform, file, SECONDS)
     return (time.process_time() - begin) / int(found["requests"]) * 1e6
 
 
 async def _stages(
     platform: Platform, file: Path, name: str, watch: Stopwatch, report: dict[str, Any]
 ) -> dict[str, Any]:
-    await _load(platform, file, 1.5)
+    await load(platform, file, 1.5)
     watch.found.clear()
-    found = await _load(platform, file, SECONDS)
+    found = await load(platform, file, SECONDS)
     lines: dict[str, Any] = {}
     total = 0.0
     for stage, _, _ in STAGES:
@@ -170,7 +170,7 @@ async def _stages(
     return lines
 
 
-async def _prepare(platform: Platform, folder: Path) -> dict[str, Path]:
+async def prepare(platform: Platform, folder: Path) -> dict[str, Path]:
     """The functions, and files of requests to them."""
     call, root = platform.gateway.call, root_of()
     exists = await call("lambda", "ListFunctions", {}, root)
@@ -238,7 +238,7 @@ async def _make_functions(call: Callable[..., Awaitable[dict[str, Any]]], root: 
     await call("lambda", "AddPermission", {**named, **invoked}, root)
 
 
-async def _load(platform: Platform, file: Path, seconds: float) -> dict[str, Any]:
+async def load(platform: Platform, file: Path, seconds: float) -> dict[str, Any]:
     port = int(platform.endpoint.rsplit(":", 1)[1])
     found = await asyncio.to_thread(run_load, port, CONNECTIONS, seconds, file)
     if found["errors"]:
