@@ -173,11 +173,11 @@ class Objects:
                   checksum_mode: str = "",
                   response_content_disposition: str = "") -> dict[str, Any]:  # fmt: skip
         if key == "endless":
-            return {"StreamingBody": Stream(self._endless())}
+            return {"Body": Stream(self._endless())}
         data = self.kept.get((bucket, key))
         if data is None:
             raise AwsError("NoSuchKey", "The specified key does not exist.", 404, Key=key)
-        answer: dict[str, Any] = {"StreamingBody": Stream(_pieces(data), len(data))}
+        answer: dict[str, Any] = {"Body": Stream(_pieces(data), len(data))}
         if response_content_disposition:
             answer["ContentDisposition"] = response_content_disposition
         return answer

@@ -293,7 +293,7 @@ def test_filter_names_are_kept_as_s3_writes_them() -> None:
 
 def policy(**statement: Any) -> str:
     base = {"Effect": "Allow", "Principal": "*", "Action": "s3:GetObject", "Resource": "*"}
-    return json.dumps({"ObjectVersion": "2012-10-17", "Statement": [{**base, **statement}]})
+    return json.dumps({"Version": "2012-10-17", "Statement": [{**base, **statement}]})
 
 
 @pytest.mark.parametrize(
@@ -352,7 +352,7 @@ def test_two_statements_may_make_up_everywhere_together() -> None:
         json.loads(policy(Condition={"IpAddress": {"aws:SourceIp": half}}))["Statement"][0]
         for half in (["0.0.0.0/8", "2.0.0.0/7"], ["1.0.0.0/8"])
     ]
-    assert is_public({"ObjectVersion": "2012-10-17", "Statement": halves})
+    assert is_public({"Version": "2012-10-17", "Statement": halves})
 
 
 def test_cors_headers() -> None:

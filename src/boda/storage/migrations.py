@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager
 import sqlalchemy as sa
 
 from boda.core.errors import PlatformError
-from boda.storage import disk
+from boda.storage import disk, own_tables
 from boda.storage.rows import Tx
 from boda.storage.schema import Migration, Schema
 from boda.storage.transaction import Transaction
@@ -71,8 +71,11 @@ def stored_numbers(tx: Tx) -> dict[str, int]:
 
 
 def check_numbers(found: dict[str, int], schemas: Sequence[Schema]) -> None:
-    """Raise NewerDatabase if a schema is unknown here, or has migrations that are."""
-    known = {schema.name: schema.number for schema in schemas}
+    """Raise NewerDatabase if a schema is unknown here, or has migrations that are.
+
+    schemas: those of the services and rooms; storage's own is known anyway.
+    """
+    known = {schema.name: schema.number for schema in (own_tables.metadata, *schemas)}
     for name, number in sorted(found.items()):
         if name not in known:
             raise NewerDatabase(f"it has {name}, which this one does not know")

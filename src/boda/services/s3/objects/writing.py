@@ -379,7 +379,7 @@ class WritingOperations:
             done.append(_success(entry, outcome))
         output: dict[str, Any] = {}
         if done and not delete.get("Quiet"):
-            output["DeletionResult"] = done
+            output["Deleted"] = done
         if failed:
             output["Errors"] = failed
         return output
