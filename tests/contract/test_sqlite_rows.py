@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,38 @@ async def test_a_write_that_raises_leaves_nothing_half_done(database: SqliteRows
     with pytest.raises(KeyError):
         await database.write(work)
     assert await database.read(names) == []
+
+
+async def test_what_follows_a_write_is_called_once_it_stands(database: SqliteRows) -> None:
+    loop, called = asyncio.get_running_loop(), []
+
+    def note(name: str) -> None:
+        assert asyncio.get_running_loop() is loop
+        called.append((name, name in database.read_now(names)))
+
+    def work(tx: Tx, name: str, why: str = "") -> str:
+        tx.then(lambda: note(name))
+        put(name)(tx)  # type: ignore[operator]
+        if why:
+            raise ValueError(why)
+        return name
+
+    gate = threading.Event()
+    first = asyncio.ensure_future(database.write(lambda tx: gate.wait()))
+    await asyncio.sleep(0)
+    rest = [
+        asyncio.ensure_future(database.write(partial(work, name=name, why=why)))
+        for name, why in (("a", ""), ("b", "no"), ("c", ""))
+    ]
+    rest[0].add_done_callback(lambda _: called.append(("answered", True)))
+    await asyncio.sleep(0)
+    gate.set()
+    await asyncio.gather(first, *rest, return_exceptions=True)
+    assert called == [("a", True), ("c", True), ("answered", True)]
+    with pytest.raises(ValueError, match="no"):
+        await database.write(partial(work, name="d", why="no"))
+    await database.write(partial(work, name="e"))
+    assert [name for name, _ in called] == ["a", "c", "answered", "e"]
 
 
 async def test_a_cancelled_waiter_does_not_undo_the_write(database: SqliteRows) -> None:

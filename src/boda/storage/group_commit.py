@@ -30,7 +30,7 @@ GROUP_LIMIT = 512
 class WaitingWrite:
     """A write that waits. loop: of the future; None for a thread's future."""
 
-    __slots__ = ("error", "future", "loop", "value", "work")
+    __slots__ = ("after", "error", "future", "loop", "value", "work")
 
     def __init__(
         self,
@@ -43,8 +43,22 @@ class WaitingWrite:
         self.future = future
         self.value: Any = None
         self.error: BaseException | None = None
+        self.after: Sequence[Callable[[], None]] = ()
+
+    def run(self, tx: Any) -> None:
+        """Run the work in a transaction."""
+        tx.after = []
+        self.value = self.work(tx)
+        self.after = tx.after
+        assert self.loop is not None or not self.after, "a thread has no loop to call back on"
 
     def settle(self) -> None:
+        if self.error is None:
+            for told in self.after:
+                try:
+                    told()
+                except Exception:
+                    _log.exception("what follows a write failed")
         if self.future.done():
             return
         if self.error is not None:

@@ -104,6 +104,12 @@ class Tx(Protocol):
     def changed(self, topic: str, key: str) -> None:
         """Tell the followers of a topic, here and in other processes, after the commit."""
 
+    def then(self, told: Callable[[], None]) -> None:
+        """Call ``told`` on the writer's event loop once the write is durable.
+
+        It is called before the write is answered, and never if the write fails.
+        """
+
     def lease(self, name: str, owner: str, for_s: float) -> bool:
         """Take or renew a lease; return False if it is another owner's and has not expired.
 

@@ -202,7 +202,7 @@ class SqliteRows(GroupedRows):
                 raise Unwritable(f"{self._path} was removed while boda was running")
             with held.begin():
                 if len(group) == 1:  # a single write is rolled back with the transaction
-                    group[0].value = group[0].work(tx)
+                    group[0].run(tx)
                 else:
                     for write in group:
                         _run_apart(tx, write)
@@ -245,7 +245,7 @@ def _run_apart(tx: SqliteTx, write: WaitingWrite) -> None:
     raw, told = tx.raw, len(tx.changes)
     raw.execute("SAVEPOINT one")
     try:
-        write.value = write.work(tx)
+        write.run(tx)
     except Exception as error:
         del tx.changes[told:]
         raw.execute("ROLLBACK TO SAVEPOINT one")

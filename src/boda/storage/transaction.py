@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -83,12 +83,13 @@ def _prepared(statement: Any) -> Statement:
 class Transaction:
     """A transaction on a connection of SQLAlchemy's.
 
-    changes: topics and keys for their followers.
+    changes: topics and keys for their followers. after: what is called after the commit.
     """
 
     def __init__(self, connection: Connection, statements: Statements) -> None:
         self.connection = connection
         self.changes: list[tuple[str, str]] = []
+        self.after: list[Callable[[], None]] = []
         self._statements = statements
 
     # What an engine's driver does its own way
@@ -147,6 +148,9 @@ class Transaction:
 
     def changed(self, topic: str, key: str) -> None:
         self.changes.append((topic, key))
+
+    def then(self, told: Callable[[], None]) -> None:
+        self.after.append(told)
 
     def lease(self, name: str, owner: str, for_s: float) -> bool:
         now = self._now()
