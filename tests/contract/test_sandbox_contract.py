@@ -8,7 +8,7 @@ import itertools
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -334,6 +334,25 @@ async def test_a_zygote_of_another_tier_that_dies_is_replaced(kit: Kit, tmp_path
     await asyncio.gather(*(one.destroy() for one in made))
     [last] = [zygote for zygote in kit.sandboxes._zygotes if zygote not in (bare, grown)][1:]
     await last.close()  # the other tests know of one
+
+
+async def test_a_zygote_that_dies_over_an_order_is_replaced(
+    kit: Kit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel may close the order's socket before the one that tells of the zygote's death."""
+    before = await kit.start()
+    [zygote] = kit.sandboxes._zygotes
+    await without_spares(kit)
+    taken: list[bytes] = []
+
+    async def take(order: bytes, fds: Sequence[int]) -> None:
+        taken.append(order)
+
+    monkeypatch.setattr(zygote, "fork", take)
+    after = await asyncio.wait_for(kit.start(), 20)
+    assert len(taken) == 1 and not zygote.alive
+    assert [await run(one, "answer = 1") for one in (before, after)] == [1, 1]
+    await asyncio.gather(before.destroy(), after.destroy())
 
 
 async def spares(kit: Kit) -> list[InitProcess]:

@@ -33,7 +33,8 @@ class InitProcess:
 
     control: the platform's end of its socket. release: called once, after its end. pid: as the
     host sees it; 0 until it has been forked. listeners: the two listening sockets that it opened.
-    lost: why it cannot be reached any more, or "".
+    lost: why it cannot be reached any more, or "". unborn: whether its socket closed before a word
+    came, which no living zygote lets happen.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class InitProcess:
         self.pid = 0
         self.listeners: list[socket.socket] = []
         self.lost = ""
+        self.unborn = False
         self._control = control
         self._isolated = isolated
         self._release: Callable[[], None] | None = release
@@ -78,7 +80,8 @@ class InitProcess:
         except OSError as error:
             if error.errno == errno.EMSGSIZE:
                 raise SandboxError("the environment's variables are too long") from error
-            raise SandboxError(f"the sandbox is gone: {error}") from error
+            self._receive()  # why it ended may still be unread
+            raise SandboxError(self.lost or f"the sandbox is gone: {error}") from error
 
     def lose(self, reason: str) -> None:
         """Close its socket, which makes it end."""
@@ -135,6 +138,7 @@ class InitProcess:
             except OSError:
                 data, fds = b"", []
             if not data:
+                self.unborn = not self.pid
                 self.lose("the sandbox ended without a word")
                 return
             self._handle(json.loads(data), fds)

@@ -335,6 +335,8 @@ class LinuxSandboxes:
                 self._images.receive(made, self._interpreter(spec.runtime))
             return sandbox
         except BaseException as error:
+            if init is not None and init.unborn:
+                zygote.drop()  # it was killed and its own socket is still to close
             if sandbox is not None:
                 await sandbox.destroy()
             else:

@@ -67,9 +67,10 @@ class Zygote:
         self.resident_bytes = resident_bytes(self.pid)
         self.mapped_bytes = mapped_bytes(self.pid)
         self.bare_bytes = self.bare_bytes or self.resident_bytes
-        asyncio.get_running_loop().add_reader(control.fileno(), self._drop)
+        asyncio.get_running_loop().add_reader(control.fileno(), self.drop)
 
-    def _drop(self) -> None:
+    def drop(self) -> None:
+        """Give it no more orders, as it has died or shall end."""
         if self._control is not None:
             asyncio.get_running_loop().remove_reader(self._control.fileno())
             self._control.close()
@@ -87,7 +88,7 @@ class Zygote:
                 except BlockingIOError:
                     await asyncio.sleep(0.001)  # many forks are under way
                 except OSError as error:
-                    self._drop()
+                    self.drop()
                     raise SandboxError(f"the zygote of {self.runtime.name}: {error}") from error
 
     async def close(self) -> None:
@@ -217,7 +218,7 @@ class BareZygote(Zygote):
             )
 
     async def close(self) -> None:
-        self._drop()
+        self.drop()
         await self._end()
         with contextlib.suppress(OSError):
             self._mount_point.rmdir()
@@ -258,7 +259,7 @@ class GrownZygote(Zygote):
         self._listen(control)
 
     async def close(self) -> None:
-        self._drop()
+        self.drop()
         if self._pidfd < 0:
             return
         pidfd, self._pidfd = self._pidfd, -1
